@@ -1,0 +1,1 @@
+//! The object model: raw objects, metadata, selectors, quantities, field paths, Status.

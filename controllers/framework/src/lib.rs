@@ -1,0 +1,1 @@
+//! Reconcile, queue, informers and the client trait.

@@ -1,0 +1,3 @@
+//! The edge agent; also the CNI plugin, by argv[0].
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! node_main: the node over Env and traits.

@@ -1,0 +1,1 @@
+//! The pod machine: the life of a pod without I/O.

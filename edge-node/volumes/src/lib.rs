@@ -1,0 +1,1 @@
+//! Volumes of pods: mounts, the atomic writer, projected tokens.

@@ -1,0 +1,3 @@
+//! The Wasm host process of a node.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Assembly of the API server, its identities and the in-process client.

@@ -1,0 +1,1 @@
+//! The hub's side of the links: sessions, fact transactions, node life cycle.

@@ -1,0 +1,1 @@
+//! The kinds as the hub serves them: strategy, defaulting, validation, admission, storage.

@@ -1,0 +1,1 @@
+//! The CNI plugin (bridge and veth) and the runner of configuration lists.

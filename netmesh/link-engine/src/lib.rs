@@ -1,0 +1,1 @@
+//! The link between hub and node without I/O: control, sync, facts, heartbeat, calls.

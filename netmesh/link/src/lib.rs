@@ -1,0 +1,1 @@
+//! Drivers of the link engine: QUIC with mutual TLS, join and identity.

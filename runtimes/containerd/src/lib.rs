@@ -1,0 +1,1 @@
+//! Pods as OCI containers, through containerd.

@@ -1,0 +1,1 @@
+//! The Runtime trait: sandboxes, containers, images, streams.

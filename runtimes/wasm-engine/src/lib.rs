@@ -1,0 +1,1 @@
+//! wasmtime's configuration, the AOT cache and its limits.

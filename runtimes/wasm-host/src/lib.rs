@@ -1,0 +1,1 @@
+//! Runs the containers of Wasm pods.

@@ -1,0 +1,1 @@
+//! Client and wire records of the Wasm host process; no wasmtime here.

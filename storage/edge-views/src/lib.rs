@@ -1,0 +1,1 @@
+//! Views rebuilt from the journal, in sled; may be deleted at any start.

@@ -1,0 +1,1 @@
+//! The node's journal over Env: the truth of what runs here.

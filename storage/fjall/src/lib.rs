@@ -1,0 +1,1 @@
+//! The embedded log backend on fjall.

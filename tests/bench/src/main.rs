@@ -1,0 +1,3 @@
+//! Benchmarks: each prints a JSON line a figure.
+
+fn main() {}

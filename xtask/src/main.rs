@@ -1,0 +1,3 @@
+//! Automation's one door: up, down, test, bench, link, node, hub, load, deps, tidy.
+
+fn main() {}
