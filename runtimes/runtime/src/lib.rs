@@ -1,1 +1,19 @@
-//! The Runtime trait: sandboxes, containers, images, streams.
+//! What runs a pod's containers, behind one trait with two implementations: containerd and wasm.
+//!
+//! The agent decides, a runtime obeys: nothing here restarts, retries or knows a pod's policy. Every call is
+//! idempotent where it can be (stopping what is stopped is fine). What a runtime knows of its containers
+//! survives the agent: after a restart of the agent, `list` shows them all, and their exit codes.
+
+pub mod cri_log;
+pub mod error;
+pub mod spec;
+pub mod stream;
+pub mod traits;
+
+pub use error::RuntimeError;
+pub use spec::{
+    ContainerInfo, ContainerSpec, ContainerState, Device, ImageInfo, Mount, PullAuth, Resources, RuntimeEvent,
+    RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
+};
+pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};
+pub use traits::Runtime;

@@ -1,1 +1,18 @@
-//! The hub's store: one revision, transactions, history and the watch cache over a small log backend.
+//! The hub's store: etcd's semantics behind one trait.
+//!
+//! One revision counts all writes. [`Store`] is what the hub speaks; [`LogBackend`] is the little that an
+//! embedded engine must do for [`CachedStore`], which keeps the current state and a bounded ring of events
+//! in memory, numbers and groups commits, and serves watches. **Invariant:** no answer and no watch event
+//! shows a revision before it is on disk.
+
+pub mod backend;
+pub mod error;
+pub mod limits;
+pub mod memory;
+pub mod record;
+pub mod traits;
+
+pub use backend::{LogBackend, LogEntry};
+pub use error::StoreError;
+pub use record::{Event, Record};
+pub use traits::{Check, Condition, Op, Range, RangeRequest, Store, Txn, TxnOutcome, Watcher};

@@ -1,0 +1,190 @@
+//! Quantities such as `500m`, `1Gi`, `2e3` (`k8s.io/apimachinery/pkg/api/resource`).
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// How a quantity is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// Powers of 1024: `Ki`, `Mi`, …
+    Binary,
+    /// Powers of 1000: `m`, none, `k`, `M`, …
+    Decimal,
+}
+
+/// An exact amount, held in thousandths (milli) of its unit. Finer amounts round up, as upstream does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Quantity {
+    milli: i128,
+    format: Format,
+}
+
+/// The text was no quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+pub struct ParseQuantityError;
+
+const SUFFIXES: &[(&str, i128, Format)] = &[
+    ("Ki", 1 << 10, Format::Binary),
+    ("Mi", 1 << 20, Format::Binary),
+    ("Gi", 1 << 30, Format::Binary),
+    ("Ti", 1 << 40, Format::Binary),
+    ("Pi", 1 << 50, Format::Binary),
+    ("Ei", 1 << 60, Format::Binary),
+    ("", 1, Format::Decimal),
+    ("k", 1_000, Format::Decimal),
+    ("M", 1_000_000, Format::Decimal),
+    ("G", 1_000_000_000, Format::Decimal),
+    ("T", 1_000_000_000_000, Format::Decimal),
+    ("P", 1_000_000_000_000_000, Format::Decimal),
+    ("E", 1_000_000_000_000_000_000, Format::Decimal),
+];
+
+impl Quantity {
+    /// Zero.
+    pub const ZERO: Quantity = Quantity { milli: 0, format: Format::Decimal };
+
+    /// From thousandths of the unit.
+    pub fn from_milli(milli: i64) -> Quantity {
+        Quantity { milli: i128::from(milli), format: Format::Decimal }
+    }
+
+    /// A whole number of units, written in powers of 1000.
+    pub fn from_units(units: i64) -> Quantity {
+        Quantity { milli: i128::from(units) * 1000, format: Format::Decimal }
+    }
+
+    /// A number of bytes, written in powers of 1024.
+    pub fn from_bytes(bytes: u64) -> Quantity {
+        Quantity { milli: i128::from(bytes) * 1000, format: Format::Binary }
+    }
+
+    /// Thousandths of the unit, saturating.
+    pub fn milli(self) -> i64 {
+        i64::try_from(self.milli).unwrap_or(if self.milli < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// Whole units, rounded up, saturating.
+    pub fn units(self) -> i64 {
+        let up = self.milli.div_euclid(1000) + i128::from(self.milli.rem_euclid(1000) != 0);
+        i64::try_from(up).unwrap_or(if up < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// Whether it is below zero.
+    pub fn is_negative(self) -> bool {
+        self.milli < 0
+    }
+
+    /// The sum, written as `self` is.
+    #[must_use]
+    pub fn plus(self, other: Quantity) -> Quantity {
+        Quantity { milli: self.milli.saturating_add(other.milli), ..self }
+    }
+}
+
+impl FromStr for Quantity {
+    type Err = ParseQuantityError;
+
+    fn from_str(text: &str) -> Result<Quantity, ParseQuantityError> {
+        let (negative, rest) = match text.as_bytes().first() {
+            Some(b'-') => (true, &text[1..]),
+            Some(b'+') => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, suffix) = rest.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || whole.len() > 30 {
+            return Err(ParseQuantityError);
+        }
+        let (multiplier, divisor, format) = scale(suffix).ok_or(ParseQuantityError)?;
+        let fraction = &fraction[..fraction.len().min(18)];
+        let digits: i128 = format!("0{whole}{fraction}").parse().map_err(|_| ParseQuantityError)?;
+        let divisor = divisor.checked_mul(10i128.pow(fraction.len() as u32)).ok_or(ParseQuantityError)?;
+        let scaled = digits.checked_mul(multiplier).and_then(|n| n.checked_mul(1000)).ok_or(ParseQuantityError)?;
+        let milli = scaled / divisor + i128::from(scaled % divisor != 0);
+        Ok(Quantity { milli: if negative { -milli } else { milli }, format })
+    }
+}
+
+/// Multiplier, divisor and format of a suffix.
+fn scale(suffix: &str) -> Option<(i128, i128, Format)> {
+    match suffix {
+        "n" => return Some((1, 1_000_000_000, Format::Decimal)),
+        "u" => return Some((1, 1_000_000, Format::Decimal)),
+        "m" => return Some((1, 1_000, Format::Decimal)),
+        _ => {}
+    }
+    if let Some((_, multiplier, format)) = SUFFIXES.iter().find(|(name, ..)| *name == suffix) {
+        return Some((*multiplier, 1, *format));
+    }
+    let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+    if !(-18..=18).contains(&exponent) {
+        return None;
+    }
+    let power = 10i128.pow(exponent.unsigned_abs());
+    Some(if exponent < 0 { (1, power, Format::Decimal) } else { (power, 1, Format::Decimal) })
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.milli % 1000 != 0 {
+            return write!(f, "{}m", self.milli);
+        }
+        let units = self.milli / 1000;
+        let best = SUFFIXES
+            .iter()
+            .rev()
+            .filter(|(_, multiplier, format)| *multiplier > 1 && *format == self.format)
+            .find(|(_, multiplier, _)| units % multiplier == 0 && units != 0);
+        match best {
+            Some((suffix, multiplier, _)) => write!(f, "{}{suffix}", units / multiplier),
+            None => write!(f, "{units}"),
+        }
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Quantity, D::Error> {
+        let text = match crate::Json::deserialize(deserializer)? {
+            crate::Json::String(text) => text,
+            crate::Json::Number(number) => number.to_string(),
+            other => return Err(serde::de::Error::custom(format!("no quantity: {other}"))),
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_canonically() {
+        for (text, milli, canonical) in [
+            ("500m", 500, "500m"),
+            ("1Gi", 1_073_741_824_000, "1Gi"),
+            ("1024Mi", 1_073_741_824_000, "1Gi"),
+            ("1.5", 1500, "1500m"),
+            ("0.5Gi", 536_870_912_000, "512Mi"),
+            ("2e3", 2_000_000, "2k"),
+            ("-1", -1000, "-1"),
+            ("0", 0, "0"),
+            ("100n", 1, "1m"),
+            ("1000", 1_000_000, "1k"),
+        ] {
+            let quantity: Quantity = text.parse().unwrap();
+            assert_eq!((quantity.milli(), quantity.to_string().as_str()), (milli, canonical), "{text}");
+        }
+        for bad in ["", "m", "1x", "1.2.3", "e3", "Gi", "1e99", "١"] {
+            assert!(bad.parse::<Quantity>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The network of an [`crate::Env`]: authenticated connections of many streams.
+//!
+//! Three implementations are meant: QUIC (`netmesh/link`), the same streams over one TLS connection where
+//! UDP is blocked, and the simulator's.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Why a connection or stream ended.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NetError {
+    /// The peer could not be reached, or answered nothing in time.
+    #[error("{0} is unreachable")]
+    Unreachable(String),
+    /// The peer was reached and refused, or could not prove who it is.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The connection ended.
+    #[error("connection closed: {0}")]
+    Closed(String),
+    /// This stream was reset; the connection may live on.
+    #[error("stream reset (code {0})")]
+    Reset(u64),
+}
+
+/// The sending half of a stream. Not cancel safe: a dropped write may have sent a part.
+#[async_trait]
+pub trait SendStream: Send {
+    /// Sends all of `data`, waiting for flow control.
+    async fn write(&mut self, data: Bytes) -> Result<(), NetError>;
+    /// Ends the stream in order.
+    async fn finish(&mut self) -> Result<(), NetError>;
+    /// Ends the stream at once with an error code.
+    fn reset(&mut self, code: u64);
+}
+
+/// The receiving half of a stream. Cancel safe.
+#[async_trait]
+pub trait RecvStream: Send {
+    /// The next piece of at most `max` bytes; `None` at the end of the stream.
+    async fn read(&mut self, max: usize) -> Result<Option<Bytes>, NetError>;
+    /// Tells the peer to stop sending.
+    fn stop(&mut self, code: u64);
+}
+
+/// Both halves of a stream.
+pub type BiStream = (Box<dyn SendStream>, Box<dyn RecvStream>);
+
+/// One authenticated connection.
+#[async_trait]
+pub trait Connection: Send + Sync {
+    /// Opens a two-way stream. Cancel safe.
+    async fn open_bi(&self) -> Result<BiStream, NetError>;
+    /// The next stream that the peer opened. Cancel safe.
+    async fn accept_bi(&self) -> Result<BiStream, NetError>;
+    /// Sends a datagram, or drops it when the path is full.
+    fn send_datagram(&self, data: Bytes) -> Result<(), NetError>;
+    /// The next datagram. Cancel safe.
+    async fn recv_datagram(&self) -> Result<Bytes, NetError>;
+    /// Ends the connection; the peer sees `reason`.
+    fn close(&self, reason: &str);
+    /// Completes when the connection has ended, with the reason. Cancel safe.
+    async fn closed(&self) -> NetError;
+    /// The peer's certificate chain as DER, leaf first; empty when it sent none.
+    fn peer_certificates(&self) -> Vec<Vec<u8>>;
+    /// The peer's address, for logs.
+    fn peer_address(&self) -> String;
+    /// The address of this side as it goes out, without the port, where it is known.
+    fn local_address(&self) -> Option<String>;
+}
+
+/// Opens connections.
+#[async_trait]
+pub trait Dialer: Send + Sync {
+    /// Connects to `address` (`host:port`).
+    async fn dial(&self, address: &str) -> Result<Arc<dyn Connection>, NetError>;
+}

@@ -1,0 +1,62 @@
+//! The [`Runtime`] trait.
+
+use crate::*;
+use async_trait::async_trait;
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// Runs sandboxes and containers.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Name for logs and `containerRuntimeVersion` (`containerd`, `wasm`).
+    fn name(&self) -> &'static str;
+
+    /// Whether it answers, and its version.
+    async fn version(&self) -> Result<RuntimeVersion, RuntimeError>;
+
+    /// Makes a sandbox; one with the same id that is ready is left as it is.
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxInfo, RuntimeError>;
+
+    /// Ends every process of a sandbox and its namespaces. Fine when it is gone.
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Forgets a stopped sandbox and its containers. Fine when it is gone.
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// All sandboxes.
+    async fn list_sandboxes(&self) -> Result<Vec<SandboxInfo>, RuntimeError>;
+
+    /// The image under this reference, if it is here.
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError>;
+
+    /// Fetches an image.
+    async fn pull_image(&self, reference: &str, auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError>;
+
+    /// All images.
+    async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError>;
+
+    /// Imports an OCI layout or docker archive (a tar file); returns the names that it brought.
+    async fn import_image(&self, tar: &std::path::Path) -> Result<Vec<String>, RuntimeError>;
+
+    /// Makes a container; one with the same id is left as it is.
+    async fn create_container(&self, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), RuntimeError>;
+
+    /// Starts a created container. Fine when it runs.
+    async fn start_container(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Sends the stop signal (`signal` names one over the image's), waits up to `grace`, then kills.
+    /// Fine when it has ended.
+    async fn stop_container(&self, id: &str, signal: Option<&str>, grace: Duration) -> Result<(), RuntimeError>;
+
+    /// Forgets an ended container. Fine when it is gone.
+    async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// All containers with their states.
+    async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError>;
+
+    /// Runs a command inside.
+    async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError>;
+
+    /// What happens, from now on. A receiver that lags must list.
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent>;
+}
