@@ -10,6 +10,7 @@
 pub mod disk;
 pub mod host;
 pub mod net;
+pub mod session;
 
 use std::future::Future;
 use std::pin::Pin;
