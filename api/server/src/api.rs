@@ -2,7 +2,8 @@
 
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
 use holdfast_core::{
-    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, Watch, WriteOptions,
+    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo,
+    Watch, WriteOptions,
 };
 use std::sync::Arc;
 
@@ -134,13 +135,13 @@ impl Api {
         let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
         match self.authorizer.authorize(&attributes).await {
             Decision::Allow => Ok(()),
-            Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(cx, target, verb, &why)),
+            Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(&cx.user, target, verb, &why)),
         }
     }
 }
 
 /// Upstream's text of a refusal.
-fn denied(cx: &RequestContext, target: &Target, verb: &str, why: &str) -> Status {
+pub(crate) fn denied(user: &UserInfo, target: &Target, verb: &str, why: &str) -> Status {
     let resource = match target.subresource() {
         "" => target.gvr.resource.clone(),
         sub => format!("{}/{sub}", target.gvr.resource),
@@ -152,7 +153,7 @@ fn denied(cx: &RequestContext, target: &Target, verb: &str, why: &str) -> Status
     let group = &target.gvr.group;
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
     let text =
-        format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", cx.user.name);
+        format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", user.name);
     let status = Status::forbidden(&target.gvr, target.name(), text);
     debug_assert!(status.is(Reason::Forbidden));
     status
