@@ -38,7 +38,6 @@ fn start(running: &mut Running, store: &Arc<CachedStore>, txn: Txn) {
     running.spawn(async move { store.txn(txn).await });
 }
 
-/// Waits until the batch in hand has taken all that waits in the queue.
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
@@ -94,9 +93,7 @@ async fn waiting_writes_share_one_batch() {
         start(&mut running, &store, txn([put(&format!("k{n}"), "v")]));
     }
     paused(&log).await;
-    let places = store.writer.places_left();
     until("all are queued", || store.writer.places_left() == WRITE_QUEUE - 50).await;
-    assert!(places <= WRITE_QUEUE);
     log.resume();
     while let Some(done) = running.join_next().await {
         done.unwrap().unwrap();

@@ -173,15 +173,22 @@ fn draw(inbox: &mut Inbox, (txns, mut bytes): (usize, usize)) -> Vec<(Prepared, 
 }
 
 fn sync(desk: &Desk, shared: &Shared, backend: &dyn LogBackend, take: &Receiver<Batch<Caller>>) {
+    // Logged when it changes: while the disk is full every batch fails.
+    let mut healthy = true;
     while let Ok(batch) = take.recv() {
         let result = append(backend, &batch);
         let wake = match &result {
             Ok(()) => shared.publish(batch.events, batch.revision),
             Err(error) => {
-                tracing::error!(err = %error, "Could not write to the store's log");
+                if healthy {
+                    tracing::error!(err = %error, "Could not write to the store's log");
+                }
                 Vec::new()
             }
         };
+        if !batch.entries.is_empty() {
+            healthy = result.is_ok();
+        }
         lock(&desk.inbox).synced = Some(result.clone());
         desk.ready.notify_one();
         for judged in batch.judged {
