@@ -8,6 +8,10 @@ use crate::{LogBackend, LogEntry, StoreError};
 use holdfast_core::Revision;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The longest that [`MemoryLog::pause`] lasts.
+pub const PAUSE: Duration = Duration::from_secs(30);
 
 /// A [`LogBackend`] in memory. Clones of its `Arc` can be opened again, as a disk could.
 #[derive(Default)]
@@ -39,7 +43,7 @@ impl MemoryLog {
         self.lock().faults.extend(errors);
     }
 
-    /// Appends block until [`MemoryLog::resume`].
+    /// Appends block until [`MemoryLog::resume`], or for [`PAUSE`], so that a failed test ends.
     pub fn pause(&self) {
         self.lock().paused = true;
     }
@@ -84,9 +88,8 @@ impl LogBackend for MemoryLog {
         let mut inner = self.lock();
         inner.waiting += 1;
         self.changed.notify_all();
-        while inner.paused {
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
+        let paused = self.changed.wait_timeout_while(inner, PAUSE, |inner| inner.paused);
+        inner = paused.unwrap_or_else(PoisonError::into_inner).0;
         inner.waiting -= 1;
         if let Some(error) = inner.faults.pop_front() {
             return Err(error);

@@ -1,5 +1,7 @@
 //! The store's contract on fjall, starts from what an earlier run left, and crashes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test; clippy knows only `#[test]` functions as such")]
+
 mod crash;
 
 use holdfast_core::Revision;

@@ -112,7 +112,7 @@ mod tests {
         ring.push(vec![event(1, "a", 0), event(1, "b", 0)]);
         ring.push(vec![event(2, "a", 0), event(2, "b", 0)]);
         assert_eq!(ring.compacted(), Revision(1));
-        assert_eq!(ring.since(0).is_none(), true);
+        assert!(ring.since(0).is_none());
         assert_eq!(ring.since(2).map(Iterator::count), Some(2));
         assert_eq!((ring.seq_after(Revision(1)), ring.end()), (2, 4));
     }

@@ -1,12 +1,17 @@
 //! What only this implementation promises: durability before visibility, faults, bounds, sweeps.
 
+use super::evaluate::Evaluator;
 use super::ring::Ring;
 use super::state::Shared;
 use super::*;
 use crate::limits::{BATCH_TXNS, SWEEP_WATCHERS, WRITE_QUEUE};
 use crate::suite::{delete, events, put, write};
 use crate::testing::{MemoryLog, memory_store};
-use crate::{Check, Condition, Op};
+use crate::{Check, Condition, LogEntry, Op};
+use proptest::bool::weighted;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -275,4 +280,111 @@ async fn batch_is_bounded() {
     }
     assert!(log.appends().iter().all(|entries| *entries <= BATCH_TXNS), "{:?}", log.appends());
     assert_eq!(store.revision(), Revision(BATCH_TXNS as u64 + 11));
+}
+
+/// A log whose engine has a bug.
+struct PanickingLog;
+
+impl LogBackend for PanickingLog {
+    fn load(&self, _: &mut dyn FnMut(LogEntry)) -> Result<Revision, StoreError> {
+        Ok(Revision(7))
+    }
+
+    fn append(&self, _: &[LogEntry]) -> Result<(), StoreError> {
+        panic!("on purpose");
+    }
+
+    fn compact(&self, _: Revision) -> Result<(), StoreError> {
+        panic!("on purpose");
+    }
+
+    fn put_meta(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn meta(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn panic_of_the_engine_is_an_error_to_every_caller() {
+    let store = CachedStore::open(Arc::new(PanickingLog)).unwrap();
+    for _ in 0..2 {
+        let error = store.txn(txn([put("a", "1")])).await.unwrap_err();
+        assert_eq!(error, StoreError::Failed("the log's engine panicked while it wrote".to_owned()));
+    }
+    assert!(matches!(store.compact(Revision(7)).await, Err(StoreError::Failed(_))));
+    assert_eq!((store.revision(), store.get("a").await.unwrap().is_none()), (Revision(7), true));
+}
+
+/// One step of the model: a batch of transactions, and whether the disk took it.
+type Step = (Vec<Vec<(u8, Option<u8>)>>, bool);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ops = vec((0..6u8, option::weighted(0.7, any::<u8>())), 0..4);
+    vec((vec(ops, 1..4), weighted(0.85)), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever was committed in whatever batches: each past state reads as it was, page by page.
+    #[test]
+    fn past_states_read_as_they_were(steps in steps(), limit in 1..4usize) {
+        let shared = Arc::new(Shared::new(BTreeMap::new(), Revision(0)));
+        let mut evaluator: Evaluator<()> = Evaluator::new(shared.clone());
+        let log = MemoryLog::new();
+        let mut model: BTreeMap<String, (u8, u64)> = BTreeMap::new();
+        let mut history = vec![model.clone()];
+        for (batch, taken) in steps {
+            for ops in batch {
+                let ops: BTreeMap<String, Option<u8>> = ops.into_iter().map(|(k, v)| (format!("k{k}"), v)).collect();
+                if taken {
+                    let mut next = model.clone();
+                    let mut wrote = false;
+                    for (key, value) in &ops {
+                        wrote |= value.is_some() || next.contains_key(key);
+                        match value {
+                            Some(value) => next.insert(key.clone(), (*value, history.len() as u64)),
+                            None => next.remove(key),
+                        };
+                    }
+                    if wrote {
+                        model = next;
+                        history.push(model.clone());
+                    }
+                }
+                let op = |(key, value): (String, Option<u8>)| match value {
+                    Some(value) => Op::Put { key, value: vec![value].into() },
+                    None => Op::Delete { key },
+                };
+                evaluator.add(Prepared::new(txn(ops.into_iter().map(op)), &*log).unwrap(), ());
+            }
+            let batch = evaluator.take();
+            if taken {
+                shared.publish(batch.events, batch.revision);
+                evaluator.synced();
+            } else {
+                evaluator.not_written();
+            }
+        }
+        prop_assert_eq!(shared.revision(), Revision(history.len() as u64 - 1));
+        for (at, state) in history.iter().enumerate() {
+            let mut found = BTreeMap::new();
+            let mut after = None;
+            loop {
+                let request = RangeRequest { prefix: "k".into(), after, limit, at: Some(Revision(at as u64)) };
+                let page = shared.range(&request).unwrap();
+                prop_assert!(page.records.len() <= limit);
+                found.extend(page.records.iter().map(|r| (r.key.to_string(), (r.value[0], r.modified.0))));
+                prop_assert_eq!(page.remaining as usize, state.len() - found.len());
+                after = page.records.last().map(|record| record.key.to_string());
+                if page.remaining == 0 {
+                    break;
+                }
+            }
+            prop_assert_eq!(&found, state, "at revision {}", at);
+        }
+    }
 }

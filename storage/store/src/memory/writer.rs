@@ -173,6 +173,7 @@ fn draw(inbox: &mut Inbox, (txns, mut bytes): (usize, usize)) -> Vec<(Prepared, 
 }
 
 fn sync(desk: &Desk, shared: &Shared, backend: &dyn LogBackend, take: &Receiver<Batch<Caller>>) {
+    let _watchdog = Watchdog(desk);
     // Logged when it changes: while the disk is full every batch fails.
     let mut healthy = true;
     while let Ok(batch) = take.recv() {
@@ -196,6 +197,19 @@ fn sync(desk: &Desk, shared: &Shared, backend: &dyn LogBackend, take: &Receiver<
             drop(judged.tell.answer.send(result.clone().map(|()| judged.outcome)));
         }
         wake.into_iter().for_each(std::task::Waker::wake);
+    }
+}
+
+/// Tells `store-number` when `store-sync` panics, so that callers get an error instead of waiting for ever.
+struct Watchdog<'a>(&'a Desk);
+
+impl Drop for Watchdog<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = StoreError::Failed("the store's writer panicked".to_owned());
+            lock(&self.0.inbox).synced = Some(Err(error));
+            self.0.ready.notify_one();
+        }
     }
 }
 
