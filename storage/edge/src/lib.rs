@@ -7,7 +7,6 @@
 //!
 //! Absent on purpose: sled (that is `edge-views`, rebuilt from here), threads, clocks, decisions.
 
-pub mod digest;
 pub mod file;
 pub mod frame;
 pub mod journal;
@@ -17,7 +16,6 @@ pub mod record;
 pub mod state;
 pub mod store;
 
-pub use digest::{ContentHash, bucket_of, content_hash};
 pub use outbox::{Fact, FactKind, Outbox};
 pub use record::{Item, Record};
 pub use state::State;

@@ -10,7 +10,3 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 pub const MAX_LOG_FACTS: usize = 10_000;
 /// Sequence numbers reserved by one durable write, so that a fact needs no sync of its own.
 pub const SEQ_BLOCK: u64 = 10_000;
-/// Buckets of the sync digest.
-pub const DIGEST_BUCKETS: usize = 64;
-
-const _: () = assert!(DIGEST_BUCKETS.is_power_of_two());

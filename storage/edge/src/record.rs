@@ -1,9 +1,8 @@
 //! The records of the journal. Postcard on disk: variants and fields never change, new variants are added at
 //! the end; `tests/golden` holds old bytes that must still read.
 
-use crate::digest::ContentHash;
 use bytes::Bytes;
-use holdfast_core::{Lineage, Revision, Seq};
+use holdfast_core::{ContentHash, Lineage, Revision, Seq};
 use serde::{Deserialize, Serialize};
 
 /// An object that the hub sent. Its key is `<group>/<version>/<plural>/<namespace>/<name>`, with the group

@@ -1,9 +1,8 @@
 //! The state that the journal's records build, in memory.
 
-use crate::digest::SetDigest;
 use crate::outbox::Outbox;
 use crate::record::{Item, Record};
-use holdfast_core::{Lineage, Revision};
+use holdfast_core::{Lineage, Revision, SetDigest};
 use std::collections::BTreeMap;
 
 /// Everything that the node knows durably.

@@ -1,7 +1,6 @@
 use super::*;
-use crate::digest::content_hash;
 use crate::record::Item;
-use holdfast_core::{Lineage, Revision};
+use holdfast_core::{Lineage, Revision, content_hash};
 use holdfast_env::host::HostDisk;
 
 fn disk(dir: &tempfile::TempDir) -> Arc<dyn Disk> {

@@ -3,8 +3,12 @@
 //! A set's digest is the sum of its members' hashes, so it does not depend on order and changes with one
 //! member in constant time.
 
-use crate::limits::DIGEST_BUCKETS;
 use sha2::{Digest, Sha256};
+
+/// Buckets of a set's digest.
+pub const DIGEST_BUCKETS: usize = 64;
+
+const _: () = assert!(DIGEST_BUCKETS.is_power_of_two());
 
 /// The first eight bytes of the SHA-256 of an item's body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
