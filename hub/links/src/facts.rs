@@ -87,10 +87,7 @@ impl FactWriter {
         if json::bool_at(&body, &["gone"]) == Some(true) {
             let options = DeleteOptions {
                 grace_period_seconds: Some(0),
-                preconditions: Some(holdfast_core::verbs::Preconditions {
-                    uid: Some(uid),
-                    resource_version: None,
-                }),
+                preconditions: Some(holdfast_core::verbs::Preconditions { uid: Some(uid), resource_version: None }),
                 ..DeleteOptions::default()
             };
             return self.call(target, Operation::Delete(options), Some((check, op))).await.map(|_| ());
@@ -103,10 +100,8 @@ impl FactWriter {
         // A merge patch with the whole status: fields that the node no longer reports are set to null.
         let old = object.to_json();
         let status = replacing(old.get("status"), body.get("status").cloned().unwrap_or_default());
-        let patch = Patch {
-            patch_type: PatchType::Merge,
-            body: document!({"metadata": {"uid": uid}, "status": status}),
-        };
+        let patch =
+            Patch { patch_type: PatchType::Merge, body: document!({"metadata": {"uid": uid}, "status": status}) };
         let operation = Operation::Patch { patch, options: WriteOptions::default() };
         self.call(target.with_subresource("status"), operation, Some((check, op))).await.map(|_| ())
     }

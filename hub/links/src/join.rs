@@ -56,7 +56,8 @@ async fn node_object(shared: &Shared, name: &str) -> Result<Arc<Object>, String>
         Ok(_) => Err("creating the node gave no object".into()),
         Err(status) if status.is(Reason::AlreadyExists) => {
             let node = shared.get(Target::object(nodes, "", name)).await.map_err(text)?;
-            let used = was_ready(&*shared.store, &NodeUid(node.meta.uid.clone())).await.map_err(|err| err.to_string())?;
+            let used =
+                was_ready(&*shared.store, &NodeUid(node.meta.uid.clone())).await.map_err(|err| err.to_string())?;
             if used {
                 return Err(format!(
                     "node {name:?} already exists; if its machine is gone for good, run `kubectl delete node {name}` and join again"

@@ -24,7 +24,9 @@ pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
         shared.env.sleep(PERIOD).await;
         match nodes(&shared).await {
             Ok(nodes) => {
-                shared.forget_deleted(&nodes.iter().map(|node| (node.meta.name.clone(), node.meta.uid.clone())).collect());
+                shared.forget_deleted(
+                    &nodes.iter().map(|node| (node.meta.name.clone(), node.meta.uid.clone())).collect(),
+                );
                 for node in nodes {
                     let now = shared.env.monotonic();
                     let heard = shared.last_heard(&node.meta.name).unwrap_or(start);

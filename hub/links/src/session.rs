@@ -64,11 +64,7 @@ fn refusal(code: &str, reason: impl Into<String>) -> Refusal {
 
 impl NodeSession {
     /// The host of a connection whose certificate speaks for this node.
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        node_name: &str,
-        node_uid: &str,
-    ) -> Arc<NodeSession> {
+    pub(crate) fn new(shared: Arc<Shared>, node_name: &str, node_uid: &str) -> Arc<NodeSession> {
         let slot = shared.views.slot(node_name);
         Arc::new(NodeSession {
             shared,
@@ -180,7 +176,10 @@ impl HubHost for NodeSession {
             }
             Ok(Issued::Duplicate) => {
                 self.shared.duplicate_identity(&self.node_name).await;
-                Err(refusal("DuplicateIdentity", "another machine uses this node's identity, or this disk was set back"))
+                Err(refusal(
+                    "DuplicateIdentity",
+                    "another machine uses this node's identity, or this disk was set back",
+                ))
             }
             Err(err) => Err(refusal("Unavailable", err.to_string())),
         }

@@ -90,9 +90,8 @@ impl NodeTokens {
                 }
             }
         }
-        let item = |(key, minted): (&TokenKey, &Minted)| {
-            (token_item_key(&key.0, &key.2, &key.3, key.4), minted.body.clone())
-        };
+        let item =
+            |(key, minted): (&TokenKey, &Minted)| (token_item_key(&key.0, &key.2, &key.3, key.4), minted.body.clone());
         self.minted.iter().map(item).collect()
     }
 

@@ -160,8 +160,7 @@ impl Driver {
                     }
                     HubOutput::Online(session) => {
                         self.session = Some(session);
-                        if let Err(Refusal { code, reason }) =
-                            self.host.online(session, self.connection.clone()).await
+                        if let Err(Refusal { code, reason }) = self.host.online(session, self.connection.clone()).await
                         {
                             next = Some(HubInput::Refused { code, reason });
                             break;
