@@ -104,8 +104,13 @@ impl Api {
     /// # Errors
     /// 403 when the user may not, else whatever the registry says.
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
+        self.authorize(&request.cx, &request.target, request.operation.verb()).await?;
+        self.run(request).await
+    }
+
+    /// Runs a request that was authorized.
+    pub(crate) async fn run(&self, request: Request) -> Result<Reply, Status> {
         let Request { cx, target, operation } = request;
-        self.authorize(&cx, &target, operation.verb()).await?;
         let registry = &self.registry;
         match operation {
             Operation::Get => registry.get(&cx, &target).await.map(|object| Reply::Object { object, created: false }),
@@ -131,7 +136,8 @@ impl Api {
         }
     }
 
-    async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
+    /// Whether the user of `cx` may; the HTTP chain asks before it reads a body.
+    pub(crate) async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
         let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
         match self.authorizer.authorize(&attributes).await {
             Decision::Allow => Ok(()),

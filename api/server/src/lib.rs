@@ -23,7 +23,6 @@ pub use api::{Api, Operation, Reply, Request};
 pub use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision};
 pub use chain::service::{ApiService, Peer, ServiceConfig};
 pub use docs::health::Health;
-pub use docs::openapi::{OpenApi, OpenApiSource};
 pub use kind_set::KindSet;
 pub use listen::server::Server;
 pub use registry::{Connected, Deleted, NodeCalls, Registry, RequestContext};

@@ -4,7 +4,7 @@ use super::service::{ApiService, Exchange};
 use crate::codec::accept::{negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
-use crate::docs::version;
+use crate::docs::{openapi, version};
 use crate::{Attributes, Decision, RequestContext};
 use holdfast_core::{Reason, Status};
 use http::{Method, Response, StatusCode};
@@ -28,7 +28,7 @@ pub(crate) async fn serve(
         let text = "the server does not allow this method on the requested resource";
         return Err(Status::failure(405, Reason::MethodNotAllowed, text));
     }
-    let mut response = answer(service, exchange, path)?;
+    let mut response = answer(service, exchange, path).await?;
     if exchange.method == Method::HEAD {
         *response.body_mut() = Body::empty();
     }
@@ -47,7 +47,7 @@ async fn authorize(service: &ApiService, cx: &RequestContext, path: &str, verb: 
     }
 }
 
-fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result<Response<Body>, Status> {
+async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result<Response<Body>, Status> {
     let config = &service.config;
     let (query, headers) = (&exchange.query, &exchange.headers);
     if let Some(response) = config.health.answer(path, query) {
@@ -56,7 +56,7 @@ fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result<Respo
     if let Some(result) = service.discovery.answer(path, headers, &config.advertise) {
         return result;
     }
-    if let Some(result) = config.openapi.as_ref().and_then(|openapi| openapi.answer(path, query, headers)) {
+    if let Some(result) = openapi::answer(path, query, headers).await {
         return result;
     }
     let document = match path {

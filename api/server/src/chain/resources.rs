@@ -11,7 +11,7 @@ use crate::codec::options::{delete_options, list_options, write_options};
 use crate::codec::table::{IncludeObject, TableMaker};
 use crate::codec::watch::{EventWriter, WatchBody};
 use crate::docs::metrics::Gauge;
-use crate::{Attributes, Decision, Deleted, RequestContext, limits};
+use crate::{Deleted, RequestContext, limits};
 use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
@@ -33,13 +33,18 @@ pub(crate) async fn serve(
     let Some(verb) = verb_of(&exchange.method, &target, watch) else {
         return ("other", Err(Status::method_not_allowed(&target.gvr, &exchange.method.as_str().to_lowercase())));
     };
-    let kind = match find_kind(&service, &target) {
-        Ok(kind) => kind,
-        Err(status) => return (verb, Err(hidden(&service, &cx, &target, verb).await.unwrap_or(status))),
-    };
-    if streams::is_stream(&target) {
+    let found = find_kind(&service, &target);
+    if found.is_ok() && streams::is_stream(&target) {
         return ("connect", streams::serve(&service, cx, exchange, target).await);
     }
+    // Whoever may not ask learns nothing about what is there, and has no body read.
+    if let Err(status) = service.config.api.authorize(&cx, &target, verb).await {
+        return (verb, Err(status));
+    }
+    let kind = match found {
+        Ok(kind) => kind,
+        Err(status) => return (verb, Err(status)),
+    };
     if !allowed_verbs(kind, &target).contains(&verb) || (verb == "create" && !may_create(kind, &target)) {
         return (verb, Err(Status::method_not_allowed(&target.gvr, verb)));
     }
@@ -78,15 +83,6 @@ fn find_kind(service: &ApiService, target: &Target) -> Result<&'static Kind, Sta
         _ => true,
     };
     if known && scoped { Ok(kind) } else { Err(Status::no_such_path()) }
-}
-
-/// Whoever may not ask learns nothing about what is there, so authorization comes before 404.
-async fn hidden(service: &ApiService, cx: &RequestContext, target: &Target, verb: &str) -> Option<Status> {
-    let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
-    match service.config.api.authorizer().authorize(&attributes).await {
-        Decision::Allow => None,
-        Decision::Deny(why) | Decision::NoOpinion(why) => Some(crate::api::denied(&cx.user, target, verb, &why)),
-    }
 }
 
 fn allowed_verbs(kind: &'static Kind, target: &Target) -> &'static [&'static str] {
@@ -128,11 +124,11 @@ async fn serve_call(
     let subresource = target.subresource.is_some();
     let request = Request { cx, target, operation };
     let reply = match request.operation {
-        Operation::Get | Operation::List(_) => service.config.api.call(request).await?,
+        Operation::Get | Operation::List(_) => service.config.api.run(request).await?,
         // A write runs to its end even when the client leaves.
         _ => {
             let api = service.config.api.clone();
-            service.tasks.spawn(async move { api.call(request).await }).await.map_err(Status::internal)??
+            service.tasks.spawn(async move { api.run(request).await }).await.map_err(Status::internal)??
         }
     };
     Ok(match reply {
@@ -237,7 +233,7 @@ async fn serve_watch(
     }
     let options = list_options(&exchange.query, true)?;
     let limit = options.timeout_seconds.map_or_else(|| default_watch(service), Duration::from_secs);
-    let reply = service.config.api.call(Request { cx, target, operation: Operation::Watch(options) }).await?;
+    let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
     let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
     let writer = EventWriter::new(encoder.negotiated.shape, encoder.table, service.config.world.clone());
     let guard = Box::new(service.metrics.count(Gauge::Watches));

@@ -9,11 +9,10 @@ use crate::codec::query::Query;
 use crate::docs::discovery::Discovery;
 use crate::docs::health::Health;
 use crate::docs::metrics::{Gauge, Metrics};
-use crate::docs::openapi::OpenApi;
 use crate::{Api, Authenticator, KindSet, RequestContext};
 use holdfast_core::{Json, Status};
 use holdfast_env::World;
-use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, USER_AGENT, WARNING};
+use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -34,8 +33,6 @@ pub struct ServiceConfig {
     pub authenticators: Vec<Arc<dyn Authenticator>>,
     /// What is served.
     pub kinds: KindSet,
-    /// OpenAPI documents; `None` answers 404.
-    pub openapi: Option<OpenApi>,
     /// Checks behind `/readyz` and the like.
     pub health: Arc<Health>,
     /// Clock and randomness.
@@ -83,10 +80,6 @@ impl Exchange {
     /// The value of a header, or the empty string.
     pub(crate) fn header(&self, name: &HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    pub(crate) fn agent(&self) -> &str {
-        self.header(&USER_AGENT)
     }
 }
 

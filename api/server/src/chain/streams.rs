@@ -7,7 +7,7 @@ use crate::codec::encode;
 use crate::docs::metrics::Gauge;
 use crate::registry::{Connected, RequestContext};
 use crate::stream::websocket::{self, Handshake, Opened};
-use crate::{Attributes, Decision, limits};
+use crate::limits;
 use holdfast_core::{Status, Target};
 use http::header::UPGRADE;
 use http::{Method, Response, StatusCode};
@@ -98,14 +98,12 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, exchange: Exchan
 /// SPDY is not spoken. What else is wrong with the request is told first: kubectl falls back to SPDY after any
 /// refusal of its WebSocket and shows this answer.
 async fn refuse_spdy(service: &ApiService, cx: RequestContext, exchange: &Exchange, target: Target) -> Status {
-    let attributes = Attributes { user: &cx.user, verb: "create", target: Some(&target), path: "" };
-    if let Decision::Deny(why) | Decision::NoOpinion(why) = service.config.api.authorizer().authorize(&attributes).await
-    {
-        return crate::api::denied(&cx.user, &target, "create", &why);
+    if let Err(status) = service.config.api.authorize(&cx, &target, "create").await {
+        return status;
     }
     let pod = Target { subresource: None, ..target };
     let name = pod.name().to_string();
-    let reply = service.config.api.call(Request { cx, target: pod, operation: Operation::Get }).await;
+    let reply = service.config.api.run(Request { cx, target: pod, operation: Operation::Get }).await;
     match reply {
         Err(status) => status,
         Ok(Reply::Object { object, .. }) => {

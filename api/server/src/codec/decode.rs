@@ -54,12 +54,8 @@ pub fn object(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Decoded, 
         "application/yaml" | "application/x-yaml" | "text/yaml" => true,
         _ => return Err(Status::unsupported_media_type(OBJECT_TYPES)),
     };
-    let unread = |err: String| {
-        let what = if yaml { "yaml" } else { "json" };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {what} parse error: {err}"
-        ))
-    };
+    let unread =
+        |err: String| Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"));
     let decoded = if yaml { parse_yaml(body) } else { parse_json(body) };
     let decoded = decoded.map_err(unread)?;
     if !decoded.document.is_object() {
@@ -107,8 +103,8 @@ pub fn patch(patch_type: PatchType, body: &Bytes) -> Result<(Patch, Vec<String>)
 }
 
 fn parse_json(body: &Bytes) -> Result<Decoded, String> {
-    let document = serde_json::from_slice(body).map_err(|err| err.to_string())?;
-    Ok(Decoded { document, duplicates: Vec::new() })
+    let (document, duplicates) = holdfast_schema::parse_json(body).map_err(|status| status.message().to_string())?;
+    Ok(Decoded { document, duplicates })
 }
 
 fn parse_yaml(body: &Bytes) -> Result<Decoded, String> {
@@ -117,7 +113,8 @@ fn parse_yaml(body: &Bytes) -> Result<Decoded, String> {
         return Ok(decoded);
     }
     let text = std::str::from_utf8(body).map_err(|err| err.to_string())?;
-    let document = serde_saphyr::from_str(text).map_err(|err| first_line(&err.to_string()))?;
+    let unread = |err: String| format!("couldn't get version/kind; yaml parse error: {}", first_line(&err));
+    let document = serde_saphyr::from_str(text).map_err(|err| unread(err.to_string()))?;
     Ok(Decoded { document, duplicates: Vec::new() })
 }
 

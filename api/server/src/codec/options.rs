@@ -165,7 +165,8 @@ fn dry_run(query: &Query, errors: &mut FieldErrors) -> bool {
 /// 400 for a body that is no `DeleteOptions`, 422 for values that are none.
 pub fn delete_options(query: &Query, body: Option<Json>) -> Result<DeleteOptions, Status> {
     let document = match body {
-        Some(document) => document,
+        Some(document) if document.is_object() => document,
+        Some(_) => return Err(Status::bad_request("the body is no DeleteOptions")),
         None => query_document(query)?,
     };
     let mut errors = FieldErrors::new();
