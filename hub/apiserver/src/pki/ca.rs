@@ -21,9 +21,6 @@ const BACKDATE: Duration = Duration::from_secs(24 * 3600);
 /// A certificate request larger than this is refused unread.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
-/// Signature algorithms that a certificate request may use, by the key's sort.
-pub type Algorithm = &'static rcgen::SignatureAlgorithm;
-
 /// The cluster's certificate authority (ECDSA P-256).
 pub struct ClusterCa {
     certificate: CertificateDer<'static>,

@@ -8,7 +8,7 @@ mod ca;
 mod files;
 mod identity;
 
-pub use ca::{Algorithm, ClusterCa, IssuedCertificate, ServerIdentity};
+pub use ca::{ClusterCa, IssuedCertificate, ServerIdentity};
 pub use identity::{CertificateIdentity, NodeIdentity, client_identity, node_identity};
 
 use holdfast_core::Timestamp;
@@ -89,6 +89,8 @@ impl Pki {
         let mut all: Vec<String> = [
             "localhost",
             "holdfast-hub",
+            // What nodes verify on the link; they know the hub by many addresses.
+            "hub.holdfast.internal",
             "kubernetes",
             "kubernetes.default",
             "kubernetes.default.svc",
