@@ -7,7 +7,6 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -79,8 +78,7 @@ impl ClusterCa {
     }
 
     fn new(certificate: CertificateDer<'static>, pem: String, key: KeyPair) -> Result<ClusterCa, rcgen::Error> {
-        let spki = identity::spki_of(&certificate).ok_or(rcgen::Error::CouldNotParseCertificate)?;
-        let hash = Sha256::digest(&spki).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hash = identity::public_key_hash(&certificate).ok_or(rcgen::Error::CouldNotParseCertificate)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
         Ok(ClusterCa { certificate, pem, hash, issuer })
     }
@@ -96,12 +94,7 @@ impl ClusterCa {
     }
 
     /// `sha256:<hex>` of the CA's public key (SPKI), as kubeadm pins it.
-    pub fn hash(&self) -> String {
-        format!("sha256:{}", self.hash)
-    }
-
-    /// The bare hex of [`ClusterCa::hash`], as join tokens carry it.
-    pub fn hash_hex(&self) -> &str {
+    pub fn hash(&self) -> &str {
         &self.hash
     }
 

@@ -3,6 +3,7 @@
 use holdfast_core::{Timestamp, UserInfo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -92,7 +93,13 @@ pub(super) fn pem_not_after(pem: &str) -> Option<Timestamp> {
     Some(Timestamp::from_secs(certificate.validity().not_after.timestamp()))
 }
 
-pub(super) fn spki_of(der: &[u8]) -> Option<Vec<u8>> {
+/// `sha256:<hex>` of a certificate's public key (SPKI), as kubeadm pins a CA.
+pub fn public_key_hash(der: &[u8]) -> Option<String> {
+    let hex: String = Sha256::digest(spki_of(der)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("sha256:{hex}"))
+}
+
+fn spki_of(der: &[u8]) -> Option<Vec<u8>> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some(certificate.public_key().raw.to_vec())
 }

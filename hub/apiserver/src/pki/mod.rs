@@ -9,7 +9,7 @@ mod files;
 mod identity;
 
 pub use ca::{ClusterCa, IssuedCertificate, ServerIdentity};
-pub use identity::{CertificateIdentity, NodeIdentity, client_identity, node_identity};
+pub use identity::{CertificateIdentity, NodeIdentity, client_identity, node_identity, public_key_hash};
 
 use holdfast_core::Timestamp;
 use std::net::IpAddr;
