@@ -68,7 +68,7 @@ impl Engine {
     /// # Errors
     /// 404 for what is not served; 400 when the namespace does not fit the kind's scope.
     pub(crate) fn resource<'a>(&self, at: &'a Target) -> Result<Resource<'a>, Status> {
-        let kind = holdfast_kinds::by_gvr(&at.gvr).ok_or_else(Status::no_such_path)?;
+        let kind = lookup(&at.gvr).ok_or_else(Status::no_such_path)?;
         if !kind.namespaced && at.namespace.is_some() {
             return Err(Status::no_such_path());
         }
@@ -112,9 +112,13 @@ impl Engine {
     }
 }
 
+fn lookup(gvr: &Gvr) -> Option<&'static Kind> {
+    holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource)
+}
+
 /// The entry of a kind that we rely on ourselves.
 pub(crate) fn known(gvr: &Gvr) -> Result<&'static Kind, Status> {
-    holdfast_kinds::by_gvr(gvr).ok_or_else(|| Status::internal(format!("no kind is served as {gvr}")))
+    lookup(gvr).ok_or_else(|| Status::internal(format!("no kind is served as {gvr}")))
 }
 
 /// The object of a record; parsed once a version, shared by all readers.

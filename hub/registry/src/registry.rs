@@ -4,7 +4,7 @@ use crate::config::HubRegistryConfig;
 use crate::engine::{Engine, decode, store_error};
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
-use crate::subresources::{binding, eviction, reviews, scale, streams, token};
+use crate::subresources::{binding, reviews, scale, streams, token};
 use crate::{bootstrap, rbac::RbacAuthorizer};
 use async_trait::async_trait;
 use holdfast_core::{
@@ -98,7 +98,6 @@ impl Registry for HubRegistry {
         match (at.gvr.resource.as_str(), at.subresource()) {
             (_, "") => generic::create::create(&self.engine, cx, &resource, body, options).await,
             ("pods", "binding") => binding::create(&self.engine, cx, &resource, body, options).await,
-            ("pods", "eviction") => eviction::create(&self.engine, cx, &resource, body, options).await,
             ("serviceaccounts", "token") => token::create(&self.engine, cx, &resource, body, options).await,
             _ => Err(Status::method_not_allowed(&at.gvr, "create")),
         }

@@ -1,15 +1,15 @@
 //! From a client's document to one of the kind's schema, in its storage version.
 
 use crate::engine::Engine;
-use crate::kinds::event;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{Gvk, Json, Object, Status};
-use holdfast_kinds::Kind;
+use holdfast_kinds::{Kind, convert, storage_version};
+use holdfast_schema::{strict_error, strict_texts};
 use holdfast_server::RequestContext;
 use std::sync::Arc;
 
-/// Checks type and fields of a document. Nulls are dropped, as Go's decoder drops them.
+/// Checks type and fields of a document. Nulls and unknown fields are dropped, as Go's decoder drops them.
 ///
 /// # Errors
 /// 400 for another type, a field of another type, and under `Strict` for unknown fields.
@@ -35,22 +35,16 @@ pub(crate) fn check_fields(
     doc: &mut Json,
     validation: FieldValidation,
 ) -> Result<(), Status> {
-    drop_nulls(doc);
     let unknown = engine.schema.check(schema, doc)?;
     if unknown.is_empty() {
         return Ok(());
     }
-    let texts: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let texts = strict_texts(&unknown, &[]);
     match validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => texts.into_iter().for_each(|text| cx.warn(text)),
         FieldValidation::Strict => {
-            return Err(Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
-                texts.join(", "),
-                kind = gvk.kind,
-                version = gvk.version,
-            )));
+            return Err(strict_error(gvk, &texts));
         }
     }
     Ok(())
@@ -87,36 +81,30 @@ pub(crate) fn check_type(gvk: &Gvk, doc: &mut Json) -> Result<(), Status> {
     Ok(())
 }
 
-fn drop_nulls(value: &mut Json) {
-    match value {
-        Json::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Json::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
+/// Whether objects of this kind are stored in another version.
+fn is_converted(kind: &Kind) -> bool {
+    storage_version(kind).group != kind.group || storage_version(kind).version != kind.version
 }
 
 /// The form in which a document is stored.
 pub(crate) fn to_storage(kind: &Kind, doc: &mut Json) {
-    if kind.group == event::NEW_GROUP {
-        event::to_core(doc);
+    if is_converted(kind) {
+        convert(doc, storage_version(kind));
     }
 }
 
 /// The document of a stored object in the version that was asked for.
 pub(crate) fn shown_document(kind: &Kind, object: &Object) -> Json {
     let mut doc = object.to_json();
-    if kind.group == event::NEW_GROUP {
-        event::from_core(&mut doc);
+    if is_converted(kind) {
+        convert(&mut doc, kind);
     }
     doc
 }
 
 /// A stored object in the version that was asked for.
 pub(crate) fn shown(kind: &Kind, object: Arc<Object>) -> Result<Arc<Object>, Status> {
-    if kind.group != event::NEW_GROUP {
+    if !is_converted(kind) {
         return Ok(object);
     }
     let revision = object.revision;
