@@ -5,6 +5,7 @@ use crate::engine::{Engine, decode, store_error};
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
 use crate::subresources::{binding, reviews, scale, streams, token};
+use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, rbac::RbacAuthorizer};
 use async_trait::async_trait;
 use holdfast_core::{
@@ -42,6 +43,11 @@ impl HubRegistry {
         let authorizer = RbacAuthorizer::start(self.engine.clone()).await?;
         self.set_authorizer(authorizer.clone());
         Ok(authorizer)
+    }
+
+    /// Tells who ServiceAccount tokens are from.
+    pub fn token_authenticator(&self) -> ServiceAccountAuthenticator {
+        ServiceAccountAuthenticator::new(self.engine.clone())
     }
 
     /// Makes the objects that every cluster has, where they are missing, as upstream does at start:
