@@ -125,7 +125,8 @@ impl ServeArguments {
 fn read_file(path: &Path) -> anyhow::Result<FileConfig> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read --config {}", path.display()))?;
     toml::from_str(&text).map_err(|err| {
-        let line = err.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let start = err.span().map_or(0, |span| span.start.min(text.len()));
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
         anyhow::anyhow!("{}:{line}: {}", path.display(), err.message())
     })
 }

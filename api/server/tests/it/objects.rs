@@ -143,6 +143,13 @@ async fn warnings_travel_as_headers() {
     noisy["metadata"]["annotations"] = json!({"warn": "say \"why\"\n"});
     let answer = hub.ask("POST", PODS, Some(noisy)).await;
     assert_eq!(answer.header("warning"), "299 - \"say \\\"why\\\"\"");
+    let twice = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"t"},"spec":{"a":1,"a":2}}"#;
+    let sent = hub.ask_with("POST", PODS, &[("content-type", "application/json")], twice).await;
+    assert_eq!((sent.code.as_u16(), sent.header("warning")), (201, "299 - \"duplicate field \\\"spec.a\\\"\""));
+    let strict = format!("{PODS}?fieldValidation=Strict");
+    let refused = hub.ask_with("POST", &strict, &[("content-type", "application/json")], twice).await;
+    assert_eq!(refused.code, 400);
+    assert!(refused.text().contains("strict decoding error: duplicate field"), "{}", refused.text());
 }
 
 async fn line(body: &mut hyper::body::Incoming, rest: &mut Vec<u8>) -> Option<Json> {

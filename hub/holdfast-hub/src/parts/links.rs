@@ -9,6 +9,7 @@ use holdfast_env::{Task, World};
 use holdfast_link::QuicListener;
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer};
 use holdfast_registry::HubRegistry;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,11 @@ pub(crate) struct Links {
 }
 
 impl Links {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_address()
+    }
+
     /// Closes the listener and every connection.
     pub(crate) fn stop(self) {
         self.listener.close();
