@@ -84,6 +84,17 @@ impl Engine {
         })
     }
 
+    /// The object of a target.
+    ///
+    /// # Errors
+    /// 404 when it does not exist.
+    pub(crate) async fn read(&self, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
+        match self.store.get(&resource.key()).await.map_err(store_error)? {
+            Some(record) => decode(&record),
+            None => Err(resource.not_found()),
+        }
+    }
+
     /// An object of a built-in kind.
     pub(crate) async fn find(
         &self,
@@ -136,6 +147,6 @@ pub(crate) fn store_error(err: StoreError) -> Status {
         StoreError::Full => Status::unavailable(err.to_string(), 30),
         StoreError::Slow => Status::expired("too old resource version: the watch fell behind"),
         StoreError::Closed => Status::unavailable(err.to_string(), 1),
-        StoreError::Failed(_) => Status::internal(err),
+        StoreError::Failed(_) | StoreError::Invalid(_) => Status::internal(err),
     }
 }

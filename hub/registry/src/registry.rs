@@ -1,7 +1,7 @@
 //! [`HubRegistry`]: which part of the engine serves which verb and subresource.
 
 use crate::config::HubRegistryConfig;
-use crate::engine::{Engine, decode, store_error};
+use crate::engine::Engine;
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
 use crate::subresources::{binding, reviews, scale, streams, token};
@@ -72,9 +72,7 @@ impl Registry for HubRegistry {
             Part::Main | Part::Status => {}
             Part::Finalize => return Err(Status::method_not_allowed(&at.gvr, "get")),
         }
-        let record = self.engine.store.get(&resource.key()).await.map_err(store_error)?;
-        let record = record.ok_or_else(|| resource.not_found())?;
-        shown(resource.kind, decode(&record)?)
+        shown(resource.kind, self.engine.read(&resource).await?)
     }
 
     async fn list(&self, _cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {

@@ -4,14 +4,8 @@
 
 use holdfast_core::json::{at, remove};
 use holdfast_core::names;
-use holdfast_core::{FieldErrors, Json, Timestamp, UserInfo};
+use holdfast_core::{FieldErrors, Json};
 use holdfast_kinds::Kind;
-
-/// Circumstances of a write that strategies may look at.
-pub(crate) struct Circumstances<'a> {
-    pub(crate) user: &'a UserInfo,
-    pub(crate) now: Timestamp,
-}
 
 /// The rules of a kind. Documents are decoded: each field has the type that the schema says.
 pub(crate) trait Strategy: Send + Sync {
@@ -44,7 +38,7 @@ pub(crate) trait Strategy: Send + Sync {
     }
 
     /// Sets what only the server may set.
-    fn prepare_for_create(&self, _doc: &mut Json, _cx: &Circumstances<'_>) {}
+    fn prepare_for_create(&self, _doc: &mut Json) {}
 
     /// Restores what a client may not change silently.
     fn prepare_for_update(&self, _doc: &mut Json, _old: &Json) {}

@@ -6,7 +6,7 @@ use crate::admission::{self, Admission};
 use crate::engine::{Engine, Resource};
 use crate::limits::{ALLOCATION_RETRIES, NAME_RETRIES};
 use crate::meta;
-use crate::strategy::{Circumstances, drop_status};
+use crate::strategy::drop_status;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::{FieldErrors, Json, Object, Status, WriteOptions};
 use holdfast_server::RequestContext;
@@ -91,9 +91,8 @@ async fn prepare(
     if strategy.counts_generation() {
         set(doc, &["metadata", "generation"], 1);
     }
-    let now = engine.now();
-    meta::stamp(doc, engine.env.random_uuid(), now);
-    strategy.prepare_for_create(doc, &Circumstances { user: &cx.user, now });
+    meta::stamp(doc, engine.env.random_uuid(), engine.now());
+    strategy.prepare_for_create(doc);
     let mut errors = FieldErrors::new();
     meta::validate(kind, strategy, doc, &mut errors);
     strategy.validate(doc, &mut errors);

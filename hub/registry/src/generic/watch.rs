@@ -171,11 +171,7 @@ impl WatchStream for HubWatch {
                     return Poll::Ready(Some(event));
                 }
             }
-            return match &mut self.next_bookmark {
-                // A fresh timer must know whom to wake.
-                Some(timer) if timer.as_mut().poll(cx).is_ready() => continue,
-                _ => Poll::Pending,
-            };
+            return Poll::Pending;
         }
     }
 }

@@ -32,7 +32,7 @@ impl Strategy for Deployment {
         true
     }
 
-    fn prepare_for_create(&self, doc: &mut Json, _cx: &crate::strategy::Circumstances<'_>) {
+    fn prepare_for_create(&self, doc: &mut Json) {
         // Go serves the struct even when it is empty, and clients read into it.
         default(doc, &["status"], serde_json::json!({}));
         remove(doc, &["spec", "rollbackTo"]);

@@ -1,6 +1,6 @@
 //! core/v1 Namespace.
 
-use crate::strategy::{Circumstances, Strategy, keep_all_but_status};
+use crate::strategy::{Strategy, keep_all_but_status};
 use holdfast_core::json::{copy, items_at, set};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
 use serde_json::json;
@@ -26,7 +26,7 @@ impl Strategy for Namespace {
         names::dns_label(name)
     }
 
-    fn prepare_for_create(&self, doc: &mut Json, _cx: &Circumstances<'_>) {
+    fn prepare_for_create(&self, doc: &mut Json) {
         label(doc);
         set(doc, &["status"], json!({ "phase": "Active" }));
         let mut finalizers = items_at(doc, &["spec", "finalizers"]).to_vec();

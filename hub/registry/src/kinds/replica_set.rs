@@ -4,7 +4,7 @@ use super::pod::spec;
 use super::rules::not_negative;
 use super::workload::{default_template, name_warnings, validate_pods};
 use crate::meta::immutable;
-use crate::strategy::{Circumstances, Strategy};
+use crate::strategy::Strategy;
 use holdfast_core::json::{at, default, i64_at, set};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
@@ -25,7 +25,7 @@ impl Strategy for ReplicaSet {
         true
     }
 
-    fn prepare_for_create(&self, doc: &mut Json, _cx: &Circumstances<'_>) {
+    fn prepare_for_create(&self, doc: &mut Json) {
         set(doc, &["status"], serde_json::json!({ "replicas": 0 }));
     }
 

@@ -1,6 +1,6 @@
 //! Small rules that many kinds share.
 
-use holdfast_core::json::{at, default, str_at};
+use holdfast_core::json::{default, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 use std::str::FromStr;
 
@@ -63,9 +63,4 @@ pub(crate) fn ip_address(address: &str, path: &FieldPath, errors: &mut FieldErro
     if std::net::IpAddr::from_str(address).is_err() {
         errors.invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
     }
-}
-
-/// The value at `field`, or an empty object.
-pub(crate) fn object<'a>(doc: &'a Json, field: &str) -> Option<&'a Json> {
-    at(doc, &[field]).filter(|value| value.is_object())
 }

@@ -3,7 +3,7 @@
 use super::data;
 use super::rules::{default_text, text};
 use crate::meta::immutable;
-use crate::strategy::{Circumstances, Strategy};
+use crate::strategy::Strategy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_core::json::{at, remove, set, str_at};
@@ -29,7 +29,7 @@ impl Strategy for Secret {
         join_string_data(doc);
     }
 
-    fn prepare_for_create(&self, doc: &mut Json, _cx: &Circumstances<'_>) {
+    fn prepare_for_create(&self, doc: &mut Json) {
         join_string_data(doc);
     }
 

@@ -65,7 +65,7 @@ impl Strategy for Service {
         names::dns_label_1035(name)
     }
 
-    fn prepare_for_create(&self, doc: &mut Json, _cx: &crate::strategy::Circumstances<'_>) {
+    fn prepare_for_create(&self, doc: &mut Json) {
         set(doc, &["status"], json!({ "loadBalancer": {} }));
     }
 

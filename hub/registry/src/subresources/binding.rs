@@ -1,6 +1,6 @@
 //! `pods/binding`: the scheduler's write.
 
-use crate::engine::{Engine, Resource, decode, store_error};
+use crate::engine::{Engine, Resource};
 use crate::generic::commit::{Meaning, Outcome, Write};
 use crate::generic::decode::{check_fields, check_type};
 use crate::kinds::pod::update::bind;
@@ -43,8 +43,7 @@ pub(crate) async fn create(
     }
 
     for _ in 0..CONFLICT_RETRIES {
-        let record = engine.store.get(&resource.key()).await.map_err(store_error)?;
-        let old = decode(&record.ok_or_else(|| resource.not_found())?)?;
+        let old = engine.read(resource).await?;
         let mut doc = old.to_json();
         remove(&mut doc, &["metadata", "resourceVersion"]);
         let refuse = |why: String| Err(Status::conflict(resource.gvr, resource.name, why));

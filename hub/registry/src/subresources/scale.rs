@@ -1,6 +1,6 @@
 //! `scale`: an `autoscaling/v1 Scale` as a view of `spec.replicas`.
 
-use crate::engine::{Engine, Resource, decode, store_error};
+use crate::engine::{Engine, Resource};
 use crate::generic::decode::{check_fields, check_type};
 use crate::generic::patch::patched;
 use crate::generic::update::{Part, change};
@@ -70,8 +70,7 @@ fn view_of(object: &Object) -> Result<Arc<Object>, Status> {
 /// Reads the scale.
 pub(crate) async fn get(engine: &Engine, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
-    let record = engine.store.get(&resource.key()).await.map_err(store_error)?;
-    view_of(&*decode(&record.ok_or_else(|| resource.not_found())?)?)
+    view_of(&*engine.read(resource).await?)
 }
 
 /// Replaces the scale.

@@ -1,6 +1,6 @@
 //! `log`, `exec`, `attach`: the request is checked here, then the node is asked.
 
-use crate::engine::{Engine, Resource, decode, store_error};
+use crate::engine::{Engine, Resource};
 use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
 use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Status, Timestamp};
@@ -28,8 +28,7 @@ pub(crate) async fn connect(
         return Err(Status::no_such_path());
     }
     let query = Query(query);
-    let record = engine.store.get(&resource.key()).await.map_err(store_error)?;
-    let pod = decode(&record.ok_or_else(|| resource.not_found())?)?.to_json();
+    let pod = engine.read(resource).await?.to_json();
     match subresource {
         "log" => {
             let call = log_call(&pod, &query, engine.now())?;

@@ -1,6 +1,6 @@
 //! `serviceaccounts/token`: the TokenRequest API.
 
-use crate::engine::{Engine, Resource, decode, store_error};
+use crate::engine::{Engine, Resource};
 use crate::generic::decode::{check_fields, check_type};
 use crate::tokens::{Bound, TokenClaims};
 use holdfast_core::json::{at, i64_at, items_at, set, str_at};
@@ -27,8 +27,7 @@ pub(crate) async fn create(
     check_type(&gvk, &mut request)?;
     let schema = "io.k8s.api.authentication.v1.TokenRequest";
     check_fields(engine, cx, schema, &gvk, &mut request, options.field_validation)?;
-    let record = engine.store.get(&resource.key()).await.map_err(store_error)?;
-    let account = decode(&record.ok_or_else(|| resource.not_found())?)?;
+    let account = engine.read(resource).await?;
 
     let seconds = i64_at(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
     let mut errors = FieldErrors::new();

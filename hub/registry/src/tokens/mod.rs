@@ -62,3 +62,9 @@ pub trait TokenIssuer: Send + Sync + 'static {
     /// The public keys (RFC 7517), as `/openid/v1/jwks` serves them.
     fn jwks(&self) -> Json;
 }
+
+/// The signing key of tests.
+#[cfg(test)]
+pub(crate) fn tests_key() -> &'static str {
+    jwt::tests::KEY
+}

@@ -12,7 +12,7 @@ pub(crate) mod spec;
 pub(crate) mod update;
 pub(crate) mod volumes;
 
-use crate::strategy::{Circumstances, Strategy, keep_all_but_status};
+use crate::strategy::{Strategy, keep_all_but_status};
 use holdfast_core::json::{copy, i64_at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
@@ -32,7 +32,7 @@ impl Strategy for Pod {
         true
     }
 
-    fn prepare_for_create(&self, doc: &mut Json, _cx: &Circumstances<'_>) {
+    fn prepare_for_create(&self, doc: &mut Json) {
         set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": qos::class(doc) }));
     }
 

@@ -12,8 +12,7 @@ pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     let path = FieldPath::new("spec");
     for list in ["containers", "initContainers"] {
         if items_at(doc, &["spec", list]).len() != items_at(old, &["spec", list]).len() {
-            let text = format!("pod updates may not add or remove containers");
-            errors.forbidden(&path.child(list), text);
+            errors.forbidden(&path.child(list), "pod updates may not add or remove containers");
             return;
         }
     }
@@ -61,8 +60,7 @@ fn active_deadline(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldE
         (Some(before), Some(now)) if now > before => {
             errors.invalid(&path, now, "must be less than or equal to previous value");
         }
-        (Some(before), None) => {
-            let _ = before;
+        (Some(_), None) => {
             errors.invalid(&path, Json::Null, "must not update from a positive integer to nil value");
         }
         _ => {}
@@ -118,13 +116,7 @@ pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) 
 /// Writes the binding of a pod: its node, and the condition that says so. Used by the `binding` subresource.
 pub(crate) fn bind(doc: &mut Json, node: &str, now: &str) {
     set(doc, &["spec", "nodeName"], node);
-    let condition = serde_json::json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
-    });
-    let mut condition = condition;
-    if let Some(map) = condition.as_object_mut() {
-        map.retain(|_, value| !value.is_null());
-    }
+    let condition = serde_json::json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": now });
     let mut conditions: Vec<Json> = items_at(doc, &["status", "conditions"])
         .iter()
         .filter(|condition| str_at(condition, &["type"]) != Some("PodScheduled"))

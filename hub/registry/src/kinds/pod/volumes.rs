@@ -48,9 +48,8 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     };
     match kind {
         "emptyDir" => {
-            if let Some(limit) = doc.get("sizeLimit").and_then(quantity).filter(|limit| limit.is_negative()) {
+            if doc.get("sizeLimit").and_then(quantity).is_some_and(holdfast_core::Quantity::is_negative) {
                 errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
-                let _ = limit;
             }
         }
         "hostPath" => {
