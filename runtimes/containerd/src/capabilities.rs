@@ -66,31 +66,34 @@ const ALL: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// The capabilities of a container, sorted. `last` is the highest number that this kernel knows.
-pub(crate) fn capabilities(security: &SecurityContext, last: usize) -> Result<Vec<String>, RuntimeError> {
-    let known = &ALL[..ALL.len().min(last + 1)];
+/// The capabilities of a container, sorted. `available` are those of the agent, a bit each: more than it has
+/// itself it cannot give, so "all" means all of these.
+pub(crate) fn capabilities(security: &SecurityContext, available: u64) -> Result<Vec<String>, RuntimeError> {
+    let has = |name: &&str| ALL.iter().position(|known| known == name).is_some_and(|bit| available >> bit & 1 == 1);
+    let known: Vec<&'static str> = ALL.into_iter().filter(|name| has(name)).collect();
     let full = |name: &str| {
         let upper = name.to_ascii_uppercase();
         let upper = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        known
-            .iter()
-            .find(|known| **known == upper)
-            .copied()
-            .ok_or_else(|| RuntimeError::Config(format!("unknown capability {name:?}")))
+        let found = ALL.iter().find(|known| **known == upper).copied();
+        found.ok_or_else(|| RuntimeError::Config(format!("unknown capability {name:?}")))
     };
     let is_all = |name: &String| name.eq_ignore_ascii_case("ALL");
     if security.privileged {
         return Ok(known.iter().map(|name| name.to_string()).collect());
     }
-    let mut set: BTreeSet<&str> = DEFAULT.into_iter().collect();
+    let mut set: BTreeSet<&str> = DEFAULT.into_iter().filter(|name| has(name)).collect();
     if security.add_capabilities.iter().any(is_all) {
-        set.extend(known);
+        set.extend(&known);
     }
     if security.drop_capabilities.iter().any(is_all) {
         set.clear();
     }
     for name in security.add_capabilities.iter().filter(|name| !is_all(name)) {
-        set.insert(full(name)?);
+        let name = full(name)?;
+        if !has(&name) {
+            return Err(RuntimeError::Config(format!("capability {name} is not available on this node")));
+        }
+        set.insert(name);
     }
     for name in security.drop_capabilities.iter().filter(|name| !is_all(name)) {
         set.remove(full(name)?);
@@ -98,10 +101,11 @@ pub(crate) fn capabilities(security: &SecurityContext, last: usize) -> Result<Ve
     Ok(set.into_iter().map(str::to_string).collect())
 }
 
-/// The highest capability of this kernel.
-pub(crate) fn last_capability() -> usize {
-    let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
-    text.trim().parse().unwrap_or(37)
+/// What this process could give: its bounding set.
+pub(crate) fn available() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -112,7 +116,7 @@ mod tests {
         let words = |list: &[&str]| list.iter().map(|word| word.to_string()).collect();
         let security =
             SecurityContext { add_capabilities: words(add), drop_capabilities: words(drop), ..Default::default() };
-        capabilities(&security, 40)
+        capabilities(&security, (1 << 41) - 1)
     }
 
     #[test]
@@ -122,6 +126,7 @@ mod tests {
         assert!(!with(&["ALL"], &["MKNOD"]).unwrap().contains(&"CAP_MKNOD".to_string()));
         assert_eq!(with(&["FLY"], &[]).unwrap_err().to_string(), "unknown capability \"FLY\"");
         let privileged = SecurityContext { privileged: true, ..Default::default() };
-        assert_eq!(capabilities(&privileged, 37).unwrap().len(), 38);
+        assert_eq!(capabilities(&privileged, (1 << 38) - 1).unwrap().len(), 38);
+        assert_eq!(capabilities(&privileged, 0b101).unwrap(), ["CAP_CHOWN", "CAP_DAC_READ_SEARCH"]);
     }
 }

@@ -107,7 +107,7 @@ impl Inner {
         let mounts = self.client.prepare_rootfs(lease, snapshotter, cid, &parent).await?;
         let (security, wanted) = (spec.security.clone(), spec.devices.clone());
         let image_user = image.config.user.clone();
-        let (user, devices, last_capability) = blocking("create container", move || {
+        let (user, devices, available_capabilities) = blocking("create container", move || {
             let (passwd, group) =
                 (snapshots::read_file(&mounts, "/etc/passwd"), snapshots::read_file(&mounts, "/etc/group"));
             let user = users::resolve(&image_user, &security, &passwd, &group)?;
@@ -115,7 +115,7 @@ impl Inner {
             for device in &wanted {
                 found.push(devices::resolve(device)?);
             }
-            Ok((user, found, capabilities::last_capability()))
+            Ok((user, found, capabilities::available()))
         })
         .await?;
         let cgroup = format!("{}/{cid}", pod.cgroup_parent.trim_end_matches('/'));
@@ -129,7 +129,7 @@ impl Inner {
             cgroup: cgroup.clone(),
             cgroup_v2: cgroup::is_v2(),
             shim_group: containerd_id(&pod.id),
-            last_capability,
+            available_capabilities,
         })?;
         let stop_signal = image.config.stop_signal.clone();
         let mut labels = record_labels(pod, spec, &image.reference(), &stop_signal);

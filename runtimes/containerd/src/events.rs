@@ -31,7 +31,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 /// One connection from begin to end; false when there was none.
 async fn subscribe(inner: &Arc<Inner>) -> bool {
     let namespace = inner.client.namespace();
-    let filters = vec![format!("namespace==\"{namespace}\",topic==/tasks/exit")];
+    let filters = vec![format!("namespace==\"{namespace}\",topic==\"/tasks/exit\"")];
     let mut client = inner.client.events();
     // The answer begins with the first event: until then the call is pending, yet subscribed.
     let pending = client.subscribe(inner.client.request(api::SubscribeRequest { filters }));
@@ -78,7 +78,7 @@ async fn subscribe(inner: &Arc<Inner>) -> bool {
 }
 
 fn quiet(status: &Status) {
-    tracing::debug!(err = status.message(), "The subscription to containerd ended");
+    tracing::debug!(code = ?status.code(), err = status.message(), "The subscription to containerd ended");
 }
 
 async fn handle(inner: &Arc<Inner>, envelope: Envelope) {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Type of the specification kept in a sandbox's record.
 const SANDBOX_TYPE: &str = "types.holdfast.io/sandbox/v1";
 /// Magic number of the file system of namespaces (linux/magic.h).
-const NSFS_MAGIC: i64 = 0x6e73_6673;
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 /// Bytes of a pod's `/dev/shm`, as other runtimes give.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
 
@@ -171,7 +171,7 @@ impl Inner {
 }
 
 fn is_namespace(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|stat| i64::try_from(stat.f_type) == Ok(NSFS_MAGIC))
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
 }
 
 /// Makes fresh namespaces on a thread that ends, and keeps them by bind mounts.

@@ -81,8 +81,8 @@ pub struct SpecInput<'a> {
     pub cgroup_v2: bool,
     /// Group under which containers share a shim.
     pub shim_group: String,
-    /// The highest capability of the kernel.
-    pub last_capability: usize,
+    /// Capabilities that the agent has, a bit each.
+    pub available_capabilities: u64,
 }
 
 /// Builds the specification (OCI runtime-spec 1.0.2), for cgroupfs.
@@ -151,7 +151,7 @@ fn process(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {
     if !cwd.starts_with('/') {
         return Err(RuntimeError::Config(format!("working directory {cwd:?} is not absolute")));
     }
-    let caps = capabilities(security, input.last_capability)?;
+    let caps = capabilities(security, input.available_capabilities)?;
     Ok(json!({
         "terminal": container.tty,
         "user": {"uid": input.user.uid, "gid": input.user.gid, "additionalGids": input.user.groups},
@@ -294,7 +294,7 @@ fn linux(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {
         match security.seccomp.as_str() {
             "" | "Unconfined" => {}
             "RuntimeDefault" => {
-                linux["seccomp"] = seccomp::default_profile(&capabilities(security, input.last_capability)?);
+                linux["seccomp"] = seccomp::default_profile(&capabilities(security, input.available_capabilities)?);
             }
             other => {
                 return Err(RuntimeError::Config(format!("not implemented: seccomp profile {other:?}")));

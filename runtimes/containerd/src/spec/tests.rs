@@ -59,7 +59,7 @@ fn input<'a>(sandbox: &'a SandboxSpec, container: &'a ContainerSpec, image: &'a 
         cgroup: "/holdfast/poduid/uid-web-0".into(),
         cgroup_v2: true,
         shim_group: "uid-0".into(),
-        last_capability: 40,
+        available_capabilities: (1 << 41) - 1,
     }
 }
 
