@@ -102,12 +102,7 @@ fn intact(conf: &NetConf, attach: &Attach, host: &str, ips: &[Ipv4Addr]) -> Resu
     Ok(attached && addressed)
 }
 
-fn host_result(
-    conf: &NetConf,
-    attach: &Attach,
-    host: &str,
-    given: &[Allocation],
-) -> Result<CniResult, NetError> {
+fn host_result(conf: &NetConf, attach: &Attach, host: &str, given: &[Allocation]) -> Result<CniResult, NetError> {
     let mac = |link: &Link| link.mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
     let (bridge, name) = (conf.bridge.clone(), host.to_string());
     let (bridge, host) = with_net(None, async move |net| {
