@@ -64,8 +64,9 @@ pub struct NetConf {
     /// Give traffic that leaves the cluster the node's address.
     #[serde(default = "yes")]
     pub masquerade: bool,
-    /// Let frames leave by the port that they came from.
-    #[serde(default)]
+    /// Let frames leave by the port that they came from. Where the kernel passes bridged frames through the
+    /// address translation (`bridge-nf-call-iptables`), a Service that leads a pod to itself needs it.
+    #[serde(default = "yes")]
     pub hairpin: bool,
     /// What ADD answered, for CHECK and DEL.
     #[serde(default)]

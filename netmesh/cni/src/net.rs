@@ -129,16 +129,16 @@ impl Net {
         self.handle.link().add(message).execute().await.map_err(refused(format!("making veth {host}")))
     }
 
-    /// Makes a link a port of a bridge, isolated from the other ports: all traffic goes through the host.
+    /// Makes a link a port of a bridge. With `hairpin` a frame may leave by the port that it came from.
     pub(crate) async fn attach_port(&self, name: &str, bridge: &Link, hairpin: bool) -> Result<(), NetError> {
         let link = self.need(name).await?;
         if link.controller != bridge.index {
             let message = LinkUnspec::new_with_index(link.index).controller(bridge.index).build();
             self.set(message, format!("attaching {name} to the bridge")).await?;
         }
-        let port = LinkBridgePort::new(link.index).isolated(true).hairpin(hairpin).build();
+        let port = LinkBridgePort::new(link.index).hairpin(hairpin).build();
         let set = self.handle.link().set_port(port).execute().await;
-        set.map_err(refused(format!("isolating port {name}")))?;
+        set.map_err(refused(format!("setting up port {name}")))?;
         self.adjust(name, &link, 0).await
     }
 

@@ -37,7 +37,8 @@ fn ensure(conf: &NetConf, ranges: &[Range4], path: &Path) -> Result<(), NetError
             net.add_veth(&host, POD_INTERFACE, file.as_raw_fd(), mac, mtu).await?;
         }
         let bridge = net.set_up(&bridge).await?;
-        net.attach_port(&host, &bridge, false).await
+        // All pods here are behind one port: see `NetConf::hairpin`.
+        net.attach_port(&host, &bridge, true).await
     })?;
     let settings = || {
         for (name, value) in [("rp_filter", "0"), ("accept_local", "1"), ("accept_redirects", "0")] {
