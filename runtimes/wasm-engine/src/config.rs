@@ -120,7 +120,7 @@ impl EngineConfig {
     /// When the word is damaged or from another version.
     pub fn from_word(word: &str) -> Result<EngineConfig, EngineError> {
         let damaged = || EngineError::Setup("damaged engine configuration".into());
-        if !word.is_ascii() || word.len() % 2 != 0 {
+        if !word.is_ascii() || !word.len().is_multiple_of(2) {
             return Err(damaged());
         }
         let bytes: Option<Vec<u8>> =

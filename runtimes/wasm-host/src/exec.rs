@@ -10,7 +10,7 @@ use holdfast_runtime::{ContainerState, RuntimeError};
 use holdfast_wasm_client::frame;
 use holdfast_wasm_client::wire::{ExecIn, ExecOut, NOT_EXEC};
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, SimplexStream, WriteHalf, simplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
@@ -29,9 +29,9 @@ pub(crate) struct Session {
     context: WasiCtxBuilder,
     slot: tokio::sync::OwnedSemaphorePermit,
     killed: CancellationToken,
-    stdin: WriteHalf<SimplexStream>,
-    stdout: ReadHalf<SimplexStream>,
-    stderr: ReadHalf<SimplexStream>,
+    stdin: DuplexStream,
+    stdout: DuplexStream,
+    stderr: DuplexStream,
 }
 
 /// Checks all that can be checked before the first byte.
@@ -54,9 +54,9 @@ pub(crate) async fn prepare(
     }
     let mut spec = host.guest_spec(&container).await?;
     spec.args = command;
-    let (stdin_reader, stdin) = simplex(EXEC_BUFFER);
-    let (stdout, stdout_writer) = simplex(EXEC_BUFFER);
-    let (stderr, stderr_writer) = simplex(EXEC_BUFFER);
+    let (stdin_reader, stdin) = duplex(EXEC_BUFFER);
+    let (stdout, stdout_writer) = duplex(EXEC_BUFFER);
+    let (stderr, stderr_writer) = duplex(EXEC_BUFFER);
     let context = spec.context_with(
         AsyncStdinStream::new(stdin_reader),
         AsyncStdoutStream::new(EXEC_BUFFER, stdout_writer),
@@ -122,7 +122,7 @@ pub(crate) async fn run(session: Session, stream: UnixStream, has_stdin: bool) {
     }
 }
 
-async fn copy(mut from: ReadHalf<SimplexStream>, to: mpsc::Sender<ExecOut>, wrap: fn(Bytes) -> ExecOut) {
+async fn copy(mut from: DuplexStream, to: mpsc::Sender<ExecOut>, wrap: fn(Bytes) -> ExecOut) {
     loop {
         let mut chunk = bytes::BytesMut::with_capacity(EXEC_BUFFER);
         match from.read_buf(&mut chunk).await {
@@ -137,7 +137,7 @@ async fn copy(mut from: ReadHalf<SimplexStream>, to: mpsc::Sender<ExecOut>, wrap
 }
 
 /// Feeds standard input; returns when the client is gone.
-async fn input(mut reader: OwnedReadHalf, stdin: WriteHalf<SimplexStream>, has_stdin: bool) {
+async fn input(mut reader: OwnedReadHalf, stdin: DuplexStream, has_stdin: bool) {
     let mut stdin = Some(stdin).filter(|_| has_stdin);
     loop {
         match frame::read(&mut reader).await {
