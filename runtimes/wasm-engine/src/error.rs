@@ -18,14 +18,14 @@ pub enum EngineError {
     #[error("cannot set up the WebAssembly engine: {0}")]
     Setup(String),
     /// A file cannot be read or written.
-    #[error("{what} {}: {source}", path.display())]
+    #[error("{what} {}: {cause}", path.display())]
     File {
         /// What was tried.
         what: &'static str,
         /// On which file.
         path: PathBuf,
         /// Why it failed.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -37,6 +37,6 @@ impl EngineError {
 
     pub(crate) fn file(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> EngineError {
         let path = path.to_path_buf();
-        move |source| EngineError::File { what, path, source }
+        move |cause| EngineError::File { what, path, cause }
     }
 }

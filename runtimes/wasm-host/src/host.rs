@@ -56,7 +56,7 @@ pub enum StartError {
     #[error("another holdfast-wasm uses {}", .0.display())]
     Busy(PathBuf),
     /// A folder or file cannot be used.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -124,7 +124,7 @@ impl Host {
         let modules = Arc::new(Modules::new(engine.clone(), cache)?);
         let images_dir = dir.join("images");
         let images = Arc::new(ImageStore::open(&images_dir).map_err(at(&images_dir))?);
-        let boot = boot_marker(&config.socket, dir).map_err(at(dir))?;
+        let boot = boot_marker(&config.socket, dir).map_err(at(&config.socket))?;
         let records = |name: &str| {
             let path = dir.join(name);
             Records::open(path.clone()).map_err(at(&path))
@@ -245,6 +245,9 @@ const WASMTIME: &str = "48";
 
 /// The same text until the machine reboots: it lies beside the socket, on a tmpfs.
 fn boot_marker(socket: &Path, data_dir: &Path) -> io::Result<String> {
+    if let Some(parent) = socket.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
     let mut path = socket.as_os_str().to_owned();
     path.push(".boot");
     match std::fs::read_to_string(&path) {

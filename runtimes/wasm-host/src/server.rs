@@ -65,9 +65,6 @@ pub async fn serve(config: HostConfig, stop: CancellationToken) -> Result<(), St
 
 /// The data folder's lock is held, so a socket file that is there belongs to a host that is gone.
 fn bind(socket: &Path) -> io::Result<UnixListener> {
-    if let Some(parent) = socket.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
     match std::fs::remove_file(socket) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         _ => {}
