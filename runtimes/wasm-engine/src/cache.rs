@@ -119,7 +119,8 @@ mod tests {
     use crate::{EngineConfig, Shape};
 
     /// `(module (func (export "_start")))`
-    const EMPTY_COMMAND: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+    const EMPTY_COMMAND: &[u8] =
+        b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
 
     struct Setup {
         dir: tempfile::TempDir,
@@ -173,8 +174,10 @@ mod tests {
         assert!(cut.is_permanent());
         let nothing = setup.load(b"\0asm\x01\0\0\0").unwrap().shape(&setup.engine).unwrap_err();
         assert_eq!(nothing.to_string(), "unsupported WebAssembly: the core module exports no _start function");
-        assert!(!fs::read_dir(setup.dir.path().join("aot")).unwrap().any(|entry| {
-            entry.unwrap().path().extension().is_some_and(|ext| ext == "tmp")
-        }));
+        assert!(
+            !fs::read_dir(setup.dir.path().join("aot"))
+                .unwrap()
+                .any(|entry| { entry.unwrap().path().extension().is_some_and(|ext| ext == "tmp") })
+        );
     }
 }

@@ -51,8 +51,7 @@ impl Compiler {
 /// What is wrong with the module.
 pub fn compile_in_this_process(config: &EngineConfig, bytes: &[u8]) -> Result<Vec<u8>, EngineError> {
     let form = form_of(bytes)?;
-    let engine =
-        Engine::new(&config.for_compiling()).map_err(|err| EngineError::Setup(format!("{err:#}")))?;
+    let engine = Engine::new(&config.for_compiling()).map_err(|err| EngineError::Setup(format!("{err:#}")))?;
     match form {
         Form::Component => engine.precompile_component(bytes),
         Form::Module => engine.precompile_module(bytes),
@@ -93,12 +92,7 @@ fn compile_child(input: &Path, output: &Path, config_word: &str) -> Result<(), E
     Compiler::InProcess.compile(&config, input, output)
 }
 
-fn compile_in_child(
-    program: &Path,
-    config: &EngineConfig,
-    input: &Path,
-    output: &Path,
-) -> Result<(), EngineError> {
+fn compile_in_child(program: &Path, config: &EngineConfig, input: &Path, output: &Path) -> Result<(), EngineError> {
     let mut child = Command::new(program)
         .arg("compile")
         .arg("--input")

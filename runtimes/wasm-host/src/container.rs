@@ -11,9 +11,7 @@ use crate::modules::Linked;
 use crate::netns;
 use crate::records::{ContainerRecord, check_id};
 use holdfast_runtime::cri_log::LogStream;
-use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerState, RuntimeError, RuntimeEvent, SandboxSpec,
-};
+use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, RuntimeError, RuntimeEvent, SandboxSpec};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -222,11 +220,7 @@ pub(crate) fn listen_address(
 }
 
 impl Host {
-    pub(crate) async fn create_container(
-        &self,
-        sandbox: SandboxSpec,
-        spec: ContainerSpec,
-    ) -> Result<(), RuntimeError> {
+    pub(crate) async fn create_container(&self, sandbox: SandboxSpec, spec: ContainerSpec) -> Result<(), RuntimeError> {
         check_id(&spec.id)?;
         if self.container(&spec.id).is_some() {
             return Ok(());
@@ -234,10 +228,8 @@ impl Host {
         if !self.sandboxes().contains_key(&sandbox.id) {
             return Err(RuntimeError::NotFound(format!("sandbox {:?}", sandbox.id)));
         }
-        let image = self
-            .images
-            .find(&spec.image)?
-            .ok_or_else(|| RuntimeError::NotFound(format!("image {:?}", spec.image)))?;
+        let image =
+            self.images.find(&spec.image)?.ok_or_else(|| RuntimeError::NotFound(format!("image {:?}", spec.image)))?;
         let linked = self.load_module(&spec.image, &image.module).await?;
         let record = ContainerRecord {
             spec,
@@ -317,10 +309,8 @@ impl Host {
             })
         })
         .await?;
-        let failed = |err: std::io::Error| RuntimeError::Failed {
-            operation: "start container",
-            reason: err.to_string(),
-        };
+        let failed =
+            |err: std::io::Error| RuntimeError::Failed { operation: "start container", reason: err.to_string() };
         let bound = listener.local_addr().map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         spec.log.say(LogStream::Stdout, &format!("Listening on {bound}"));
@@ -462,3 +452,6 @@ impl Host {
         blocking("create container", move || records.write(&record.spec.id, &record)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,10 +41,8 @@ pub(crate) async fn prepare(
     command: Vec<String>,
 ) -> Result<Session, RuntimeError> {
     let container = host.known(container_id)?;
-    let not_running = || RuntimeError::Failed {
-        operation: "exec",
-        reason: format!("container {container_id:?} is not running"),
-    };
+    let not_running =
+        || RuntimeError::Failed { operation: "exec", reason: format!("container {container_id:?} is not running") };
     if !matches!(container.state(), ContainerState::Running { .. }) {
         return Err(not_running());
     }
@@ -63,17 +61,7 @@ pub(crate) async fn prepare(
         AsyncStdoutStream::new(EXEC_BUFFER, stderr_writer),
     )?;
     let slot = host.command_slot()?;
-    Ok(Session {
-        host: host.clone(),
-        linked,
-        spec,
-        context,
-        slot,
-        killed: container.killed(),
-        stdin,
-        stdout,
-        stderr,
-    })
+    Ok(Session { host: host.clone(), linked, spec, context, slot, killed: container.killed(), stdin, stdout, stderr })
 }
 
 /// Runs the session on its connection. Ends when the guest does, the client goes, or the container ends.
@@ -94,10 +82,7 @@ pub(crate) async fn run(session: Session, stream: UnixStream, has_stdin: bool) {
     let output = {
         let (stdout_records, stderr_records) = (records.clone(), records.clone());
         async move {
-            tokio::join!(
-                copy(stdout, stdout_records, ExecOut::Stdout),
-                copy(stderr, stderr_records, ExecOut::Stderr),
-            );
+            tokio::join!(copy(stdout, stdout_records, ExecOut::Stdout), copy(stderr, stderr_records, ExecOut::Stderr),);
         }
     };
     let work = async {

@@ -43,11 +43,7 @@ impl GuestSpec {
     /// # Errors
     /// When a folder cannot be opened.
     pub fn context(&self) -> Result<WasiCtxBuilder, RuntimeError> {
-        self.context_with(
-            tokio::io::empty(),
-            self.log.stream(LogStream::Stdout),
-            self.log.stream(LogStream::Stderr),
-        )
+        self.context_with(tokio::io::empty(), self.log.stream(LogStream::Stdout), self.log.stream(LogStream::Stderr))
     }
 
     /// A context with other streams.
@@ -67,9 +63,9 @@ impl GuestSpec {
         }
         for (host, inside, read_only) in &self.folders {
             let perms = if *read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-            context.preopened_dir(host, inside, perms).map_err(|err| {
-                RuntimeError::Config(format!("cannot mount {} at {inside}: {err:#}", host.display()))
-            })?;
+            context
+                .preopened_dir(host, inside, perms)
+                .map_err(|err| RuntimeError::Config(format!("cannot mount {} at {inside}: {err:#}", host.display())))?;
         }
         if self.host_network {
             context.inherit_network().allow_ip_name_lookup(true);

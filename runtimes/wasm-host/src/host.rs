@@ -108,12 +108,7 @@ impl Host {
         let dir = &config.data_dir;
         std::fs::create_dir_all(dir).map_err(at(dir))?;
         let lock_path = dir.join("lock");
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(at(&lock_path))?;
+        let lock = File::options().write(true).create(true).truncate(false).open(&lock_path).map_err(at(&lock_path))?;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(StartError::Busy(dir.clone())),
@@ -145,9 +140,7 @@ impl Host {
             containers: Mutex::new(
                 containers
                     .into_iter()
-                    .map(|record| {
-                        (record.spec.id.clone(), Arc::new(Container::new(container::revive(record), None)))
-                    })
+                    .map(|record| (record.spec.id.clone(), Arc::new(Container::new(container::revive(record), None))))
                     .collect(),
             ),
             engine,

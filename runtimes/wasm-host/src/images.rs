@@ -52,13 +52,7 @@ impl Image {
                 names.push(digest);
             }
         }
-        ImageInfo {
-            id: self.id.clone(),
-            names,
-            size_bytes: self.size_bytes,
-            is_wasm: true,
-            user: self.user.clone(),
-        }
+        ImageInfo { id: self.id.clone(), names, size_bytes: self.size_bytes, is_wasm: true, user: self.user.clone() }
     }
 
     /// For a container's `imageID`.
@@ -100,9 +94,7 @@ impl ImageStore {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("modules"))?;
         let index = match fs::read(dir.join("index.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                Index { version: INDEX_VERSION, images: Vec::new() }
-            }
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Index { version: INDEX_VERSION, images: Vec::new() },
             Err(err) => return Err(err),
         };
         if index.version != INDEX_VERSION {

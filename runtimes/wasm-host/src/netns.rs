@@ -22,9 +22,10 @@ pub fn listen(netns_path: &str, address: IpAddr, port: u16) -> io::Result<TcpLis
     }
     let named = |err: io::Error| io::Error::new(err.kind(), format!("network namespace {netns_path}: {err}"));
     let namespace = File::open(netns_path).map_err(named)?;
-    let thread = std::thread::Builder::new().name("wasm-netns".into()).stack_size(64 << 10).spawn(move || {
-        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).map(|()| bind())
-    })?;
+    let thread = std::thread::Builder::new()
+        .name("wasm-netns".into())
+        .stack_size(64 << 10)
+        .spawn(move || nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).map(|()| bind()))?;
     match thread.join() {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(err)) => Err(named(err.into())),

@@ -158,9 +158,7 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, RuntimeErro
         Request::StopSandbox { id } => host.stop_sandbox(&id).await.map(|()| Reply::Done),
         Request::RemoveSandbox { id } => host.remove_sandbox(&id).await.map(|()| Reply::Done),
         Request::ListSandboxes => Ok(Reply::Sandboxes(host.list_sandboxes())),
-        Request::Image { reference } => {
-            Ok(Reply::Image(host.images.find(&reference)?.map(|image| image.info())))
-        }
+        Request::Image { reference } => Ok(Reply::Image(host.images.find(&reference)?.map(|image| image.info()))),
         Request::PullImage { reference } => host.pull_image(&reference).map(|image| Reply::Image(Some(image))),
         Request::ListImages => Ok(Reply::Images(host.images.list().iter().map(|image| image.info()).collect())),
         Request::ImportImage { path } => {

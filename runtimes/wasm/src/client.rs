@@ -90,11 +90,7 @@ fn unexpected(reply: &Reply) -> RuntimeError {
 }
 
 /// The task that owns the control connection. Ends when the runtime is dropped.
-async fn keep_connected(
-    socket: PathBuf,
-    mut calls: mpsc::Receiver<Pending>,
-    events: broadcast::Sender<RuntimeEvent>,
-) {
+async fn keep_connected(socket: PathBuf, mut calls: mpsc::Receiver<Pending>, events: broadcast::Sender<RuntimeEvent>) {
     let mut pause = REDIAL.0;
     // The call that made us dial before the pause was over.
     let mut first: Option<Pending> = None;
@@ -267,8 +263,7 @@ impl Runtime for WasmRuntime {
 
     async fn stop_container(&self, id: &str, signal: Option<&str>, grace: Duration) -> Result<(), RuntimeError> {
         let grace_millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let request =
-            Request::StopContainer { id: id.to_string(), signal: signal.map(str::to_string), grace_millis };
+        let request = Request::StopContainer { id: id.to_string(), signal: signal.map(str::to_string), grace_millis };
         self.done(request, grace.saturating_add(CALL)).await
     }
 

@@ -121,7 +121,8 @@ fn version_1_reads_and_writes_as_ever() {
         reason: "Error".into(),
         message: "m".into(),
     };
-    let sandbox_info = SandboxInfo { id: "s".into(), pod_uid: "u".into(), state: SandboxState::NotReady, created_at: at };
+    let sandbox_info =
+        SandboxInfo { id: "s".into(), pod_uid: "u".into(), state: SandboxState::NotReady, created_at: at };
     let image = ImageInfo {
         id: "sha256:0".into(),
         names: vec!["i".into()],

@@ -107,11 +107,10 @@ async fn exec_runs_the_module_again_with_other_arguments() {
             other => panic!("{other:?}: {out} {err}"),
         }
     };
-    assert_eq!((code, out.as_str(), err.as_str()), (
-        5,
-        "args: again stdin nonsense exit=5\nstdin: typed\n",
-        "unknown argument nonsense\n"
-    ));
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (5, "args: again stdin nonsense exit=5\nstdin: typed\n", "unknown argument nonsense\n")
+    );
     // A session ends with its container.
     let endless = ExecRequest { command: ["again", "spin"].map(String::from).into(), ..request.clone() };
     let mut session = node.runtime.exec("long-main-0", endless).await.unwrap();

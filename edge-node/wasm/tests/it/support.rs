@@ -228,7 +228,13 @@ impl Netns {
     }
 
     /// One request; returns status and body.
-    pub(crate) fn request(&self, address: &str, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    pub(crate) fn request(
+        &self,
+        address: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> std::io::Result<(u16, String)> {
         let mut stream = self.connect(address)?;
         let length = body.len();
         write!(

@@ -32,11 +32,7 @@ impl Drop for AbortGuest {
     }
 }
 
-pub(super) async fn answer(
-    service: &Arc<Service>,
-    guests: &Mutex<JoinSet<()>>,
-    request: Request<Incoming>,
-) -> Answer {
+pub(super) async fn answer(service: &Arc<Service>, guests: &Mutex<JoinSet<()>>, request: Request<Incoming>) -> Answer {
     if request.uri().authority().is_none() && !request.headers().contains_key(header::HOST) {
         return text(StatusCode::BAD_REQUEST, "missing Host header\n");
     }
