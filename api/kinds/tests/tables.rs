@@ -1,5 +1,7 @@
 //! What `kubectl get -o wide` prints of objects in many states.
 
+#![allow(clippy::unwrap_used, reason = "a test may; its helpers are not seen as tests")]
+
 use holdfast_core::{Json, Timestamp};
 use holdfast_kinds::Kind;
 use serde_json::json;

@@ -1,6 +1,8 @@
 //! The table and its documents against the published ones of Kubernetes 1.36, which stand outside of the
 //! repository: `HOLDFAST_K8S_REFERENCE` says where. Without it these tests say that they were skipped.
 
+#![allow(clippy::unwrap_used, reason = "a test may; its helpers are not seen as tests")]
+
 use holdfast_core::Json;
 use holdfast_schema::{builtin, openapi};
 use std::collections::{BTreeMap, BTreeSet};
