@@ -9,11 +9,19 @@
 //!
 //! Not implemented: ephemeral containers (their status says so), in-place resize, restart of all containers.
 
+mod container;
 pub mod events;
 pub mod ids;
 pub mod limits;
 pub mod machine;
 pub mod memory;
+mod observe;
+mod probes;
+pub mod qos;
+mod run;
+mod spec;
+mod status;
+mod stop;
 
 pub use events::{
     ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, StartFailure,
@@ -21,3 +29,4 @@ pub use events::{
 pub use ids::{container_id, sandbox_id};
 pub use machine::PodMachine;
 pub use memory::PodMemory;
+pub use qos::qos_class;
