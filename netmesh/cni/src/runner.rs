@@ -18,6 +18,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 
 /// Prefix of our namespaces' file names.
@@ -86,6 +87,8 @@ pub struct PodNetwork {
 struct Work {
     config: PodNetworkConfig,
     list: ConfList,
+    /// The shared namespace has been seen to.
+    shared_made: AtomicBool,
 }
 
 impl PodNetwork {
@@ -98,7 +101,10 @@ impl PodNetwork {
             fs::create_dir_all(dir).map_err(PodNetworkError::io("cannot make folder", dir))?;
         }
         let list = conflist::load_or_write(&config)?;
-        Ok(PodNetwork { work: Arc::new(Work { config, list }), lock: Mutex::new(()) })
+        Ok(PodNetwork {
+            work: Arc::new(Work { config, list, shared_made: AtomicBool::new(false) }),
+            lock: Mutex::new(()),
+        })
     }
 
     async fn run<T: Send + 'static>(
@@ -155,7 +161,9 @@ impl PodNetwork {
         let uid = pod.uid.clone();
         self.run(move |work| {
             let (conf, path) = (work.own_conf()?, work.shared_path());
-            let ips = shared::attach(&conf, &path, &uid).map_err(|source| own_error("ADD", source))?;
+            let made = work.shared_made.load(Ordering::Relaxed);
+            let ips = shared::attach(&conf, &path, &uid, made).map_err(|source| own_error("ADD", source))?;
+            work.shared_made.store(true, Ordering::Relaxed);
             Ok(Attachment { netns_path: path, ips: ips.into_iter().map(IpAddr::V4).collect() })
         })
         .await
@@ -228,6 +236,12 @@ impl Work {
         let write = || {
             fs::create_dir_all(&dir)?;
             let bytes = serde_json::to_vec(record).map_err(std::io::Error::other)?;
+            if record.list.is_ours() {
+                // Our plugin needs no earlier result: a lost record costs nothing, a sync costs milliseconds.
+                let temporary = dir.join(".new");
+                fs::write(&temporary, &bytes)?;
+                return fs::rename(&temporary, &path);
+            }
             ipam::write_durably(&dir, &path, &bytes)
         };
         write().map_err(PodNetworkError::io("cannot write", path.clone()))

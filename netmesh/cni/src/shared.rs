@@ -64,14 +64,27 @@ fn failed(err: NetError) -> CniError {
 }
 
 /// Gives a pod its addresses in the shared namespace. Idempotent. Blocks.
-pub(crate) fn attach(conf: &NetConf, path: &Path, pod: &str) -> Result<Vec<Ipv4Addr>, CniError> {
+///
+/// `made` says that this process has seen to the namespace: then it is only looked at again when an address
+/// cannot be added.
+pub(crate) fn attach(conf: &NetConf, path: &Path, pod: &str, made: bool) -> Result<Vec<Ipv4Addr>, CniError> {
     let ranges = conf.ranges4()?;
-    ensure(conf, &ranges, path).map_err(failed)?;
+    let made = made && netns::is_namespace(path);
+    if !made {
+        ensure(conf, &ranges, path).map_err(failed)?;
+    }
     let ipam = Ipam::open(&conf.data_dir, &conf.name)?;
     let owner = Owner::new(pod, SHARED_INTERFACE);
+    if !crate::ipam::valid_owner(&owner) {
+        return Err(CniError::with(crate::error::INVALID_ENVIRONMENT, "invalid pod UID", pod));
+    }
     let given = ipam.allocate(&owner, &ranges)?;
     let ips: Vec<Ipv4Addr> = given.iter().map(|allocation| allocation.ip).collect();
-    let added = add_addresses(path, ips.clone()).and_then(|()| forget(conf, ips.clone()));
+    let mut added = add_addresses(path, ips.clone());
+    if made && added.is_err() {
+        added = ensure(conf, &ranges, path).and_then(|()| add_addresses(path, ips.clone()));
+    }
+    let added = added.and_then(|()| forget(conf, ips.clone()));
     if added.is_err() && given.iter().any(|Allocation { fresh, .. }| *fresh) {
         let _ = ipam.release(&owner);
     }
