@@ -201,7 +201,7 @@ impl Archive {
     }
 
     /// Whether a configuration, given with its media type, and layers are for Wasm.
-    fn is_wasm(config_type: &str, config: &serde_json::Value, layers: &[Descriptor]) -> bool {
+    pub fn is_wasm(config_type: &str, config: &serde_json::Value, layers: &[Descriptor]) -> bool {
         let word = |key: &str| config.get(key).and_then(serde_json::Value::as_str).unwrap_or("");
         config_type == WASM_CONFIG
             || matches!(word("os"), "wasi" | "wasip1" | "wasip2" | "wasip3")
