@@ -1,4 +1,6 @@
 //! The package parses, and its worlds ask for and offer what is promised.
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use holdfast_plugin_wit::*;
 use wit_parser::{PackageId, Resolve, SourceMap, WorldItem, WorldKey};

@@ -75,6 +75,8 @@ struct Index {
 pub struct ImageStore {
     dir: PathBuf,
     images: Mutex<BTreeMap<String, Arc<Image>>>,
+    /// One import at a time: they write the same files.
+    importing: Mutex<()>,
 }
 
 fn broken(path: &Path, reason: impl std::fmt::Display) -> RuntimeError {
@@ -101,7 +103,7 @@ impl ImageStore {
             return Err(io::Error::other(format!("image index of unknown version {}", index.version)));
         }
         let images = index.images.into_iter().map(|image| (image.id.clone(), Arc::new(image))).collect();
-        Ok(ImageStore { dir: dir.to_path_buf(), images: Mutex::new(images) })
+        Ok(ImageStore { dir: dir.to_path_buf(), images: Mutex::new(images), importing: Mutex::default() })
     }
 
     /// The image under a name or digest.
@@ -140,6 +142,7 @@ impl ImageStore {
             ArchiveError::Read { .. } => RuntimeError::Config(chain(&err)),
             other => broken(path, chain(&other)),
         })?;
+        let _turn = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
         for found in archive.images() {
             match module_of(&archive, found).map_err(|reason| broken(path, reason))? {
@@ -154,13 +157,13 @@ impl ImageStore {
             .iter()
             .flat_map(|image| if image.names.is_empty() { vec![image.id.clone()] } else { image.names.clone() })
             .collect();
-        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = images.clone();
+        // Readers go on while the index is synced; only imports change it.
+        let mut next = self.images.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for image in taken {
             adopt(&mut next, image);
         }
         self.write_index(&next).map_err(failed)?;
-        *images = next;
+        *self.images.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(names)
     }
 
@@ -289,3 +292,6 @@ fn wasm_files(archive: &Archive, digest: &str, wanted: Option<&str>) -> Result<V
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

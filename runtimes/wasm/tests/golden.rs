@@ -1,5 +1,7 @@
 //! The bytes of the wire records. A change here breaks agents and hosts of different releases: take a new
 //! `VERSION` instead.
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use holdfast_core::Timestamp;
 use holdfast_runtime::*;

@@ -16,7 +16,7 @@ async fn a_broken_module_loads_and_fails_at_the_pod() {
         ("nothing", b"\0asm\x01\0\0\0", "unsupported WebAssembly: the core module exports no _start function"),
     ] {
         let image = format!("registry.local/{name}:1");
-        assert_eq!(node.import(&image, bytes).await.unwrap(), [image.clone()]);
+        assert_eq!(node.import(&image, bytes).await.unwrap(), std::slice::from_ref(&image));
         let container = node.container(name, &image, &[]);
         match node.runtime.create_container(&sandbox, &container).await.unwrap_err() {
             RuntimeError::BadImage { image: named, reason: found } => {
