@@ -5,6 +5,8 @@
 //! names and times. No I/O, no clock and no randomness here: they are arguments.
 
 pub mod backoff;
+pub mod calls;
+pub mod digest;
 pub mod field;
 pub mod gvk;
 pub mod ids;
@@ -16,9 +18,11 @@ pub mod quantity;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod user;
 pub mod verbs;
 
 pub use backoff::Backoff;
+pub use digest::{ContentHash, SetDigest, content_hash};
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use gvk::{Gvk, Gvr};
 pub use ids::{Lineage, NodeUid, OutboxGen, Revision, Seq, Session};
@@ -28,6 +32,7 @@ pub use quantity::Quantity;
 pub use selector::{FieldSelector, LabelSelector};
 pub use status::{Reason, Status};
 pub use time::Timestamp;
+pub use user::UserInfo;
 pub use verbs::{
     DeleteOptions, ListOptions, ObjectList, Patch, PatchType, Target, Watch, WatchEvent, WatchEventType, WatchStream,
     WriteOptions,

@@ -34,7 +34,7 @@ impl Target {
 
     /// A subresource of this object.
     #[must_use]
-    pub fn sub(mut self, subresource: &str) -> Target {
+    pub fn with_subresource(mut self, subresource: &str) -> Target {
         self.subresource = Some(subresource.to_string());
         self
     }

@@ -1,0 +1,159 @@
+//! The chain behind the codec: authorization, audit, registry.
+
+use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
+use holdfast_core::{
+    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, Watch, WriteOptions,
+};
+use std::sync::Arc;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants are the methods of Registry")]
+pub enum Operation {
+    Get,
+    List(ListOptions),
+    Watch(ListOptions),
+    Create {
+        body: Json,
+        options: WriteOptions,
+    },
+    Update {
+        body: Json,
+        options: WriteOptions,
+    },
+    Patch {
+        patch: Patch,
+        options: WriteOptions,
+    },
+    Delete(DeleteOptions),
+    DeleteCollection {
+        options: DeleteOptions,
+        selection: ListOptions,
+    },
+    /// `get` or `create` of a streaming subresource; `create` says which RBAC verb it needs.
+    Connect {
+        query: Vec<(String, String)>,
+        create: bool,
+    },
+}
+
+impl Operation {
+    /// The verb that authorization judges.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Operation::Get => "get",
+            Operation::List(_) => "list",
+            Operation::Watch(_) => "watch",
+            Operation::Create { .. } => "create",
+            Operation::Update { .. } => "update",
+            Operation::Patch { .. } => "patch",
+            Operation::Delete(_) => "delete",
+            Operation::DeleteCollection { .. } => "deletecollection",
+            Operation::Connect { create, .. } => {
+                if *create {
+                    "create"
+                } else {
+                    "get"
+                }
+            }
+        }
+    }
+}
+
+/// A request, decoded.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks, and what travels along.
+    pub cx: RequestContext,
+    /// About what.
+    pub target: Target,
+    /// What.
+    pub operation: Operation,
+}
+
+/// An answer, not yet encoded.
+#[allow(missing_docs, reason = "the variants are the results of Registry")]
+pub enum Reply {
+    Object { object: Arc<Object>, created: bool },
+    List(ObjectList),
+    Watch(Watch),
+    Deleted(Deleted),
+    Connected(Connected),
+}
+
+/// The API behind its codecs.
+pub struct Api {
+    registry: Arc<dyn Registry>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl Api {
+    /// An API over a registry, guarded by an authorizer.
+    pub fn new(registry: Arc<dyn Registry>, authorizer: Arc<dyn Authorizer>) -> Api {
+        Api { registry, authorizer }
+    }
+
+    /// The authorizer, for requests that are no resource's.
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.authorizer
+    }
+
+    /// Runs one request.
+    ///
+    /// # Errors
+    /// 403 when the user may not, else whatever the registry says.
+    pub async fn call(&self, request: Request) -> Result<Reply, Status> {
+        let Request { cx, target, operation } = request;
+        self.authorize(&cx, &target, operation.verb()).await?;
+        let registry = &self.registry;
+        match operation {
+            Operation::Get => registry.get(&cx, &target).await.map(|object| Reply::Object { object, created: false }),
+            Operation::List(options) => registry.list(&cx, &target, &options).await.map(Reply::List),
+            Operation::Watch(options) => registry.watch(&cx, &target, &options).await.map(Reply::Watch),
+            Operation::Create { body, options } => {
+                let object = registry.create(&cx, &target, body, &options).await?;
+                Ok(Reply::Object { object, created: true })
+            }
+            Operation::Update { body, options } => {
+                let (object, created) = registry.update(&cx, &target, body, &options).await?;
+                Ok(Reply::Object { object, created })
+            }
+            Operation::Patch { patch, options } => {
+                let (object, created) = registry.patch(&cx, &target, patch, &options).await?;
+                Ok(Reply::Object { object, created })
+            }
+            Operation::Delete(options) => registry.delete(&cx, &target, &options).await.map(Reply::Deleted),
+            Operation::DeleteCollection { options, selection } => {
+                registry.delete_collection(&cx, &target, &options, &selection).await.map(Reply::List)
+            }
+            Operation::Connect { query, .. } => registry.connect(&cx, &target, &query).await.map(Reply::Connected),
+        }
+    }
+
+    async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
+        let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
+        match self.authorizer.authorize(&attributes).await {
+            Decision::Allow => Ok(()),
+            Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(cx, target, verb, &why)),
+        }
+    }
+}
+
+/// Upstream's text of a refusal.
+fn denied(cx: &RequestContext, target: &Target, verb: &str, why: &str) -> Status {
+    let resource = match target.subresource() {
+        "" => target.gvr.resource.clone(),
+        sub => format!("{}/{sub}", target.gvr.resource),
+    };
+    let scope = match &target.namespace {
+        Some(namespace) => format!("in the namespace {namespace:?}"),
+        None => "at the cluster scope".to_string(),
+    };
+    let group = &target.gvr.group;
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    let text =
+        format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", cx.user.name);
+    let status = Status::forbidden(&target.gvr, target.name(), text);
+    debug_assert!(status.is(Reason::Forbidden));
+    status
+}

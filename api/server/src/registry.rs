@@ -1,0 +1,125 @@
+//! What stands behind the API: objects by verb, and streams of pods.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_core::calls::{ExecCall, LogCall};
+use holdfast_core::{
+    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, UserInfo, Watch, WriteOptions,
+};
+use holdfast_env::session::ExecSession;
+use std::any::Any;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+/// What travels with a request through every layer.
+#[derive(Clone, Debug, Default)]
+pub struct RequestContext {
+    /// Who asks.
+    pub user: UserInfo,
+    /// Names the request in logs and audit; travels to the node.
+    pub request_id: String,
+    /// Collects warnings for the `Warning` headers.
+    pub warnings: Arc<Mutex<Vec<String>>>,
+    /// Something that only the layer above and the registry understand: the hub's link passes store operations
+    /// here that must commit in the same transaction as the write.
+    pub extension: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl RequestContext {
+    /// A context of `user`.
+    pub fn new(user: UserInfo, request_id: impl Into<String>) -> RequestContext {
+        RequestContext { user, request_id: request_id.into(), ..RequestContext::default() }
+    }
+
+    /// Adds a warning for the client.
+    pub fn warn(&self, text: impl Into<String>) {
+        if let Ok(mut warnings) = self.warnings.lock() {
+            warnings.push(text.into());
+        }
+    }
+}
+
+/// How a deletion came out.
+#[derive(Clone, Debug)]
+pub enum Deleted {
+    /// It is gone; this was its last state.
+    Gone(Arc<Object>),
+    /// It is marked and goes later (grace, finalizers).
+    Marked(Arc<Object>),
+}
+
+/// A stream of a pod.
+pub enum Connected {
+    /// Bytes as they come (logs). Bounded; ends with the sender.
+    Bytes(mpsc::Receiver<Result<Bytes, Status>>),
+    /// A session with a process (exec, attach).
+    Session(ExecSession),
+}
+
+/// Objects by verb. Implementations: the hub's over its store, the node's over its journal.
+///
+/// All methods judge the request's content, never the user's rights. Errors are complete: name, group and
+/// causes are filled as upstream does.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// One object, or a subresource that is a view of it (`scale`, `status`).
+    async fn get(&self, cx: &RequestContext, at: &Target) -> Result<Arc<Object>, Status>;
+
+    /// A collection.
+    async fn list(&self, cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status>;
+
+    /// Changes of a collection, or of one object when the target has a name.
+    async fn watch(&self, cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<Watch, Status>;
+
+    /// Creates; with a subresource, acts on it (`binding`, `eviction`, `token`), and the result is its document.
+    async fn create(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        body: Json,
+        options: &WriteOptions,
+    ) -> Result<Arc<Object>, Status>;
+
+    /// Replaces; the flag says whether it was created.
+    async fn update(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        body: Json,
+        options: &WriteOptions,
+    ) -> Result<(Arc<Object>, bool), Status>;
+
+    /// Patches; the flag says whether it was created (apply).
+    async fn patch(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        patch: Patch,
+        options: &WriteOptions,
+    ) -> Result<(Arc<Object>, bool), Status>;
+
+    /// Deletes one object.
+    async fn delete(&self, cx: &RequestContext, at: &Target, options: &DeleteOptions) -> Result<Deleted, Status>;
+
+    /// Deletes what the options select; returns what it was.
+    async fn delete_collection(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        options: &DeleteOptions,
+        selection: &ListOptions,
+    ) -> Result<ObjectList, Status>;
+
+    /// Opens a stream of a pod (`log`, `exec`, `attach`); `query` holds the decoded parameters in order.
+    async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status>;
+}
+
+/// Reaches into nodes. Implemented by the hub's links; a node's local API goes straight to its pods.
+#[async_trait]
+pub trait NodeCalls: Send + Sync + 'static {
+    /// A container's log. 503 with the reason when the node is not connected.
+    async fn logs(&self, node: &str, call: LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status>;
+
+    /// A command in a container, or its own streams.
+    async fn exec(&self, node: &str, call: ExecCall) -> Result<ExecSession, Status>;
+}
