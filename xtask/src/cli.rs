@@ -82,6 +82,9 @@ pub(crate) struct Up {
     /// Seconds to become ready, counted from the end of installing and building
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub(crate) timeout: u64,
+    /// Take the binaries from here instead of building them
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) bin_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]

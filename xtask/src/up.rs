@@ -85,7 +85,10 @@ fn bring_up(args: &cli::Up, derived: &Derived, progress: &Progress) -> Result<Cl
     progress.step("installing what is missing");
     let kubectl = progress.aside(deps::ensure)?;
     progress.step("building");
-    let bin_dir = progress.aside(|| compile::binaries(&args.profile))?;
+    let bin_dir = match &args.bin_dir {
+        Some(dir) => place::absolute(dir)?,
+        None => progress.aside(|| compile::binaries(&args.profile))?,
+    };
     let images = progress.aside(|| compile::images(&bin_dir))?;
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
 
