@@ -38,7 +38,7 @@ pub(crate) fn remove(derived: &Derived) -> Result<()> {
     let results = [
         processes(derived, cluster.as_ref()),
         links(derived),
-        table(&derived.table()),
+        tables(&derived.table()),
         cgroups::remove(&derived.cgroup()),
         mounts(&derived.dir),
         files(derived),
@@ -83,13 +83,17 @@ fn links(derived: &Derived) -> Result<()> {
     last
 }
 
-/// Our nft table of the bridge family. `nft` missing means that there can be none.
-fn table(name: &str) -> Result<()> {
-    let Ok(tables) = process::output(Command::new("nft").args(["list", "tables", "bridge"])) else {
+/// Our nft tables, of whichever family. `nft` missing means that there can be none.
+fn tables(name: &str) -> Result<()> {
+    let Ok(list) = process::output(Command::new("nft").args(["list", "tables"])) else {
         return Ok(());
     };
-    if tables.split_whitespace().any(|word| word == name) {
-        process::output(Command::new("nft").args(["delete", "table", "bridge", name]))?;
+    for line in list.lines() {
+        if let ["table", family, table] = line.split_whitespace().collect::<Vec<_>>()[..]
+            && table.starts_with(name)
+        {
+            process::output(Command::new("nft").args(["delete", "table", family, table]))?;
+        }
     }
     Ok(())
 }

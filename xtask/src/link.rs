@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
@@ -25,6 +26,9 @@ struct Faults {
     /// Percent of packets dropped, each way, to and from anybody.
     lossy: u8,
     block_udp: bool,
+    /// The hub sees the node under another address and ports that are forgotten when idle.
+    #[serde(default)]
+    nat: bool,
 }
 
 type Links = BTreeMap<String, Faults>;
@@ -50,12 +54,15 @@ pub(crate) fn heal(dir: &Path, node: &str) -> Result<()> {
     let cluster = Cluster::load(dir)?;
     cluster.node(node)?;
     let mut links = load(&cluster)?;
-    links.remove(node);
+    let had_nat = links.remove(node).is_some_and(|faults| faults.nat);
     // A cut between two nodes is healed from either side.
     links.values_mut().for_each(|faults| {
         faults.cut_from.remove(node);
     });
     store(&cluster, &links)?;
+    if had_nat {
+        forget_flows(cluster.node(node)?);
+    }
     println!("{node} is healed");
     Ok(())
 }
@@ -76,6 +83,29 @@ pub(crate) fn block_udp(dir: &Path, node: &str) -> Result<()> {
     })?;
     println!("{said}");
     Ok(())
+}
+
+/// A router that masquerades, folded into this machine: what the node sends to it gets another address and port, by
+/// the kernel's connection tracking with its own time-outs. Traffic between nodes is not touched.
+pub(crate) fn nat(dir: &Path, node: &str) -> Result<()> {
+    let said = change(dir, node, |cluster, faults| {
+        faults.nat = true;
+        Ok(format!("the hub sees {node} as {}", nat_address(cluster.node(node)?)))
+    })?;
+    forget_flows(Cluster::load(dir)?.node(node)?);
+    println!("{said}");
+    Ok(())
+}
+
+/// In the same subnet, beyond the 50 nodes that there can be.
+fn nat_address(node: &Node) -> Ipv4Addr {
+    let [a, b, c, d] = node.ip().octets();
+    Ipv4Addr::new(a, b, c, d.saturating_add(100))
+}
+
+/// Connections keep the translation that they began with; there may be none to forget.
+fn forget_flows(node: &Node) {
+    let _ = output(Command::new("conntrack").args(["-D", "-s", &node.ip().to_string()]));
 }
 
 fn change<T>(dir: &Path, node: &str, edit: impl FnOnce(&Cluster, &mut Faults) -> Result<T>) -> Result<T> {
@@ -119,6 +149,15 @@ fn render(table: &str, nodes: &[Node], links: &Links) -> String {
     for chain in ["input", "output", "forward"] {
         line(&format!("add chain bridge {table} {chain} {{ type filter hook {chain} priority -200; policy accept; }}"));
         line(&format!("flush chain bridge {table} {chain}"));
+    }
+    // A second table, since translation is no business of the bridge family.
+    line(&format!("add table ip {table}_nat"));
+    line(&format!("add chain ip {table}_nat input {{ type nat hook input priority 100; policy accept; }}"));
+    line(&format!("flush chain ip {table}_nat input"));
+    for node in nodes.iter().filter(|n| links.get(&n.name).is_some_and(|f| f.nat)) {
+        let rule =
+            format!("ip saddr {} meta l4proto {{ tcp, udp }} snat to {}:20000-59999", node.ip(), nat_address(node));
+        line(&format!("add rule ip {table}_nat input {rule}"));
     }
     for node in nodes {
         let (veth, faults) = (&node.veth, links.get(&node.name).cloned().unwrap_or_default());
@@ -231,6 +270,20 @@ mod tests {
         let links =
             Links::from([("edge-2".into(), Faults { cut_from: ["edge-1".into()].into(), ..Faults::default() })]);
         assert_eq!(drops(&links), ["forward iifname v2 oifname v1 drop", "forward iifname v1 oifname v2 drop"]);
+    }
+
+    #[test]
+    fn nat_is_a_translation_of_that_node_alone() {
+        let links = Links::from([("edge-1".into(), Faults { nat: true, ..Faults::default() })]);
+        let mut one = node("edge-1", "v1");
+        one.addresses = vec![Ipv4Addr::new(172, 29, 7, 11)];
+        let text = render("t", &[one, node("edge-2", "v2")], &links);
+        let rules: Vec<&str> = text.lines().filter(|l| l.contains("snat")).collect();
+        assert_eq!(
+            rules,
+            ["add rule ip t_nat input ip saddr 172.29.7.11 meta l4proto { tcp, udp } snat to 172.29.7.111:20000-59999"]
+        );
+        assert!(drops(&links).is_empty());
     }
 
     #[test]

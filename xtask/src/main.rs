@@ -54,9 +54,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Link(Link::Heal { node, dir }) => link::heal(&dir.dir, &node)?,
         Verb::Link(Link::Lossy { node, percent, dir }) => link::lossy(&dir.dir, &node, percent)?,
         Verb::Link(Link::BlockUdp { node, dir }) => link::block_udp(&dir.dir, &node)?,
-        Verb::Link(Link::Nat { node, .. }) => {
-            anyhow::bail!("link nat {node} is not implemented yet; `link block-udp` and `link lossy` are")
-        }
+        Verb::Link(Link::Nat { node, dir }) => link::nat(&dir.dir, &node)?,
         Verb::Link(Link::Stats { node, output, dir }) => link::stats(&dir.dir, &node, output)?,
         Verb::Node(Node::Kill { node, dir }) => node::power::kill(&dir.dir, &node)?,
         Verb::Node(Node::Start { node, dir }) => node::power::start(&dir.dir, &node)?,
