@@ -70,7 +70,7 @@ fn packages() -> Result<()> {
     eprintln!("installing packages: {}", missing.join(" "));
     let apt = || {
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=300"]);
         apt
     };
     // A third party's dead source must not stop us: what is needed comes from Debian's own.

@@ -28,7 +28,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
         return Ok(path);
     }
     let tools = place::tools()?;
-    let apt = tools.join("apt-sid");
+    // Of our own process: two clusters may start at once on a new machine.
+    let apt = tools.join(format!("apt-sid.part{}", std::process::id()));
     eprintln!("fetching kubectl {VERSION} from Debian sid into {}", tools.display());
     for folder in ["lists/partial", "cache/archives/partial", "download"] {
         fs::create_dir_all(apt.join(folder)).with_context(|| format!("creating {}", apt.join(folder).display()))?;
@@ -54,9 +55,12 @@ pub(crate) fn ensure() -> Result<PathBuf> {
         if unpacked.join("usr/bin/kubectl").is_file() {
             check_version(&unpacked.join("usr/bin/kubectl"))?;
             let home = tools.join(format!("kubectl-{VERSION}"));
-            let _ = fs::remove_dir_all(&home);
-            fs::rename(&unpacked, &home).with_context(|| format!("moving kubectl to {}", home.display()))?;
+            let moved = fs::rename(&unpacked, &home);
             let _ = fs::remove_dir_all(&apt);
+            // The other cluster's start may have been quicker.
+            if !path.is_file() {
+                moved.with_context(|| format!("moving kubectl to {}", home.display()))?;
+            }
             return Ok(path);
         }
     }

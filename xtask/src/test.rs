@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::cli::{self, Suite};
-use crate::compile::cargo;
+use crate::compile::{self, cargo};
 use crate::{deps, place, process, tidy};
 
 /// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here.
@@ -96,6 +96,8 @@ fn crates(folders: &[&str], rest: &[String]) -> Result<()> {
 /// A real cluster with real kubectl. It needs root, and says so instead of skipping.
 fn e2e(rest: &[String]) -> Result<()> {
     deps::need_root("test e2e")?;
+    // Before, so that the time that `up` takes there is that of a built tree.
+    compile::images(&compile::binaries("dev")?)?;
     let mut test = cargo();
     test.args(["test", "--workspace", "--test", "e2e", "--"]).args(rest);
     process::show(test.env("HOLDFAST_E2E", "1"))

@@ -1,6 +1,9 @@
 //! Wrong input: Kubernetes' own error or event, and nothing half-written.
 
-use anyhow::{Result, ensure};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::world::{World, holds, items, text};
@@ -69,17 +72,38 @@ pub(crate) fn missing_object_is_not_found(world: &mut World) -> Result<()> {
     holds(&said, "Error from server (NotFound): pods \"nobody\" not found")
 }
 
-/// A second agent inside edge-2's namespaces, with a folder and a socket folder of its own.
+/// An agent in namespaces of its own, on the cluster's bridge, with a token that the hub never gave.
 pub(crate) fn wrong_join_token_is_one_clear_line(world: &mut World) -> Result<()> {
-    let node = world.node("edge-2")?;
-    let (hub, folder) = (text(&node["hub"]).to_owned(), world.dir.join("stranger").display().to_string());
-    let line = format!(
-        "mount -t tmpfs tmpfs /run && timeout -k 5 20 holdfast-edge agent --hub {hub} --token aaaaaa.bbbbbbbbbbbbbbbb.{} \
-         --node-name stranger --data-dir {folder} --node-ip {} >&1 2>&1; echo exit=$?",
+    let cluster = world.cluster()?;
+    let (bridge, gateway) = (text(&cluster["bridge"]).to_owned(), text(&cluster["gateway"]).to_owned());
+    let address = format!("{}.250", gateway.rsplit_once('.').context("no address")?.0);
+    let hub = text(&world.node("edge-2")?["hub"]).to_owned();
+    let script = format!(
+        "read go && mount -t tmpfs tmpfs /run && mkdir -p /run/holdfast && ip addr add {address}/24 dev eth0 && \
+         ip link set eth0 up && exec timeout -k 5 25 {} agent --hub {hub} --token aaaaaa.bbbbbbbbbbbbbbbb.{} \
+         --node-name stranger --data-dir {} --node-ip {address} 2>&1",
+        world.bin_dir.join("holdfast-edge").display(),
         "0".repeat(64),
-        text(&node["addresses"][0]),
+        world.dir.join("stranger").display(),
     );
-    let said = world.on_node("edge-2", &["unshare", "-m", "sh", "-c", &line])?;
+    let mut agent = Command::new("unshare");
+    agent.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script]);
+    let mut agent = agent.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // The shell is unshare's child once the namespaces stand.
+    let children = format!("/proc/{0}/task/{0}/children", agent.id());
+    let mut shell = String::new();
+    world.wait("the stranger's namespaces stand", 10, || {
+        shell = std::fs::read_to_string(&children)?.split_whitespace().next().unwrap_or_default().to_owned();
+        let net = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
+        Ok(!shell.is_empty() && net(&shell)? != net("self")?)
+    })?;
+    let cable = format!("{bridge}s");
+    let ip = |args: &[&str]| Command::new("ip").args(args).status().is_ok_and(|s| s.success());
+    ensure!(ip(&["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &shell]), "no cable");
+    ensure!(ip(&["link", "set", &cable, "master", &bridge, "up"]), "the cable does not fit");
+    agent.stdin.take().context("no pipe to the stranger")?.write_all(b"go\n")?;
+    let said = agent.wait_with_output()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     ensure!(said.to_lowercase().contains("token"), "no word of the token in:\n{said}");
     ensure!(!said.contains("panicked"), "the agent panicked:\n{said}");
     let (_, gone) = world.kubectl_refused(&["get", "node", "stranger"], "")?;
@@ -118,7 +142,7 @@ pub(crate) fn wasm_that_is_no_wasm_fails_at_the_pod(world: &mut World) -> Result
         let status = &world.get(&["pod", "broken-wasm"])?["status"]["containerStatuses"][0];
         let waiting = text(&status["state"]["waiting"]["reason"]).to_owned();
         ensure!(status["ready"] != true, "the broken pod is ready");
-        Ok(matches!(waiting.as_str(), "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff"))
+        Ok(!matches!(waiting.as_str(), "" | "ContainerCreating" | "PodInitializing"))
     })?;
     world.wait("an event says that it is no Wasm", 30, || {
         let events = items(&world.get(&["events", "--field-selector=involvedObject.name=broken-wasm"])?);
