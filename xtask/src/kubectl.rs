@@ -57,6 +57,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
             let home = tools.join(format!("kubectl-{VERSION}"));
             let moved = fs::rename(&unpacked, &home);
             let _ = fs::remove_dir_all(&apt);
+            let _ = fs::remove_dir_all(&unpacked);
             // The other cluster's start may have been quicker.
             if !path.is_file() {
                 moved.with_context(|| format!("moving kubectl to {}", home.display()))?;
