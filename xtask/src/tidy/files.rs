@@ -47,6 +47,10 @@ fn check_source(shown: &str, text: &str, problems: &mut Vec<String>, notes: &mut
     } else if lines > LONG {
         notes.push(format!("{shown} has {lines} lines (more than {LONG})"));
     }
+    // A file of tests belongs to the module that it tests, or to the `main.rs` beside it.
+    if shown.ends_with("tests.rs") || (shown.contains("tests/it/") && !shown.ends_with("main.rs")) {
+        return;
+    }
     // Inner attributes may come first.
     let mut code = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("#!["));
     if !code.next().is_some_and(|first| first.starts_with("//!")) {
@@ -68,6 +72,7 @@ mod tests {
         fs::write(dir.path().join("a/src/bare.rs"), "fn f() {}\n").unwrap();
         fs::write(dir.path().join("a/src/long.rs"), format!("//! Long.\n{}", "\n".repeat(900))).unwrap();
         fs::write(dir.path().join("a/src/longish.rs"), format!("//! Long.\n{}", "\n".repeat(650))).unwrap();
+        fs::write(dir.path().join("a/src/tests.rs"), "use super::*;\n").unwrap();
         fs::write(dir.path().join("target/x.rs"), "").unwrap();
         let (problems, notes) = check(dir.path()).unwrap();
         assert_eq!(problems.len(), 3, "{problems:?}");
