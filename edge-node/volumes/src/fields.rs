@@ -1,0 +1,1 @@
+//! `fieldRef` and `resourceFieldRef`: a pod's own fields as text.
