@@ -133,9 +133,9 @@ fn read_file(path: &Path) -> anyhow::Result<FileConfig> {
 
 fn cidr(flag: &str, text: Option<String>, default: &str) -> anyhow::Result<Ipv4Net> {
     let text = text.unwrap_or_else(|| default.to_string());
-    let net: Ipv4Net = text.parse().map_err(|_| {
-        anyhow::anyhow!("--{flag} {text:?} is no IPv4 network; write for example {default}")
-    })?;
+    let net: Ipv4Net = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("--{flag} {text:?} is no IPv4 network; write for example {default}"))?;
     if net.network() != net.addr() {
         bail!("--{flag} {text}: the address has bits outside the network; did you mean {}?", net.trunc());
     }

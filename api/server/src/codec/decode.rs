@@ -54,8 +54,9 @@ pub fn object(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Decoded, 
         "application/yaml" | "application/x-yaml" | "text/yaml" => true,
         _ => return Err(Status::unsupported_media_type(OBJECT_TYPES)),
     };
-    let unread =
-        |err: String| Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"));
+    let unread = |err: String| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"))
+    };
     let decoded = if yaml { parse_yaml(body) } else { parse_json(body) };
     let decoded = decoded.map_err(unread)?;
     if !decoded.document.is_object() {

@@ -28,10 +28,16 @@ async fn verbs_answer_with_upstreams_codes() {
     let patched = hub.ask("PATCH", &format!("{PODS}/x"), Some(json!({}))).await;
     assert_eq!(patched.json()["patched"], "Merge");
     let list = hub.get("/api/v1/pods?labelSelector=app%3Dx").await.json();
-    assert_eq!((&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]), (&json!("PodList"), &json!("v1"), &json!("3")));
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]),
+        (&json!("PodList"), &json!("v1"), &json!("3"))
+    );
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
     let deleted = hub.ask("DELETE", &format!("{PODS}/x"), None).await.json();
-    assert_eq!((&deleted["kind"], &deleted["status"], &deleted["details"]["kind"]), (&json!("Status"), &json!("Success"), &json!("pods")));
+    assert_eq!(
+        (&deleted["kind"], &deleted["status"], &deleted["details"]["kind"]),
+        (&json!("Status"), &json!("Success"), &json!("pods"))
+    );
     let missing = hub.get(&format!("{PODS}/x")).await;
     assert_eq!((missing.code.as_u16(), missing.json()["message"].as_str().unwrap()), (404, "pods \"x\" not found"));
 }
@@ -64,7 +70,10 @@ async fn what_is_wrong_is_said() {
     }
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
     assert_eq!(hub.ask_with("POST", PODS, &protobuf, "x").await.code, 415);
-    assert_eq!(hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code, 415);
+    assert_eq!(
+        hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code,
+        415
+    );
     let answer = hub.ask_with("GET", PODS, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
     assert_eq!((answer.code.as_u16(), reason(&answer.json())), (406, Reason::NotAcceptable));
     let long = hub.ask_with("POST", PODS, &[("content-type", "application/json")], vec![b' '; (3 << 20) + 1]).await;
@@ -86,7 +95,8 @@ async fn nobody_learns_what_they_may_not_see() {
     assert_eq!(ask("Bearer bob:dev", "/version").await.code, 403);
     assert_eq!(ask("", "/readyz").await.text(), "ok");
     assert_eq!(ask("", "/readyz/ping").await.code, 403);
-    let denied = hub.ask_with("GET", PODS, &[("authorization", "Bearer bob:dev"), ("impersonate-user", "admin")], "").await;
+    let denied =
+        hub.ask_with("GET", PODS, &[("authorization", "Bearer bob:dev"), ("impersonate-user", "admin")], "").await;
     assert!(denied.json()["message"].as_str().unwrap().contains("cannot impersonate resource \"users\""));
     let acting = hub.ask_with("GET", PODS, &[("impersonate-user", "eve")], "").await;
     assert!(acting.json()["message"].as_str().unwrap().contains("User \"eve\" cannot list"));

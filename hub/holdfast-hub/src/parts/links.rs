@@ -67,7 +67,8 @@ pub(crate) fn start(
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
     let roots = [shared.pki.ca.certificate().to_vec()];
     let key = shared.identity.key.secret_der();
-    let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
+    let tls =
+        holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
     let address = shared.config.link_listen;
     let heartbeat = shared.config.heartbeat;
     let listener =

@@ -88,7 +88,12 @@ fn kubectl_does_its_everyday_work() {
     assert!(kubectl.ok("get deploy -A -o yaml", "").contains("kind: Deployment"));
     kubectl.ok("wait --for=jsonpath={.metadata.name}=web deploy/web -n demo --timeout=20s", "");
     assert!(kubectl.ok("-n demo delete deploy web", "").contains("deleted"));
-    assert!(kubectl.run("-n demo get deploy web", "").stderr.starts_with(b"Error from server (NotFound): deployments.apps \"web\" not found"));
+    assert!(
+        kubectl
+            .run("-n demo get deploy web", "")
+            .stderr
+            .starts_with(b"Error from server (NotFound): deployments.apps \"web\" not found")
+    );
 }
 
 #[test]
@@ -109,7 +114,10 @@ fn kubectl_shows_what_is_wrong() {
     let conflict = kubectl.fails("replace -f -", &stale);
     assert!(conflict.contains("the object has been modified"), "{conflict}");
     let nobody = kubectl.fails("--as=eve get pods", "");
-    assert!(nobody.contains("User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""), "{nobody}");
+    assert!(
+        nobody.contains("User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""),
+        "{nobody}"
+    );
 }
 
 #[test]
