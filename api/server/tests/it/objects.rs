@@ -68,8 +68,9 @@ async fn what_is_wrong_is_said() {
         let status = answer.json();
         assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(code)), "{method} {path}");
     }
+    assert_eq!(hub.ask_with("POST", PODS, &[("content-type", "application/cbor")], "x").await.code, 415);
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    assert_eq!(hub.ask_with("POST", PODS, &protobuf, "x").await.code, 415);
+    assert_eq!(hub.ask_with("POST", PODS, &protobuf, "x").await.code, 400);
     assert_eq!(
         hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code,
         415

@@ -76,6 +76,16 @@ fn kubectl_does_its_everyday_work() {
     assert!(kubectl.ok("get --raw /readyz?verbose", "").contains("readyz check passed"));
     kubectl.ok("apply -f -", NAMESPACE);
     assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("deployment.apps/web created"));
+    // These are sent as protobuf by kubectl since 1.32.
+    kubectl.ok("create namespace typed", "");
+    kubectl.ok("-n typed create configmap a --from-literal=x=y", "");
+    assert_eq!(kubectl.ok("-n typed get configmap a -o jsonpath={.data.x}", ""), "y");
+    kubectl.ok("-n typed create secret generic s --from-literal=password=p", "");
+    assert_eq!(kubectl.ok("-n typed get secret s -o jsonpath={.data.password}", ""), "cA==");
+    kubectl.ok("-n typed create deployment d --image=registry.local/agnhost:1 --replicas=0", "");
+    assert_eq!(kubectl.ok("-n typed get deployment d -o jsonpath={.spec.replicas}", ""), "0");
+    assert_eq!(kubectl.ok("auth can-i create pods", "").trim(), "yes");
+    assert!(kubectl.ok("auth whoami", "").contains("kubernetes-admin"));
     let wide = kubectl.ok("-n demo get deploy -o wide", "");
     assert!(wide.contains("IMAGES") && wide.contains("0/2") && wide.contains("registry.local/agnhost:1"), "{wide}");
     kubectl.ok("-n demo scale deploy/web --replicas=3", "");
