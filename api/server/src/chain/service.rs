@@ -9,6 +9,7 @@ use crate::codec::query::Query;
 use crate::docs::discovery::Discovery;
 use crate::docs::health::Health;
 use crate::docs::metrics::{Gauge, Metrics};
+use crate::stream::refusals::Refusals;
 use crate::{Api, Authenticator, KindSet, RequestContext};
 use holdfast_core::{Json, Status};
 use holdfast_env::World;
@@ -48,6 +49,7 @@ pub struct ServiceConfig {
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
     pub(crate) discovery: Discovery,
+    pub(crate) refusals: Refusals,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Owner of the service's tasks.
@@ -94,6 +96,7 @@ impl ApiService {
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
         Arc::new(ApiService {
             discovery: Discovery::new(config.kinds.clone()),
+            refusals: Refusals::default(),
             config,
             metrics: Arc::default(),
             tasks: TaskTracker::new(),

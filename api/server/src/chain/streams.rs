@@ -7,7 +7,7 @@ use crate::codec::encode;
 use crate::docs::metrics::Gauge;
 use crate::limits;
 use crate::registry::{Connected, RequestContext};
-use crate::stream::websocket::{self, Handshake, Opened};
+use crate::stream::websocket::{self, Handshake};
 use holdfast_core::{Status, Target};
 use http::header::UPGRADE;
 use http::{Method, Response, StatusCode};
@@ -80,12 +80,15 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, exchange: Exchan
         _ => return Err(Status::bad_request("Upgrade request required")),
     };
     let wanted = websocket::Wanted::of(&exchange.query);
-    let opened = match connect(service, cx, target, exchange.query.0, true).await {
-        Ok(Connected::Session(session)) => Opened::Session(session),
+    let user = cx.user.name.clone();
+    let session = match connect(service, cx, target, exchange.query.0.clone(), true).await {
+        Ok(Connected::Session(session)) => session,
         Ok(Connected::Bytes(_)) => return Err(Status::internal("a session answered with bytes")),
-        // kubectl answers a failed handshake by trying SPDY, and would show that refusal instead of the reason.
-        Err(status) if status.code() >= 500 => Opened::Failed(status),
-        Err(status) => return Err(status),
+        Err(status) => {
+            let now = service.config.world.monotonic().0;
+            service.refusals.note(now, &user, &exchange.path, exchange.query, &status);
+            return Err(status);
+        }
     };
     let response = handshake.response();
     let guard = service.metrics.count(Gauge::Sessions);
@@ -93,36 +96,25 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, exchange: Exchan
     service.tasks.spawn(async move {
         let _guard = guard;
         match upgrade.await {
-            Ok(upgraded) => websocket::run(upgraded, handshake.protocol, opened, wanted, closing).await,
+            Ok(upgraded) => websocket::run(upgraded, handshake.protocol, session, wanted, closing).await,
             Err(err) => tracing::debug!(%err, "Client left before the WebSocket began"),
         }
     });
     Ok(response)
 }
 
-/// SPDY is not spoken. What else is wrong with the request is told first: kubectl falls back to SPDY after any
-/// refusal of its WebSocket and shows this answer.
+/// SPDY is not spoken. What else is wrong with the request is told first: see [`crate::stream::refusals`].
 async fn refuse_spdy(service: &ApiService, cx: RequestContext, exchange: &Exchange, target: Target) -> Status {
     if let Err(status) = service.config.api.authorize(&cx, &target, "create").await {
         return status;
     }
+    let now = service.config.world.monotonic().0;
+    if let Some(status) = service.refusals.find(now, &cx.user.name, &exchange.path, &exchange.query) {
+        return status;
+    }
     let pod = Target { subresource: None, ..target };
-    let name = pod.name().to_string();
-    let reply = service.config.api.run(Request { cx, target: pod, operation: Operation::Get }).await;
-    match reply {
+    match service.config.api.run(Request { cx, target: pod, operation: Operation::Get }).await {
         Err(status) => status,
-        Ok(Reply::Object { object, .. }) => {
-            let wanted = exchange.query.get("container").unwrap_or_default();
-            let document = object.to_json();
-            let known = ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| {
-                let containers = holdfast_core::json::items_at(&document, &["spec", list]);
-                containers.iter().any(|container| container["name"] == wanted)
-            });
-            if !wanted.is_empty() && !known {
-                return Status::bad_request(format!("container {wanted} is not valid for pod {name}"));
-            }
-            Status::not_implemented("SPDY; use a client that speaks WebSocket (kubectl 1.31 or later)")
-        }
-        Ok(_) => Status::internal("a get answered with no object"),
+        Ok(_) => Status::not_implemented("SPDY; use a client that speaks WebSocket (kubectl 1.31 or later)"),
     }
 }

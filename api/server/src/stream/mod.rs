@@ -1,4 +1,5 @@
 //! Sessions over WebSocket: the channel codec (sans-IO) and its driver.
 
 pub mod channel;
+pub(crate) mod refusals;
 pub mod websocket;

@@ -92,34 +92,23 @@ impl Wanted {
     }
 }
 
-/// How the other side came out.
-pub enum Opened {
-    /// It runs.
-    Session(ExecSession),
-    /// It does not; the client learns why on the error channel.
-    Failed(Status),
-}
-
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Sink = SplitSink<Socket, Message>;
 
 /// Runs a session to its end.
-pub async fn run(upgraded: Upgraded, protocol: Protocol, opened: Opened, wanted: Wanted, closing: CancellationToken) {
+pub async fn run(
+    upgraded: Upgraded,
+    protocol: Protocol,
+    session: ExecSession,
+    wanted: Wanted,
+    closing: CancellationToken,
+) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits::WS_MESSAGE))
         .max_frame_size(Some(limits::WS_MESSAGE))
         .max_write_buffer_size(limits::WS_MESSAGE);
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let (mut sink, mut stream) = socket.split();
-    let session = match opened {
-        Opened::Failed(status) => {
-            let text = serde_json::to_string(&status).unwrap_or_default();
-            let _ = send(&mut sink, channel::encode(channel::ERROR, text.as_bytes())).await;
-            finish(&mut sink, &mut stream).await;
-            return;
-        }
-        Opened::Session(session) => session,
-    };
     let ExecSession { input, output } = session;
     let ended = {
         let mut inward = std::pin::pin!(read(&mut stream, protocol, wanted, input));
