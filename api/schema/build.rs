@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
+use std::error::Error;
 use std::path::Path;
 
 macro_rules! register {
@@ -61,7 +62,7 @@ fn roots(generator: &mut SchemaGenerator) {
     );
 }
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     roots(&mut generator);
@@ -75,9 +76,9 @@ fn main() {
         docs.insert(name.clone(), Value::Object(take_descriptions(&mut schema)));
         types.insert(name, schema);
     }
-    let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
-    write(Path::new(&out), "types.json.zst", &Value::Object(types));
-    write(Path::new(&out), "docs.json.zst", &Value::Object(docs));
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    write(Path::new(&out), "types.json.zst", &Value::Object(types))?;
+    write(Path::new(&out), "docs.json.zst", &Value::Object(docs))
 }
 
 /// Takes the descriptions of a type (under the empty name) and of its fields.
@@ -95,8 +96,7 @@ fn take_descriptions(schema: &mut Value) -> Map<String, Value> {
     found
 }
 
-fn write(dir: &Path, name: &str, value: &Value) {
-    let json = serde_json::to_vec(value).expect("a JSON value encodes");
-    let packed = zstd::bulk::compress(&json, 19).expect("compress into memory");
-    std::fs::write(dir.join(name), packed).expect("write into OUT_DIR");
+fn write(dir: &Path, name: &str, value: &Value) -> Result<(), Box<dyn Error>> {
+    let packed = zstd::bulk::compress(&serde_json::to_vec(value)?, 19)?;
+    Ok(std::fs::write(dir.join(name), packed)?)
 }

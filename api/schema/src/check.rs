@@ -2,7 +2,7 @@
 
 use crate::table::{Named, Schema, Shape, Type};
 use base64::Engine;
-use holdfast_core::{FieldPath, Gvk, Json, Quantity, Status, Timestamp};
+use holdfast_core::{Gvk, Json, Quantity, Status, Timestamp};
 
 impl Schema {
     /// Decodes `doc` as the type `schema_name`: drops nulls and unknown fields, writes quantities and times in
@@ -16,8 +16,8 @@ impl Schema {
         let Some(root) = self.find(schema_name) else {
             return Err(Status::internal(format!("no schema {schema_name}")));
         };
-        let mut walk = Walk { schema: self, unknown: Vec::new(), dotted: Vec::new() };
-        match walk.named(root, doc, &FieldPath::default()) {
+        let mut walk = Walk { schema: self, unknown: Vec::new() };
+        match walk.named(root, doc, &Path { parent: None, step: Step::Root }) {
             Ok(()) => Ok(walk.unknown),
             Err(err) => Err(cannot_be_handled(&gvk_of(schema_name), &err)),
         }
@@ -50,15 +50,56 @@ fn gvk_of(schema_name: &str) -> Gvk {
     Gvk { group: String::new(), version, kind }
 }
 
-struct Walk<'a> {
-    schema: &'a Schema,
+/// Where the walk is. It is written out only when something is wrong there.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Field(&'a str),
+    /// The key of a map.
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Path<'a> {
+    fn below(&'a self, step: Step<'a>) -> Path<'a> {
+        Path { parent: Some(self), step }
+    }
+
+    /// `spec.containers[0].image`.
+    fn full(&self) -> String {
+        let parent = self.parent.map_or_else(String::new, Path::full);
+        match self.step {
+            Step::Root => parent,
+            Step::Index(at) => format!("{parent}[{at}]"),
+            Step::Field(name) | Step::Key(name) if parent.is_empty() => name.to_string(),
+            Step::Field(name) | Step::Key(name) => format!("{parent}.{name}"),
+        }
+    }
+
+    /// `spec.containers.image`, as Go's decoder names a place.
+    fn fields(&self) -> String {
+        let parent = self.parent.map_or_else(String::new, Path::fields);
+        match self.step {
+            Step::Field(name) if parent.is_empty() => name.to_string(),
+            Step::Field(name) => format!("{parent}.{name}"),
+            _ => parent,
+        }
+    }
+}
+
+struct Walk<'s> {
+    schema: &'s Schema,
     unknown: Vec<String>,
-    /// The fields down to here without indices, as Go's decoder names a place.
-    dotted: Vec<String>,
 }
 
 impl Walk<'_> {
-    fn named(&mut self, named: &Named, value: &mut Json, path: &FieldPath) -> Result<(), String> {
+    fn named(&mut self, named: &Named, value: &mut Json, path: &Path<'_>) -> Result<(), String> {
         match &named.shape {
             Shape::Struct(_) => self.fields(named, value, path),
             Shape::Quantity => quantity(value),
@@ -73,34 +114,33 @@ impl Walk<'_> {
         }
     }
 
-    fn fields(&mut self, named: &Named, value: &mut Json, path: &FieldPath) -> Result<(), String> {
+    fn fields(&mut self, named: &Named, value: &mut Json, path: &Path<'_>) -> Result<(), String> {
         let Json::Object(map) = value else {
             let text = format!("json: cannot unmarshal {} into Go value of type", go_value(value, false));
             return Err(format!("{text} {}", go_name(named)));
         };
-        let mut gone = Vec::new();
-        for (key, value) in map.iter_mut() {
-            let Some(field) = named.field(key) else {
-                self.unknown.push(path.child(key).to_string());
-                gone.push(key.clone());
-                continue;
-            };
-            if value.is_null() {
-                gone.push(key.clone());
-                continue;
+        let mut outcome = Ok(());
+        // One pass: removing the fields one by one would cost the square of their number, which the client chooses.
+        map.retain(|key, value| {
+            let below = path.below(Step::Field(key));
+            match named.field(key) {
+                _ if outcome.is_err() => true,
+                None => {
+                    self.unknown.push(below.full());
+                    false
+                }
+                Some(_) if value.is_null() => false,
+                Some(field) => {
+                    outcome = self.value(&field.value, value, &below, named);
+                    true
+                }
             }
-            self.dotted.push(key.clone());
-            self.value(&field.value, value, &path.child(key), named)?;
-            self.dotted.pop();
-        }
-        for key in gone {
-            map.shift_remove(&key);
-        }
-        Ok(())
+        });
+        outcome
     }
 
     /// `owner` is the struct whose field this is.
-    fn value(&mut self, expected: &Type, value: &mut Json, path: &FieldPath, owner: &Named) -> Result<(), String> {
+    fn value(&mut self, expected: &Type, value: &mut Json, path: &Path<'_>, owner: &Named) -> Result<(), String> {
         let fits = match (expected, &mut *value) {
             (Type::Any, _) => true,
             (Type::String, Json::String(_)) => true,
@@ -120,29 +160,29 @@ impl Walk<'_> {
             (Type::List(element), Json::Array(items)) => {
                 for (at, item) in items.iter_mut().enumerate() {
                     fill_null(self.schema, element, item);
-                    self.value(element, item, &path.index(at), owner)?;
+                    self.value(element, item, &path.below(Step::Index(at)), owner)?;
                 }
                 true
             }
             (Type::Map(element), Json::Object(map)) => {
                 for (key, item) in map.iter_mut() {
                     fill_null(self.schema, element, item);
-                    self.value(element, item, &path.child(key), owner)?;
+                    self.value(element, item, &path.below(Step::Key(key)), owner)?;
                 }
                 true
             }
             _ => false,
         };
-        if fits { Ok(()) } else { Err(self.mismatch(expected, value, owner)) }
+        if fits { Ok(()) } else { Err(self.mismatch(expected, value, path, owner)) }
     }
 
-    fn mismatch(&self, expected: &Type, value: &Json, owner: &Named) -> String {
+    fn mismatch(&self, expected: &Type, value: &Json, path: &Path<'_>, owner: &Named) -> String {
         let number = matches!(expected, Type::Int32 | Type::Int64);
         let (found, expected) = (go_value(value, number), self.go_type(expected));
         format!(
             "json: cannot unmarshal {found} into Go struct field {}.{} of type {expected}",
             owner.short(),
-            self.dotted.join(".")
+            path.fields()
         )
     }
 

@@ -9,6 +9,7 @@ use crate::table::{Field, Named, Schema, Shape, Type};
 use directives::{PATCH, without_directives};
 use holdfast_core::{Json, Status};
 use serde_json::Map;
+use std::collections::BTreeSet;
 
 impl Schema {
     /// Merges `patch` into `current`, a document of the type `schema_name`. Fields that the type does not have
@@ -98,14 +99,13 @@ fn merge_maps(
     }
     for (field, gone) in directives::take_deletions(&mut patch)? {
         if let Some(Json::Array(items)) = original.get_mut(&field) {
-            items.retain(|item| !gone.contains(item));
+            let gone: BTreeSet<String> = gone.iter().map(ToString::to_string).collect();
+            items.retain(|item| !gone.contains(&item.to_string()));
         }
     }
-    for (name, value) in patch {
-        if value.is_null() {
-            original.shift_remove(&name);
-            continue;
-        }
+    let is_deleted = |name: &str| patch.get(name).is_some_and(Json::is_null);
+    original.retain(|name, _| !is_deleted(name));
+    for (name, value) in patch.into_iter().filter(|(_, value)| !value.is_null()) {
         let merged = match (original.get_mut(&name).map(Json::take), value) {
             (Some(Json::Object(old)), Json::Object(new)) => Json::Object(merge_maps(place.below(&name), old, new)?),
             (Some(Json::Array(old)), Json::Array(new)) => {

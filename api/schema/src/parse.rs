@@ -3,6 +3,7 @@
 use holdfast_core::{Json, Status};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Map;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How deep a document may nest. Below serde_json's own bound, so that the text of the error is ours.
@@ -27,6 +28,8 @@ pub fn parse_json(bytes: &[u8]) -> Result<(Json, Vec<String>), Status> {
 struct State {
     path: Vec<Step>,
     duplicates: Vec<String>,
+    /// The same as `duplicates`: each is told of once.
+    told: BTreeSet<String>,
 }
 
 enum Step {
@@ -56,7 +59,7 @@ impl State {
             path.push('.');
         }
         path.push_str(key);
-        if !self.duplicates.contains(&path) {
+        if self.told.insert(path.clone()) {
             self.duplicates.push(path);
         }
     }

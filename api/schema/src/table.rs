@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn every_fact_is_about_a_field_of_the_table() {
         for (name, field) in facts::all() {
-            let found = crate::builtin().find(name).and_then(|named| named.field(field));
+            let found = crate::builtin().find(&name).and_then(|named| named.field(field));
             assert!(found.is_some(), "{name} has no field {field}");
         }
     }

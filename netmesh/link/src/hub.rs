@@ -48,8 +48,8 @@ pub trait HubHost: Send + Sync + 'static {
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal>;
     /// Puts facts and the mark into the store, in order. An error ends the connection: the node sends them again.
     async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String>;
-    /// The session is up; calls go over the connection.
-    fn online(&self, session: Session, connection: Arc<dyn Connection>);
+    /// The node has made its session durable: notes it in the store. From now on calls go over the connection.
+    async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal>;
     /// The node is alive.
     fn alive(&self, session: Session, clock_micros: i64);
     /// The node has the whole view of this revision durably.
@@ -160,7 +160,11 @@ impl Driver {
                     }
                     HubOutput::Online(session) => {
                         self.session = Some(session);
-                        self.host.online(session, self.connection.clone());
+                        if let Err(Refusal { code, reason }) = self.host.online(session, self.connection.clone()).await
+                        {
+                            next = Some(HubInput::Refused { code, reason });
+                            break;
+                        }
                     }
                     HubOutput::Facts(outbox, facts) => {
                         let (Some(session), Some(last)) = (self.session, facts.last().map(|fact| fact.seq)) else {

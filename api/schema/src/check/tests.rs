@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use serde_json::json;
 
 const POD: &str = "io.k8s.api.core.v1.Pod";
@@ -118,4 +119,47 @@ fn strict_errors_name_every_field() {
         "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: \
          unknown field \"spec.foo\", duplicate field \"spec.bar\""
     );
+}
+
+/// Any JSON that is not too large, with the names of real fields among its keys.
+fn any_json() -> impl Strategy<Value = Json> {
+    let key = prop_oneof![
+        "[a-z]{1,3}",
+        Just("spec".to_string()),
+        Just("metadata".to_string()),
+        Just("containers".to_string()),
+        Just("labels".to_string()),
+        Just("resources".to_string()),
+        Just("limits".to_string()),
+        Just("data".to_string()),
+        Just("creationTimestamp".to_string())
+    ];
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        any::<f64>().prop_map(Json::from),
+        "[0-9a-zA-Z.+=-]{0,6}".prop_map(Json::from)
+    ];
+    leaf.prop_recursive(6, 64, 5, move |inner| {
+        let map = prop::collection::vec((key.clone(), inner.clone()), 0..5);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Json::from),
+            map.prop_map(|pairs| Json::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_was_decoded_decodes_again_unchanged(doc in any_json()) {
+        for kind in holdfast_kinds::all() {
+            let mut once = doc.clone();
+            if crate::builtin().check(kind.schema, &mut once).is_ok() {
+                let mut twice = once.clone();
+                prop_assert_eq!(crate::builtin().check(kind.schema, &mut twice), Ok(Vec::new()));
+                prop_assert_eq!(twice, once);
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ use super::{Place, fresh, merge_maps};
 use crate::facts::Patching;
 use holdfast_core::{Json, Status};
 use serde_json::Map;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Merges the list `patch` into `original`, or replaces it where the table says nothing.
 pub(super) fn merge(
@@ -84,7 +85,7 @@ enum Merged {
 
 /// Merges lists of maps by the value of `key`.
 fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) -> Result<Merged, Status> {
-    let (mut elements, mut replace) = (Vec::new(), false);
+    let (mut elements, mut gone, mut replace) = (Vec::new(), BTreeSet::new(), false);
     for item in patch {
         let Json::Object(mut map) = item else {
             return Err(unprocessable(format!("list element types are not identical: {item} is no map")));
@@ -97,8 +98,7 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
                 }
             }
             Some(Patch::Delete) => {
-                let gone = map.get(key).ok_or_else(|| no_key(&map, key))?;
-                list.retain(|item| item.get(key) != Some(gone));
+                gone.insert(map.get(key).ok_or_else(|| no_key(&map, key))?.to_string());
             }
             Some(Patch::Merge) | None => elements.push(map),
         }
@@ -106,16 +106,22 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
     if replace {
         return Ok(Merged::Replaced(replaced(elements.into_iter().map(Json::Object).collect())?));
     }
+    list.retain(|item| !identity(item, key).is_some_and(|identity| gone.contains(&identity)));
+    let mut places = Places::of(&list, key);
     let mut patched = Vec::with_capacity(elements.len());
     for map in elements {
         let value = map.get(key).cloned().ok_or_else(|| no_key(&map, key))?;
-        patched.push(Json::Object(Map::from_iter([(key.to_string(), value.clone())])));
-        match list.iter_mut().find(|item| item.get(key) == Some(&value)) {
+        let identity = value.to_string();
+        patched.push(Json::Object(Map::from_iter([(key.to_string(), value)])));
+        match places.0.get(&identity).and_then(|at| list.get_mut(*at)) {
             Some(item) => {
                 let old = item.as_object_mut().map(std::mem::take).unwrap_or_default();
                 *item = Json::Object(merge_maps(element, old, map)?);
             }
-            None => list.push(fresh(Json::Object(map))),
+            None => {
+                places.0.insert(identity, list.len());
+                list.push(fresh(Json::Object(map)));
+            }
         }
     }
     Ok(Merged::Merged { list, patched })
@@ -123,20 +129,18 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
 
 /// Merges lists of scalars; each value once.
 fn union(mut list: Vec<Json>, patch: &[Json]) -> Vec<Json> {
-    for item in patch {
-        if !list.contains(item) {
-            list.push(item.clone());
-        }
-    }
+    let mut seen = BTreeSet::new();
+    list.extend_from_slice(patch);
+    list.retain(|item| seen.insert(item.to_string()));
     list
 }
 
 /// Puts what `order` names in that order, and the rest where it best fits the order `before`.
 fn in_order(list: Vec<Json>, order: &[Json], before: &[Json], key: &str) -> Vec<Json> {
-    let (mut named, mut rest): (Vec<_>, Vec<_>) =
-        list.into_iter().partition(|item| place_in(order, item, key).is_some());
-    named.sort_by_key(|item| place_in(order, item, key));
-    rest.sort_by_key(|item| place_in(before, item, key).unwrap_or(usize::MAX));
+    let (order, before) = (Places::of(order, key), Places::of(before, key));
+    let (mut named, mut rest): (Vec<_>, Vec<_>) = list.into_iter().partition(|item| order.find(item, key).is_some());
+    named.sort_by_cached_key(|item| order.find(item, key));
+    rest.sort_by_cached_key(|item| before.find(item, key).unwrap_or(usize::MAX));
     let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
     let mut sorted = Vec::new();
     loop {
@@ -144,7 +148,7 @@ fn in_order(list: Vec<Json>, order: &[Json], before: &[Json], key: &str) -> Vec<
             (None, None) => return sorted,
             (None, Some(_)) => true,
             (Some(_), None) => false,
-            (Some(a), Some(b)) => match (place_in(before, a, key), place_in(before, b, key)) {
+            (Some(a), Some(b)) => match (before.find(a, key), before.find(b, key)) {
                 (Some(a), Some(b)) => b < a,
                 _ => false,
             },
@@ -153,23 +157,39 @@ fn in_order(list: Vec<Json>, order: &[Json], before: &[Json], key: &str) -> Vec<
     }
 }
 
-/// Where in `list` the element stands that is the same as `item`.
-fn place_in(list: &[Json], item: &Json, key: &str) -> Option<usize> {
-    if key.is_empty() {
-        return list.iter().position(|other| other == item);
+/// What an element is known by: the value of `key`, or the element itself where there is no key.
+fn identity(item: &Json, key: &str) -> Option<String> {
+    if key.is_empty() { Some(item.to_string()) } else { item.get(key).map(ToString::to_string) }
+}
+
+/// Where elements stand in a list. An index, since the client chooses how long its lists are.
+struct Places(BTreeMap<String, usize>);
+
+impl Places {
+    fn of(list: &[Json], key: &str) -> Places {
+        let mut places = BTreeMap::new();
+        for (at, item) in list.iter().enumerate() {
+            if let Some(identity) = identity(item, key) {
+                places.entry(identity).or_insert(at);
+            }
+        }
+        Places(places)
     }
-    let value = item.get(key)?;
-    list.iter().position(|other| other.get(key) == Some(value))
+
+    fn find(&self, item: &Json, key: &str) -> Option<usize> {
+        self.0.get(&identity(item, key)?).copied()
+    }
 }
 
 /// The elements of the patch must stand in the order list, in its order.
 fn follows(items: &[Json], order: &[Json], key: &str) -> Result<(), Status> {
+    let places = Places::of(order, key);
     let mut last = None;
     for item in items {
         if item.get(super::PATCH).is_some() {
             continue;
         }
-        let place = place_in(order, item, key);
+        let place = places.find(item, key);
         if place.is_none() || place < last {
             let (items, order) = (Json::from(items), Json::from(order));
             let text = format!("The order in patch list:\n{items}\n doesn't match $setElementOrder list:\n{order}\n");

@@ -157,6 +157,24 @@ fn kubectl_apply_switches_the_strategy_of_a_deployment() {
 }
 
 #[test]
+fn what_kubectl_apply_sends_keeps_an_injected_container() {
+    let list = |containers: Json| json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    let current = list(json!([{"name": "web", "image": "1"}, {"name": "injected"}]));
+    let patch = json!({"spec": {"template": {"spec": {"$setElementOrder/containers": [{"name": "web"}, {"name": "extra"}],
+        "containers": [{"name": "web", "image": "2"}, {"name": "extra"}]}}}});
+    let expected = list(json!([{"name": "web", "image": "2"}, {"name": "extra"}, {"name": "injected"}]));
+    assert_eq!(merged(DEPLOYMENT, current, &patch), Ok(expected));
+}
+
+#[test]
+fn long_lists_merge_in_reasonable_time() {
+    // With the square of the length this would run for minutes.
+    let list = |from: usize| containers((from..from + 30_000).map(|n| json!({"name": n.to_string()})).collect());
+    let done = merged(POD, list(0), &list(15_000)).unwrap();
+    assert_eq!(done["spec"]["containers"].as_array().unwrap().len(), 45_000);
+}
+
+#[test]
 fn bad_patches_are_refused() {
     let current = json!({"metadata": {}, "spec": {"containers": [{"name": "a"}]}});
     for (patch, code, text) in [

@@ -71,24 +71,38 @@ impl Write for Packer {
     }
 }
 
+/// A document that is made when it is first wanted.
+struct Slot {
+    group: &'static str,
+    version: &'static str,
+    document: OnceLock<Document>,
+}
+
+impl Slot {
+    fn get(&self) -> &Document {
+        self.document.get_or_init(|| Document::of(&crate::builtin().openapi_v3(self.group, self.version)))
+    }
+}
+
 /// By path (`api/v1`).
-static V3: LazyLock<BTreeMap<String, ((&'static str, &'static str), OnceLock<Document>)>> =
-    LazyLock::new(|| groups().into_iter().map(|gv| (path_of(gv.0, gv.1), (gv, OnceLock::new()))).collect());
+static V3: LazyLock<BTreeMap<String, Slot>> = LazyLock::new(|| {
+    let slot = |(group, version)| (path_of(group, version), Slot { group, version, document: OnceLock::new() });
+    groups().into_iter().map(slot).collect()
+});
 
 /// The OpenAPI v3 document of a group and version, if it is served. The first call takes some tens of
 /// milliseconds.
 pub fn document(group: &str, version: &str) -> Option<&'static Document> {
-    let ((group, version), cell) = V3.get(&path_of(group, version))?;
-    Some(cell.get_or_init(|| Document::of(&crate::builtin().openapi_v3(group, version))))
+    V3.get(&path_of(group, version)).map(Slot::get)
 }
 
 /// The body of `/openapi/v3`: where the documents are, each with the hash of its content. Makes all of them.
 pub fn openapi_v3_index() -> Json {
     let paths: Map<String, Json> = V3
         .iter()
-        .filter_map(|(path, ((group, version), _))| {
-            let hash = document(group, version)?.hash();
-            Some((path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")})))
+        .map(|(path, slot)| {
+            let hash = slot.get().hash();
+            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
         })
         .collect();
     json!({ "paths": paths })

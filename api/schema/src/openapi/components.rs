@@ -3,7 +3,7 @@
 use super::dialect::Dialect;
 use super::object;
 use super::operations::META;
-use crate::facts;
+use crate::facts::{self, ListType};
 use crate::table::{Docs, Field, Named, Schema, Shape, Type};
 use holdfast_core::Json;
 use holdfast_kinds::Kind;
@@ -17,11 +17,18 @@ pub(super) fn of(schema: &Schema, dialect: Dialect, paths: &Map<String, Json>) -
     for path in paths.values() {
         collect_references(path, &mut names);
     }
-    names.push(format!("{META}WatchEvent"));
+    // No answer names the type of a watch's events, but whoever can list can watch.
+    if names.iter().any(|name| holdfast_kinds::all().iter().any(|kind| is_list_of(name, kind))) {
+        names.push(format!("{META}WatchEvent"));
+    }
     for name in names {
         builder.add(&name);
     }
     builder.done.into_iter().collect()
+}
+
+fn is_list_of(name: &str, kind: &Kind) -> bool {
+    name.strip_suffix("List") == Some(kind.schema)
 }
 
 /// Names of types that `value` refers to.
@@ -55,6 +62,21 @@ fn kinds() -> BTreeMap<String, (&'static str, &'static str, &'static str)> {
     kinds
 }
 
+/// Says how the elements of a list belong together.
+fn add_list_type(built: &mut Map<String, Json>, list_type: ListType) {
+    let (name, keys) = match list_type {
+        ListType::Untyped => return,
+        ListType::Atomic => ("atomic", json!(null)),
+        ListType::Set => ("set", json!(null)),
+        ListType::Map(key) => ("map", json!([key])),
+        ListType::Keyed(keys) => ("map", json!(keys)),
+    };
+    built.insert("x-kubernetes-list-type".into(), name.into());
+    if !keys.is_null() {
+        built.insert("x-kubernetes-list-map-keys".into(), keys);
+    }
+}
+
 struct Builder<'a> {
     schema: &'a Schema,
     dialect: Dialect,
@@ -68,13 +90,12 @@ impl Builder<'_> {
         if self.done.contains_key(name) {
             return;
         }
-        let built = match (self.schema.find(name), name.strip_suffix("List")) {
-            (Some(named), _) => self.named(named),
-            (None, Some(item)) => match holdfast_kinds::all().iter().find(|kind| kind.schema == item) {
-                Some(kind) => self.list(kind),
-                None => return,
-            },
-            (None, None) => return,
+        let built = if let Some(named) = self.schema.find(name) {
+            self.named(named)
+        } else if let Some(kind) = holdfast_kinds::all().iter().find(|kind| is_list_of(name, kind)) {
+            self.list(kind)
+        } else {
+            return;
         };
         let mut references = Vec::new();
         collect_references(&built, &mut references);
@@ -125,6 +146,9 @@ impl Builder<'_> {
                 built.insert("type".into(), "object".into());
             }
         }
+        if facts::is_atomic_type(&named.name) {
+            built.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
         if let Some((group, version, kind)) = self.kinds.get(&*named.name) {
             let gvk = json!([{"group": group, "version": version, "kind": kind}]);
             built.insert("x-kubernetes-group-version-kind".into(), gvk);
@@ -141,9 +165,11 @@ impl Builder<'_> {
         if let Some(text) = self.doc(&owner.name, &field.name) {
             built.insert("description".into(), text.into());
         }
-        if let Some(default) = facts::default(&owner.name, &field.name) {
-            built.insert("default".into(), default);
-        }
+        match facts::default(&owner.name, &field.name) {
+            // Upstream's v2 has no defaults.
+            Some(default) if self.dialect == Dialect::V3 => built.insert("default".into(), default),
+            _ => None,
+        };
         let patching = field.patching;
         let strategy = match (patching.merge, patching.retain_keys) {
             (true, true) => "merge,retainKeys",
@@ -156,6 +182,13 @@ impl Builder<'_> {
         }
         if !patching.key.is_empty() {
             built.insert("x-kubernetes-patch-merge-key".into(), patching.key.into());
+        }
+        match field.value {
+            Type::List(_) => add_list_type(&mut built, facts::list_type(&owner.name, &field.name)),
+            Type::Map(_) if facts::is_atomic_map(&owner.name, &field.name) => {
+                built.insert("x-kubernetes-map-type".into(), "atomic".into());
+            }
+            _ => {}
         }
         built.into()
     }

@@ -112,6 +112,10 @@ fn subresource(dialect: Dialect, kind: &Kind, sub: &Subresource) -> Json {
         }
     };
     let mut common = parameters::common(dialect, sub.kind, true, kind.namespaced);
+    if matches!(sub.name, "exec" | "attach") {
+        // A stream is no document that could be indented.
+        common.retain(|parameter| parameter["name"] != parameters::PRETTY.0);
+    }
     common.extend(parameters::query(dialect, query));
     item.insert("parameters".into(), common.into());
     item.into()
