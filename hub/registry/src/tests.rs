@@ -3,6 +3,7 @@
 mod admission;
 mod defaults;
 mod delete;
+mod events;
 mod list;
 mod services;
 mod texts;

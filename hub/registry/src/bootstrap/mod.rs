@@ -6,8 +6,8 @@ mod roles;
 
 use crate::engine::Engine;
 use crate::registry::HubRegistry;
-use holdfast_core::user::MASTERS;
 use holdfast_core::json::str_at;
+use holdfast_core::user::MASTERS;
 use holdfast_core::{Gvk, Json, Reason, Status, Target, UserInfo, WriteOptions};
 use holdfast_server::{Registry, RequestContext};
 

@@ -16,10 +16,10 @@ pub(crate) fn all() -> Vec<Json> {
         .collect();
     for (name, value) in SYSTEM {
         let description = match *name {
-            "system-node-critical" => {
-                "Used for system critical pods that must not be moved from their current node."
+            "system-node-critical" => "Used for system critical pods that must not be moved from their current node.",
+            _ => {
+                "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."
             }
-            _ => "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
         };
         all.push(json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },

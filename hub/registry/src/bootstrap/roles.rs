@@ -66,11 +66,20 @@ pub(crate) fn all() -> Vec<Json> {
 }
 
 fn users() -> Vec<Json> {
-    let everything = vec![
-        rule(&["*"], &["*"], &["*"]),
-        json!({ "nonResourceURLs": ["*"], "verbs": ["*"] }),
+    let everything = vec![rule(&["*"], &["*"], &["*"]), json!({ "nonResourceURLs": ["*"], "verbs": ["*"] })];
+    let discovery = [
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+        "/healthz",
+        "/livez",
+        "/openapi",
+        "/openapi/*",
+        "/readyz",
+        "/version",
+        "/version/",
     ];
-    let discovery = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"];
     let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
     let paths = |paths: &[&str]| vec![json!({ "nonResourceURLs": paths, "verbs": ["get"] })];
     let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
@@ -100,7 +109,12 @@ fn users() -> Vec<Json> {
         cluster_role(
             "system:service-account-issuer-discovery",
             &json!({}),
-            paths(&["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"]),
+            paths(&[
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/",
+            ]),
         ),
         bind(
             "system:service-account-issuer-discovery",
@@ -126,11 +140,29 @@ fn user_facing() -> Vec<Json> {
         "rbac.authorization.k8s.io/aggregate-to-edit",
         "rbac.authorization.k8s.io/aggregate-to-admin",
     );
-    let core = ["configmaps", "pods", "services", "serviceaccounts", "replicationcontrollers", "persistentvolumeclaims", "endpoints"];
+    let core = [
+        "configmaps",
+        "pods",
+        "services",
+        "serviceaccounts",
+        "replicationcontrollers",
+        "persistentvolumeclaims",
+        "endpoints",
+    ];
     let apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
     let scales = ["deployments/scale", "replicasets/scale", "statefulsets/scale"];
     let mut readers: Vec<&str> = core.to_vec();
-    readers.extend(["pods/log", "pods/status", "services/status", "namespaces", "namespaces/status", "events", "bindings", "limitranges", "resourcequotas"]);
+    readers.extend([
+        "pods/log",
+        "pods/status",
+        "services/status",
+        "namespaces",
+        "namespaces/status",
+        "events",
+        "bindings",
+        "limitranges",
+        "resourcequotas",
+    ]);
     let mut app_readers: Vec<&str> = apps.to_vec();
     app_readers.extend(scales);
     app_readers.extend(["deployments/status", "replicasets/status"]);
@@ -160,7 +192,11 @@ fn user_facing() -> Vec<Json> {
             vec![
                 rule(&[""], &core, WRITE),
                 rule(&[""], &["secrets"], &[READ, WRITE].concat()),
-                rule(&[""], &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"], &["get", "create"]),
+                rule(
+                    &[""],
+                    &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"],
+                    &["get", "create"],
+                ),
                 rule(&[""], &["pods/eviction", "serviceaccounts/token"], &["create"]),
                 rule(&[""], &["serviceaccounts"], &["impersonate"]),
                 rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
@@ -283,7 +319,11 @@ fn controllers() -> Vec<(&'static str, Vec<Json>)> {
         ),
         (
             "clusterrole-aggregation-controller",
-            vec![rule(&["rbac.authorization.k8s.io"], &["clusterroles"], &["escalate", "get", "list", "patch", "update", "watch"])],
+            vec![rule(
+                &["rbac.authorization.k8s.io"],
+                &["clusterroles"],
+                &["escalate", "get", "list", "patch", "update", "watch"],
+            )],
         ),
     ]
 }

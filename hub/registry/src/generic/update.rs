@@ -114,16 +114,14 @@ pub(crate) async fn change(
             return Err(Status::stale(resource.gvr, resource.name));
         }
         if let Some(uid) = str_at(&doc, &["metadata", "uid"]).filter(|uid| !uid.is_empty() && *uid != old.meta.uid) {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
             return Err(Status::conflict(resource.gvr, resource.name, why));
         }
         let validation = options.field_validation;
         prepare(engine, cx, resource, part, &mut doc, &old_doc, validation).await?;
-        match store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
-            Some(object) => return decode::shown(resource.kind, object),
-            // Another write came first. A client that named the version that we read gets its 409 above.
-            None => {}
+        // `None`: another write came first. A client that named the version that we read gets its 409 above.
+        if let Some(object) = store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
+            return decode::shown(resource.kind, object);
         }
     }
     Err(Status::stale(resource.gvr, resource.name))
@@ -270,8 +268,7 @@ async fn store(
 
 /// Whether this update took away the last reason to keep an object that is being deleted.
 fn ends_now(resource: &Resource<'_>, doc: &Json, old: &Json) -> bool {
-    if at(old, &["metadata", "deletionTimestamp"]).is_none() || !items_at(doc, &["metadata", "finalizers"]).is_empty()
-    {
+    if at(old, &["metadata", "deletionTimestamp"]).is_none() || !items_at(doc, &["metadata", "finalizers"]).is_empty() {
         return false;
     }
     if resource.kind.kind == "Namespace" && resource.kind.group.is_empty() {
