@@ -2,8 +2,7 @@
 
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
 use holdfast_core::{
-    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo,
-    Watch, WriteOptions,
+    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo, Watch, WriteOptions,
 };
 use std::sync::Arc;
 
@@ -158,8 +157,7 @@ pub(crate) fn denied(user: &UserInfo, target: &Target, verb: &str, why: &str) ->
     };
     let group = &target.gvr.group;
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-    let text =
-        format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", user.name);
+    let text = format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", user.name);
     let status = Status::forbidden(&target.gvr, target.name(), text);
     debug_assert!(status.is(Reason::Forbidden));
     status

@@ -125,16 +125,17 @@ impl ServeArguments {
 fn read_file(path: &Path) -> anyhow::Result<FileConfig> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read --config {}", path.display()))?;
     toml::from_str(&text).map_err(|err| {
-        let line = err.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let start = err.span().map_or(0, |span| span.start.min(text.len()));
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
         anyhow::anyhow!("{}:{line}: {}", path.display(), err.message())
     })
 }
 
 fn cidr(flag: &str, text: Option<String>, default: &str) -> anyhow::Result<Ipv4Net> {
     let text = text.unwrap_or_else(|| default.to_string());
-    let net: Ipv4Net = text.parse().map_err(|_| {
-        anyhow::anyhow!("--{flag} {text:?} is no IPv4 network; write for example {default}")
-    })?;
+    let net: Ipv4Net = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("--{flag} {text:?} is no IPv4 network; write for example {default}"))?;
     if net.network() != net.addr() {
         bail!("--{flag} {text}: the address has bits outside the network; did you mean {}?", net.trunc());
     }

@@ -93,7 +93,9 @@ impl Remote {
     /// Reads the kubeconfig of a data folder.
     pub(crate) fn open(data_dir: &Path) -> anyhow::Result<Remote> {
         let text = read_kubeconfig(data_dir)?;
-        let damaged = || format!("{} is damaged; start the hub to have it written anew", data_dir::kubeconfig(data_dir).display());
+        let damaged = || {
+            format!("{} is damaged; start the hub to have it written anew", data_dir::kubeconfig(data_dir).display())
+        };
         let config: Kubeconfig = serde_saphyr::from_str(&text).with_context(damaged)?;
         let (cluster, user) =
             config.clusters.into_iter().next().zip(config.users.into_iter().next()).with_context(damaged)?;
@@ -127,7 +129,8 @@ impl Remote {
             .connect(self.name.clone(), stream)
             .await
             .with_context(|| format!("speak TLS with the hub at {}", self.address))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.context("speak HTTP with the hub")?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.context("speak HTTP with the hub")?;
         let bytes = body.map(Json::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)

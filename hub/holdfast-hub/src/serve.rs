@@ -39,7 +39,7 @@ async fn serve(config: Config, folder: &DataFolder, started: Instant) -> anyhow:
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         api = %hub.api_address(),
-        link = %config.link_listen,
+        link = %hub.link_address().unwrap_or(config.link_listen),
         data_dir = %folder.path().display(),
         kubeconfig = %data_dir::kubeconfig(folder.path()).display(),
         took_ms = started.elapsed().as_millis() as u64,

@@ -66,8 +66,6 @@ async fn allowed(authorizer: &dyn Authorizer, user: &UserInfo, target: &Target) 
     let attributes = Attributes { user, verb: "impersonate", target: Some(target), path: "" };
     match authorizer.authorize(&attributes).await {
         Decision::Allow => Ok(()),
-        Decision::Deny(why) | Decision::NoOpinion(why) => {
-            Err(crate::api::denied(user, target, "impersonate", &why))
-        }
+        Decision::Deny(why) | Decision::NoOpinion(why) => Err(crate::api::denied(user, target, "impersonate", &why)),
     }
 }

@@ -161,7 +161,8 @@ async fn operation(
 ) -> Result<Operation, Status> {
     let Exchange { query, headers, body, .. } = exchange;
     let agent = headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let document_kind = target.subresource.as_deref().and_then(|sub| kind.subresource(sub)).map_or(kind.kind, |s| s.kind);
+    let document_kind =
+        target.subresource.as_deref().and_then(|sub| kind.subresource(sub)).map_or(kind.kind, |s| s.kind);
     Ok(match verb {
         "get" => Operation::Get,
         "list" => Operation::List(list_options(&query, false)?),

@@ -127,18 +127,20 @@ impl ApiService {
                 verb = "unauthenticated";
                 Err(status)
             }
-            Ok(user) => match impersonate::impersonate(&**self.config.api.authorizer(), user, &exchange.headers).await {
-                Err(status) => {
-                    verb = "impersonate";
-                    Err(status)
+            Ok(user) => {
+                match impersonate::impersonate(&**self.config.api.authorizer(), user, &exchange.headers).await {
+                    Err(status) => {
+                        verb = "impersonate";
+                        Err(status)
+                    }
+                    Ok(user) => {
+                        cx.user = user;
+                        let (name, result) = self.clone().route(cx, exchange).await;
+                        verb = name;
+                        result
+                    }
                 }
-                Ok(user) => {
-                    cx.user = user;
-                    let (name, result) = self.clone().route(cx, exchange).await;
-                    verb = name;
-                    result
-                }
-            },
+            }
         };
         let mut response = result.unwrap_or_else(|status| {
             if status.code() >= 500 && status.code() != 503 && status.code() != 501 {
@@ -164,7 +166,9 @@ impl ApiService {
                 let verb = path_verb(&exchange.method);
                 ("path", paths::serve(&self, &cx, &exchange, &verb).await)
             }
-            Route::Resource { target, watch_prefix } => resources::serve(self, cx, exchange, target, watch_prefix).await,
+            Route::Resource { target, watch_prefix } => {
+                resources::serve(self, cx, exchange, target, watch_prefix).await
+            }
         }
     }
 

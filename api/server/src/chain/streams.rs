@@ -5,9 +5,9 @@ use crate::api::{Operation, Reply, Request};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::docs::metrics::Gauge;
+use crate::limits;
 use crate::registry::{Connected, RequestContext};
 use crate::stream::websocket::{self, Handshake, Opened};
-use crate::limits;
 use holdfast_core::{Status, Target};
 use http::header::UPGRADE;
 use http::{Method, Response, StatusCode};
@@ -22,7 +22,12 @@ pub(crate) fn is_stream(target: &Target) -> bool {
 }
 
 /// Opens and serves one.
-pub(crate) async fn serve(service: &Arc<ApiService>, cx: RequestContext, exchange: Exchange, target: Target) -> Outcome {
+pub(crate) async fn serve(
+    service: &Arc<ApiService>,
+    cx: RequestContext,
+    exchange: Exchange,
+    target: Target,
+) -> Outcome {
     match target.subresource() {
         "log" if exchange.method == Method::GET => logs(service, cx, exchange, target).await,
         "exec" | "attach" if exchange.method == Method::GET || exchange.method == Method::POST => {

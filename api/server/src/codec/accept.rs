@@ -161,7 +161,8 @@ mod tests {
         assert_eq!(ask("*/*").unwrap().encoding, Encoding::Json);
         let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
         assert_eq!(ask(metadata).unwrap().shape, Shape::Metadata);
-        for refused in ["application/vnd.kubernetes.protobuf", "application/cbor", "text/html", "application/json;q=0"] {
+        for refused in ["application/vnd.kubernetes.protobuf", "application/cbor", "text/html", "application/json;q=0"]
+        {
             let status = ask(refused).unwrap_err();
             assert_eq!(status.code(), 406, "{refused}");
             assert!(status.message().starts_with("only the following media types are accepted: application/json"));

@@ -1,6 +1,7 @@
 //! Request bodies: reading them within bounds, and JSON or YAML to documents.
 
 use super::accept::content_type;
+use super::protobuf;
 use crate::limits::BODY_BYTES;
 use bytes::Bytes;
 use holdfast_core::{Json, Patch, PatchType, Status};
@@ -8,7 +9,7 @@ use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 /// Media types of a whole object.
-const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml"];
+const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 /// Media types of a patch.
 const PATCH_TYPES: &[&str] = &[
     "application/json-patch+json",
@@ -49,15 +50,16 @@ pub struct Decoded {
 /// # Errors
 /// 415 for a media type that is not read, 400 for what does not parse.
 pub fn object(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Decoded, Status> {
-    let yaml = match content_type(headers).as_str() {
-        "" | "application/json" => false,
-        "application/yaml" | "application/x-yaml" | "text/yaml" => true,
+    let read: fn(&Bytes) -> Result<Decoded, String> = match content_type(headers).as_str() {
+        "" | "application/json" => parse_json,
+        "application/yaml" | "application/x-yaml" | "text/yaml" => parse_yaml,
+        protobuf::MEDIA_TYPE => parse_protobuf,
         _ => return Err(Status::unsupported_media_type(OBJECT_TYPES)),
     };
-    let unread =
-        |err: String| Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"));
-    let decoded = if yaml { parse_yaml(body) } else { parse_json(body) };
-    let decoded = decoded.map_err(unread)?;
+    let unread = |err: String| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"))
+    };
+    let decoded = read(body).map_err(unread)?;
     if !decoded.document.is_object() {
         return Err(unread("the body is no object".into()));
     }
@@ -107,6 +109,10 @@ fn parse_json(body: &Bytes) -> Result<Decoded, String> {
     Ok(Decoded { document, duplicates })
 }
 
+fn parse_protobuf(body: &Bytes) -> Result<Decoded, String> {
+    Ok(Decoded { document: protobuf::decode(body)?, duplicates: Vec::new() })
+}
+
 fn parse_yaml(body: &Bytes) -> Result<Decoded, String> {
     // JSON is YAML, and by far the quicker to read.
     if let Ok(decoded) = parse_json(body) {
@@ -142,7 +148,7 @@ mod tests {
         assert_eq!(object(&HeaderMap::new(), &json, "Pod").unwrap().document["kind"], "Pod");
         assert_eq!(object(&typed("application/json; charset=utf-8"), &json, "Pod").unwrap().document["kind"], "Pod");
         assert_eq!(object(&typed("application/yaml"), &yaml, "Pod").unwrap().document["spec"]["replicas"], 3);
-        for media_type in ["application/vnd.kubernetes.protobuf", "application/cbor", "text/plain"] {
+        for media_type in ["application/cbor", "text/plain"] {
             assert_eq!(object(&typed(media_type), &json, "Pod").err().unwrap().code(), 415);
             assert_eq!(patch_type(&typed(media_type)).unwrap_err().code(), 415);
         }

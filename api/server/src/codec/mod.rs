@@ -5,6 +5,7 @@ pub mod body;
 pub mod decode;
 pub mod encode;
 pub mod options;
+pub mod protobuf;
 pub mod query;
 pub mod table;
 pub mod watch;

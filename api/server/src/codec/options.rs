@@ -107,12 +107,7 @@ fn check_list(query: &Query, watch: bool, send_initial_events: bool) -> Result<(
 ///
 /// # Errors
 /// 422 for values that are none.
-pub fn write_options(
-    query: &Query,
-    kind: &str,
-    patch: Option<PatchType>,
-    agent: &str,
-) -> Result<WriteOptions, Status> {
+pub fn write_options(query: &Query, kind: &str, patch: Option<PatchType>, agent: &str) -> Result<WriteOptions, Status> {
     let mut errors = FieldErrors::new();
     let dry_run = dry_run(query, &mut errors);
     let field_validation = match query.get("fieldValidation") {
@@ -264,7 +259,8 @@ mod tests {
 
     #[test]
     fn write_options_are_checked() {
-        let write = |query: &str, patch| write_options(&Query::parse(Some(query)), "PatchOptions", patch, "kubectl/v1.36");
+        let write =
+            |query: &str, patch| write_options(&Query::parse(Some(query)), "PatchOptions", patch, "kubectl/v1.36");
         assert_eq!(write("", None).unwrap().field_manager, "kubectl");
         assert!(write("fieldManager=m&force=true", Some(PatchType::Apply)).unwrap().force);
         assert!(write("dryRun=All&fieldValidation=Strict", None).unwrap().dry_run);
@@ -283,7 +279,10 @@ mod tests {
     fn delete_options_come_from_body_or_query() {
         let query = Query::parse(Some("gracePeriodSeconds=0&propagationPolicy=Foreground"));
         let options = delete_options(&query, None).unwrap();
-        assert_eq!((options.grace_period_seconds, options.propagation_policy), (Some(0), Some(Propagation::Foreground)));
+        assert_eq!(
+            (options.grace_period_seconds, options.propagation_policy),
+            (Some(0), Some(Propagation::Foreground))
+        );
         let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "orphanDependents": true});
         assert_eq!(delete_options(&query, Some(body)).unwrap().propagation_policy, Some(Propagation::Orphan));
         let bad = delete_options(&query, Some(json!({"propagationPolicy": "Sometimes"}))).unwrap_err();

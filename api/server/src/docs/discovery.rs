@@ -130,7 +130,8 @@ impl Discovery {
     }
 
     fn discovery_list(&self, wanted: impl Fn(&Group) -> bool) -> Json {
-        let items: Json = self.groups.iter().filter(|group| wanted(group)).map(|group| self.group_discovery(group)).collect();
+        let items: Json =
+            self.groups.iter().filter(|group| wanted(group)).map(|group| self.group_discovery(group)).collect();
         json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
     }
 
@@ -139,8 +140,7 @@ impl Discovery {
             .versions
             .iter()
             .map(|version| {
-                let resources: Json =
-                    self.kinds_of(&group.name, version).into_iter().map(resource_discovery).collect();
+                let resources: Json = self.kinds_of(&group.name, version).into_iter().map(resource_discovery).collect();
                 json!({"version": version, "resources": resources, "freshness": "Current"})
             })
             .collect();

@@ -22,7 +22,8 @@ pub async fn answer(path: &str, query: &Query, headers: &HeaderMap) -> Option<Re
         return Some(Err(Status::not_acceptable(&["application/json"])));
     }
     // The first call for a document makes it, which takes long enough to be kept off the request threads.
-    let found = tokio::task::spawn_blocking(move || find(&rest)).await.map_err(Status::internal).and_then(|found| found);
+    let found =
+        tokio::task::spawn_blocking(move || find(&rest)).await.map_err(Status::internal).and_then(|found| found);
     Some(found.and_then(|found| found.response(query, headers)))
 }
 

@@ -36,8 +36,12 @@ impl Server {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
-        let accept =
-            Accept { tls: TlsAcceptor::from(tls), service: service.clone(), stop: stop.clone(), connections: connections.clone() };
+        let accept = Accept {
+            tls: TlsAcceptor::from(tls),
+            service: service.clone(),
+            stop: stop.clone(),
+            connections: connections.clone(),
+        };
         connections.spawn(accept.run(listener));
         Ok(Server { address, service, stop, connections })
     }
@@ -127,7 +131,8 @@ async fn serve(
         async move { Ok::<_, Infallible>(service.handle(peer, request).await) }
     });
     let builder = builder();
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(StallGuard::new(stream, limits::WRITE_STALL)), answer);
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(StallGuard::new(stream, limits::WRITE_STALL)), answer);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

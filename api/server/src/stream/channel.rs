@@ -102,7 +102,9 @@ mod tests {
         assert_eq!(read(V5, b"\xff\0"), Some(StreamInput::StdinClosed));
         let size = TerminalSize { width: 80, height: 24 };
         assert_eq!(read(V4, b"\x04{\"Width\":80,\"Height\":24}"), Some(StreamInput::Resize(size)));
-        for ignored in [&b""[..], b"\0", b"\x01out", b"\xff", b"\xff\x01", b"\x04{", b"\x04{\"Width\":70000,\"Height\":1}"] {
+        for ignored in
+            [&b""[..], b"\0", b"\x01out", b"\xff", b"\xff\x01", b"\x04{", b"\x04{\"Width\":70000,\"Height\":1}"]
+        {
             assert_eq!(read(V5, ignored), None, "{ignored:?}");
         }
         assert_eq!(read(V4, b"\xff\0"), None);
@@ -120,7 +122,10 @@ mod tests {
     fn exit_codes_are_told_as_kubectl_reads_them() {
         assert_eq!(outcome(&StreamOutput::Exited(0)).unwrap()["status"], "Success");
         let failed = outcome(&StreamOutput::Exited(42)).unwrap();
-        assert_eq!((&failed["reason"], &failed["details"]["causes"][0]["message"]), (&json!("NonZeroExitCode"), &json!("42")));
+        assert_eq!(
+            (&failed["reason"], &failed["details"]["causes"][0]["message"]),
+            (&json!("NonZeroExitCode"), &json!("42"))
+        );
         assert_eq!(outcome(&StreamOutput::Failed("gone".into())).unwrap()["status"], "Failure");
     }
 }

@@ -19,7 +19,11 @@ pub(crate) const ADMIN: &str = "admin:system:masters";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 impl Hub {
-    pub(crate) async fn connect(&self, identity: Option<Identity>, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(
+        &self,
+        identity: Option<Identity>,
+        alpn: &[u8],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -45,7 +49,11 @@ impl Hub {
     }
 
     #[allow(clippy::disallowed_methods, reason = "the connection's task ends with the test's runtime")]
-    pub(crate) async fn send_h2(&self, identity: Option<Identity>, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn send_h2(
+        &self,
+        identity: Option<Identity>,
+        request: Request<Full<Bytes>>,
+    ) -> Response<Incoming> {
         let stream = self.connect(identity, b"h2").await.unwrap();
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);

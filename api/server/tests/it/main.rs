@@ -1,5 +1,7 @@
 //! The server over loopback TLS, with a small registry in memory behind it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
 mod client;
 mod fake;
 mod objects;

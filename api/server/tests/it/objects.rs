@@ -28,10 +28,16 @@ async fn verbs_answer_with_upstreams_codes() {
     let patched = hub.ask("PATCH", &format!("{PODS}/x"), Some(json!({}))).await;
     assert_eq!(patched.json()["patched"], "Merge");
     let list = hub.get("/api/v1/pods?labelSelector=app%3Dx").await.json();
-    assert_eq!((&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]), (&json!("PodList"), &json!("v1"), &json!("3")));
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]),
+        (&json!("PodList"), &json!("v1"), &json!("3"))
+    );
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
     let deleted = hub.ask("DELETE", &format!("{PODS}/x"), None).await.json();
-    assert_eq!((&deleted["kind"], &deleted["status"], &deleted["details"]["kind"]), (&json!("Status"), &json!("Success"), &json!("pods")));
+    assert_eq!(
+        (&deleted["kind"], &deleted["status"], &deleted["details"]["kind"]),
+        (&json!("Status"), &json!("Success"), &json!("pods"))
+    );
     let missing = hub.get(&format!("{PODS}/x")).await;
     assert_eq!((missing.code.as_u16(), missing.json()["message"].as_str().unwrap()), (404, "pods \"x\" not found"));
 }
@@ -62,9 +68,13 @@ async fn what_is_wrong_is_said() {
         let status = answer.json();
         assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(code)), "{method} {path}");
     }
+    assert_eq!(hub.ask_with("POST", PODS, &[("content-type", "application/cbor")], "x").await.code, 415);
     let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-    assert_eq!(hub.ask_with("POST", PODS, &protobuf, "x").await.code, 415);
-    assert_eq!(hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code, 415);
+    assert_eq!(hub.ask_with("POST", PODS, &protobuf, "x").await.code, 400);
+    assert_eq!(
+        hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code,
+        415
+    );
     let answer = hub.ask_with("GET", PODS, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
     assert_eq!((answer.code.as_u16(), reason(&answer.json())), (406, Reason::NotAcceptable));
     let long = hub.ask_with("POST", PODS, &[("content-type", "application/json")], vec![b' '; (3 << 20) + 1]).await;
@@ -86,7 +96,8 @@ async fn nobody_learns_what_they_may_not_see() {
     assert_eq!(ask("Bearer bob:dev", "/version").await.code, 403);
     assert_eq!(ask("", "/readyz").await.text(), "ok");
     assert_eq!(ask("", "/readyz/ping").await.code, 403);
-    let denied = hub.ask_with("GET", PODS, &[("authorization", "Bearer bob:dev"), ("impersonate-user", "admin")], "").await;
+    let denied =
+        hub.ask_with("GET", PODS, &[("authorization", "Bearer bob:dev"), ("impersonate-user", "admin")], "").await;
     assert!(denied.json()["message"].as_str().unwrap().contains("cannot impersonate resource \"users\""));
     let acting = hub.ask_with("GET", PODS, &[("impersonate-user", "eve")], "").await;
     assert!(acting.json()["message"].as_str().unwrap().contains("User \"eve\" cannot list"));
@@ -143,6 +154,13 @@ async fn warnings_travel_as_headers() {
     noisy["metadata"]["annotations"] = json!({"warn": "say \"why\"\n"});
     let answer = hub.ask("POST", PODS, Some(noisy)).await;
     assert_eq!(answer.header("warning"), "299 - \"say \\\"why\\\"\"");
+    let twice = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"t"},"spec":{"a":1,"a":2}}"#;
+    let sent = hub.ask_with("POST", PODS, &[("content-type", "application/json")], twice).await;
+    assert_eq!((sent.code.as_u16(), sent.header("warning")), (201, "299 - \"duplicate field \\\"spec.a\\\"\""));
+    let strict = format!("{PODS}?fieldValidation=Strict");
+    let refused = hub.ask_with("POST", &strict, &[("content-type", "application/json")], twice).await;
+    assert_eq!(refused.code, 400);
+    assert!(refused.text().contains("strict decoding error: duplicate field"), "{}", refused.text());
 }
 
 async fn line(body: &mut hyper::body::Incoming, rest: &mut Vec<u8>) -> Option<Json> {

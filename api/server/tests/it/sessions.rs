@@ -99,7 +99,10 @@ async fn exit_codes_and_lost_sessions_are_told() {
     for protocol in [V5, "v4.channel.k8s.io"] {
         let mut socket = open(&hub, "x", "command=exit&command=7&stdout=true", protocol).await.unwrap();
         let told = status(&mut socket).await;
-        assert_eq!((&told["reason"], &told["details"]["causes"][0]["message"]), (&json!("NonZeroExitCode"), &json!("7")));
+        assert_eq!(
+            (&told["reason"], &told["details"]["causes"][0]["message"]),
+            (&json!("NonZeroExitCode"), &json!("7"))
+        );
         assert_eq!(next(&mut socket).await, None);
     }
     let mut socket = open(&hub, "x", "command=vanish&stdout=true", V5).await.unwrap();
@@ -121,7 +124,8 @@ async fn handshakes_that_cannot_be_are_refused() {
     let plain = hub.get("/api/v1/namespaces/a/pods/x/exec?command=cat").await;
     assert_eq!((plain.code.as_u16(), plain.json()["message"].as_str().unwrap()), (400, "Upgrade request required"));
     let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "c"}]}});
+    let pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "c"}]}});
     hub.ask("POST", "/api/v1/namespaces/a/pods", Some(pod)).await;
     for (path, code, text) in [
         ("x/exec?container=c", 501, "SPDY"),

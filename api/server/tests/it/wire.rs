@@ -20,7 +20,10 @@ async fn discovery_names_what_is_served() {
     assert_eq!(find("deployments/scale")["group"], "autoscaling");
     let accept = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")];
     let aggregated = hub.ask_with("GET", "/apis", &accept, "").await;
-    assert_eq!(aggregated.header("content-type"), "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    assert_eq!(
+        aggregated.header("content-type"),
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    );
     assert_eq!(aggregated.json()["items"][0]["versions"][0]["resources"][0]["resource"], "deployments");
     let etag = aggregated.header("etag").to_string();
     let again = hub.ask_with("GET", "/apis", &[accept[0], ("if-none-match", &etag)], "").await;
@@ -102,7 +105,8 @@ async fn raw(hub: &Hub, bytes: &[u8]) -> String {
     let mut stream = hub.connect(None, b"http/1.1").await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = vec![0; 4096];
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("an answer in time");
+    let read =
+        tokio::time::timeout(Duration::from_secs(20), stream.read(&mut answer)).await.expect("an answer in time");
     String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned()
 }
 

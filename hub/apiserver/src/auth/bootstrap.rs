@@ -52,7 +52,9 @@ impl BootstrapTokens {
         if let Some(expiration) = field(&document, "expiration").filter(|text| !text.is_empty()) {
             let now = Timestamp::from_wall(self.world.wall().0);
             if Timestamp::parse(&expiration).is_none_or(|end| end <= now) {
-                return Err(format!("the token expired at {expiration}; make a new one with `holdfast-hub token create`"));
+                return Err(format!(
+                    "the token expired at {expiration}; make a new one with `holdfast-hub token create`"
+                ));
             }
         }
         if field(&document, "usage-bootstrap-authentication").as_deref() != Some("true") {

@@ -62,7 +62,8 @@ impl ClusterCa {
             let key_pem = files::read(&key_path)?
                 .ok_or_else(|| PkiError::Damaged { path: key_path.clone(), why: "it is missing".into() })?;
             let key = super::parse_key(&key_path, &key_pem)?;
-            let certificate = identity::pem_certificate(&pem).ok_or_else(|| damaged("it holds no certificate".into()))?;
+            let certificate =
+                identity::pem_certificate(&pem).ok_or_else(|| damaged("it holds no certificate".into()))?;
             let matches = identity::public_key_of(&certificate).is_some_and(|raw| raw == key.public_key_raw());
             if !matches {
                 return Err(damaged("its key is not the one in ca.key".into()));
@@ -124,9 +125,7 @@ impl ClusterCa {
         let mut params = leaf(&format!("system:node:{node_name}"), &[holdfast_core::user::NODES], now, ttl);
         params.subject_alt_names = vec![
             SanType::URI(uri.try_into().map_err(|_| PkiError::Request("the node UID is not ASCII".into()))?),
-            SanType::DnsName(
-                node_name.try_into().map_err(|_| PkiError::Request("the node name is not ASCII".into()))?,
-            ),
+            SanType::DnsName(node_name.try_into().map_err(|_| PkiError::Request("the node name is not ASCII".into()))?),
         ];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&params, &request.public_key)
@@ -170,11 +169,7 @@ impl ClusterCa {
         Ok(ServerIdentity { chain: issued.chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
     }
 
-    fn sign(
-        &self,
-        params: &CertificateParams,
-        key: &impl rcgen::PublicKeyData,
-    ) -> Result<IssuedCertificate, PkiError> {
+    fn sign(&self, params: &CertificateParams, key: &impl rcgen::PublicKeyData) -> Result<IssuedCertificate, PkiError> {
         let certificate = params.signed_by(key, &self.issuer)?;
         Ok(IssuedCertificate {
             pem: certificate.pem(),
@@ -192,8 +187,7 @@ impl std::fmt::Debug for ClusterCa {
 fn ca_params(now: Timestamp) -> CertificateParams {
     let mut params = leaf("holdfast-ca", &[], now, CA_TTL);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = false;
     params
 }

@@ -28,12 +28,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, PkiError> {
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
     let temporary = path.with_extension("tmp");
     let put = || {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

@@ -64,7 +64,10 @@ impl CertificateIdentity {
     /// The user of the API.
     pub fn user(&self) -> UserInfo {
         let groups: Vec<&str> = self.organizations.iter().map(String::as_str).collect();
-        UserInfo { uid: self.node().map(|node| node.uid).unwrap_or_default(), ..UserInfo::new(&self.common_name, &groups) }
+        UserInfo {
+            uid: self.node().map(|node| node.uid).unwrap_or_default(),
+            ..UserInfo::new(&self.common_name, &groups)
+        }
     }
 
     /// The node that holds the certificate, if it is one.

@@ -62,10 +62,7 @@ fn node_certificates_name_the_node_and_ignore_what_was_asked_for() {
     let identity = client_identity(&issued.chain[0]).unwrap();
     assert_eq!(identity.organizations, ["system:nodes"]);
     assert_eq!(identity.not_after, now.after(ttl));
-    assert_eq!(
-        node_identity(&issued.chain[0]),
-        Some(NodeIdentity { name: "edge-1".into(), uid: "uid-1".into() })
-    );
+    assert_eq!(node_identity(&issued.chain[0]), Some(NodeIdentity { name: "edge-1".into(), uid: "uid-1".into() }));
     let mut broken = csr.der().to_vec();
     let last = broken.len() - 1;
     broken[last] ^= 1;

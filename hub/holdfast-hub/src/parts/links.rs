@@ -9,6 +9,7 @@ use holdfast_env::{Task, World};
 use holdfast_link::QuicListener;
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer};
 use holdfast_registry::HubRegistry;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,11 @@ pub(crate) struct Links {
 }
 
 impl Links {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_address()
+    }
+
     /// Closes the listener and every connection.
     pub(crate) fn stop(self) {
         self.listener.close();
@@ -61,7 +67,8 @@ pub(crate) fn start(
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
     let roots = [shared.pki.ca.certificate().to_vec()];
     let key = shared.identity.key.secret_der();
-    let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
+    let tls =
+        holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
     let address = shared.config.link_listen;
     let heartbeat = shared.config.heartbeat;
     let listener =

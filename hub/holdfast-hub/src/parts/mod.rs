@@ -87,6 +87,11 @@ impl Hub {
         self.address
     }
 
+    /// Where nodes dial in.
+    pub(crate) fn link_address(&self) -> Option<SocketAddr> {
+        self.links.address()
+    }
+
     /// Stops accepting, drains, flushes. Returns whether all requests had finished in time.
     pub(crate) async fn stop(self, grace: Duration) -> bool {
         let Hub { store, server, links, tasks, .. } = self;
