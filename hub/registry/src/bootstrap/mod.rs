@@ -1,6 +1,7 @@
 //! Objects that every cluster has. Made at start where they are missing, never changed afterwards: what an
 //! operator changed stays, as upstream does for all but its reconciled roles.
 
+mod controllers;
 mod objects;
 mod roles;
 
