@@ -55,8 +55,7 @@ impl Commands {
     /// How the node is.
     pub fn status(&self) -> NodeSummary {
         let link = self.link.borrow().clone();
-        let (items, (lineage, revision)) =
-            self.node.store.read(|state| (state.items().len(), state.synced_to()));
+        let (items, (lineage, revision)) = self.node.store.read(|state| (state.items().len(), state.synced_to()));
         NodeSummary {
             name: self.node.parts.config.node_name.clone(),
             uid: self.node.parts.config.node_uid.clone(),

@@ -155,9 +155,8 @@ impl LinkHost {
         let config = &self.parts.config;
         let (lineage, session, root) = self.store.read(|state| {
             let note = state.notes().get(NOTE_SESSION);
-            let (lineage, session) = note
-                .and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok())
-                .unwrap_or_default();
+            let (lineage, session) =
+                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
             (lineage, session, state.digest().root())
         });
         Hello {

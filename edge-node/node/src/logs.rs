@@ -62,7 +62,8 @@ async fn pump(
     ended: &(impl Fn() -> bool + Send + Sync),
     sender: &mpsc::Sender<Result<Bytes, Status>>,
 ) -> Result<(), Status> {
-    let mut writer = Writer { options: options.clone(), left: options.limit_bytes.unwrap_or(u64::MAX), joined: Vec::new() };
+    let mut writer =
+        Writer { options: options.clone(), left: options.limit_bytes.unwrap_or(u64::MAX), joined: Vec::new() };
     let start = match options.tail_lines {
         Some(lines) => step(env, path, move |path| tail_offset(path, lines)).await?,
         None => 0,

@@ -69,7 +69,9 @@ async fn read(node: &Running, heartbeat: Timestamp, transitions: &mut BTreeMap<S
         (_, Some(err)) => (
             false,
             "KubeletNotReady",
-            format!("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{err}"),
+            format!(
+                "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{err}"
+            ),
         ),
         (Ok(_), None) => (true, "KubeletReady", "kubelet is posting ready status".to_string()),
     };

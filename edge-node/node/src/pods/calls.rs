@@ -41,10 +41,7 @@ impl PodCalls {
 
     fn find(&self, at: &ContainerRef) -> Result<(Shown, ContainerStatus), Status> {
         let gvr = Gvr::new("", "v1", "pods");
-        let shown = self
-            .0
-            .find(&at.namespace, &at.pod, &at.pod_uid)
-            .ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
+        let shown = self.0.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
         let statuses = [&shown.status.container_statuses, &shown.status.init_container_statuses];
         let status = statuses.into_iter().flatten().flatten().find(|status| status.name == at.container).cloned();
         let status = status.ok_or_else(|| {
@@ -120,7 +117,10 @@ impl PodCalls {
         let at = &call.container;
         let (shown, status) = self.find(at)?;
         if status.state.as_ref().is_none_or(|state| state.running.is_none()) {
-            return Err(Status::bad_request(format!("container {:?} in pod {:?} is not running", at.container, at.pod)));
+            return Err(Status::bad_request(format!(
+                "container {:?} in pod {:?} is not running",
+                at.container, at.pod
+            )));
         }
         if call.command.is_empty() {
             return Err(Status::not_implemented("attach"));

@@ -3,7 +3,7 @@
 use crate::parts::{Attachment, NodeConfig};
 use holdfast_core::Quantity;
 use holdfast_runtime::{ContainerSpec, Mount, Resources, SandboxSpec, SecurityContext};
-use holdfast_volumes::MountedVolume;
+use holdfast_volumes::{MountedVolume, expand_command, hostname, resolve_mounts};
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements, Service};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,7 +57,8 @@ fn resources(pod: &Pod, container: &Container) -> Resources {
 
 /// The quality-of-service class that the hub wrote, or the one that follows from the resources.
 pub(super) fn qos_class(pod: &Pod) -> &'static str {
-    let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let containers =
+        pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
     let (mut any, mut guaranteed) = (false, true);
     for container in containers {
         let wanted = container.resources.as_ref();
@@ -114,12 +115,11 @@ pub(super) fn sandbox_spec(
     let spec = pod.spec.clone().unwrap_or_default();
     let uid = meta.uid.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
-    let host_network = spec.host_network.unwrap_or(false);
     SandboxSpec {
         id: id.to_string(),
-        pod_name: name.clone(),
+        pod_name: name,
         pod_namespace: meta.namespace.clone().unwrap_or_default(),
-        hostname: if host_network { config.node_name.clone() } else { hostname(&spec.hostname, &name) },
+        hostname: hostname(pod, &config.node_name),
         handler: handler.to_string(),
         netns_path: attachment.netns_path.clone(),
         ips: attachment.ips.clone(),
@@ -137,12 +137,6 @@ pub(super) fn sandbox_spec(
         labels: meta.labels.clone().unwrap_or_default(),
         pod_uid: uid,
     }
-}
-
-/// Host names are cut to the 63 bytes of a DNS label (RFC 1123).
-fn hostname(wanted: &Option<String>, pod_name: &str) -> String {
-    let name = wanted.as_deref().filter(|name| !name.is_empty()).unwrap_or(pod_name);
-    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_string()
 }
 
 /// What a container needs beside the pod's specification.
@@ -167,37 +161,21 @@ pub(super) fn container_spec(
     attempt: u32,
     around: Surroundings<'_>,
 ) -> Result<ContainerSpec, String> {
-    let mut mounts: Vec<Mount> = Vec::new();
-    for mount in container.volume_mounts.iter().flatten() {
-        let volume = around
-            .volumes
-            .get(&mount.name)
-            .ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name))?;
-        let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
-            (_, Some(expr)) if !expr.is_empty() => holdfast_volumes::env::expand(expr, &around.env),
-            (Some(path), _) => path.clone(),
-            _ => String::new(),
-        };
-        let host_path = holdfast_volumes::mount_source(volume, &sub_path).map_err(|err| err.to_string())?;
-        mounts.push(Mount {
-            host_path: host_path.to_string_lossy().into_owned(),
-            container_path: mount.mount_path.clone(),
-            read_only: mount.read_only.unwrap_or(false) || volume.read_only,
-            propagation: match mount.mount_propagation.as_deref() {
-                Some("HostToContainer") => "rslave".into(),
-                Some("Bidirectional") => "rshared".into(),
-                _ => String::new(),
-            },
-        });
-    }
+    let mut mounts: Vec<Mount> = resolve_mounts(container, around.volumes, &around.env)?
+        .into_iter()
+        .map(|mount| Mount {
+            host_path: mount.host_path,
+            container_path: mount.container_path,
+            read_only: mount.read_only,
+            propagation: mount.propagation,
+        })
+        .collect();
     for (host_path, container_path) in around.files {
         if mounts.iter().all(|mount| mount.container_path != container_path) {
             mounts.push(Mount { host_path, container_path, ..Mount::default() });
         }
     }
-    let expand = |words: &Option<Vec<String>>| -> Vec<String> {
-        words.iter().flatten().map(|word| holdfast_volumes::env::expand(word, &around.env)).collect()
-    };
+    let (command, args) = expand_command(container, &around.env);
     let ports = container.ports.iter().flatten().map(|port| {
         let number = u16::try_from(port.container_port).unwrap_or_default();
         (port.name.clone().unwrap_or_default(), number, port.protocol.clone().unwrap_or_else(|| "TCP".into()))
@@ -207,8 +185,8 @@ pub(super) fn container_spec(
         name: container.name.clone(),
         attempt,
         image: container.image.clone().unwrap_or_default(),
-        command: expand(&container.command),
-        args: expand(&container.args),
+        command,
+        args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         env: around.env.clone(),
         mounts,

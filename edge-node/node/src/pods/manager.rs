@@ -16,7 +16,7 @@ use tokio::sync::{Notify, broadcast, watch};
 const PERIOD: Duration = Duration::from_secs(30);
 
 /// A pod in a list, as `holdfast-edge pods` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSummary {
     /// Namespace.
     pub namespace: String,
@@ -34,6 +34,8 @@ pub struct PodSummary {
     pub ready: bool,
     /// When it was created at the hub.
     pub created: Option<Timestamp>,
+    /// Names of its containers.
+    pub containers: Vec<String>,
 }
 
 /// The pods of the node.
@@ -144,10 +146,9 @@ impl PodManager {
             for uid in &ended {
                 if let Some(worker) = workers.remove(uid) {
                     let key = Common::key(&worker.shown.borrow().pod);
-                    self.common.store.lazily(vec![
-                        Record::DropStateFact { key },
-                        Record::DropNote { key: Common::memory_key(uid) },
-                    ]);
+                    self.common
+                        .store
+                        .lazily(vec![Record::DropStateFact { key }, Record::DropNote { key: Common::memory_key(uid) }]);
                 }
             }
         }
@@ -222,6 +223,7 @@ fn summary(shown: &Shown) -> PodSummary {
         ip: status.pod_ip.clone().unwrap_or_default(),
         ready: status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
         created: meta.creation_timestamp.as_ref().and_then(|time| Timestamp::parse(&time.0.to_string())),
+        containers: shown.pod.spec.iter().flat_map(|spec| spec.containers.iter().map(|c| c.name.clone())).collect(),
     }
 }
 

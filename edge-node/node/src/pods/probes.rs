@@ -78,7 +78,9 @@ impl ProbeTarget {
             loop {
                 match session.output.recv().await {
                     Some(StreamOutput::Stdout(data) | StreamOutput::Stderr(data)) => keep(data),
-                    Some(StreamOutput::Exited(code)) => return Ok((code, String::from_utf8_lossy(&output).into_owned())),
+                    Some(StreamOutput::Exited(code)) => {
+                        return Ok((code, String::from_utf8_lossy(&output).into_owned()));
+                    }
                     Some(StreamOutput::Failed(err)) => return Err(err),
                     None => return Err("the command's session ended early".to_string()),
                 }

@@ -17,7 +17,7 @@ use holdfast_pods::{
     ProbeKind, StartFailure, container_id, sandbox_id,
 };
 use holdfast_runtime::{ContainerState, Runtime, RuntimeError, SandboxSpec, SandboxState};
-use holdfast_volumes::MountedVolume;
+use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
 use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -170,6 +170,7 @@ impl State {
                 order = orders.recv() => match order {
                     Some(Order::Changed(pod)) => {
                         self.pod = Arc::new((*pod).clone());
+                        self.show.send_modify(|shown| shown.pod = self.pod.clone());
                         PodEvent::PodChanged(pod)
                     }
                     Some(Order::DeletedAtHub) => PodEvent::DeletedAtHub,
@@ -415,8 +416,7 @@ impl State {
     }
 
     fn run_probe(&mut self, name: String, attempt: u32, probe: ProbeKind) {
-        let (common, pod, uid, pod_ip) =
-            (self.common.clone(), self.pod.clone(), self.uid.clone(), self.pod_ip());
+        let (common, pod, uid, pod_ip) = (self.common.clone(), self.pod.clone(), self.uid.clone(), self.pod_ip());
         self.go(async move {
             let id = container_id(&uid, &name, attempt);
             let (success, message) = match runtime_with(&common, &id).await {
@@ -577,42 +577,19 @@ async fn launch(
     let config = &common.parts.config;
     let services = service_env(pod, &objects.services());
     let host_ip = config.node_ips.first().cloned().unwrap_or_default();
-    let env = holdfast_volumes::env::resolve_env(
-        pod,
-        container,
-        objects,
-        &services,
-        &sandbox.ips,
-        &host_ip,
-        &config.node_name,
-    )
-    .map_err(config_error)?;
-    let id = container_id(uid, name, attempt);
-    let dns = holdfast_volumes::files::ClusterDns {
-        server: config.dns_ip.clone(),
-        domain: config.cluster_domain.clone(),
-        node_resolv_conf: std::path::PathBuf::from("/etc/resolv.conf"),
-    };
-    let (volumes, of, sandbox_of) = (common.parts.volumes.clone(), pod.clone(), sandbox.clone());
-    let log = containers::log_path(config, pod, name, attempt);
-    let files = common
-        .parts
-        .env
-        .blocking(move || {
-            if let Some(dir) = log.parent() {
-                std::fs::create_dir_all(dir).map_err(|err| err.to_string())?;
-            }
-            volumes.write_pod_files(&of, &sandbox_of.hostname, &sandbox_of.ips, &dns).map_err(|err| err.to_string())
-        })
-        .await
-        .unwrap_or_else(|| Err("the node is stopping".into()))
+    let env = resolve_env(pod, container, objects, &services, &sandbox.ips, &host_ip, &config.node_name)
         .map_err(config_error)?;
+    let id = container_id(uid, name, attempt);
+    let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
     let around = Surroundings { volumes: &place.volumes, env, files };
     let spec = container_spec(config, pod, container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
     if dense && runtime.name() != common.parts.wasm.name() {
-        return Err(config_error(format!("image {:?} is not a Wasm module, and the pod's runtime class is for Wasm", spec.image)));
+        return Err(config_error(format!(
+            "image {:?} is not a Wasm module, and the pod's runtime class is for Wasm",
+            spec.image
+        )));
     }
     // A hybrid pod has a sandbox in both runtimes, over one network namespace.
     runtime.run_sandbox(&sandbox).await.map_err(start_failure)?;
@@ -637,6 +614,54 @@ async fn launch(
         }
     }
     Ok(())
+}
+
+/// Writes the files that every container of a pod gets (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`) and
+/// makes the folder of the log: (host path, container path) of each file.
+async fn pod_files(
+    common: &Common,
+    pod: &Pod,
+    sandbox: &SandboxSpec,
+    name: &str,
+    attempt: u32,
+) -> Result<Vec<(String, String)>, String> {
+    let config = &common.parts.config;
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let dir = common.parts.volumes.pod_dir(&uid).ok_or_else(|| format!("{uid:?} is no UID of a pod"))?.join("etc");
+    let log = containers::log_path(config, pod, name, attempt);
+    let (pod, sandbox, config) = (pod.clone(), sandbox.clone(), config.clone());
+    let write = move || -> std::io::Result<Vec<(String, String)>> {
+        let dns = HostDns {
+            cluster_servers: vec![config.dns_ip.clone()],
+            cluster_domain: config.cluster_domain.clone(),
+            host_resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        };
+        let host_hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        std::fs::create_dir_all(&dir)?;
+        if let Some(dir) = log.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let contents = [
+            ("hosts", hosts_file(&pod, &sandbox.ips, &config.node_name, &config.cluster_domain, &host_hosts)),
+            ("hostname", hostname_file(&sandbox.hostname)),
+            ("resolv.conf", resolv_conf(&pod, &dns)),
+        ];
+        let mut files = Vec::new();
+        for (file, content) in contents {
+            let path = dir.join(file);
+            // A container may have it mounted: the file is changed in place, and only when it differs.
+            if std::fs::read_to_string(&path).ok().as_deref() != Some(&content) {
+                std::fs::write(&path, content)?;
+            }
+            files.push((path.to_string_lossy().into_owned(), format!("/etc/{file}")));
+        }
+        Ok(files)
+    };
+    match common.parts.env.blocking(write).await {
+        Some(Ok(files)) => Ok(files),
+        Some(Err(err)) => Err(format!("the pod's files could not be written: {err}")),
+        None => Err("the node is stopping".into()),
+    }
 }
 
 fn start_failure(err: RuntimeError) -> (StartFailure, String) {
@@ -679,12 +704,7 @@ pub(super) async fn runtime_with(common: &Common, container_id: &str) -> Option<
 }
 
 /// What the runtimes have of a pod, and its place again after a restart of the agent.
-async fn observe(
-    common: &Common,
-    uid: &str,
-    place: &Mutex<Place>,
-    pod: &Pod,
-) -> Result<PodEvent, RuntimeError> {
+async fn observe(common: &Common, uid: &str, place: &Mutex<Place>, pod: &Pod) -> Result<PodEvent, RuntimeError> {
     let mut sandbox: Option<ObservedSandbox> = None;
     let mut found = Vec::new();
     for runtime in [&common.parts.oci, &common.parts.wasm] {
@@ -698,7 +718,8 @@ async fn observe(
         for info in sandboxes.into_iter().filter(|info| info.pod_uid == uid) {
             let attempt = info.id.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or(0);
             let ready = info.state == SandboxState::Ready;
-            let newest = sandbox.as_ref().is_none_or(|known| attempt > known.attempt || (attempt == known.attempt && ready));
+            let newest =
+                sandbox.as_ref().is_none_or(|known| attempt > known.attempt || (attempt == known.attempt && ready));
             if newest {
                 sandbox = Some(ObservedSandbox { id: info.id, attempt, ready, ips: Vec::new() });
             }
