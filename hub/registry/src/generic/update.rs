@@ -9,8 +9,8 @@ use crate::meta;
 use crate::strategy::desired_state_differs;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, WriteOptions};
-use holdfast_server::RequestContext;
+use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
+use holdfast_server::{Attributes, Decision, RequestContext};
 use holdfast_store::Condition;
 use std::sync::Arc;
 
@@ -69,6 +69,7 @@ pub(crate) async fn update(
     if part == Part::Main && resource.strategy.creates_on_update() {
         let missing = engine.store.get(&resource.key()).await.map_err(store_error)?.is_none();
         if missing && str_at(&body, &["metadata", "uid"]).is_none_or(str::is_empty) {
+            may_create(engine, cx, resource).await?;
             remove(&mut body, &["metadata", "resourceVersion"]);
             let object = super::create::create(engine, cx, resource, body, options).await?;
             return Ok((object, true));
@@ -83,6 +84,20 @@ pub(crate) async fn update(
     }
     let object = change(engine, cx, resource, part, &|_| Ok(body.clone()), options).await?;
     Ok((object, false))
+}
+
+/// The right to update does not include the right to create. The in-process server itself needs no authorizer.
+async fn may_create(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>) -> Result<(), Status> {
+    let Some(authorizer) = engine.authorizer.get() else { return Ok(()) };
+    let target = Target::object(resource.gvr.clone(), resource.namespace, resource.name);
+    let attributes = Attributes { user: &cx.user, verb: "create", target: Some(&target), path: "" };
+    match authorizer.authorize(&attributes).await {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) | Decision::NoOpinion(why) => {
+            let text = format!("User {:?} cannot create resource {:?}: {why}", cx.user.name, resource.gvr.resource);
+            Err(Status::forbidden(resource.gvr, resource.name, text))
+        }
+    }
 }
 
 /// Runs `change` until its result commits.
@@ -173,9 +188,7 @@ async fn prepare(
     meta::validate_update(doc, old, &mut errors);
     match part {
         Part::Main => {
-            if strategy.validates_whole_on_update() {
-                strategy.validate(doc, &mut errors);
-            }
+            strategy.validate(doc, &mut errors);
             strategy.validate_update(doc, old, &mut errors);
         }
         Part::Status => strategy.validate_status(doc, old, &mut errors),

@@ -115,6 +115,15 @@ impl Strategy for Service {
         }
     }
 
+    /// Zero and empty mean "not set", and Go does not serve them.
+    fn canonicalise(&self, doc: &mut Json) {
+        for port in items_at_mut(doc, &["spec", "ports"]) {
+            if port.get("nodePort") == Some(&json!(0)) {
+                remove(port, &["nodePort"]);
+            }
+        }
+    }
+
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let (spec, path) = (doc.get("spec").unwrap_or(&Json::Null), FieldPath::new("spec"));
         let (kind, ip) = (kind_of(doc), text(spec, "clusterIP"));
