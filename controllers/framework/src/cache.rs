@@ -114,7 +114,9 @@ impl<P: Project> Cache<P> {
 
     /// Puts an object, unless a newer one is there.
     pub(crate) fn put(&self, object: &Arc<Object>) -> Option<Change<P>> {
-        let item = Arc::new(Item { meta: object.meta.clone(), revision: object.revision, value: P::project(object) });
+        let mut meta = object.meta.clone();
+        P::slim(&mut meta);
+        let item = Arc::new(Item { meta, revision: object.revision, value: P::project(object) });
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let key = item.key();
         if state.items.get(&key).is_some_and(|old| old.meta.uid == item.meta.uid && old.revision > item.revision) {

@@ -1,6 +1,6 @@
 //! Projections: the small part of an object that a controller keeps.
 
-use holdfast_core::{Json, Object};
+use holdfast_core::{Json, Object, ObjectMeta};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -13,6 +13,9 @@ pub trait Project: Send + Sync + 'static {
     fn node(&self) -> Option<&str> {
         None
     }
+
+    /// Drops what of the metadata is not needed.
+    fn slim(_meta: &mut ObjectMeta) {}
 }
 
 /// The whole object, for kinds of which there are few.

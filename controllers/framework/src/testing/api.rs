@@ -278,7 +278,9 @@ impl MemoryApi {
                 "status" => {
                     let status = path::at(&after, &["status"]).cloned();
                     after = before.clone();
-                    status.map(|status| path::set(&mut after, &["status"], status));
+                    if let Some(status) = status {
+                        path::set(&mut after, &["status"], status);
+                    }
                 }
                 "finalize" => {
                     let finalizers = path::at(&after, &["spec", "finalizers"]).cloned().unwrap_or(json!([]));

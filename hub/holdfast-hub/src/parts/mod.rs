@@ -3,6 +3,7 @@
 //! Each part is a file that turns configuration and the parts before it into owned tasks. Tasks: those of the
 //! parts, all held by [`Hub`].
 
+mod controllers;
 mod history;
 mod links;
 
@@ -76,7 +77,8 @@ impl Hub {
             documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
         })?;
         let links = links::start(&shared, &server, &registry, lineage)?;
-        let tasks = vec![history::start(&shared)];
+        let mut tasks = controllers::start(&shared, &server).await?;
+        tasks.push(history::start(&shared));
         let address = server.listen(listener)?;
         write_kubeconfig(folder, &shared.pki, address)?;
         Ok(Hub { address, store: shared.store, server, links, tasks })

@@ -107,6 +107,31 @@ fn kubectl_does_its_everyday_work() {
 }
 
 #[test]
+fn controllers_make_what_a_deployment_asks_for() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    kubectl.ok("apply -f -", NAMESPACE);
+    kubectl.ok("-n demo wait --for=create serviceaccount/default --timeout=20s", "");
+    kubectl.ok("-n demo wait --for=create configmap/kube-root-ca.crt --timeout=20s", "");
+    kubectl.ok("apply -f -", DEPLOYMENT);
+    kubectl.ok("-n demo wait --for=jsonpath={.status.replicas}=2 deploy/web --timeout=30s", "");
+    // No node is there: the scheduler says so.
+    kubectl.ok("-n demo wait --for=condition=PodScheduled=False pod -l app=web --timeout=30s", "");
+    let table = kubectl.ok("-n demo get pods -o wide", "");
+    assert_eq!(table.matches("Pending").count(), 2, "{table}");
+    let token = kubectl.ok("-n demo create token default", "");
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+    let pod = kubectl.ok("-n demo get pods -o name", "").lines().next().unwrap().to_string();
+    // As upstream: a pod without a node has an empty log.
+    assert_eq!(kubectl.ok(&format!("-n demo logs {pod}"), ""), "");
+    let exec = kubectl.fails(&format!("-n demo exec {pod} -- true"), "");
+    assert!(exec.contains("does not have a host assigned"), "{exec}");
+    kubectl.ok("delete namespace demo --timeout=60s", "");
+    assert!(kubectl.fails("get namespace demo", "").contains("NotFound"));
+}
+
+#[test]
 fn kubectl_shows_what_is_wrong() {
     let root = tempfile::tempdir().unwrap();
     let hub = Hub::start(root.path());

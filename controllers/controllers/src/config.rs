@@ -1,0 +1,37 @@
+//! What the controllers are told.
+
+use holdfast_controller::ResourceKind;
+use ipnet::Ipv4Net;
+use std::time::Duration;
+
+/// Settings of [`crate::start_all`].
+#[derive(Clone, Debug)]
+pub struct ControllersConfig {
+    /// The addresses of all pods.
+    pub cluster_cidr: Ipv4Net,
+    /// Bits of each node's part of it.
+    pub node_mask_bits: u8,
+    /// The cluster's CA (PEM), published as `kube-root-ca.crt` in every namespace.
+    pub root_ca_pem: String,
+    /// Ended pods that may stay; the oldest beyond it are deleted. 0 for no limit.
+    pub terminated_pod_threshold: usize,
+    /// How long a node must be gone before its pods are deleted.
+    pub orphaned_pod_grace: Duration,
+    /// Every kind that is served: `holdfast_kinds::all().iter().map(ResourceKind::from).collect()`.
+    pub kinds: Vec<ResourceKind>,
+}
+
+impl Default for ControllersConfig {
+    /// Upstream's values, with Holdfast's pod network. No kind and no CA: those are the hub's to say.
+    fn default() -> ControllersConfig {
+        let cluster_cidr = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 42, 0, 0), 16);
+        ControllersConfig {
+            cluster_cidr,
+            node_mask_bits: 24,
+            root_ca_pem: String::new(),
+            terminated_pod_threshold: 12_500,
+            orphaned_pod_grace: Duration::from_secs(40),
+            kinds: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Every bound of the controllers, with its reason.
+
+use std::time::Duration;
+
+/// Workers of each controller that works on many objects: enough to hide the latency of writes.
+pub const WORKERS: usize = 4;
+
+/// Most pods that one reconcile of a ReplicaSet creates or deletes (upstream's burst).
+pub const REPLICA_BURST: usize = 500;
+
+/// Most endpoints of an EndpointSlice (upstream's default).
+pub const SLICE_ENDPOINTS: usize = 100;
+
+/// How often pods are looked at for garbage (upstream's `gcCheckPeriod`).
+pub const POD_GC_PERIOD: Duration = Duration::from_secs(20);
+
+/// Objects of a namespace that are deleted at once.
+pub const NAMESPACE_DELETES: usize = 16;
+
+/// How soon a namespace with content that takes its time is looked at again.
+pub const NAMESPACE_RETRY: Duration = Duration::from_secs(5);

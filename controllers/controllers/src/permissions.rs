@@ -1,0 +1,99 @@
+//! What each controller's client must be allowed, for the default roles of the registry.
+
+/// A rule, as `rbac.authorization.k8s.io/v1 PolicyRule` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// API groups; empty string for core.
+    pub groups: &'static [&'static str],
+    /// Resources, with subresources as `pods/status`.
+    pub resources: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+}
+
+const fn rule(
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule {
+    Rule { groups, resources, verbs }
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const EVENTS: Rule = rule(&[""], &["events"], &["create", "patch", "update"]);
+
+/// The client of the informers that all controllers share.
+pub const SHARED_INFORMERS: &str = "shared-informers";
+
+/// By controller: its rules. The names are those that [`crate::start_all`] asks for.
+pub const PERMISSIONS: &[(&str, &[Rule])] = &[
+    (
+        SHARED_INFORMERS,
+        &[
+            rule(&[""], &["pods", "nodes", "namespaces", "services", "serviceaccounts", "configmaps"], READ),
+            rule(&["apps"], &["deployments", "replicasets"], READ),
+            rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+        ],
+    ),
+    (
+        "deployment-controller",
+        &[
+            rule(&["apps"], &["deployments"], &["get", "update"]),
+            rule(&["apps"], &["deployments/status"], &["update"]),
+            rule(&["apps"], &["deployments/finalizers"], &["update"]),
+            rule(&["apps"], &["replicasets"], &["get", "create", "update", "patch", "delete"]),
+            EVENTS,
+        ],
+    ),
+    (
+        "replicaset-controller",
+        &[
+            rule(&["apps"], &["replicasets"], &["get"]),
+            rule(&["apps"], &["replicasets/status"], &["update"]),
+            rule(&["apps"], &["replicasets/finalizers"], &["update"]),
+            rule(&[""], &["pods"], &["create", "delete", "patch"]),
+            EVENTS,
+        ],
+    ),
+    (
+        "endpointslice-controller",
+        &[
+            rule(&["discovery.k8s.io"], &["endpointslices"], &["create", "update", "delete"]),
+            rule(&[""], &["services/finalizers"], &["update"]),
+            EVENTS,
+        ],
+    ),
+    (
+        "namespace-controller",
+        &[
+            rule(&[""], &["namespaces"], &["get"]),
+            rule(&[""], &["namespaces/status", "namespaces/finalize"], &["update"]),
+            rule(&["*"], &["*"], &["list", "delete"]),
+        ],
+    ),
+    (
+        "node-controller",
+        &[
+            rule(&[""], &["nodes"], &["patch"]),
+            rule(&[""], &["pods"], &["get"]),
+            rule(&[""], &["pods/status"], &["patch"]),
+            EVENTS,
+        ],
+    ),
+    (
+        "taint-eviction-controller",
+        &[rule(&[""], &["pods"], &["get", "delete"]), rule(&[""], &["pods/status"], &["patch"]), EVENTS],
+    ),
+    ("node-ipam-controller", &[rule(&[""], &["nodes"], &["get", "patch"]), EVENTS]),
+    ("service-account-controller", &[rule(&[""], &["serviceaccounts"], &["create"])]),
+    ("root-ca-cert-publisher", &[rule(&[""], &["configmaps"], &["create", "update"])]),
+    (
+        "pod-garbage-collector",
+        &[
+            rule(&[""], &["nodes"], &["get"]),
+            rule(&[""], &["pods"], &["get", "delete"]),
+            rule(&[""], &["pods/status"], &["patch"]),
+        ],
+    ),
+    ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),
+];
