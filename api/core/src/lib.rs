@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod calls;
+pub mod digest;
 pub mod field;
 pub mod gvk;
 pub mod ids;
@@ -21,6 +22,7 @@ pub mod user;
 pub mod verbs;
 
 pub use backoff::Backoff;
+pub use digest::{ContentHash, SetDigest, content_hash};
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use gvk::{Gvk, Gvr};
 pub use ids::{Lineage, NodeUid, OutboxGen, Revision, Seq, Session};

@@ -87,6 +87,13 @@ impl Env for HostEnv {
         Task::new(Box::new(TokioTask(tokio::spawn(future).abort_handle())))
     }
 
+    fn run_blocking(&self, call: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<()> {
+        let running = tokio::task::spawn_blocking(call);
+        Box::pin(async move {
+            let _ = running.await;
+        })
+    }
+
     fn disk(&self) -> Arc<dyn Disk> {
         self.disk.clone()
     }

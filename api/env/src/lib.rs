@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use disk::{Disk, DiskError, File};
-pub use net::{Connection, Dialer, NetError, RecvStream, SendStream};
+pub use net::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream};
 
 /// A boxed future that owns what it needs.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -88,6 +88,8 @@ pub trait Env: Send + Sync + 'static {
     fn sleep_until(&self, deadline: Mono) -> BoxFuture<()>;
     /// Starts a task; `name` is for logs.
     fn spawn(&self, name: &'static str, future: BoxFuture<()>) -> Task;
+    /// Runs a blocking call (disk, a child process) where blocking is allowed; completes when it has returned.
+    fn run_blocking(&self, call: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<()>;
     /// The node's or hub's own disk.
     fn disk(&self) -> Arc<dyn Disk>;
 }
@@ -116,6 +118,16 @@ impl dyn Env {
         b[8] = (b[8] & 0x3f) | 0x80;
         let hex: String = b.iter().map(|x| format!("{x:02x}")).collect();
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
+    /// Runs a blocking call and returns its result; `None` when the call panicked or the world is ending.
+    pub async fn blocking<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let run = self.run_blocking(Box::new(move || {
+            let _ = sender.send(call());
+        }));
+        run.await;
+        receiver.await.ok()
     }
 
     /// Runs `future` for at most `limit`; `None` when it did not finish.

@@ -92,6 +92,33 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// What most kinds have in common: namespaced, all verbs, the default table, nothing to select or to
+    /// reference. Entries name the rest.
+    pub(crate) const BASE: Kind = Kind {
+        group: "",
+        version: "v1",
+        kind: "",
+        plural: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        verbs: VERBS,
+        subresources: &[],
+        schema: "",
+        columns: crate::show::DEFAULT_COLUMNS,
+        row: crate::show::default_row,
+        field_selectors: &[],
+        field: no_field,
+        references: no_references,
+        support: Support::Full,
+    };
+
+    /// Whether objects of this kind are kept; reviews are answered and forgotten.
+    pub fn is_stored(&self) -> bool {
+        self.verbs != CREATE
+    }
+
     /// Group, version and kind.
     pub fn gvk(&self) -> Gvk {
         Gvk { group: self.group.into(), version: self.version.into(), kind: self.kind.into() }
@@ -106,6 +133,21 @@ impl Kind {
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
+}
+
+/// The verbs of a stored kind.
+pub(crate) const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// The verbs of a kind that is only answered.
+pub(crate) const CREATE: &[&str] = &["create"];
+/// The verbs of a view of an object.
+pub(crate) const GET_PATCH_UPDATE: &[&str] = &["get", "patch", "update"];
+
+fn no_field(_: &Json, _: &str) -> String {
+    String::new()
+}
+
+fn no_references(_: &Json) -> Vec<Reference> {
+    Vec::new()
 }
 
 impl std::fmt::Debug for Kind {

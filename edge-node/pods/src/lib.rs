@@ -1,1 +1,32 @@
-//! The pod machine: the life of a pod without I/O.
+//! The pod machine: the life of one pod, by the kubelet's rules, without I/O.
+//!
+//! `handle(now, event)` takes what happened and returns what is to be done; `next_deadline()` says when to tick.
+//! The driver (`holdfast-node`) does what it is told and reports back; it decides nothing.
+//!
+//! Owned here: the order of volumes, sandbox, init containers, sidecars and containers; restarts and back-off;
+//! probes (when, not how); termination; phase, conditions and container states as upstream writes them.
+//! Never here: clocks, tasks, randomness, files, sockets, unordered maps.
+//!
+//! Not implemented: ephemeral containers (their status says so), in-place resize, restart of all containers.
+
+mod container;
+pub mod events;
+pub mod ids;
+pub mod limits;
+pub mod machine;
+pub mod memory;
+mod observe;
+mod probes;
+pub mod qos;
+mod run;
+mod spec;
+mod status;
+mod stop;
+
+pub use events::{
+    ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, StartFailure,
+};
+pub use ids::{container_id, sandbox_id};
+pub use machine::PodMachine;
+pub use memory::PodMemory;
+pub use qos::qos_class;

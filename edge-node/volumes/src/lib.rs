@@ -1,1 +1,22 @@
-//! Volumes of pods: mounts, the atomic writer, projected tokens.
+//! Volumes of pods on the node, and what else a container gets from its spec: environment, mounts, `/etc` files.
+//!
+//! [`VolumeManager`] is blocking and keeps no state beside the folders themselves: `<root>/<pod uid>/volumes/…`.
+//! Objects come through [`VolumeObjects`], so nothing here knows of hub, link or store.
+//! Not implemented, and refused with a clear text: persistent volume claims, CSI, NFS and all other storage systems,
+//! image volumes, generic ephemeral volumes, pod certificates, cluster trust bundles.
+
+mod atomic;
+pub mod env;
+pub mod etc;
+pub mod fields;
+mod host_path;
+pub mod manager;
+pub mod mounts;
+pub mod objects;
+mod payload;
+
+pub use env::{expand_command, resolve_env};
+pub use etc::{HostDns, hostname, hostname_file, hosts_file, resolv_conf};
+pub use manager::{MountedVolume, VolumeError, VolumeManager};
+pub use mounts::{ContainerMount, resolve_mounts};
+pub use objects::VolumeObjects;

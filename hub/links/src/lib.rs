@@ -1,1 +1,23 @@
-//! The hub's side of the links: sessions, fact transactions, node life cycle.
+//! The hub's side of the links: sessions, views, facts and the life cycle of nodes.
+//!
+//! A node reaches objects only through here: what it may see is its [`view`], what it says comes in as facts
+//! that are applied as `system:node:<name>` through the same chain as anyone's requests ([`facts`]), with the
+//! mark of its outbox in the same transaction. [`sessions`] issues sessions in store transactions;
+//! [`lifecycle`] decides from heartbeats which nodes are Ready. Everything runs over [`holdfast_env::Env`].
+//!
+//! Tasks: one that follows the store and marks views dirty ([`views`]); one per connection; one for the life
+//! cycle. All are owned by [`HubLinks`].
+
+pub mod calls;
+pub mod facts;
+pub mod hub_links;
+pub mod join;
+pub mod lifecycle;
+pub mod lineage;
+pub mod session;
+pub mod sessions;
+pub mod tokens;
+pub mod view;
+pub mod views;
+
+pub use hub_links::{HubLinks, HubLinksConfig, NodeIssuer};

@@ -1,1 +1,22 @@
-//! The link between hub and node without I/O: control, sync, facts, heartbeat, calls.
+//! The link between hub and node, without I/O.
+//!
+//! [`NodeLink`] and [`HubLink`] are the two ends of one connection. A driver feeds them frames, finished
+//! writes and the time, and does what they return: `handle(now, input, view) -> outputs`, `next_deadline()`.
+//! Durability is part of the order: an output `Persist` comes first, the answer to the peer only after the
+//! driver has said that it is on disk. What each end knows of objects and facts comes in through a view.
+//!
+//! One file a stream: [`control`] (who is who), [`sync`] (set difference of objects), [`facts`] (what the
+//! node owes). Calls are plain pumps of [`wire`] frames and need no engine. Absent on purpose: sockets,
+//! clocks, tasks, locks, stores.
+
+pub mod control;
+pub mod facts;
+pub mod hub;
+pub mod limits;
+pub mod node;
+pub mod sync;
+pub mod wire;
+
+pub use hub::{HubInput, HubItem, HubLink, HubOutput, HubView};
+pub use node::{NodeInput, NodeLink, NodeOutput, NodeView, Persist};
+pub use wire::{Frame, FrameReader, Stream, WireError};

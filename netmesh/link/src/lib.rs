@@ -1,1 +1,24 @@
-//! Drivers of the link engine: QUIC with mutual TLS, join and identity.
+//! Drivers of the link engine.
+//!
+//! [`quic`] makes authenticated connections by quinn and rustls; [`join`] turns a token into an identity;
+//! [`node`] and [`hub`] feed the engine's two ends and do what they say; [`call`] carries logs and exec.
+//! The drivers decide nothing. Everything but `quic` runs over [`holdfast_env::Env`] and its connections, so
+//! the simulator drives it too.
+//!
+//! Tasks of a connection, all owned by its driver and ended with it: one reader per engine stream, one for
+//! datagrams, one that accepts streams, one per running call.
+
+pub mod call;
+pub mod framed;
+pub mod hub;
+pub mod identity;
+pub mod join;
+pub mod node;
+pub mod quic;
+pub mod tls;
+
+pub use framed::LinkError;
+pub use hub::{Grant, HubHost, Refusal, drive_hub};
+pub use identity::NodeIdentity;
+pub use node::{LinkEnd, NodeHost, drive_node};
+pub use quic::{QuicDialer, QuicListener};

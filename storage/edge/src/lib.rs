@@ -1,1 +1,22 @@
-//! The node's journal over Env: the truth of what runs here.
+//! The node's truth: what it was told to run, what it owes the hub, and its own notes.
+//!
+//! [`EdgeStore`] keeps everything in memory and in a journal over [`holdfast_env::Disk`]: checksummed frames
+//! in preallocated, recycled segments, one data sync a batch, and a double-buffered snapshot. What was
+//! committed with [`Durability::Synced`] survives a power cut at any instruction; a batch is there whole or
+//! not at all. A failed sync is fatal: the caller stops, and the next start recovers.
+//!
+//! Absent on purpose: sled (that is `edge-views`, rebuilt from here), threads, clocks, decisions.
+
+pub mod file;
+pub mod frame;
+pub mod journal;
+pub mod limits;
+pub mod outbox;
+pub mod record;
+pub mod state;
+pub mod store;
+
+pub use outbox::{Fact, FactKind, Outbox};
+pub use record::{Item, Record};
+pub use state::State;
+pub use store::{Durability, EdgeStore, OpenReport, StoreError};

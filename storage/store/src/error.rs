@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The watcher was too slow and was cut.
     #[error("the watcher fell behind")]
     Slow,
+    /// The transaction breaks a rule of [`crate::Txn`] (a key twice, an empty key, too large); nothing was written.
+    #[error("the transaction is not valid: {0}")]
+    Invalid(String),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

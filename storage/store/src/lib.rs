@@ -10,9 +10,12 @@ pub mod error;
 pub mod limits;
 pub mod memory;
 pub mod record;
+pub mod suite;
+pub mod testing;
 pub mod traits;
 
 pub use backend::{LogBackend, LogEntry};
 pub use error::StoreError;
+pub use memory::CachedStore;
 pub use record::{Event, Record};
 pub use traits::{Check, Condition, Op, Range, RangeRequest, Store, Txn, TxnOutcome, Watcher};

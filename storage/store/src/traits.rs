@@ -104,7 +104,7 @@ pub trait Watcher: Send {
     fn progress(&self) -> Revision;
 }
 
-impl dyn Watcher {
+impl dyn Watcher + '_ {
     /// The next events. Cancel safe.
     pub async fn next(&mut self) -> Result<Vec<Event>, StoreError> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await

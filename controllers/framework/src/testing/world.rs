@@ -231,6 +231,9 @@ impl Env for FakeWorld {
         let id = self.start(future);
         Task::new(Box::new(Handle { id, state: Arc::downgrade(&self.state) }))
     }
+    fn run_blocking(&self, call: Box<dyn FnOnce() + Send + 'static>) -> BoxFuture<()> {
+        Box::pin(async move { call() })
+    }
     fn disk(&self) -> Arc<dyn Disk> {
         Arc::new(NoDisk)
     }

@@ -1,0 +1,74 @@
+//! One stored form for kinds with several versions.
+//!
+//! Objects are stored in the storage version and converted on the way in and out. Only Event has two.
+
+use crate::Kind;
+use holdfast_core::Json;
+use holdfast_core::gvk::api_version;
+
+/// Field of core/v1 Event, field of events.k8s.io/v1 Event.
+const EVENT_FIELDS: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+/// The version in which objects of this kind are stored.
+pub fn storage_version(kind: &Kind) -> &Kind {
+    if kind.group == "events.k8s.io" { crate::by_gvk("", "v1", "Event").unwrap_or(kind) } else { kind }
+}
+
+/// Rewrites a document into the version `to` of its kind. A document that is already in it, or of a kind with
+/// one version, changes only its `apiVersion` and `kind`.
+pub fn convert(doc: &mut Json, to: &Kind) {
+    let Some(map) = doc.as_object_mut() else { return };
+    let version = api_version(to.group, to.version);
+    if to.kind == "Event" && map.get("apiVersion").and_then(Json::as_str) != Some(&version) {
+        let from_old = to.group == "events.k8s.io";
+        *map = std::mem::take(map)
+            .into_iter()
+            .map(|(key, value)| (rename(&key, from_old).map_or(key, str::to_string), value))
+            .collect();
+    }
+    map.insert("apiVersion".into(), version.into());
+    map.insert("kind".into(), to.kind.into());
+}
+
+fn rename(field: &str, from_old: bool) -> Option<&'static str> {
+    EVENT_FIELDS.iter().find_map(|&(old, new)| match from_old {
+        true => (field == old).then_some(new),
+        false => (field == new).then_some(old),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_survives_both_conversions() {
+        let old = crate::by_gvk("", "v1", "Event").unwrap();
+        let new = crate::by_gvk("events.k8s.io", "v1", "Event").unwrap();
+        let doc = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "a"}, "reason": "Started",
+            "message": "hello", "involvedObject": {"kind": "Pod"}, "count": 2, "reportingComponent": "x"});
+        let mut there = doc.clone();
+        convert(&mut there, new);
+        assert_eq!(
+            there,
+            json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a"}, "reason": "Started",
+            "note": "hello", "regarding": {"kind": "Pod"}, "deprecatedCount": 2, "reportingController": "x"})
+        );
+        let mut back = there.clone();
+        convert(&mut back, old);
+        assert_eq!(back, doc);
+        convert(&mut there, new);
+        assert_eq!(there["note"], "hello");
+        assert_eq!(crate::storage_prefix(new), crate::storage_prefix(old));
+        assert_eq!(crate::storage_prefix(new), "/registry/core/events/");
+    }
+}

@@ -1,0 +1,33 @@
+//! The quality-of-service class of a pod, by upstream's rules.
+
+use holdfast_core::Quantity;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+
+/// `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn qos_class(pod: &Pod) -> &'static str {
+    let all: Vec<Option<&ResourceRequirements>> =
+        crate::spec::containers(pod).map(|(_, container)| container.resources.as_ref()).collect();
+    let mut any = false;
+    let mut guaranteed = !all.is_empty();
+    for resources in all {
+        for resource in ["cpu", "memory"] {
+            let limit = amount(resources, resource, true);
+            let request = amount(resources, resource, false).or(limit);
+            any |= limit.is_some() || request.is_some();
+            guaranteed &= limit.is_some() && limit == request;
+        }
+    }
+    match (any, guaranteed) {
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+        (false, _) => "BestEffort",
+    }
+}
+
+/// A request or limit above zero, in thousandths.
+fn amount(resources: Option<&ResourceRequirements>, resource: &str, limit: bool) -> Option<i64> {
+    let resources = resources?;
+    let list = if limit { resources.limits.as_ref() } else { resources.requests.as_ref() }?;
+    let quantity: Quantity = list.get(resource)?.0.parse().ok()?;
+    Some(quantity.milli()).filter(|milli| *milli > 0)
+}

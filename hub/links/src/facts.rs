@@ -1,0 +1,149 @@
+//! Applying facts: what a node reports becomes writes of `system:node:<name>`.
+//!
+//! Each write carries the node's session as a check and its mark as a further write, so that a fact is applied
+//! exactly once within a lineage. A fact about an object that is gone, or is another one by now, is done with.
+
+use crate::sessions::{Mark, mark};
+use holdfast_core::{
+    DeleteOptions, Gvr, Json, NodeUid, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target, UserInfo,
+    WriteOptions, json,
+};
+use holdfast_link_engine::wire::{FactSort, WireFact};
+use holdfast_registry::{CommitWith, is_stale_session};
+use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
+use holdfast_store::{Check, Op, Store, Txn, TxnOutcome};
+use serde_json::json as document;
+use std::sync::Arc;
+
+/// One node's writer of facts, for one session.
+pub(crate) struct FactWriter {
+    pub(crate) api: Arc<Api>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) node_name: String,
+    pub(crate) node_uid: NodeUid,
+    /// The revision of the session record, which every write checks.
+    pub(crate) session_at: Revision,
+}
+
+impl FactWriter {
+    /// Applies facts in order.
+    ///
+    /// # Errors
+    /// A reason to end the connection: the session was replaced, or the store does not take writes. The node
+    /// sends again what has no mark.
+    pub(crate) async fn apply(&self, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
+        for fact in facts {
+            let reached = Mark { outbox, seq: fact.seq };
+            let (check, op) = mark(&self.node_uid, self.session_at, &reached).map_err(|err| err.to_string())?;
+            let outcome = match fact.sort {
+                FactSort::State => self.state(&fact, &check, &op).await,
+                FactSort::Log => self.log(&fact, &check, &op).await,
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(status) if is_stale_session(&status) => return Err("the session was replaced".into()),
+                // The node cannot mend these; it must not be held up by them either.
+                Err(status) if (400..500).contains(&status.code()) && !status.is(Reason::TooManyRequests) => {
+                    if !status.is(Reason::NotFound) && !status.is(Reason::AlreadyExists) {
+                        tracing::warn!(node = self.node_name, key = fact.key, err = %status, "A fact was not applicable");
+                    }
+                    self.mark_only(check, op).await?;
+                }
+                Err(status) => return Err(status.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark_only(&self, check: Check, op: Op) -> Result<(), String> {
+        match self.store.txn(Txn { checks: vec![check], ops: vec![op] }).await {
+            Ok(TxnOutcome::Committed { .. }) => Ok(()),
+            Ok(TxnOutcome::CheckFailed { .. }) => Err("the session was replaced".into()),
+            Err(err) => Err(err.to_string()),
+        }
+    }
+
+    async fn call(&self, target: Target, operation: Operation, with: Option<(&Check, &Op)>) -> Result<Reply, Status> {
+        let mut cx = RequestContext::new(UserInfo::node(&self.node_name), format!("link-{}", self.node_name));
+        if let Some((check, op)) = with {
+            cx.extension = Some(Arc::new(CommitWith { checks: vec![check.clone()], ops: vec![op.clone()] }));
+        }
+        self.api.call(Request { cx, target, operation }).await
+    }
+
+    /// The latest word about an object: `{"uid", "status", "labels"?, "gone"?}`.
+    async fn state(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
+        let target = parse_key(&fact.key)
+            .ok_or_else(|| Status::bad_request(format!("{:?} is the key of no object", fact.key)))?;
+        let body: Json = serde_json::from_slice(&fact.body)
+            .map_err(|err| Status::bad_request(format!("the fact does not decode: {err}")))?;
+        let uid = json::str_at(&body, &["uid"]).unwrap_or_default().to_string();
+        let Reply::Object { object, .. } = self.call(target.clone(), Operation::Get, None).await? else {
+            return Err(Status::internal("get gave no object"));
+        };
+        if object.meta.uid != uid {
+            return Err(Status::not_found(&target.gvr, target.name()));
+        }
+        if json::bool_at(&body, &["gone"]) == Some(true) {
+            let options = DeleteOptions {
+                grace_period_seconds: Some(0),
+                preconditions: Some(holdfast_core::verbs::Preconditions { uid: Some(uid), resource_version: None }),
+                ..DeleteOptions::default()
+            };
+            return self.call(target, Operation::Delete(options), Some((check, op))).await.map(|_| ());
+        }
+        if let Some(metadata) = body.get("metadata") {
+            let patch = Patch { patch_type: PatchType::Merge, body: document!({"metadata": metadata}) };
+            let operation = Operation::Patch { patch, options: WriteOptions::default() };
+            self.call(target.clone(), operation, None).await?;
+        }
+        // A merge patch with the whole status: fields that the node no longer reports are set to null.
+        let old = object.to_json();
+        let status = replacing(old.get("status"), body.get("status").cloned().unwrap_or_default());
+        let patch =
+            Patch { patch_type: PatchType::Merge, body: document!({"metadata": {"uid": uid}, "status": status}) };
+        let operation = Operation::Patch { patch, options: WriteOptions::default() };
+        self.call(target.with_subresource("status"), operation, Some((check, op))).await.map(|_| ())
+    }
+
+    /// Something that happened: an Event to create, under a name of its own.
+    async fn log(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
+        let body: Json = serde_json::from_slice(&fact.body)
+            .map_err(|err| Status::bad_request(format!("the event does not decode: {err}")))?;
+        let namespace = json::str_at(&body, &["metadata", "namespace"]).unwrap_or("default").to_string();
+        let target = Target::collection(Gvr::new("", "v1", "events"), &namespace);
+        let operation = Operation::Create { body, options: WriteOptions::default() };
+        self.call(target, operation, Some((check, op))).await.map(|_| ())
+    }
+}
+
+/// `new` with a null for every field of `old` that it lacks, so that a merge patch replaces.
+fn replacing(old: Option<&Json>, mut new: Json) -> Json {
+    if let (Some(old), Some(new)) = (old.and_then(Json::as_object), new.as_object_mut()) {
+        for field in old.keys() {
+            new.entry(field.clone()).or_insert(Json::Null);
+        }
+    }
+    new
+}
+
+/// Reads `<group>/<version>/<plural>/<namespace>/<name>`.
+fn parse_key(key: &str) -> Option<Target> {
+    let parts: Vec<&str> = key.split('/').collect();
+    let [group, version, plural, namespace, name] = parts[..] else { return None };
+    Some(Target::object(Gvr::new(group, version, plural), namespace, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_patch_replaces() {
+        let old = document!({"a": 1, "b": {"c": 2}});
+        assert_eq!(replacing(Some(&old), document!({"b": 3})), document!({"b": 3, "a": null}));
+        assert_eq!(parse_key("/v1/pods/ns/a").unwrap().gvr, Gvr::new("", "v1", "pods"));
+        assert_eq!(parse_key("/v1/nodes//n").unwrap().namespace, None);
+        assert!(parse_key("pods/a").is_none());
+    }
+}

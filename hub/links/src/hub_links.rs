@@ -1,0 +1,253 @@
+//! [`HubLinks`]: the listener, the connected nodes, and everything that runs for them.
+
+use crate::calls::LinkCalls;
+use crate::session::{Cut, NodeSession};
+use crate::views::Views;
+use crate::{join, lifecycle};
+use async_trait::async_trait;
+use holdfast_core::{Lineage, Object, Revision, Session, Status, Target, UserInfo, user};
+use holdfast_env::{Connection, Mono, Task, World};
+use holdfast_link::identity::node_of;
+use holdfast_link::{QuicListener, drive_hub};
+use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
+use holdfast_store::Store;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Handshakes and joins under way at a time; further ones wait in the kernel's queue or are dropped.
+const MAX_PENDING: usize = 256;
+
+/// Makes nodes' identities.
+#[async_trait]
+pub trait NodeIssuer: Send + Sync + 'static {
+    /// Checks a bootstrap token; the reason when it is refused.
+    async fn check_token(&self, id: &str, secret: &str) -> Result<(), String>;
+    /// Signs a node's request (DER): the chain, leaf first. The certificate's subject is
+    /// `system:node:<name>` in `system:nodes`, with the SAN URI `holdfast://node/<uid>`.
+    fn sign(&self, csr: &[u8], node_name: &str, node_uid: &str) -> Result<Vec<Vec<u8>>, String>;
+    /// The CA certificates that nodes trust, DER.
+    fn roots(&self) -> Vec<Vec<u8>>;
+}
+
+/// The parts of the hub that links work with.
+#[derive(Clone)]
+pub struct HubLinksConfig {
+    /// Clocks, randomness, tasks.
+    pub env: World,
+    /// The hub's store.
+    pub store: Arc<dyn Store>,
+    /// The API, behind its codec.
+    pub api: Arc<Api>,
+    /// Makes nodes' identities.
+    pub issuer: Arc<dyn NodeIssuer>,
+    /// The store's history.
+    pub lineage: Lineage,
+    /// How often nodes send heartbeats.
+    pub heartbeat: Duration,
+    /// Silence after which a node counts as gone (`node-monitor-grace-period`).
+    pub grace: Duration,
+}
+
+struct Active {
+    session: Session,
+    /// Revision of the session record.
+    at: Revision,
+    connection: Arc<dyn Connection>,
+    node_uid: String,
+    cut: Arc<Cut>,
+}
+
+/// What the parts of this crate share.
+pub(crate) struct Shared {
+    pub(crate) env: World,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) lineage: Lineage,
+    pub(crate) heartbeat: Duration,
+    pub(crate) views: Arc<Views>,
+    active: Mutex<BTreeMap<String, Active>>,
+    heard: Mutex<BTreeMap<String, Mono>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// A request of the hub itself.
+    pub(crate) async fn call(&self, target: Target, operation: Operation) -> Result<Reply, Status> {
+        let cx = RequestContext::new(UserInfo::new("system:holdfast:links", &[user::MASTERS]), "links");
+        self.api.call(Request { cx, target, operation }).await
+    }
+
+    pub(crate) async fn get(&self, target: Target) -> Result<Arc<Object>, Status> {
+        match self.call(target, Operation::Get).await? {
+            Reply::Object { object, .. } => Ok(object),
+            _ => Err(Status::internal("get gave no object")),
+        }
+    }
+
+    /// A node's session is durable on both sides; an older connection of it is cut.
+    pub(crate) fn connect(&self, host: &NodeSession, session: Session, at: Revision, connection: Arc<dyn Connection>) {
+        let node_uid = host.node_uid().to_string();
+        let active = Active { session, at, connection, node_uid, cut: host.cut_handle() };
+        if let Some(old) = lock(&self.active).insert(host.node_name().to_string(), active) {
+            old.cut.pull("Replaced", "a newer connection of this node took over");
+        }
+        self.alive(host.node_name(), session);
+    }
+
+    /// A word of the node was heard.
+    pub(crate) fn alive(&self, node: &str, session: Session) {
+        if lock(&self.active).get(node).is_some_and(|active| active.session == session) {
+            lock(&self.heard).insert(node.to_string(), self.env.monotonic());
+        }
+    }
+
+    pub(crate) fn last_heard(&self, node: &str) -> Option<Mono> {
+        lock(&self.heard).get(node).copied()
+    }
+
+    /// The revision of the session record that this session's writes check; `None` once it was replaced.
+    pub(crate) fn session_at(&self, node: &str, session: Session) -> Option<Revision> {
+        lock(&self.active).get(node).filter(|active| active.session == session).map(|active| active.at)
+    }
+
+    pub(crate) fn connection(&self, node: &str) -> Option<Arc<dyn Connection>> {
+        lock(&self.active).get(node).map(|active| active.connection.clone())
+    }
+
+    fn disconnect(&self, node: &str, connection: &Arc<dyn Connection>) {
+        let mut active = lock(&self.active);
+        if active.get(node).is_some_and(|active| Arc::ptr_eq(&active.connection, connection)) {
+            active.remove(node);
+        }
+    }
+
+    /// Cuts nodes whose Node object is gone or is another one.
+    pub(crate) fn forget_deleted(&self, nodes: &BTreeMap<String, String>) {
+        lock(&self.heard).retain(|name, _| nodes.contains_key(name));
+        for (name, active) in lock(&self.active).iter() {
+            if nodes.get(name) != Some(&active.node_uid) {
+                active.cut.pull("UnknownNode", "the Node object was deleted");
+            }
+        }
+    }
+
+    /// Says in an Event that an identity is used twice.
+    pub(crate) async fn duplicate_identity(&self, node: &str) {
+        let now = holdfast_core::Timestamp::from_wall(self.env.wall().0);
+        tracing::warn!(node, "A node's identity is used by two machines, or its disk was set back");
+        let body = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": format!("{node}.{:x}", self.env.random_u64()), "namespace": "default"},
+            "involvedObject": {"kind": "Node", "name": node, "apiVersion": "v1"},
+            "type": "Warning",
+            "reason": "DuplicateIdentity",
+            "message": "Another machine uses this node's identity, or this node's disk was set back",
+            "source": {"component": "holdfast-links"},
+            "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+        });
+        let target = Target::collection(holdfast_core::Gvr::new("", "v1", "events"), "default");
+        let create = Operation::Create { body, options: holdfast_core::WriteOptions::default() };
+        if let Err(err) = self.call(target, create).await {
+            tracing::warn!(node, %err, "Could not record an event");
+        }
+    }
+}
+
+/// All links of a hub. Dropping it ends them.
+pub struct HubLinks {
+    shared: Arc<Shared>,
+    issuer: Arc<dyn NodeIssuer>,
+    connections: Mutex<Vec<Task>>,
+    handshakes: Arc<Semaphore>,
+    _tasks: Vec<Task>,
+}
+
+impl HubLinks {
+    /// Starts following the store and watching over the nodes; connections come in through
+    /// [`HubLinks::serve`].
+    pub fn start(config: HubLinksConfig) -> Arc<HubLinks> {
+        let HubLinksConfig { env, store, api, issuer, lineage, heartbeat, grace } = config;
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            store: store.clone(),
+            api,
+            lineage,
+            heartbeat,
+            views: Arc::new(Views::default()),
+            active: Mutex::default(),
+            heard: Mutex::default(),
+        });
+        let follow = shared.views.clone().follow(store, env.clone());
+        let tasks = vec![
+            env.spawn("links-views", Box::pin(follow)),
+            env.spawn("links-lifecycle", Box::pin(lifecycle::run(shared.clone(), grace))),
+        ];
+        Arc::new(HubLinks {
+            shared,
+            issuer,
+            connections: Mutex::default(),
+            handshakes: Arc::new(Semaphore::new(MAX_PENDING)),
+            _tasks: tasks,
+        })
+    }
+
+    /// Reaches into nodes, for the registry.
+    pub fn node_calls(&self) -> Arc<dyn NodeCalls> {
+        Arc::new(LinkCalls(self.shared.clone()))
+    }
+
+    /// Accepts connections until the listener closes.
+    pub async fn serve(self: Arc<Self>, listener: Arc<QuicListener>) {
+        while let Some(incoming) = listener.next().await {
+            // Closed never: the semaphore lives as long as self.
+            let Ok(permit) = self.handshakes.clone().acquire_owned().await else { return };
+            let links = self.clone();
+            let serve = async move {
+                match incoming.accept().await {
+                    Ok((connection, true)) => links.join(connection).await,
+                    Ok((connection, false)) => {
+                        drop(permit);
+                        links.connection(connection).await;
+                    }
+                    Err(err) => tracing::debug!(%err, "A connection did not come about"),
+                }
+            };
+            let task = self.shared.env.spawn("link", Box::pin(serve));
+            let mut connections = lock(&self.connections);
+            connections.retain(|task| !task.is_finished());
+            connections.push(task);
+        }
+    }
+
+    /// Serves one join.
+    pub async fn join(&self, connection: Arc<dyn Connection>) {
+        let decide = |request| join::decide(&self.shared, &*self.issuer, request);
+        if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, decide).await {
+            tracing::debug!(peer = connection.peer_address(), %err, "A join did not finish");
+        }
+    }
+
+    /// Serves one node's connection to its end.
+    pub async fn connection(&self, connection: Arc<dyn Connection>) {
+        let shared = &self.shared;
+        let certificates = connection.peer_certificates();
+        let (uid, name) = match certificates.first().map(|leaf| node_of(leaf)) {
+            Some(Ok(node)) => node,
+            Some(Err(err)) => return connection.close(&err.to_string()),
+            None => return connection.close("a node must show its certificate"),
+        };
+        let host = NodeSession::new(shared.clone(), &name, &uid);
+        let refresh = shared.env.spawn("link-view", Box::pin(host.clone().refresh()));
+        let reason = drive_hub(shared.env.clone(), connection.clone(), host.clone()).await;
+        drop(refresh);
+        shared.disconnect(&name, &connection);
+        host.leave();
+        tracing::info!(node = name, reason, "Node disconnected");
+    }
+}

@@ -1,0 +1,70 @@
+//! Joining: a bootstrap token and a name become a Node object and a certificate.
+
+use crate::hub_links::{NodeIssuer, Shared};
+use crate::sessions::was_ready;
+use bytes::Bytes;
+use holdfast_core::{Gvr, NodeUid, Object, Reason, Status, Target, WriteOptions, names};
+use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_server::{Operation, Reply};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Decides a join.
+pub(crate) async fn decide(shared: &Shared, issuer: &dyn NodeIssuer, request: JoinRequest) -> JoinReply {
+    match join(shared, issuer, &request).await {
+        Ok(reply) => {
+            tracing::info!(node = request.node_name, token = request.token_id, "Node joined");
+            reply
+        }
+        Err(reason) => {
+            tracing::warn!(node = request.node_name, token = request.token_id, reason, "Join refused");
+            JoinReply::Refused { reason }
+        }
+    }
+}
+
+async fn join(shared: &Shared, issuer: &dyn NodeIssuer, request: &JoinRequest) -> Result<JoinReply, String> {
+    // The token first: a stranger learns nothing about names.
+    issuer.check_token(&request.token_id, &request.token_secret).await?;
+    if let Some(problem) = names::dns_subdomain(&request.node_name).into_iter().next() {
+        return Err(format!("the node name {:?} is invalid: {problem}", request.node_name));
+    }
+    let node = node_object(shared, &request.node_name).await?;
+    let uid = node.meta.uid.clone();
+    let chain = issuer.sign(&request.csr, &request.node_name, &uid)?;
+    Ok(JoinReply::Joined {
+        node_uid: uid,
+        chain: chain.into_iter().map(Bytes::from).collect(),
+        roots: issuer.roots().into_iter().map(Bytes::from).collect(),
+    })
+}
+
+/// The Node object of this name: made now, or one that no machine has ever connected as.
+async fn node_object(shared: &Shared, name: &str) -> Result<Arc<Object>, String> {
+    let nodes = Gvr::new("", "v1", "nodes");
+    let text = |status: Status| status.message().to_string();
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+        // Nothing is to be placed here before the node has reported.
+        "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]},
+    });
+    let create = Operation::Create { body, options: WriteOptions::default() };
+    match shared.call(Target::collection(nodes.clone(), ""), create).await {
+        Ok(Reply::Object { object, .. }) => Ok(object),
+        Ok(_) => Err("creating the node gave no object".into()),
+        Err(status) if status.is(Reason::AlreadyExists) => {
+            let node = shared.get(Target::object(nodes, "", name)).await.map_err(text)?;
+            let used =
+                was_ready(&*shared.store, &NodeUid(node.meta.uid.clone())).await.map_err(|err| err.to_string())?;
+            if used {
+                return Err(format!(
+                    "node {name:?} already exists; if its machine is gone for good, run `kubectl delete node {name}` and join again"
+                ));
+            }
+            Ok(node)
+        }
+        Err(status) => Err(text(status)),
+    }
+}

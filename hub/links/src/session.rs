@@ -1,0 +1,228 @@
+//! One node's connection as the hub's host of it.
+
+use crate::facts::FactWriter;
+use crate::hub_links::Shared;
+use crate::sessions::{Issued, issue, ready};
+use crate::tokens::NodeTokens;
+use crate::view::{NodeView, build};
+use crate::views::{Slot, shown};
+use async_trait::async_trait;
+use holdfast_core::{Gvr, NodeUid, OutboxGen, Revision, Session, Target};
+use holdfast_env::Connection;
+use holdfast_link::{Grant, HubHost, Refusal};
+use holdfast_link_engine::HubView;
+use holdfast_link_engine::wire::{Hello, WireFact};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// How often a view that lacks a token is tried again, in seconds.
+const TOKEN_RETRY_SECS: u64 = 5;
+
+/// The host of one connection.
+pub(crate) struct NodeSession {
+    shared: Arc<Shared>,
+    node_name: String,
+    node_uid: NodeUid,
+    slot: Arc<Slot>,
+    view: Mutex<NodeView>,
+    view_ready: Notify,
+    tokens: tokio::sync::Mutex<NodeTokens>,
+    cut: Arc<Cut>,
+}
+
+/// Ends a connection from outside, telling the node why.
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    why: Mutex<Option<Refusal>>,
+    pulled: Notify,
+}
+
+impl Cut {
+    /// Pulls it; the first reason stays.
+    pub(crate) fn pull(&self, code: &str, reason: &str) {
+        lock(&self.why).get_or_insert_with(|| refusal(code, reason));
+        self.pulled.notify_one();
+    }
+
+    async fn wait(&self) -> Refusal {
+        loop {
+            if let Some(refusal) = lock(&self.why).clone() {
+                return refusal;
+            }
+            self.pulled.notified().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refusal(code: &str, reason: impl Into<String>) -> Refusal {
+    Refusal { code: code.into(), reason: reason.into() }
+}
+
+impl NodeSession {
+    /// The host of a connection whose certificate speaks for this node.
+    pub(crate) fn new(shared: Arc<Shared>, node_name: &str, node_uid: &str) -> Arc<NodeSession> {
+        let slot = shared.views.slot(node_name);
+        Arc::new(NodeSession {
+            shared,
+            node_name: node_name.to_string(),
+            node_uid: NodeUid(node_uid.to_string()),
+            slot,
+            view: Mutex::new(NodeView::default()),
+            view_ready: Notify::new(),
+            tokens: tokio::sync::Mutex::new(NodeTokens::default()),
+            cut: Arc::default(),
+        })
+    }
+
+    /// The UID that the certificate carries.
+    pub(crate) fn node_uid(&self) -> &str {
+        &self.node_uid.0
+    }
+
+    /// The connection has ended: its view is no longer kept.
+    pub(crate) fn leave(&self) {
+        self.shared.views.forget(&self.node_name, &self.slot);
+    }
+
+    /// The node's name.
+    pub(crate) fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// Cuts this connection from outside.
+    pub(crate) fn cut_handle(&self) -> Arc<Cut> {
+        self.cut.clone()
+    }
+
+    /// Keeps the view up to date until dropped.
+    pub(crate) async fn refresh(self: Arc<Self>) {
+        loop {
+            let due = self.rebuild().await;
+            self.view_ready.notify_one();
+            let wait = due.unwrap_or(std::time::Duration::from_secs(24 * 3600));
+            tokio::select! {
+                () = self.slot.dirty.notified() => {}
+                () = self.shared.env.sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Builds the view anew; how long it may stand without a change of the store.
+    async fn rebuild(&self) -> Option<std::time::Duration> {
+        let retry = Some(std::time::Duration::from_secs(TOKEN_RETRY_SECS));
+        let mut view = match build(&*self.shared.store, &self.node_name).await {
+            Ok(view) => view,
+            Err(err) => {
+                tracing::warn!(node = self.node_name, %err, "Could not build a node's view");
+                return retry;
+            }
+        };
+        let mut tokens = self.tokens.lock().await;
+        let items = tokens.items(&self.shared.api, &self.shared.env, &self.node_name, &view.tokens).await;
+        let missing = items.len() < view.tokens.len();
+        let revision = view.revision();
+        for (key, body) in items {
+            view.put(key, revision, body);
+        }
+        self.slot.depends_on(&view);
+        *lock(&self.view) = view;
+        if missing {
+            return retry;
+        }
+        let now = holdfast_core::Timestamp::from_wall(self.shared.env.wall().0);
+        tokens.next_renewal().map(|at| at.since(now).max(std::time::Duration::from_secs(TOKEN_RETRY_SECS)))
+    }
+
+    /// What is wrong with the words of a hello, measured against certificate and Node object.
+    async fn check(&self, hello: &Hello) -> Result<(), Refusal> {
+        if hello.node_uid != self.node_uid.0 || hello.node_name != self.node_name {
+            return Err(refusal("WrongIdentity", "the hello does not fit the certificate"));
+        }
+        let target = Target::object(Gvr::new("", "v1", "nodes"), "", &self.node_name);
+        match self.shared.get(target).await {
+            Ok(node) if node.meta.uid == self.node_uid.0 => Ok(()),
+            Ok(_) => Err(refusal("UnknownNode", format!("node {:?} has another identity now", self.node_name))),
+            Err(status) if status.is(holdfast_core::Reason::NotFound) => {
+                Err(refusal("UnknownNode", format!("node {:?} does not exist; join again", self.node_name)))
+            }
+            Err(status) => Err(refusal("Unavailable", status.message())),
+        }
+    }
+}
+
+#[async_trait]
+impl HubHost for NodeSession {
+    fn with_view(&self, use_view: &mut dyn FnMut(&dyn HubView)) {
+        use_view(&*lock(&self.view));
+    }
+
+    async fn view_changed(&self) {
+        self.view_ready.notified().await;
+    }
+
+    async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
+        self.check(hello).await?;
+        // The node must not be compared with an empty view.
+        if self.rebuild().await.is_some() && lock(&self.view).revision() == Revision(0) {
+            return Err(refusal("Unavailable", "the hub cannot read its store"));
+        }
+        match issue(&*self.shared.store, self.shared.lineage, &self.node_uid, hello).await {
+            Ok(Issued::Session(session, mark)) => {
+                Ok(Grant { lineage: self.shared.lineage, session, mark, heartbeat: self.shared.heartbeat })
+            }
+            Ok(Issued::Duplicate) => {
+                self.shared.duplicate_identity(&self.node_name).await;
+                Err(refusal(
+                    "DuplicateIdentity",
+                    "another machine uses this node's identity, or this disk was set back",
+                ))
+            }
+            Err(err) => Err(refusal("Unavailable", err.to_string())),
+        }
+    }
+
+    async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
+        let session_at = self.shared.session_at(&self.node_name, session).ok_or("the session was replaced")?;
+        let writer = FactWriter {
+            api: self.shared.api.clone(),
+            store: self.shared.store.clone(),
+            node_name: self.node_name.clone(),
+            node_uid: self.node_uid.clone(),
+            session_at,
+        };
+        writer.apply(outbox, facts).await
+    }
+
+    async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal> {
+        match ready(&*self.shared.store, &self.node_uid, session).await {
+            Ok(Some(at)) => {
+                tracing::info!(
+                    node = self.node_name,
+                    session = session.0,
+                    peer = connection.peer_address(),
+                    "Node connected"
+                );
+                self.shared.connect(self, session, at, connection);
+                Ok(())
+            }
+            Ok(None) => Err(refusal("Replaced", "a newer connection of this node took over")),
+            Err(err) => Err(refusal("Unavailable", err.to_string())),
+        }
+    }
+
+    fn alive(&self, session: Session, _clock_micros: i64) {
+        self.shared.alive(&self.node_name, session);
+    }
+
+    fn applied(&self, revision: Revision) {
+        tracing::debug!(node = self.node_name, revision = shown(revision), "Node has its view");
+    }
+
+    async fn cut(&self) -> Refusal {
+        self.cut.wait().await
+    }
+}

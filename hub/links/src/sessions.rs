@@ -1,0 +1,128 @@
+//! Sessions of nodes in the store.
+//!
+//! `/links/<node uid>` holds the last session issued and the last that the node made durable;
+//! `/marks/<node uid>` the mark of its outbox. A transaction for a node checks its session record, so that a
+//! replaced connection can write nothing.
+
+use holdfast_core::{Lineage, NodeUid, OutboxGen, Revision, Seq, Session};
+use holdfast_link_engine::control::{SessionVerdict, judge};
+use holdfast_link_engine::wire::Hello;
+use holdfast_store::{Check, Condition, Op, Store, StoreError, Txn, TxnOutcome};
+use serde::{Deserialize, Serialize};
+
+/// The session record of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The last session issued.
+    pub issued: Session,
+    /// The last session that the node reported durable.
+    pub ready: Session,
+}
+
+/// How far an outbox is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The outbox.
+    pub outbox: OutboxGen,
+    /// All facts up to here.
+    pub seq: Seq,
+}
+
+fn session_key(node: &NodeUid) -> String {
+    format!("/links/{node}")
+}
+
+fn mark_key(node: &NodeUid) -> String {
+    format!("/marks/{node}")
+}
+
+fn damaged(key: &str) -> StoreError {
+    StoreError::Failed(format!("the record {key} is damaged"))
+}
+
+async fn read<T: serde::de::DeserializeOwned + Default>(
+    store: &dyn Store,
+    key: &str,
+) -> Result<(T, Condition), StoreError> {
+    match store.get(key).await? {
+        None => Ok((T::default(), Condition::Absent)),
+        Some(record) => {
+            let value = serde_json::from_slice(&record.value).map_err(|_| damaged(key))?;
+            Ok((value, Condition::ModifiedAt(record.modified)))
+        }
+    }
+}
+
+fn put<T: Serialize>(key: String, value: &T) -> Result<Op, StoreError> {
+    let value = serde_json::to_vec(value).map_err(|_| damaged(&key))?;
+    Ok(Op::Put { key, value: value.into() })
+}
+
+/// What came of asking for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issued {
+    /// The session, in the store, and the mark of the node's outbox.
+    Session(Session, Seq),
+    /// Another machine uses this identity, or this one was set back.
+    Duplicate,
+}
+
+/// Issues the next session to a node.
+///
+/// # Errors
+/// The store's.
+pub async fn issue(store: &dyn Store, lineage: Lineage, node: &NodeUid, hello: &Hello) -> Result<Issued, StoreError> {
+    loop {
+        let (record, condition) = read::<SessionRecord>(store, &session_key(node)).await?;
+        let session = match judge(lineage, record.issued, record.ready, hello) {
+            SessionVerdict::Duplicate => return Ok(Issued::Duplicate),
+            SessionVerdict::Next(session) => session,
+        };
+        let next = SessionRecord { issued: session, ..record };
+        let txn = Txn {
+            checks: vec![Check { key: session_key(node), condition }],
+            ops: vec![put(session_key(node), &next)?],
+        };
+        if let TxnOutcome::Committed { .. } = store.txn(txn).await? {
+            let (mark, _) = read::<Mark>(store, &mark_key(node)).await?;
+            let seq = if mark.outbox == hello.outbox { mark.seq } else { Seq(0) };
+            return Ok(Issued::Session(session, seq));
+        }
+    }
+}
+
+/// Notes that the node has made `session` durable; the revision of the record, which its transactions check.
+/// `None` when the session was replaced meanwhile.
+///
+/// # Errors
+/// The store's.
+pub async fn ready(store: &dyn Store, node: &NodeUid, session: Session) -> Result<Option<Revision>, StoreError> {
+    let (record, condition) = read::<SessionRecord>(store, &session_key(node)).await?;
+    if record.issued != session {
+        return Ok(None);
+    }
+    let next = SessionRecord { ready: session, ..record };
+    let txn =
+        Txn { checks: vec![Check { key: session_key(node), condition }], ops: vec![put(session_key(node), &next)?] };
+    match store.txn(txn).await? {
+        TxnOutcome::Committed { revision, .. } => Ok(Some(revision)),
+        TxnOutcome::CheckFailed { .. } => Ok(None),
+    }
+}
+
+/// Whether this identity has ever had a session.
+///
+/// # Errors
+/// The store's.
+pub async fn was_ready(store: &dyn Store, node: &NodeUid) -> Result<bool, StoreError> {
+    Ok(read::<SessionRecord>(store, &session_key(node)).await?.0.ready > Session(0))
+}
+
+/// The check and the write that advance a node's mark together with an effect.
+///
+/// # Errors
+/// Never for a well-formed mark.
+pub fn mark(node: &NodeUid, session_at: Revision, mark: &Mark) -> Result<(Check, Op), StoreError> {
+    let check = Check { key: session_key(node), condition: Condition::ModifiedAt(session_at) };
+    Ok((check, put(mark_key(node), mark)?))
+}

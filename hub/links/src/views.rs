@@ -1,0 +1,113 @@
+//! Keeps the views of connected nodes up to date.
+//!
+//! One task follows the store and marks the views that a change can touch; each connected node rebuilds its
+//! own view when marked. What is marked while it rebuilds is rebuilt again.
+
+use crate::view::{NodeView, is_shared, object};
+use holdfast_core::{Revision, json};
+use holdfast_store::{Event, Store, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// A connected node's place among the views.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// Rung when the view must be rebuilt. Keeps one ring.
+    pub(crate) dirty: Notify,
+    references: Mutex<BTreeSet<String>>,
+}
+
+impl Slot {
+    /// Notes what the rebuilt view depends on.
+    pub(crate) fn depends_on(&self, view: &NodeView) {
+        *lock(&self.references) = view.references.clone();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The slots of all connected nodes, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+}
+
+impl Views {
+    /// The slot of a node, made when it is missing.
+    pub(crate) fn slot(&self, node: &str) -> Arc<Slot> {
+        lock(&self.slots).entry(node.to_string()).or_default().clone()
+    }
+
+    /// Forgets a node's slot, unless it was taken over.
+    pub(crate) fn forget(&self, node: &str, slot: &Arc<Slot>) {
+        let mut slots = lock(&self.slots);
+        if slots.get(node).is_some_and(|current| Arc::ptr_eq(current, slot)) {
+            slots.remove(node);
+        }
+    }
+
+    fn mark(&self, events: &[Event], pods_prefix: &str) {
+        let slots = lock(&self.slots);
+        let (mut all, mut nodes) = (false, BTreeSet::new());
+        for event in events {
+            if event.key.starts_with(pods_prefix) {
+                for record in [&event.record, &event.previous].into_iter().flatten() {
+                    let node = object(record).map(|pod| pod.to_json());
+                    let node = node.as_ref().and_then(|doc| json::str_at(doc, &["spec", "nodeName"]));
+                    nodes.extend(node.map(str::to_string));
+                }
+            } else if is_shared(&event.key) {
+                all = true;
+            }
+        }
+        for (name, slot) in slots.iter() {
+            let touched = all || nodes.contains(name) || {
+                let references = lock(&slot.references);
+                events.iter().any(|event| references.contains(&*event.key))
+            };
+            if touched {
+                slot.dirty.notify_one();
+            }
+        }
+    }
+
+    fn mark_all(&self) {
+        for slot in lock(&self.slots).values() {
+            slot.dirty.notify_one();
+        }
+    }
+
+    /// Follows the store until it closes.
+    pub(crate) async fn follow(self: Arc<Self>, store: Arc<dyn Store>, env: holdfast_env::World) {
+        let pods_prefix = holdfast_kinds::by_gvr("", "v1", "pods").map(holdfast_kinds::storage_prefix);
+        let pods_prefix = pods_prefix.unwrap_or_default();
+        loop {
+            let watcher = store.watch("/registry/", store.revision());
+            // Whatever happened before this watch began is in the next build.
+            self.mark_all();
+            match watcher {
+                Ok(mut watcher) => loop {
+                    match watcher.next().await {
+                        Ok(events) => self.mark(&events, &pods_prefix),
+                        Err(StoreError::Closed) => return,
+                        Err(err) => {
+                            tracing::warn!(%err, "The watch behind the nodes' views ended and begins anew");
+                            break;
+                        }
+                    }
+                },
+                Err(StoreError::Closed) => return,
+                Err(err) => tracing::warn!(%err, "The nodes' views cannot follow the store"),
+            }
+            env.sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// A revision for logs.
+pub(crate) fn shown(revision: Revision) -> u64 {
+    revision.0
+}

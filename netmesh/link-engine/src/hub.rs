@@ -1,0 +1,269 @@
+//! The hub's end of a connection.
+
+use crate::control::agree;
+use crate::limits::{HANDSHAKE, MAX_TEXT_BYTES};
+use crate::node::parse_heartbeat;
+use crate::sync::hub::HubSync;
+use crate::wire::{
+    FactAck, FactBatch, Frame, Heartbeat, Hello, Open, Refuse, SessionReady, Stream, Welcome, WireError, WireFact,
+    encode,
+};
+use bytes::Bytes;
+use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
+use std::time::Duration;
+
+/// An object for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubItem {
+    /// The revision of this content.
+    pub revision: Revision,
+    /// The projected body, uncompressed.
+    pub body: Bytes,
+}
+
+/// What the engine reads of the hub: everything that one node is to have.
+pub trait HubView {
+    /// The revision of the view.
+    fn revision(&self) -> Revision;
+    /// The digest of the view.
+    fn digest(&self) -> &SetDigest;
+    /// All keys and hashes.
+    fn entries(&self) -> Box<dyn Iterator<Item = (&str, ContentHash)> + '_>;
+    /// One object.
+    fn get(&self, key: &str) -> Option<HubItem>;
+}
+
+/// What happens to the hub's end.
+#[derive(Clone, Debug)]
+pub enum HubInput {
+    /// A frame came.
+    Frame(Stream, Frame),
+    /// The session is in the store.
+    Granted {
+        /// The hub's history.
+        lineage: Lineage,
+        /// The session.
+        session: Session,
+        /// The mark of the node's outbox.
+        mark: Seq,
+        /// Interval of heartbeats.
+        heartbeat: Duration,
+    },
+    /// The node is not taken in.
+    Refused {
+        /// For programs.
+        code: String,
+        /// For people.
+        reason: String,
+    },
+    /// The view changed.
+    ViewChanged,
+    /// Facts up to here, and the mark, are in the store.
+    FactsCommitted {
+        /// The number.
+        seq: Seq,
+    },
+    /// A datagram came.
+    Datagram(Bytes),
+    /// Nothing but time.
+    Tick,
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubOutput {
+    /// Write to a stream; the sync stream is opened by its first frame.
+    Send(Stream, Bytes),
+    /// Send a datagram.
+    SendDatagram(Bytes),
+    /// Check the node's identity and put a new session into the store; then [`HubInput::Granted`] or
+    /// [`HubInput::Refused`].
+    Grant(Box<Hello>, u16),
+    /// The node has made the session durable: it is online.
+    Online(Session),
+    /// Apply these facts of this outbox in order, with the mark, and say [`HubInput::FactsCommitted`].
+    Facts(OutboxGen, Vec<WireFact>),
+    /// The node is alive; its clock.
+    Alive {
+        /// The node's clock in microseconds since 1970.
+        clock_micros: i64,
+    },
+    /// The node has the whole view of this revision durably.
+    Applied(Revision),
+    /// End the connection.
+    Close(String),
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Hello { until: Duration },
+    Granting { hello: Box<Hello>, version: u16 },
+    Ready { until: Duration, session: Session, root: u64, outbox: OutboxGen },
+    Up { session: Session, outbox: OutboxGen },
+    Closed,
+}
+
+/// The hub's end.
+#[derive(Clone, Debug)]
+pub struct HubLink {
+    phase: Phase,
+    sync: HubSync,
+    applied: Revision,
+    /// The last number of the facts that the driver is committing.
+    committing: Option<Seq>,
+}
+
+impl HubLink {
+    /// A connection whose control stream is open.
+    pub fn start(now: Duration) -> HubLink {
+        HubLink {
+            phase: Phase::Hello { until: now + HANDSHAKE },
+            sync: HubSync::default(),
+            applied: Revision(0),
+            committing: None,
+        }
+    }
+
+    /// When [`HubInput::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Hello { until } | Phase::Ready { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// Takes what happened at `now` (monotonic). `clock_micros` is the hub's wall clock.
+    pub fn handle(&mut self, now: Duration, clock_micros: i64, input: HubInput, view: &dyn HubView) -> Vec<HubOutput> {
+        let mut out = Vec::new();
+        if let Err(err) = self.step(now, clock_micros, input, view, &mut out) {
+            self.close(err.to_string(), &mut out);
+        }
+        let applied = self.sync.applied();
+        if applied > self.applied {
+            self.applied = applied;
+            out.push(HubOutput::Applied(applied));
+        }
+        out
+    }
+
+    fn close(&mut self, reason: String, out: &mut Vec<HubOutput>) {
+        self.phase = Phase::Closed;
+        out.push(HubOutput::Close(reason));
+    }
+
+    fn refuse(&mut self, code: &str, reason: &str, out: &mut Vec<HubOutput>) {
+        let frame = encode(&Refuse { code: code.into(), reason: reason.into() });
+        out.push(HubOutput::Send(Stream::Control, frame));
+        self.close(format!("{code}: {reason}"), out);
+    }
+
+    fn step(
+        &mut self,
+        now: Duration,
+        clock_micros: i64,
+        input: HubInput,
+        view: &dyn HubView,
+        out: &mut Vec<HubOutput>,
+    ) -> Result<(), WireError> {
+        match (input, self.phase.clone()) {
+            (_, Phase::Closed) => {}
+            (HubInput::Frame(Stream::Control, frame), Phase::Hello { .. }) => self.hello(&frame, out)?,
+            (HubInput::Tick, Phase::Hello { until } | Phase::Ready { until, .. }) if now >= until => {
+                self.close("the node did not finish its handshake in time".into(), out);
+            }
+            (HubInput::Granted { lineage, session, mark, heartbeat }, Phase::Granting { hello, version }) => {
+                let welcome = Welcome {
+                    version,
+                    lineage,
+                    session,
+                    time_micros: clock_micros,
+                    heartbeat_ms: u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX),
+                    mark,
+                };
+                out.push(HubOutput::Send(Stream::Control, encode(&welcome)));
+                self.phase = Phase::Ready { until: now + HANDSHAKE, session, root: hello.root, outbox: hello.outbox };
+            }
+            (HubInput::Refused { code, reason }, Phase::Granting { .. } | Phase::Up { .. }) => {
+                self.refuse(&code, &reason, out);
+            }
+            (HubInput::Frame(Stream::Control, frame), Phase::Ready { session, root, outbox, .. }) => {
+                let ready: SessionReady = frame.decode()?;
+                if ready.session != session {
+                    return Err(WireError::Unexpected(frame.kind));
+                }
+                self.phase = Phase::Up { session, outbox };
+                out.push(HubOutput::Online(session));
+                out.push(HubOutput::Send(Stream::Sync, encode(&Open { stream: Stream::Sync })));
+                out.push(HubOutput::Send(Stream::Sync, self.sync.start(root, view)));
+            }
+            (input, Phase::Up { session, outbox }) => {
+                self.while_up(clock_micros, input, view, out, session, outbox)?;
+            }
+            (HubInput::Frame(_, frame), _) => return Err(WireError::Unexpected(frame.kind)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self, frame: &Frame, out: &mut Vec<HubOutput>) -> Result<(), WireError> {
+        let hello: Hello = frame.decode()?;
+        if hello.node_name.len() > MAX_TEXT_BYTES || hello.node_uid.len() > MAX_TEXT_BYTES {
+            return Err(WireError::Malformed(frame.kind));
+        }
+        match agree(&hello) {
+            Some(version) => {
+                out.push(HubOutput::Grant(Box::new(hello.clone()), version));
+                self.phase = Phase::Granting { hello: Box::new(hello), version };
+            }
+            None => self.refuse("Version", "the hub and the node have no protocol version in common", out),
+        }
+        Ok(())
+    }
+
+    fn while_up(
+        &mut self,
+        clock_micros: i64,
+        input: HubInput,
+        view: &dyn HubView,
+        out: &mut Vec<HubOutput>,
+        session: Session,
+        outbox: OutboxGen,
+    ) -> Result<(), WireError> {
+        match input {
+            HubInput::Frame(Stream::Sync, frame) => {
+                out.extend(self.sync.handle(&frame, view)?.map(|reply| HubOutput::Send(Stream::Sync, reply)));
+            }
+            HubInput::ViewChanged => {
+                out.extend(self.sync.poll(view).map(|batch| HubOutput::Send(Stream::Sync, batch)));
+            }
+            HubInput::Frame(Stream::Facts, frame) => {
+                let batch: FactBatch = frame.decode()?;
+                let ordered = batch.facts.windows(2).all(|pair| pair[0].seq < pair[1].seq);
+                if batch.session != session || batch.outbox != outbox || !ordered || self.committing.is_some() {
+                    return Err(WireError::Unexpected(frame.kind));
+                }
+                if let Some(last) = batch.facts.last() {
+                    self.committing = Some(last.seq);
+                    out.push(HubOutput::Facts(outbox, batch.facts));
+                }
+            }
+            HubInput::FactsCommitted { seq } => {
+                self.committing = None;
+                out.push(HubOutput::Send(Stream::Facts, encode(&FactAck { outbox, seq })));
+            }
+            HubInput::Datagram(data) => {
+                if let Some(beat) = parse_heartbeat(&data)
+                    && beat.session == session
+                {
+                    out.push(HubOutput::Alive { clock_micros: beat.clock_micros });
+                    let answer = Heartbeat { session, count: beat.count, clock_micros };
+                    out.push(HubOutput::SendDatagram(encode(&answer)));
+                }
+            }
+            HubInput::Refused { code, reason } => self.refuse(&code, &reason, out),
+            HubInput::Frame(_, frame) => return Err(WireError::Unexpected(frame.kind)),
+            HubInput::Granted { .. } | HubInput::Tick => {}
+        }
+        Ok(())
+    }
+}

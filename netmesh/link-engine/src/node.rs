@@ -1,0 +1,287 @@
+//! The node's end of a connection.
+
+use crate::facts::NodeFacts;
+use crate::limits::HANDSHAKE;
+use crate::sync::node::{ItemBatch, Step, handle as handle_sync};
+use crate::wire::{
+    FactAck, Frame, Heartbeat, Hello, Open, Payload, Refuse, SessionReady, Stream, Welcome, WireError, WireFact, encode,
+};
+use bytes::Bytes;
+use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the engine reads of the node's store.
+pub trait NodeView {
+    /// The digest of the objects.
+    fn digest(&self) -> &SetDigest;
+    /// Keys and hashes of the objects in these buckets (a bit each).
+    fn entries(&self, buckets: u64) -> Vec<(String, ContentHash)>;
+    /// Which lineage assigned the object, and at what revision.
+    fn assigned(&self, key: &str) -> Option<(Lineage, Revision)>;
+    /// Up to `max` facts numbered above `after`, in order.
+    fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact>;
+}
+
+/// What must be durable before the link goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Persist {
+    /// The session that the hub issued.
+    Session {
+        /// The hub's history.
+        lineage: Lineage,
+        /// The session.
+        session: Session,
+    },
+    /// Changes of objects.
+    Items(ItemBatch),
+}
+
+/// What happens to a node's end.
+#[derive(Clone, Debug)]
+pub enum NodeInput {
+    /// A frame came.
+    Frame(Stream, Frame),
+    /// What was asked to be persisted is on disk; the oldest outstanding one.
+    Persisted,
+    /// The outbox has news.
+    FactsChanged,
+    /// A datagram came.
+    Datagram(Bytes),
+    /// Nothing but time.
+    Tick,
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeOutput {
+    /// Write to a stream.
+    Send(Stream, Bytes),
+    /// Send a datagram.
+    SendDatagram(Bytes),
+    /// Make durable, then say [`NodeInput::Persisted`].
+    Persist(Persist),
+    /// The hub's store has all facts up to here.
+    Acknowledged(Seq),
+    /// The session is up. The hub's clock, authenticated, in microseconds since 1970.
+    Connected {
+        /// The session.
+        session: Session,
+        /// The hub's clock.
+        time_micros: i64,
+    },
+    /// The hub answered a heartbeat, with its clock.
+    Alive {
+        /// The hub's clock.
+        time_micros: i64,
+    },
+    /// The node has the hub's whole view at this revision.
+    InSync(Revision),
+    /// End the connection. The flag says whether trying again soon makes sense.
+    Close {
+        /// Why.
+        reason: String,
+        /// Whether the hub refused this node.
+        refused: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Hello { until: Duration },
+    Persisting { welcome: Welcome },
+    Up { session: Session, lineage: Lineage, heartbeat: Duration },
+    Closed,
+}
+
+/// The node's end.
+#[derive(Clone, Debug)]
+pub struct NodeLink {
+    phase: Phase,
+    outbox: OutboxGen,
+    facts: NodeFacts,
+    /// Answers that wait for their batch to be durable, oldest first.
+    replies: std::collections::VecDeque<(Bytes, Revision, bool)>,
+    next_heartbeat: Duration,
+    heartbeats: u64,
+    clock_micros: i64,
+    /// Frames that came before the session was durable.
+    early: BTreeMap<u64, (Stream, Frame)>,
+}
+
+impl NodeLink {
+    /// A new connection; the outputs open it. `hello` says who we are.
+    pub fn start(now: Duration, hello: &Hello) -> (NodeLink, Vec<NodeOutput>) {
+        let link = NodeLink {
+            phase: Phase::Hello { until: now + HANDSHAKE },
+            outbox: hello.outbox,
+            facts: NodeFacts::default(),
+            replies: std::collections::VecDeque::new(),
+            next_heartbeat: Duration::MAX,
+            heartbeats: 0,
+            clock_micros: hello.clock_micros,
+            early: BTreeMap::new(),
+        };
+        let outputs = vec![
+            NodeOutput::Send(Stream::Control, encode(&Open { stream: Stream::Control })),
+            NodeOutput::Send(Stream::Control, encode(hello)),
+        ];
+        (link, outputs)
+    }
+
+    /// When [`NodeInput::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Hello { until } => Some(*until),
+            Phase::Up { .. } => Some(self.next_heartbeat),
+            Phase::Persisting { .. } | Phase::Closed => None,
+        }
+    }
+
+    /// Takes what happened at `now` (monotonic). `clock_micros` is the wall clock, for heartbeats.
+    pub fn handle(
+        &mut self,
+        now: Duration,
+        clock_micros: i64,
+        input: NodeInput,
+        view: &dyn NodeView,
+    ) -> Vec<NodeOutput> {
+        self.clock_micros = clock_micros;
+        let mut out = Vec::new();
+        if let Err(err) = self.step(now, input, view, &mut out) {
+            self.close(err.to_string(), false, &mut out);
+        }
+        out
+    }
+
+    fn close(&mut self, reason: String, refused: bool, out: &mut Vec<NodeOutput>) {
+        self.phase = Phase::Closed;
+        out.push(NodeOutput::Close { reason, refused });
+    }
+
+    fn step(
+        &mut self,
+        now: Duration,
+        input: NodeInput,
+        view: &dyn NodeView,
+        out: &mut Vec<NodeOutput>,
+    ) -> Result<(), WireError> {
+        match (input, self.phase.clone()) {
+            (_, Phase::Closed) => Ok(()),
+            (NodeInput::Frame(Stream::Control, frame), Phase::Hello { .. }) => self.answered(&frame, out),
+            (NodeInput::Tick, Phase::Hello { until }) if now >= until => {
+                self.close("the hub did not answer in time".into(), false, out);
+                Ok(())
+            }
+            (NodeInput::Persisted, Phase::Persisting { welcome }) => {
+                self.up(now, &welcome, view, out);
+                let early = std::mem::take(&mut self.early);
+                early
+                    .into_values()
+                    .try_for_each(|(stream, frame)| self.step(now, NodeInput::Frame(stream, frame), view, out))
+            }
+            (NodeInput::Frame(stream, frame), Phase::Persisting { .. }) => {
+                let index = self.early.len() as u64;
+                self.early.insert(index, (stream, frame));
+                if index > 16 { Err(WireError::Unexpected(0)) } else { Ok(()) }
+            }
+            (input, Phase::Up { session, lineage, heartbeat }) => {
+                self.while_up(now, input, view, out, (session, lineage, heartbeat))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn answered(&mut self, frame: &Frame, out: &mut Vec<NodeOutput>) -> Result<(), WireError> {
+        if frame.kind == Refuse::KIND {
+            let refuse: Refuse = frame.decode()?;
+            self.close(format!("{}: {}", refuse.code, refuse.reason), true, out);
+            return Ok(());
+        }
+        let welcome: Welcome = frame.decode()?;
+        out.push(NodeOutput::Persist(Persist::Session { lineage: welcome.lineage, session: welcome.session }));
+        self.phase = Phase::Persisting { welcome };
+        Ok(())
+    }
+
+    fn up(&mut self, now: Duration, welcome: &Welcome, view: &dyn NodeView, out: &mut Vec<NodeOutput>) {
+        let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)));
+        self.phase = Phase::Up { session: welcome.session, lineage: welcome.lineage, heartbeat };
+        self.next_heartbeat = now + heartbeat;
+        self.facts = NodeFacts::new(self.outbox, welcome.session, welcome.mark);
+        out.push(NodeOutput::Send(Stream::Control, encode(&SessionReady { session: welcome.session })));
+        out.push(NodeOutput::Connected { session: welcome.session, time_micros: welcome.time_micros });
+        out.push(NodeOutput::Acknowledged(welcome.mark));
+        out.push(NodeOutput::Send(Stream::Facts, encode(&Open { stream: Stream::Facts })));
+        self.send_facts(view, out);
+    }
+
+    fn send_facts(&mut self, view: &dyn NodeView, out: &mut Vec<NodeOutput>) {
+        if let Some(batch) = self.facts.poll(|after, max| view.facts_after(after, max)) {
+            out.push(NodeOutput::Send(Stream::Facts, batch));
+        }
+    }
+
+    fn while_up(
+        &mut self,
+        now: Duration,
+        input: NodeInput,
+        view: &dyn NodeView,
+        out: &mut Vec<NodeOutput>,
+        (session, lineage, heartbeat): (Session, Lineage, Duration),
+    ) -> Result<(), WireError> {
+        match input {
+            NodeInput::Frame(Stream::Sync, frame) => match handle_sync(&frame, lineage, view)? {
+                Step::Reply(reply) => out.push(NodeOutput::Send(Stream::Sync, reply)),
+                Step::InSync(revision) => out.push(NodeOutput::InSync(revision)),
+                Step::Persist(batch, reply) => {
+                    self.replies.push_back((reply, batch.revision, batch.complete));
+                    out.push(NodeOutput::Persist(Persist::Items(batch)));
+                }
+            },
+            NodeInput::Persisted => {
+                if let Some((reply, revision, complete)) = self.replies.pop_front() {
+                    out.push(NodeOutput::Send(Stream::Sync, reply));
+                    if complete {
+                        out.push(NodeOutput::InSync(revision));
+                    }
+                }
+            }
+            NodeInput::Frame(Stream::Facts, frame) => {
+                let ack: FactAck = frame.decode()?;
+                if let Some(seq) = self.facts.acknowledged(&ack) {
+                    out.push(NodeOutput::Acknowledged(seq));
+                }
+                self.send_facts(view, out);
+            }
+            NodeInput::FactsChanged => self.send_facts(view, out),
+            NodeInput::Frame(Stream::Control, frame) if frame.kind == Refuse::KIND => {
+                self.answered(&frame, out)?;
+            }
+            NodeInput::Frame(_, frame) => return Err(WireError::Unexpected(frame.kind)),
+            NodeInput::Datagram(data) => {
+                if let Some(beat) = parse_heartbeat(&data)
+                    && beat.session == session
+                {
+                    out.push(NodeOutput::Alive { time_micros: beat.clock_micros });
+                }
+            }
+            NodeInput::Tick => {
+                if now >= self.next_heartbeat {
+                    self.heartbeats += 1;
+                    self.next_heartbeat = now + heartbeat;
+                    let beat = Heartbeat { session, count: self.heartbeats, clock_micros: self.clock_micros };
+                    out.push(NodeOutput::SendDatagram(encode(&beat)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a heartbeat datagram; anything else is `None`, as datagrams may be lost or foreign.
+pub fn parse_heartbeat(data: &Bytes) -> Option<Heartbeat> {
+    let mut reader = crate::wire::FrameReader::default();
+    reader.push(data);
+    reader.next_frame().ok()??.decode().ok()
+}

@@ -1,0 +1,265 @@
+//! Calls: one stream each, opened by the hub, pumped both ways.
+
+use crate::framed::{FrameRecv, LinkError, opening, send};
+use bytes::Bytes;
+use holdfast_core::Status;
+use holdfast_core::calls::Call;
+use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutput, TerminalSize};
+use holdfast_env::{BiStream, Connection, SendStream, World};
+use holdfast_link_engine::Stream;
+use holdfast_link_engine::wire::{CallInput, CallOutput, CallStart, Payload};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long the hub waits for a stream to a node that claims to be connected.
+const OPEN: Duration = Duration::from_secs(10);
+
+/// A call as the hub's side holds it; dropping both ends ends it at the node.
+pub struct HubCall {
+    /// To the node.
+    pub input: mpsc::Sender<CallInput>,
+    /// From the node; ends after `Exited`, `Failed` or `End`.
+    pub output: mpsc::Receiver<CallOutput>,
+}
+
+fn lost(err: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("the link to the node was lost: {err}"), 1)
+}
+
+/// Opens a call on a node's connection.
+///
+/// # Errors
+/// 503 when the connection is lost.
+pub async fn open(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    request_id: &str,
+    call: Call,
+) -> Result<HubCall, Status> {
+    let opened = env.timeout(OPEN, connection.open_bi()).await;
+    let (mut sender, receiver) = opened.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
+    sender.write(opening(Stream::Call)).await.map_err(lost)?;
+    send(&mut sender, &CallStart { request_id: request_id.to_string(), call }).await.map_err(lost)?;
+    let (input, inputs) = mpsc::channel(STREAM_CHUNKS);
+    let (outputs, output) = mpsc::channel(STREAM_CHUNKS);
+    // The pump owns both halves and ends with either side, so the handle may be kept by the task itself.
+    let (keep, kept) = tokio::sync::oneshot::channel();
+    let task = env.spawn("link-call", Box::pin(hub_pump(sender, receiver, inputs, outputs, kept)));
+    let _ = keep.send(task);
+    Ok(HubCall { input, output })
+}
+
+async fn hub_pump(
+    mut sender: Box<dyn SendStream>,
+    receiver: Box<dyn holdfast_env::RecvStream>,
+    mut inputs: mpsc::Receiver<CallInput>,
+    outputs: mpsc::Sender<CallOutput>,
+    keep: tokio::sync::oneshot::Receiver<holdfast_env::Task>,
+) {
+    let _own_handle = keep.await;
+    let mut frames = FrameRecv::new(receiver);
+    let mut input_open = true;
+    loop {
+        tokio::select! {
+            frame = frames.next() => {
+                let output = match frame {
+                    Ok(Some(frame)) if frame.kind == CallOutput::KIND => match frame.decode() {
+                        Ok(output) => output,
+                        Err(err) => CallOutput::Failed(500, err.to_string()),
+                    },
+                    Ok(Some(_)) => continue,
+                    Ok(None) => CallOutput::End,
+                    Err(err) => CallOutput::Failed(503, format!("the link to the node was lost: {err}")),
+                };
+                let last = matches!(output, CallOutput::Exited(_) | CallOutput::Failed(..) | CallOutput::End);
+                if outputs.send(output).await.is_err() || last {
+                    break;
+                }
+            }
+            input = inputs.recv(), if input_open => match input {
+                Some(input) => if send(&mut sender, &input).await.is_err() { input_open = false },
+                None => input_open = false,
+            },
+            () = outputs.closed() => break,
+        }
+    }
+    sender.reset(0);
+}
+
+/// A call's bytes as a log reader gets them.
+pub async fn logs(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    request_id: &str,
+    call: Call,
+) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
+    let mut call = open(env, connection, request_id, call).await?;
+    // The first word tells errors (404, 400) from content, so that they become HTTP codes.
+    let first = call.output.recv().await;
+    if let Some(CallOutput::Failed(code, text)) = first {
+        return Err(failed(code, text));
+    }
+    let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
+    let (keep, kept) = tokio::sync::oneshot::channel::<holdfast_env::Task>();
+    let pump = async move {
+        let _own_handle = kept.await;
+        let _input = call.input;
+        let mut next = first;
+        while let Some(output) = next {
+            let item = match output {
+                CallOutput::Stdout(data) | CallOutput::Stderr(data) => Ok(data),
+                CallOutput::Failed(code, text) => Err(failed(code, text)),
+                CallOutput::Exited(_) | CallOutput::End => break,
+            };
+            let last = item.is_err();
+            if sender.send(item).await.is_err() || last {
+                break;
+            }
+            next = call.output.recv().await;
+        }
+    };
+    let _ = keep.send(env.spawn("link-logs", Box::pin(pump)));
+    Ok(receiver)
+}
+
+fn failed(code: u16, text: String) -> Status {
+    use holdfast_core::Reason;
+    match code {
+        400 => Status::bad_request(text),
+        404 => Status::failure(404, Reason::NotFound, text),
+        501 => Status::failure(501, Reason::Other("NotImplemented".into()), text),
+        503 => Status::unavailable(text, 1),
+        _ => Status::internal(text),
+    }
+}
+
+/// A call's streams as an exec session.
+pub async fn exec(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    request_id: &str,
+    call: Call,
+) -> Result<ExecSession, Status> {
+    let mut call = open(env, connection, request_id, call).await?;
+    let (input, mut inputs) = mpsc::channel(STREAM_CHUNKS);
+    let (outputs, output) = mpsc::channel(STREAM_CHUNKS);
+    let (keep, kept) = tokio::sync::oneshot::channel::<holdfast_env::Task>();
+    let pump = async move {
+        let _own_handle = kept.await;
+        loop {
+            tokio::select! {
+                out = call.output.recv() => {
+                    let (out, last) = match out {
+                        Some(CallOutput::Stdout(data)) => (StreamOutput::Stdout(data), false),
+                        Some(CallOutput::Stderr(data)) => (StreamOutput::Stderr(data), false),
+                        Some(CallOutput::Exited(code)) => (StreamOutput::Exited(code), true),
+                        Some(CallOutput::Failed(_, text)) => (StreamOutput::Failed(text), true),
+                        Some(CallOutput::End) | None => (StreamOutput::Failed("the link to the node was lost".into()), true),
+                    };
+                    if outputs.send(out).await.is_err() || last {
+                        break;
+                    }
+                }
+                Some(given) = inputs.recv() => {
+                    let given = match given {
+                        StreamInput::Stdin(data) => CallInput::Stdin(data),
+                        StreamInput::StdinClosed => CallInput::StdinClosed,
+                        StreamInput::Resize(size) => CallInput::Resize(size.width, size.height),
+                    };
+                    if call.input.send(given).await.is_err() {
+                        break;
+                    }
+                }
+                () = outputs.closed() => break,
+            }
+        }
+    };
+    let _ = keep.send(env.spawn("link-exec", Box::pin(pump)));
+    Ok(ExecSession { input, output })
+}
+
+/// The node's side of a call: what the hub asked, and the streams to answer on.
+pub struct NodeCall {
+    /// Names the request in logs.
+    pub request_id: String,
+    /// What is wanted.
+    pub call: Call,
+    sender: Box<dyn SendStream>,
+    frames: FrameRecv,
+}
+
+impl NodeCall {
+    /// Reads the start of a call from a stream whose [`Open`](holdfast_link_engine::wire::Open) was read.
+    pub(crate) async fn read(sender: Box<dyn SendStream>, mut frames: FrameRecv) -> Result<NodeCall, LinkError> {
+        let start: CallStart = frames.expect().await?;
+        Ok(NodeCall { request_id: start.request_id, call: start.call, sender, frames })
+    }
+
+    /// Ends the call with an error: HTTP code and text.
+    pub async fn fail(mut self, code: u16, text: impl Into<String>) {
+        let _ = send(&mut self.sender, &CallOutput::Failed(code, text.into())).await;
+        let _ = self.sender.finish().await;
+    }
+
+    /// Sends what a log reader yields until it ends or the hub goes away.
+    pub async fn serve_bytes(mut self, mut bytes: mpsc::Receiver<Result<Bytes, Status>>) {
+        loop {
+            tokio::select! {
+                item = bytes.recv() => {
+                    let (output, last) = match item {
+                        Some(Ok(data)) => (CallOutput::Stdout(data), false),
+                        Some(Err(status)) => (CallOutput::Failed(status.code(), status.message().to_string()), true),
+                        None => (CallOutput::End, true),
+                    };
+                    if send(&mut self.sender, &output).await.is_err() || last {
+                        break;
+                    }
+                }
+                frame = self.frames.next() => if !matches!(frame, Ok(Some(_))) { break },
+            }
+        }
+        let _ = self.sender.finish().await;
+    }
+
+    /// Joins the call to a session until either ends.
+    pub async fn serve_session(mut self, mut session: ExecSession) {
+        loop {
+            tokio::select! {
+                output = session.output.recv() => {
+                    let (output, last) = match output {
+                        Some(StreamOutput::Stdout(data)) => (CallOutput::Stdout(data), false),
+                        Some(StreamOutput::Stderr(data)) => (CallOutput::Stderr(data), false),
+                        Some(StreamOutput::Exited(code)) => (CallOutput::Exited(code), true),
+                        Some(StreamOutput::Failed(text)) => (CallOutput::Failed(500, text), true),
+                        None => (CallOutput::End, true),
+                    };
+                    if send(&mut self.sender, &output).await.is_err() || last {
+                        break;
+                    }
+                }
+                frame = self.frames.next() => {
+                    let input = match frame {
+                        Ok(Some(frame)) if frame.kind == CallInput::KIND => frame.decode(),
+                        Ok(Some(_)) => continue,
+                        Ok(None) | Err(_) => break,
+                    };
+                    let input = match input {
+                        Ok(CallInput::Stdin(data)) => StreamInput::Stdin(data),
+                        Ok(CallInput::StdinClosed) => StreamInput::StdinClosed,
+                        Ok(CallInput::Resize(width, height)) => StreamInput::Resize(TerminalSize { width, height }),
+                        Err(_) => break,
+                    };
+                    // A process that has closed its input is no reason to end the call.
+                    let _ = session.input.send(input).await;
+                }
+            }
+        }
+        let _ = self.sender.finish().await;
+    }
+}
+
+/// Splits a stream for [`FrameRecv`].
+pub(crate) fn split((sender, receiver): BiStream) -> (Box<dyn SendStream>, FrameRecv) {
+    (sender, FrameRecv::new(receiver))
+}

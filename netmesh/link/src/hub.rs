@@ -1,0 +1,246 @@
+//! The hub's driver.
+
+use crate::framed::FrameRecv;
+use crate::node::clock_micros;
+use async_trait::async_trait;
+use holdfast_core::{Lineage, OutboxGen, Revision, Seq, Session};
+use holdfast_env::{Connection, SendStream, Task, World};
+use holdfast_link_engine::wire::{Hello, Open, WireFact};
+use holdfast_link_engine::{HubInput, HubLink, HubOutput, HubView, Stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Inputs that wait for the engine; a full queue makes the readers wait, and so the node.
+const INPUTS: usize = 64;
+
+/// A session for a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The hub's history.
+    pub lineage: Lineage,
+    /// The session, durable in the store.
+    pub session: Session,
+    /// The mark of the node's outbox.
+    pub mark: Seq,
+    /// Interval of heartbeats.
+    pub heartbeat: Duration,
+}
+
+/// Why a node is not taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+}
+
+/// What one node's link needs of the hub.
+#[async_trait]
+pub trait HubHost: Send + Sync + 'static {
+    /// Lends the node's view to the engine.
+    fn with_view(&self, use_view: &mut dyn FnMut(&dyn HubView));
+    /// Completes when the view changed since the last call. Cancel safe.
+    async fn view_changed(&self);
+    /// Checks the node's words against its certificate and makes a session durable.
+    async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal>;
+    /// Puts facts and the mark into the store, in order. An error ends the connection: the node sends them again.
+    async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String>;
+    /// The node has made its session durable: notes it in the store. From now on calls go over the connection.
+    async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal>;
+    /// The node is alive.
+    fn alive(&self, session: Session, clock_micros: i64);
+    /// The node has the whole view of this revision durably.
+    fn applied(&self, revision: Revision);
+    /// Completes when the node must be cut (replaced, deleted, revoked), with the reason. Cancel safe.
+    async fn cut(&self) -> Refusal;
+}
+
+/// Runs one connection to its end; the reason comes back.
+pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>) -> String {
+    let (inputs, mut queue) = mpsc::channel(INPUTS);
+    let mut driver = Driver {
+        env: env.clone(),
+        connection: connection.clone(),
+        host: host.clone(),
+        senders: BTreeMap::new(),
+        inputs: inputs.clone(),
+        tasks: Vec::new(),
+        session: None,
+    };
+    driver.tasks.push(env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), inputs.clone()))));
+    driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs))));
+    let mut engine = HubLink::start(env.monotonic().0);
+    let mut cut = false;
+    let reason = loop {
+        let deadline = engine.next_deadline().map(holdfast_env::Mono);
+        let timer = async {
+            match deadline {
+                Some(deadline) => env.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = tokio::select! {
+            biased;
+            closed = connection.closed() => break closed.to_string(),
+            refusal = host.cut(), if !cut => {
+                cut = true;
+                HubInput::Refused { code: refusal.code, reason: refusal.reason }
+            }
+            arrived = queue.recv() => match arrived {
+                Some(Arrived::Input(input)) => input,
+                Some(Arrived::Opened(stream, sender)) => {
+                    driver.senders.insert(stream, sender);
+                    continue;
+                }
+                None => break "the driver ended".to_string(),
+            },
+            () = host.view_changed() => HubInput::ViewChanged,
+            () = timer => HubInput::Tick,
+        };
+        if let Some(reason) = driver.feed(&mut engine, input).await {
+            break reason;
+        }
+    };
+    connection.close(&reason);
+    reason
+}
+
+/// What the reader tasks hand to the driver.
+enum Arrived {
+    Input(HubInput),
+    /// A stream that the node opened: its first frame comes after this.
+    Opened(Stream, Box<dyn SendStream>),
+}
+
+struct Driver {
+    env: World,
+    connection: Arc<dyn Connection>,
+    host: Arc<dyn HubHost>,
+    senders: BTreeMap<Stream, Box<dyn SendStream>>,
+    inputs: mpsc::Sender<Arrived>,
+    tasks: Vec<Task>,
+    session: Option<Session>,
+}
+
+impl Driver {
+    /// Feeds the engine, and again with the results of what it asked for. The reason when the connection ends.
+    async fn feed(&mut self, engine: &mut HubLink, input: HubInput) -> Option<String> {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let now = self.env.monotonic().0;
+            let clock = clock_micros(&self.env);
+            let mut outputs = Vec::new();
+            let mut input = Some(input);
+            self.host.with_view(&mut |view| {
+                if let Some(input) = input.take() {
+                    outputs = engine.handle(now, clock, input, view);
+                }
+            });
+            for output in outputs {
+                match output {
+                    HubOutput::Send(stream, data) => {
+                        if let Err(err) = self.send(stream, data).await {
+                            return Some(err.to_string());
+                        }
+                    }
+                    HubOutput::SendDatagram(data) => {
+                        // As good as lost when it does not fit the path now.
+                        let _ = self.connection.send_datagram(data);
+                    }
+                    HubOutput::Grant(hello, _version) => {
+                        next = Some(match self.host.grant(&hello).await {
+                            Ok(Grant { lineage, session, mark, heartbeat }) => {
+                                HubInput::Granted { lineage, session, mark, heartbeat }
+                            }
+                            Err(Refusal { code, reason }) => HubInput::Refused { code, reason },
+                        });
+                    }
+                    HubOutput::Online(session) => {
+                        self.session = Some(session);
+                        if let Err(Refusal { code, reason }) = self.host.online(session, self.connection.clone()).await
+                        {
+                            next = Some(HubInput::Refused { code, reason });
+                            break;
+                        }
+                    }
+                    HubOutput::Facts(outbox, facts) => {
+                        let (Some(session), Some(last)) = (self.session, facts.last().map(|fact| fact.seq)) else {
+                            return Some("facts came before the session".into());
+                        };
+                        if let Err(reason) = self.host.apply_facts(session, outbox, facts).await {
+                            return Some(reason);
+                        }
+                        next = Some(HubInput::FactsCommitted { seq: last });
+                    }
+                    HubOutput::Alive { clock_micros } => {
+                        if let Some(session) = self.session {
+                            self.host.alive(session, clock_micros);
+                        }
+                    }
+                    HubOutput::Applied(revision) => self.host.applied(revision),
+                    HubOutput::Close(reason) => {
+                        // Lets a refusal reach the node before the connection goes.
+                        if let Some(mut control) = self.senders.remove(&Stream::Control) {
+                            let _ = control.finish().await;
+                            self.env.timeout(Duration::from_secs(1), self.connection.closed()).await;
+                        }
+                        return Some(reason);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    async fn send(&mut self, stream: Stream, data: bytes::Bytes) -> Result<(), holdfast_env::NetError> {
+        if stream == Stream::Sync && !self.senders.contains_key(&stream) {
+            let (sender, receiver) = self.connection.open_bi().await?;
+            self.senders.insert(stream, sender);
+            let reader = read_frames(stream, FrameRecv::new(receiver), self.inputs.clone());
+            self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
+        }
+        match self.senders.get_mut(&stream) {
+            Some(sender) => sender.write(data).await,
+            None => Err(holdfast_env::NetError::Closed("the node has not opened this stream".into())),
+        }
+    }
+}
+
+async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
+    while let Ok(Some(frame)) = frames.next().await {
+        if inputs.send(Arrived::Input(HubInput::Frame(stream, frame))).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+    while let Ok(data) = connection.recv_datagram().await {
+        if inputs.send(Arrived::Input(HubInput::Datagram(data))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the node's streams: one control, one facts.
+async fn accept(env: World, connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+    let mut readers: BTreeMap<Stream, Task> = BTreeMap::new();
+    while let Ok((mut sender, receiver)) = connection.accept_bi().await {
+        let mut frames = FrameRecv::new(receiver);
+        let opened = env.timeout(holdfast_link_engine::limits::HANDSHAKE, frames.expect::<Open>()).await;
+        match opened {
+            Some(Ok(Open { stream }))
+                if matches!(stream, Stream::Control | Stream::Facts) && !readers.contains_key(&stream) =>
+            {
+                if inputs.send(Arrived::Opened(stream, sender)).await.is_err() {
+                    return;
+                }
+                readers.insert(stream, env.spawn("link-reader", Box::pin(read_frames(stream, frames, inputs.clone()))));
+            }
+            _ => sender.reset(1),
+        }
+    }
+}

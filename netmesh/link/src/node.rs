@@ -1,0 +1,231 @@
+//! The node's driver.
+
+use crate::call::{NodeCall, split};
+use crate::framed::FrameRecv;
+use async_trait::async_trait;
+use holdfast_core::{Revision, Seq, Session};
+use holdfast_env::{Connection, SendStream, Task, World};
+use holdfast_link_engine::wire::{Hello, Open};
+use holdfast_link_engine::{NodeInput, NodeLink, NodeOutput, NodeView, Persist, Stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Inputs that wait for the engine; a full queue makes the readers wait, and so the peer.
+const INPUTS: usize = 64;
+/// Calls that one connection may run at a time; a further one is refused by resetting its stream.
+const MAX_CALLS: usize = 64;
+
+/// What the link needs of the node.
+#[async_trait]
+pub trait NodeHost: Send + Sync + 'static {
+    /// Lends the store to the engine.
+    fn with_view(&self, use_view: &mut dyn FnMut(&dyn NodeView));
+    /// Makes something durable; an error ends the connection.
+    async fn persist(&self, what: Persist) -> Result<(), String>;
+    /// The hub has all facts up to here.
+    fn acknowledged(&self, seq: Seq);
+    /// The session is up.
+    fn connected(&self, session: Session, time_micros: i64);
+    /// The hub answered a heartbeat.
+    fn alive(&self, time_micros: i64);
+    /// The whole view at this revision is here.
+    fn in_sync(&self, revision: Revision);
+    /// Completes when the outbox has news since the last call. Cancel safe.
+    async fn facts_changed(&self);
+    /// Serves a call until it ends.
+    async fn call(&self, call: NodeCall);
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkEnd {
+    /// Why.
+    pub reason: String,
+    /// The hub refused this node: do not hurry back.
+    pub refused: bool,
+}
+
+/// Runs one connection to its end.
+pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeHost>, hello: Hello) -> LinkEnd {
+    let (inputs, mut queue) = mpsc::channel(INPUTS);
+    let mut driver = Driver {
+        env: env.clone(),
+        connection: connection.clone(),
+        host: host.clone(),
+        senders: BTreeMap::new(),
+        inputs: inputs.clone(),
+        tasks: Vec::new(),
+    };
+    driver.tasks.push(
+        env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), host.clone(), inputs.clone()))),
+    );
+    driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs.clone()))));
+    let (mut engine, outputs) = NodeLink::start(env.monotonic().0, &hello);
+    let mut end = driver.perform(outputs).await;
+    while end.is_none() {
+        let deadline = engine.next_deadline().map(holdfast_env::Mono);
+        let timer = async {
+            match deadline {
+                Some(deadline) => env.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let input = tokio::select! {
+            biased;
+            closed = connection.closed() => {
+                end = Some(LinkEnd { reason: closed.to_string(), refused: false });
+                break;
+            }
+            arrived = queue.recv() => match arrived {
+                Some(Arrived::Input(input)) => input,
+                Some(Arrived::Opened(stream, sender)) => {
+                    driver.senders.insert(stream, sender);
+                    continue;
+                }
+                None => break,
+            },
+            () = host.facts_changed() => NodeInput::FactsChanged,
+            () = timer => NodeInput::Tick,
+        };
+        end = driver.feed(&mut engine, input).await;
+    }
+    let end = end.unwrap_or(LinkEnd { reason: "the driver ended".into(), refused: false });
+    connection.close(&end.reason);
+    end
+}
+
+/// What the reader tasks hand to the driver.
+enum Arrived {
+    Input(NodeInput),
+    /// A stream that the peer opened: its first frame comes after this.
+    Opened(Stream, Box<dyn SendStream>),
+}
+
+struct Driver {
+    env: World,
+    connection: Arc<dyn Connection>,
+    host: Arc<dyn NodeHost>,
+    senders: BTreeMap<Stream, Box<dyn SendStream>>,
+    inputs: mpsc::Sender<Arrived>,
+    tasks: Vec<Task>,
+}
+
+impl Driver {
+    /// Feeds the engine, and again whenever something it asked for is durable.
+    async fn feed(&mut self, engine: &mut NodeLink, input: NodeInput) -> Option<LinkEnd> {
+        let mut pending = vec![input];
+        while let Some(input) = pending.pop() {
+            let now = self.env.monotonic().0;
+            let clock = clock_micros(&self.env);
+            let mut outputs = Vec::new();
+            let mut input = Some(input);
+            self.host.with_view(&mut |view| {
+                if let Some(input) = input.take() {
+                    outputs = engine.handle(now, clock, input, view);
+                }
+            });
+            for output in outputs {
+                if let NodeOutput::Persist(what) = output {
+                    if let Err(reason) = self.host.persist(what).await {
+                        return Some(LinkEnd { reason, refused: false });
+                    }
+                    pending.push(NodeInput::Persisted);
+                } else if let Some(end) = self.perform(vec![output]).await {
+                    return Some(end);
+                }
+            }
+        }
+        None
+    }
+
+    async fn perform(&mut self, outputs: Vec<NodeOutput>) -> Option<LinkEnd> {
+        for output in outputs {
+            match output {
+                NodeOutput::Send(stream, data) => {
+                    if let Err(err) = self.send(stream, data).await {
+                        return Some(LinkEnd { reason: err.to_string(), refused: false });
+                    }
+                }
+                NodeOutput::SendDatagram(data) => {
+                    // A heartbeat that does not fit the path now is as good as lost.
+                    let _ = self.connection.send_datagram(data);
+                }
+                NodeOutput::Acknowledged(seq) => self.host.acknowledged(seq),
+                NodeOutput::Connected { session, time_micros } => self.host.connected(session, time_micros),
+                NodeOutput::Alive { time_micros } => self.host.alive(time_micros),
+                NodeOutput::InSync(revision) => self.host.in_sync(revision),
+                NodeOutput::Close { reason, refused } => return Some(LinkEnd { reason, refused }),
+                NodeOutput::Persist(_) => debug_assert!(false, "persisting is the feeder's"),
+            }
+        }
+        None
+    }
+
+    async fn send(&mut self, stream: Stream, data: bytes::Bytes) -> Result<(), holdfast_env::NetError> {
+        if let std::collections::btree_map::Entry::Vacant(slot) = self.senders.entry(stream) {
+            if stream == Stream::Sync {
+                return Err(holdfast_env::NetError::Closed("the sync stream is not open".into()));
+            }
+            let (sender, frames) = split(self.connection.open_bi().await?);
+            slot.insert(sender);
+            let reader = read_frames(stream, frames, self.inputs.clone());
+            self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
+        }
+        match self.senders.get_mut(&stream) {
+            Some(sender) => sender.write(data).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The wall clock in microseconds since 1970.
+pub(crate) fn clock_micros(env: &World) -> i64 {
+    i64::try_from(env.wall().0.as_micros()).unwrap_or(i64::MAX)
+}
+
+async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
+    while let Ok(Some(frame)) = frames.next().await {
+        if inputs.send(Arrived::Input(NodeInput::Frame(stream, frame))).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+    while let Ok(data) = connection.recv_datagram().await {
+        if inputs.send(Arrived::Input(NodeInput::Datagram(data))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the hub's streams: one sync stream, and calls.
+async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeHost>, inputs: mpsc::Sender<Arrived>) {
+    let mut calls: Vec<Task> = Vec::new();
+    let mut readers: Vec<Task> = Vec::new();
+    while let Ok(stream) = connection.accept_bi().await {
+        let (mut sender, mut frames) = split(stream);
+        calls.retain(|call| !call.is_finished());
+        match frames.expect::<Open>().await {
+            Ok(Open { stream: Stream::Sync }) if readers.is_empty() => {
+                if inputs.send(Arrived::Opened(Stream::Sync, sender)).await.is_err() {
+                    return;
+                }
+                readers.push(env.spawn("link-sync", Box::pin(read_frames(Stream::Sync, frames, inputs.clone()))));
+            }
+            Ok(Open { stream: Stream::Call }) if calls.len() < MAX_CALLS => {
+                let host = host.clone();
+                calls.push(env.spawn(
+                    "link-call",
+                    Box::pin(async move {
+                        if let Ok(call) = NodeCall::read(sender, frames).await {
+                            host.call(call).await;
+                        }
+                    }),
+                ));
+            }
+            _ => sender.reset(1),
+        }
+    }
+}

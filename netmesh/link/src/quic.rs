@@ -1,0 +1,241 @@
+//! QUIC by quinn (RFC 9000), bounded for small boxes.
+
+use crate::tls::{HUB_NAME, TlsError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Flow-control window of a stream in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Flow-control window of a connection in bytes.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams that a peer may have open.
+const STREAMS: u32 = 128;
+/// Bytes of datagrams that wait to be sent or read.
+const DATAGRAMS: usize = 64 << 10;
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(15);
+
+fn transport(idle: Duration) -> Arc<quinn::TransportConfig> {
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .max_concurrent_bidi_streams(STREAMS.into())
+        .max_concurrent_uni_streams(0u32.into())
+        .datagram_receive_buffer_size(Some(DATAGRAMS))
+        .datagram_send_buffer_size(DATAGRAMS)
+        .max_idle_timeout(quinn::IdleTimeout::try_from(idle).ok());
+    Arc::new(transport)
+}
+
+/// Time without a packet after which a connection is dead: three heartbeats and ten seconds.
+pub fn idle_timeout(heartbeat: Duration) -> Duration {
+    heartbeat * 3 + Duration::from_secs(10)
+}
+
+/// Accepts connections at the hub.
+pub struct QuicListener {
+    endpoint: quinn::Endpoint,
+}
+
+impl QuicListener {
+    /// Listens on a UDP address.
+    ///
+    /// # Errors
+    /// When the address is taken or the configuration is refused.
+    pub fn bind(address: SocketAddr, tls: rustls::ServerConfig, heartbeat: Duration) -> Result<QuicListener, TlsError> {
+        let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
+        let crypto = QuicServerConfig::try_from(tls).map_err(|err| config(&err))?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        server.transport_config(transport(idle_timeout(heartbeat)));
+        let endpoint = quinn::Endpoint::server(server, address)
+            .map_err(|err| TlsError::Config(format!("cannot listen on udp {address}: {err}")))?;
+        Ok(QuicListener { endpoint })
+    }
+
+    /// The address that it listens on.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.endpoint.local_addr().ok()
+    }
+
+    /// The next connection attempt; `None` once closed. Finish it with [`Incoming::accept`] in a task of its own.
+    pub async fn next(&self) -> Option<Incoming> {
+        self.endpoint.accept().await.map(Incoming)
+    }
+
+    /// Stops listening and ends all connections.
+    pub fn close(&self) {
+        self.endpoint.close(0u32.into(), b"the hub is stopping");
+    }
+}
+
+/// A connection attempt.
+pub struct Incoming(quinn::Incoming);
+
+impl Incoming {
+    /// Finishes the handshake; the flag says whether it is a join.
+    ///
+    /// # Errors
+    /// When the peer does not finish in time or does not prove itself.
+    pub async fn accept(self) -> Result<(Arc<dyn Connection>, bool), NetError> {
+        let peer = self.0.remote_address().to_string();
+        let connecting = self.0.accept().map_err(|err| NetError::Refused(err.to_string()))?;
+        let connection = tokio::time::timeout(HANDSHAKE, connecting)
+            .await
+            .map_err(|_| NetError::Unreachable(peer))?
+            .map_err(ended)?;
+        let joining = connection
+            .handshake_data()
+            .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
+            .and_then(|data| data.protocol)
+            .is_some_and(|protocol| protocol == holdfast_link_engine::wire::ALPN_JOIN);
+        Ok((Arc::new(QuicConnection(connection)), joining))
+    }
+}
+
+/// Dials the hub.
+pub struct QuicDialer {
+    v4: quinn::Endpoint,
+    v6: Option<quinn::Endpoint>,
+    client: quinn::ClientConfig,
+}
+
+impl QuicDialer {
+    /// A dialer with an identity, or one for joining.
+    ///
+    /// # Errors
+    /// When no UDP socket can be had or the configuration is refused.
+    pub fn new(tls: rustls::ClientConfig, heartbeat: Duration) -> Result<QuicDialer, TlsError> {
+        let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
+        let crypto = QuicClientConfig::try_from(tls).map_err(|err| config(&err))?;
+        let mut client = quinn::ClientConfig::new(Arc::new(crypto));
+        client.transport_config(transport(idle_timeout(heartbeat)));
+        let v4 = quinn::Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into()).map_err(|err| config(&err))?;
+        let v6 = quinn::Endpoint::client((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
+        Ok(QuicDialer { v4, v6, client })
+    }
+}
+
+#[async_trait]
+impl Dialer for QuicDialer {
+    async fn dial(&self, address: &str) -> Result<Arc<dyn Connection>, NetError> {
+        let unreachable = |why: &dyn std::fmt::Display| NetError::Unreachable(format!("{address} ({why})"));
+        let mut addresses = tokio::net::lookup_host(address).await.map_err(|err| unreachable(&err))?;
+        let peer = addresses.next().ok_or_else(|| unreachable(&"no address"))?;
+        let endpoint = if peer.is_ipv4() { &self.v4 } else { self.v6.as_ref().unwrap_or(&self.v4) };
+        let connecting = endpoint.connect_with(self.client.clone(), peer, HUB_NAME).map_err(|err| unreachable(&err))?;
+        let connection = tokio::time::timeout(HANDSHAKE, connecting)
+            .await
+            .map_err(|_| unreachable(&"no answer"))?
+            .map_err(|err| match err {
+                quinn::ConnectionError::TimedOut => unreachable(&"no answer"),
+                other => ended(other),
+            })?;
+        Ok(Arc::new(QuicConnection(connection)))
+    }
+}
+
+fn ended(err: quinn::ConnectionError) -> NetError {
+    match err {
+        quinn::ConnectionError::TransportError(err) => NetError::Refused(err.to_string()),
+        quinn::ConnectionError::ConnectionClosed(close) => NetError::Refused(close.to_string()),
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            NetError::Closed(String::from_utf8_lossy(&close.reason).into_owned())
+        }
+        other => NetError::Closed(other.to_string()),
+    }
+}
+
+struct QuicConnection(quinn::Connection);
+
+#[async_trait]
+impl Connection for QuicConnection {
+    async fn open_bi(&self) -> Result<BiStream, NetError> {
+        let (sender, receiver) = self.0.open_bi().await.map_err(ended)?;
+        Ok((Box::new(QuicSend(sender)), Box::new(QuicRecv(receiver))))
+    }
+
+    async fn accept_bi(&self) -> Result<BiStream, NetError> {
+        let (sender, receiver) = self.0.accept_bi().await.map_err(ended)?;
+        Ok((Box::new(QuicSend(sender)), Box::new(QuicRecv(receiver))))
+    }
+
+    fn send_datagram(&self, data: Bytes) -> Result<(), NetError> {
+        self.0.send_datagram(data).map_err(|err| NetError::Closed(err.to_string()))
+    }
+
+    async fn recv_datagram(&self) -> Result<Bytes, NetError> {
+        self.0.read_datagram().await.map_err(ended)
+    }
+
+    fn close(&self, reason: &str) {
+        self.0.close(0u32.into(), reason.as_bytes());
+    }
+
+    async fn closed(&self) -> NetError {
+        ended(self.0.closed().await)
+    }
+
+    fn peer_certificates(&self) -> Vec<Vec<u8>> {
+        self.0
+            .peer_identity()
+            .and_then(|identity| identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok())
+            .map(|chain| chain.iter().map(|der| der.to_vec()).collect())
+            .unwrap_or_default()
+    }
+
+    fn peer_address(&self) -> String {
+        self.0.remote_address().to_string()
+    }
+
+    fn local_address(&self) -> Option<String> {
+        self.0.local_ip().map(|ip| ip.to_string())
+    }
+}
+
+struct QuicSend(quinn::SendStream);
+
+#[async_trait]
+impl SendStream for QuicSend {
+    async fn write(&mut self, data: Bytes) -> Result<(), NetError> {
+        self.0.write_chunk(data).await.map_err(|err| match err {
+            quinn::WriteError::ConnectionLost(err) => ended(err),
+            quinn::WriteError::Stopped(code) => NetError::Reset(code.into_inner()),
+            other => NetError::Closed(other.to_string()),
+        })
+    }
+
+    async fn finish(&mut self) -> Result<(), NetError> {
+        self.0.finish().map_err(|err| NetError::Closed(err.to_string()))
+    }
+
+    fn reset(&mut self, code: u64) {
+        // A stream that is closed already needs no reset.
+        let _ = self.0.reset(quinn::VarInt::from_u64(code).unwrap_or(quinn::VarInt::MAX));
+    }
+}
+
+struct QuicRecv(quinn::RecvStream);
+
+#[async_trait]
+impl RecvStream for QuicRecv {
+    async fn read(&mut self, max: usize) -> Result<Option<Bytes>, NetError> {
+        match self.0.read_chunk(max, true).await {
+            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
+            Err(quinn::ReadError::Reset(code)) => Err(NetError::Reset(code.into_inner())),
+            Err(quinn::ReadError::ConnectionLost(err)) => Err(ended(err)),
+            Err(other) => Err(NetError::Closed(other.to_string())),
+        }
+    }
+
+    fn stop(&mut self, code: u64) {
+        // Nothing to stop when the stream has ended.
+        let _ = self.0.stop(quinn::VarInt::from_u64(code).unwrap_or(quinn::VarInt::MAX));
+    }
+}
