@@ -1,5 +1,7 @@
 //! The contract of volumes, environment, mounts and `/etc` files, on a real folder.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use holdfast_volumes::*;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};

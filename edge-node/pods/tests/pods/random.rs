@@ -1,11 +1,9 @@
 //! Machines driven with random orders of answers, failures, exits, restarts of the agent and power cuts. After each
 //! step the laws of a pod's life are checked; at the end faults stop and the pod must come to rest.
 
-mod script;
-
+use crate::script::{World, pod};
 use holdfast_pods::*;
 use proptest::prelude::*;
-use script::{World, pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -247,7 +245,7 @@ spec:
     }
 }
 
-fn running(fake: &script::Fake) -> bool {
+fn running(fake: &crate::script::Fake) -> bool {
     matches!(fake.state, ObservedState::Running { .. })
 }
 
@@ -269,7 +267,7 @@ fn at_rest(world: &World) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_laws_hold(
