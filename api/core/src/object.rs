@@ -101,6 +101,16 @@ impl Object {
         out.extend_from_slice(&self.body[self.splice..]);
     }
 
+    /// How many bytes [`Object::write_json`] appends.
+    pub fn json_len(&self) -> usize {
+        if self.revision == Revision(0) {
+            return self.body.len();
+        }
+        let digits = self.revision.0.ilog10() as usize + 1;
+        let comma = usize::from(self.body.get(self.splice) != Some(&b'}'));
+        self.body.len() + "\"resourceVersion\":\"\"".len() + digits + comma
+    }
+
     /// The document, with its `resourceVersion`.
     pub fn to_json(&self) -> Json {
         let mut doc: Json = serde_json::from_slice(&self.body).unwrap_or_default();
@@ -156,5 +166,11 @@ mod tests {
         let mut out = Vec::new();
         bare.at_revision(Revision(1)).write_json(&mut out);
         serde_json::from_slice::<Json>(&out).unwrap();
+        for (object, revision) in [(&object, 9), (&object, 10), (&bare, 1), (&bare, 0), (&bare, u64::MAX)] {
+            let mut out = Vec::new();
+            let object = object.at_revision(Revision(revision));
+            object.write_json(&mut out);
+            assert_eq!(out.len(), object.json_len());
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
 use holdfast_core::{
-    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, Watch, WriteOptions,
+    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo, Watch, WriteOptions,
 };
 use std::sync::Arc;
 
@@ -103,8 +103,13 @@ impl Api {
     /// # Errors
     /// 403 when the user may not, else whatever the registry says.
     pub async fn call(&self, request: Request) -> Result<Reply, Status> {
+        self.authorize(&request.cx, &request.target, request.operation.verb()).await?;
+        self.run(request).await
+    }
+
+    /// Runs a request that was authorized.
+    pub(crate) async fn run(&self, request: Request) -> Result<Reply, Status> {
         let Request { cx, target, operation } = request;
-        self.authorize(&cx, &target, operation.verb()).await?;
         let registry = &self.registry;
         match operation {
             Operation::Get => registry.get(&cx, &target).await.map(|object| Reply::Object { object, created: false }),
@@ -130,17 +135,18 @@ impl Api {
         }
     }
 
-    async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
+    /// Whether the user of `cx` may; the HTTP chain asks before it reads a body.
+    pub(crate) async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
         let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
         match self.authorizer.authorize(&attributes).await {
             Decision::Allow => Ok(()),
-            Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(cx, target, verb, &why)),
+            Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(&cx.user, target, verb, &why)),
         }
     }
 }
 
 /// Upstream's text of a refusal.
-fn denied(cx: &RequestContext, target: &Target, verb: &str, why: &str) -> Status {
+pub(crate) fn denied(user: &UserInfo, target: &Target, verb: &str, why: &str) -> Status {
     let resource = match target.subresource() {
         "" => target.gvr.resource.clone(),
         sub => format!("{}/{sub}", target.gvr.resource),
@@ -151,8 +157,7 @@ fn denied(cx: &RequestContext, target: &Target, verb: &str, why: &str) -> Status
     };
     let group = &target.gvr.group;
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-    let text =
-        format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", cx.user.name);
+    let text = format!("User {:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}{why}", user.name);
     let status = Status::forbidden(&target.gvr, target.name(), text);
     debug_assert!(status.is(Reason::Forbidden));
     status

@@ -4,11 +4,25 @@
 //! [`registry::Registry`]; the [`api::Reply`] is encoded as the client asked. The in-process client enters at
 //! [`api::Api::call`], so that only the HTTP codec is skipped. What is deliberately absent: storage, kinds'
 //! rules, identities; they come in through the traits.
+//!
+//! [`listen`] takes connections, [`chain`] is the way of a request, [`codec`] reads and writes bodies,
+//! [`docs`] answers for the server itself, [`stream`] carries sessions.
 
 pub mod api;
 pub mod auth;
+pub mod chain;
+pub mod codec;
+pub mod docs;
+pub mod kind_set;
+pub mod limits;
+pub mod listen;
 pub mod registry;
+pub mod stream;
 
 pub use api::{Api, Operation, Reply, Request};
 pub use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision};
+pub use chain::service::{ApiService, Peer, ServiceConfig};
+pub use docs::health::Health;
+pub use kind_set::KindSet;
+pub use listen::server::Server;
 pub use registry::{Connected, Deleted, NodeCalls, Registry, RequestContext};

@@ -1,3 +1,40 @@
-//! The edge agent; also the CNI plugin, by argv[0].
+//! `holdfast-edge`: the agent, its local commands, and by argv[0] the CNI plugin.
 
-fn main() {}
+mod cli;
+mod clock;
+mod config;
+mod dataplane;
+mod host;
+mod identity;
+mod local;
+mod network;
+mod probe;
+mod run;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let program = std::env::args().next().unwrap_or_default();
+    if program.rsplit('/').next() == Some(holdfast_cni::PLUGIN_NAME) {
+        return cni_plugin();
+    }
+    let cli = cli::Cli::parse();
+    let outcome = match cli.command {
+        cli::Command::Agent(flags) => run::agent(flags),
+        cli::Command::Local(command) => local::client::run(&cli.socket, command),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(err) => {
+            eprintln!("holdfast-edge: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn cni_plugin() -> ExitCode {
+    let env = std::env::vars().collect();
+    let code = holdfast_cni::plugin_main(&env, &mut std::io::stdin().lock(), &mut std::io::stdout().lock());
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

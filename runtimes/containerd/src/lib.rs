@@ -1,1 +1,36 @@
-//! Pods as OCI containers, through containerd.
+//! Pods as OCI containers, through containerd's gRPC services alone: no `ctr`, no CRI plugin.
+//!
+//! It owns the mapping of sandboxes and containers onto containerd's objects, the OCI runtime specification,
+//! the pod's pinned namespaces, log files and exec streams. It never decides what should run.
+//! containerd and its shims are the truth: nothing here needs to survive a restart of the agent.
+//!
+//! Tasks, all owned by [`ContainerdRuntime`] and ended when it is dropped:
+//! one event subscription ([`events`]), one log pump per output stream of a running container ([`logs`]),
+//! one driver per exec session ([`exec`]).
+
+mod capabilities;
+mod cgroup;
+mod client;
+mod config;
+mod containers;
+mod content;
+mod devices;
+mod events;
+mod exec;
+mod image_config;
+mod images;
+mod labels;
+mod logs;
+mod runtime;
+mod sandbox;
+mod seccomp;
+mod signals;
+mod snapshots;
+mod spec;
+mod users;
+
+pub use config::ContainerdConfig;
+pub use image_config::ImageConfig;
+pub use runtime::ContainerdRuntime;
+pub use spec::{ResolvedDevice, SandboxPaths, SpecInput, runtime_spec};
+pub use users::ResolvedUser;

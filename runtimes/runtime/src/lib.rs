@@ -4,13 +4,17 @@
 //! idempotent where it can be (stopping what is stopped is fine). What a runtime knows of its containers
 //! survives the agent: after a restart of the agent, `list` shows them all, and their exit codes.
 
+pub mod archive;
 pub mod cri_log;
 pub mod error;
+pub mod image_name;
 pub mod spec;
 pub mod stream;
 pub mod traits;
 
+pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
 pub use error::RuntimeError;
+pub use image_name::normalise_image_name;
 pub use spec::{
     ContainerInfo, ContainerSpec, ContainerState, Device, ImageInfo, Mount, PullAuth, Resources, RuntimeEvent,
     RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,

@@ -1,0 +1,291 @@
+//! What `kubectl get -o wide` prints of objects in many states.
+
+#![allow(clippy::unwrap_used, reason = "a test may; its helpers are not seen as tests")]
+
+use holdfast_core::{Json, Timestamp};
+use holdfast_kinds::Kind;
+use serde_json::json;
+
+const CREATED: &str = "2026-11-24T10:00:00Z";
+
+/// Two hours and a bit after the objects were created.
+fn now() -> Timestamp {
+    Timestamp::parse("2026-11-24T12:03:20Z").unwrap()
+}
+
+/// The table of these documents, in columns.
+fn table(kind: &Kind, docs: &[Json]) -> String {
+    let mut rows: Vec<Vec<String>> = vec![kind.columns.iter().map(|column| column.name.to_uppercase()).collect()];
+    for doc in docs {
+        let cells = (kind.row)(doc, now());
+        assert_eq!(cells.len(), kind.columns.len(), "{kind:?}");
+        rows.push(cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_string)).collect());
+    }
+    let widths: Vec<usize> =
+        (0..kind.columns.len()).map(|at| rows.iter().map(|row| row[at].len()).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("   ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn kind(group: &str, name: &str) -> &'static Kind {
+    holdfast_kinds::by_gvk(group, "v1", name).unwrap()
+}
+
+fn meta(name: &str) -> Json {
+    json!({"name": name, "namespace": "demo", "creationTimestamp": CREATED})
+}
+
+/// A pod with containers `a`, `b`, … of these statuses.
+fn pod(name: &str, phase: &str, containers: &[Json]) -> Json {
+    let specs: Vec<Json> = (0..containers.len().max(1)).map(|at| json!({"name": at.to_string()})).collect();
+    json!({"metadata": meta(name), "spec": {"containers": specs, "nodeName": "edge-1"},
+        "status": {"phase": phase, "podIPs": [{"ip": "10.1.0.5"}], "containerStatuses": containers}})
+}
+
+/// A pod whose init containers have these specs and statuses, and whose one container waits.
+fn starting(name: &str, specs: Json, statuses: Json) -> Json {
+    let waiting = json!({"state": {"waiting": {"reason": "PodInitializing"}}});
+    let mut pod = pod(name, "Pending", &[waiting]);
+    pod["spec"]["initContainers"] = specs;
+    pod["status"]["initContainerStatuses"] = statuses;
+    pod
+}
+
+fn with(mut doc: Json, pointer: &str, value: Json) -> Json {
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    doc.pointer_mut(parent).unwrap()[field] = value;
+    doc
+}
+
+fn running() -> Json {
+    json!({"ready": true, "state": {"running": {"startedAt": CREATED}}})
+}
+
+fn ended(reason: &str, code: i64, signal: i64) -> Json {
+    json!({"state": {"terminated": {"reason": reason, "exitCode": code, "signal": signal}}})
+}
+
+fn waiting(reason: &str) -> Json {
+    json!({"state": {"waiting": {"reason": reason}}})
+}
+
+#[test]
+fn pods() {
+    let restarted = json!({"restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"finishedAt": "2026-11-24T11:58:00Z"}}});
+    let back = with(running(), "/restartCount", json!(3));
+    let back = with(back, "/lastState", json!({"terminated": {"finishedAt": "2026-11-24T12:03:00Z"}}));
+    let plain = json!([{"name": "i"}, {"name": "j"}]);
+    let sidecar = json!([{"name": "i", "restartPolicy": "Always"}]);
+    let up = json!({"name": "i", "started": true, "ready": true, "state": {"running": {}}, "restartCount": 1,
+        "lastState": {"terminated": {"finishedAt": "2026-11-24T12:00:00Z"}}});
+    let ready = json!([{"type": "Ready", "status": "True"}]);
+    let gated = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]);
+    let mut unbound = pod("pending", "Pending", &[]);
+    unbound["spec"]["nodeName"] = Json::Null;
+    unbound["status"]["podIPs"] = json!([]);
+    let docs = [
+        unbound.clone(),
+        with(with(unbound, "/metadata/name", json!("gated")), "/status/conditions", gated),
+        pod("creating", "Pending", &[waiting("ContainerCreating")]),
+        pod("no-image", "Pending", &[waiting("ImagePullBackOff")]),
+        pod("running", "Running", &[running(), running()]),
+        pod("restarted", "Running", &[back]),
+        pod("not-ready", "Running", &[json!({"state": {"running": {}}})]),
+        pod("crashing", "Running", &[running(), restarted]),
+        pod("completed", "Succeeded", &[ended("Completed", 0, 0)]),
+        pod("half-done", "Running", &[running(), ended("Completed", 0, 0)]),
+        with(pod("half-done-ready", "Running", &[running(), ended("Completed", 0, 0)]), "/status/conditions", ready),
+        pod("error", "Failed", &[ended("Error", 1, 0)]),
+        pod("oom", "Running", &[ended("OOMKilled", 137, 0)]),
+        pod("exit-code", "Failed", &[ended("", 3, 0)]),
+        pod("signal", "Failed", &[ended("", 137, 9)]),
+        with(pod("evicted", "Failed", &[]), "/status/reason", json!("Evicted")),
+        with(pod("going", "Running", &[running()]), "/metadata/deletionTimestamp", json!(CREATED)),
+        with(pod("gone", "Succeeded", &[ended("Completed", 0, 0)]), "/metadata/deletionTimestamp", json!(CREATED)),
+        with(
+            with(pod("lost", "Running", &[running()]), "/metadata/deletionTimestamp", json!(CREATED)),
+            "/status/reason",
+            json!("NodeLost"),
+        ),
+        starting("init-1-of-2", plain.clone(), json!([ended("Completed", 0, 0), {"name": "j"}])),
+        starting("init-waits", plain.clone(), json!([waiting("PodInitializing"), waiting("PodInitializing")])),
+        starting("init-crashes", plain.clone(), json!([waiting("CrashLoopBackOff")])),
+        starting("init-fails", plain.clone(), json!([ended("Error", 1, 0)])),
+        starting("init-exit-code", plain.clone(), json!([ended("", 2, 0)])),
+        starting("init-signal", plain, json!([ended("", 2, 15)])),
+        starting("sidecar-up", sidecar.clone(), json!([up])),
+        starting("sidecar-starts", sidecar, json!([{"name": "i", "state": {"running": {}}}])),
+        with(
+            with(
+                pod("gates", "Running", &[running()]),
+                "/spec/readinessGates",
+                json!([{"conditionType": "a"}, {"conditionType": "b"}]),
+            ),
+            "/status/conditions",
+            json!([{"type": "a", "status": "True"}, {"type": "b", "status": "False"}]),
+        ),
+        json!({}),
+    ];
+    insta::assert_snapshot!(table(kind("", "Pod"), &docs));
+}
+
+#[test]
+fn nodes() {
+    let node = |name: &str, ready: Option<&str>| {
+        let conditions: Vec<Json> = ready.iter().map(|status| json!({"type": "Ready", "status": status})).collect();
+        json!({"metadata": {"name": name, "creationTimestamp": CREATED}, "spec": {},
+            "status": {"conditions": conditions, "addresses": [{"type": "Hostname", "address": name},
+                {"type": "InternalIP", "address": "172.16.0.2"}],
+            "nodeInfo": {"kubeletVersion": "v1.36.0-holdfast.1", "osImage": "Debian GNU/Linux 12",
+                "kernelVersion": "6.1.0", "containerRuntimeVersion": "containerd://2.1.0"}}})
+    };
+    let labels =
+        json!({"node-role.kubernetes.io/edge": "", "kubernetes.io/role": "box", "node-role.kubernetes.io/": ""});
+    let docs = [
+        with(node("edge-1", Some("True")), "/metadata/labels", labels),
+        with(node("cordoned", Some("True")), "/spec/unschedulable", json!(true)),
+        node("unknown", Some("Unknown")),
+        node("down", Some("False")),
+        json!({"metadata": {"name": "new"}}),
+    ];
+    insta::assert_snapshot!(table(kind("", "Node"), &docs));
+}
+
+#[test]
+fn services() {
+    let service =
+        |name: &str, spec: Json, status: Json| json!({"metadata": meta(name), "spec": spec, "status": status});
+    let ports = json!([{"port": 80, "protocol": "TCP"}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]);
+    let docs = [
+        service(
+            "web",
+            json!({"type": "ClusterIP", "clusterIPs": ["10.96.0.10"], "ports": ports, "selector": {"b": "2", "a": "1"}}),
+            json!({}),
+        ),
+        service(
+            "headless",
+            json!({"type": "ClusterIP", "clusterIP": "None", "externalIPs": ["1.2.3.4", "1.2.3.5"]}),
+            json!({}),
+        ),
+        service("pending", json!({"type": "LoadBalancer", "clusterIP": "10.96.0.11"}), json!({})),
+        service(
+            "balanced",
+            json!({"type": "LoadBalancer", "externalIPs": ["9.9.9.9"]}),
+            json!({"loadBalancer": {"ingress": [{"hostname": "lb.example.org"}, {"ip": "2.2.2.2"}]}}),
+        ),
+        service("elsewhere", json!({"type": "ExternalName", "externalName": "example.org"}), json!({})),
+    ];
+    insta::assert_snapshot!(table(kind("", "Service"), &docs));
+}
+
+#[test]
+fn workloads() {
+    let spec = json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}, "matchExpressions": [
+        {"key": "tier", "operator": "In", "values": ["front"]}]},
+        "template": {"spec": {"containers": [{"name": "web", "image": "agnhost:1"}, {"name": "log", "image": "log:2"}]}}});
+    let status = json!({"replicas": 3, "readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1});
+    let docs = [
+        json!({"metadata": meta("web"), "spec": spec, "status": status}),
+        json!({"metadata": meta("new"), "spec": {"replicas": 0}}),
+    ];
+    let both = [kind("apps", "Deployment"), kind("apps", "ReplicaSet")].map(|kind| table(kind, &docs));
+    insta::assert_snapshot!(both.join("\n\n"));
+}
+
+#[test]
+fn events_look_the_same_in_both_forms() {
+    let old = kind("", "Event");
+    let new = kind("events.k8s.io", "Event");
+    let docs = [
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": meta("web.1"), "type": "Normal", "reason": "Started",
+            "message": " Started container \n", "count": 4, "source": {"component": "holdfast-edge", "host": "edge-1"},
+            "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec.containers{web}"},
+            "firstTimestamp": CREATED, "lastTimestamp": "2026-11-24T12:03:00Z"}),
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": meta("web.2"), "type": "Warning", "reason": "FailedScheduling",
+            "message": "0/2 nodes are available", "eventTime": "2026-11-24T12:00:00.000000Z",
+            "reportingComponent": "default-scheduler", "involvedObject": {"kind": "Pod", "name": "web"}}),
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": meta("web.3"), "eventTime": "2026-11-24T12:00:00.000000Z",
+            "series": {"count": 9, "lastObservedTime": "2026-11-24T12:02:00.000000Z"}, "involvedObject": {"kind": "Node"}}),
+    ];
+    let mut converted = docs.clone();
+    for doc in &mut converted {
+        holdfast_kinds::convert(doc, new);
+    }
+    let shown = table(old, &docs);
+    assert_eq!(shown, table(new, &converted));
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn everything_else() {
+    let subjects = json!([{"kind": "User", "name": "jane"}, {"kind": "User", "name": "joe"}, {"kind": "Group", "name": "g"},
+        {"kind": "ServiceAccount", "namespace": "demo", "name": "sa"}]);
+    let endpoints = json!([{"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"]}, {"addresses": ["10.1.1.1"]},
+        {"addresses": ["10.1.1.2"]}]);
+    let tables = [
+        ("", "Namespace", json!({"metadata": meta("demo"), "status": {"phase": "Active"}})),
+        ("", "ConfigMap", json!({"metadata": meta("conf"), "data": {"a": "", "b": ""}, "binaryData": {"c": ""}})),
+        ("", "Secret", json!({"metadata": meta("token"), "type": "Opaque", "data": {"a": ""}})),
+        ("", "ServiceAccount", json!({"metadata": meta("default")})),
+        (
+            "discovery.k8s.io",
+            "EndpointSlice",
+            json!({"metadata": meta("web-x"), "addressType": "IPv4",
+            "ports": [{"port": 80}, {"name": "any"}, {}], "endpoints": endpoints}),
+        ),
+        ("coordination.k8s.io", "Lease", json!({"metadata": meta("edge-1"), "spec": {"holderIdentity": "edge-1"}})),
+        ("node.k8s.io", "RuntimeClass", json!({"metadata": meta("wasmtime"), "handler": "wasmtime"})),
+        (
+            "scheduling.k8s.io",
+            "PriorityClass",
+            json!({"metadata": meta("high"), "value": 1000, "globalDefault": false,
+            "preemptionPolicy": "PreemptLowerPriority"}),
+        ),
+        ("rbac.authorization.k8s.io", "Role", json!({"metadata": meta("reader")})),
+        (
+            "rbac.authorization.k8s.io",
+            "RoleBinding",
+            json!({"metadata": meta("readers"),
+            "roleRef": {"kind": "Role", "name": "reader"}, "subjects": subjects}),
+        ),
+    ];
+    let shown = tables.map(|(group, name, doc)| table(kind(group, name), &[doc]));
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+#[test]
+fn every_row_has_a_cell_for_each_column_whatever_the_document() {
+    for kind in holdfast_kinds::all() {
+        for doc in [json!({}), json!(null), json!([]), json!({"metadata": 1, "spec": [], "status": "x"})] {
+            table(kind, std::slice::from_ref(&doc));
+            assert!((kind.references)(&doc).iter().all(|reference| !reference.name.is_empty()));
+            for field in kind.field_selectors {
+                (kind.field)(&doc, field);
+            }
+        }
+    }
+}
+
+#[test]
+fn fields_can_be_selected() {
+    let mut doc = pod("web", "Running", &[running()]);
+    doc["spec"]["restartPolicy"] = json!("Always");
+    let field = kind("", "Pod").field;
+    assert_eq!(field(&doc, "spec.nodeName"), "edge-1");
+    assert_eq!(field(&doc, "status.phase"), "Running");
+    assert_eq!(field(&doc, "status.podIP"), "10.1.0.5");
+    assert_eq!(field(&doc, "spec.restartPolicy"), "Always");
+    assert_eq!(field(&doc, "spec.hostNetwork"), "false");
+    assert_eq!(field(&doc, "spec.schedulerName"), "");
+    let event = json!({"involvedObject": {"name": "web"}, "reportingComponent": "x", "type": "Normal"});
+    let field = kind("", "Event").field;
+    assert_eq!(field(&event, "involvedObject.name"), "web");
+    assert_eq!(field(&event, "source"), "x");
+    assert_eq!(field(&event, "type"), "Normal");
+    let field = kind("", "Node").field;
+    assert_eq!(field(&json!({"spec": {"unschedulable": true}}), "spec.unschedulable"), "true");
+}

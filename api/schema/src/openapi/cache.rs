@@ -1,0 +1,120 @@
+//! Documents, made once and kept compressed.
+
+use super::{groups, path_of};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use holdfast_core::{Json, Status};
+use serde_json::{Map, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::{LazyLock, OnceLock};
+
+/// A document as servers send it.
+#[derive(Debug)]
+pub struct Document {
+    hash: String,
+    gzip: Bytes,
+    len: usize,
+}
+
+impl Document {
+    fn of(document: &Json) -> Document {
+        let mut packer =
+            Packer { hash: Sha256::new(), gzip: GzEncoder::new(Vec::new(), Compression::default()), len: 0 };
+        // Writing into memory does not fail; if it ever did, the hash would still tell the documents apart.
+        let _ = serde_json::to_writer(&mut packer, document);
+        let hash = packer.hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
+        let gzip = Bytes::from(packer.gzip.finish().unwrap_or_default());
+        Document { hash, gzip, len: packer.len }
+    }
+
+    /// Hash of the content, in upper-case hex: the `hash` parameter of its URL and its `ETag`.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The document under gzip, for clients that accept it (kubectl and client-go do).
+    pub fn gzip(&self) -> &Bytes {
+        &self.gzip
+    }
+
+    /// The document as JSON.
+    ///
+    /// # Errors
+    /// 500 when the kept bytes are broken.
+    pub fn json(&self) -> Result<Bytes, Status> {
+        let mut json = Vec::with_capacity(self.len);
+        GzDecoder::new(&*self.gzip).read_to_end(&mut json).map_err(Status::internal)?;
+        Ok(Bytes::from(json))
+    }
+}
+
+struct Packer {
+    hash: Sha256,
+    gzip: GzEncoder<Vec<u8>>,
+    len: usize,
+}
+
+impl Write for Packer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.gzip.write_all(bytes)?;
+        self.hash.update(bytes);
+        self.len += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A document that is made when it is first wanted.
+struct Slot {
+    group: &'static str,
+    version: &'static str,
+    document: OnceLock<Document>,
+}
+
+impl Slot {
+    fn get(&self) -> &Document {
+        self.document.get_or_init(|| Document::of(&crate::builtin().openapi_v3(self.group, self.version)))
+    }
+}
+
+/// By path (`api/v1`).
+static V3: LazyLock<BTreeMap<String, Slot>> = LazyLock::new(|| {
+    let slot = |(group, version)| (path_of(group, version), Slot { group, version, document: OnceLock::new() });
+    groups().into_iter().map(slot).collect()
+});
+
+/// The OpenAPI v3 document of a group and version, if it is served. The first call takes some tens of
+/// milliseconds.
+pub fn document(group: &str, version: &str) -> Option<&'static Document> {
+    V3.get(&path_of(group, version)).map(Slot::get)
+}
+
+/// The body of `/openapi/v3`: where the documents are, each with the hash of its content. Makes all of them.
+pub fn openapi_v3_index() -> Json {
+    let paths: Map<String, Json> = V3
+        .iter()
+        .map(|(path, slot)| {
+            let hash = slot.get().hash();
+            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+        })
+        .collect();
+    json!({ "paths": paths })
+}
+
+/// The OpenAPI v2 document as a tree. Made anew by each call.
+pub fn openapi_v2() -> Json {
+    crate::builtin().openapi_v2()
+}
+
+/// The OpenAPI v2 document.
+pub fn openapi_v2_document() -> &'static Document {
+    static V2: OnceLock<Document> = OnceLock::new();
+    V2.get_or_init(|| Document::of(&openapi_v2()))
+}

@@ -1,0 +1,11 @@
+//! The way of a request, one step a file, in running order:
+//! [`request_info`] → [`authenticate`] → [`impersonate`] → [`paths`] or [`resources`] (which decode, and let
+//! [`crate::Api`] authorize and run) → the answer, with the headers of [`service`].
+
+pub mod authenticate;
+pub mod impersonate;
+pub mod paths;
+pub mod request_info;
+pub mod resources;
+pub mod service;
+pub mod streams;

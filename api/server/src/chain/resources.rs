@@ -1,0 +1,248 @@
+//! Requests for objects: decoding, the call, and the answer in the shape that was agreed.
+
+use super::service::{ApiService, Exchange};
+use super::streams;
+use crate::api::{Operation, Reply, Request};
+use crate::codec::accept::{Encoding, negotiate, reads_gzip, wants_pretty};
+use crate::codec::body::Body;
+use crate::codec::decode;
+use crate::codec::encode::{self, Encoder};
+use crate::codec::options::{delete_options, list_options, write_options};
+use crate::codec::table::{IncludeObject, TableMaker};
+use crate::codec::watch::{EventWriter, WatchBody};
+use crate::docs::metrics::Gauge;
+use crate::{Deleted, RequestContext, limits};
+use holdfast_core::verbs::FieldValidation;
+use holdfast_core::{Status, Target, Timestamp, WriteOptions};
+use holdfast_kinds::Kind;
+use http::{Method, Response, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+type Outcome = Result<Response<Body>, Status>;
+
+/// Decodes, runs and answers. Also tells the verb, for metrics.
+pub(crate) async fn serve(
+    service: Arc<ApiService>,
+    cx: RequestContext,
+    exchange: Exchange,
+    target: Target,
+    watch_prefix: bool,
+) -> (&'static str, Outcome) {
+    let watch = watch_prefix || exchange.query.flag("watch").unwrap_or(false);
+    let Some(verb) = verb_of(&exchange.method, &target, watch) else {
+        return ("other", Err(Status::method_not_allowed(&target.gvr, &exchange.method.as_str().to_lowercase())));
+    };
+    let found = find_kind(&service, &target);
+    if found.is_ok() && streams::is_stream(&target) {
+        return ("connect", streams::serve(&service, cx, exchange, target).await);
+    }
+    // Whoever may not ask learns nothing about what is there, and has no body read.
+    if let Err(status) = service.config.api.authorize(&cx, &target, verb).await {
+        return (verb, Err(status));
+    }
+    let kind = match found {
+        Ok(kind) => kind,
+        Err(status) => return (verb, Err(status)),
+    };
+    if !allowed_verbs(kind, &target).contains(&verb) || (verb == "create" && !may_create(kind, &target)) {
+        return (verb, Err(Status::method_not_allowed(&target.gvr, verb)));
+    }
+    if verb == "watch" {
+        return (verb, serve_watch(&service, cx, exchange, target, kind).await);
+    }
+    let call = serve_call(&service, cx, exchange, target, kind, verb);
+    let outcome = match tokio::time::timeout(limits::REQUEST, call).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Status::timeout("request did not complete within the allotted timeout")),
+    };
+    (verb, outcome)
+}
+
+fn verb_of(method: &Method, target: &Target, watch: bool) -> Option<&'static str> {
+    let named = target.name.is_some();
+    Some(match *method {
+        Method::GET if named => "get",
+        Method::GET if watch => "watch",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT if named => "update",
+        Method::PATCH if named => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => return None,
+    })
+}
+
+fn find_kind(service: &ApiService, target: &Target) -> Result<&'static Kind, Status> {
+    let kind = service.config.kinds.by_gvr(&target.gvr).ok_or_else(Status::no_such_path)?;
+    let known = target.subresource.as_deref().is_none_or(|sub| kind.subresource(sub).is_some());
+    let scoped = match (kind.namespaced, target.namespace.is_some()) {
+        (false, true) => false,
+        (true, false) => target.name.is_none(),
+        _ => true,
+    };
+    if known && scoped { Ok(kind) } else { Err(Status::no_such_path()) }
+}
+
+fn allowed_verbs(kind: &'static Kind, target: &Target) -> &'static [&'static str] {
+    match target.subresource.as_deref().and_then(|sub| kind.subresource(sub)) {
+        Some(sub) => sub.verbs,
+        None => kind.verbs,
+    }
+}
+
+/// Objects are created in a collection, and a namespaced kind's in a namespace; subresources on an object.
+fn may_create(kind: &Kind, target: &Target) -> bool {
+    let in_namespace = !kind.namespaced || target.namespace.is_some();
+    in_namespace && target.name.is_some() == target.subresource.is_some()
+}
+
+fn encoder(service: &ApiService, exchange: &Exchange, kind: &'static Kind) -> Result<Encoder, Status> {
+    let pretty = wants_pretty(&exchange.headers, exchange.query.flag("pretty"));
+    let include = IncludeObject::parse(&exchange.query)?;
+    Ok(Encoder {
+        negotiated: negotiate(&exchange.headers, pretty)?,
+        gzip: exchange.method == Method::GET && reads_gzip(&exchange.headers),
+        table: TableMaker::new(Some(kind), include),
+        now: Timestamp::from_wall(service.config.world.wall().0),
+    })
+}
+
+async fn serve_call(
+    service: &Arc<ApiService>,
+    cx: RequestContext,
+    exchange: Exchange,
+    target: Target,
+    kind: &'static Kind,
+    verb: &'static str,
+) -> Outcome {
+    let encoder = encoder(service, &exchange, kind)?;
+    let operation = operation(&cx, exchange, &target, kind, verb).await?;
+    let gvr = target.gvr.clone();
+    let name = target.name().to_string();
+    let subresource = target.subresource.is_some();
+    let request = Request { cx, target, operation };
+    let reply = match request.operation {
+        Operation::Get | Operation::List(_) => service.config.api.run(request).await?,
+        // A write runs to its end even when the client leaves.
+        _ => {
+            let api = service.config.api.clone();
+            service.tasks.spawn(async move { api.run(request).await }).await.map_err(Status::internal)??
+        }
+    };
+    Ok(match reply {
+        Reply::Object { object, created } => {
+            let code = if created { StatusCode::CREATED } else { StatusCode::OK };
+            let own = subresource.then(|| service.config.kinds.by_gvk(&object.gvk));
+            let encoder = match own {
+                // A view such as Scale has other columns than its object.
+                Some(kind) => Encoder { table: TableMaker::new(kind, IncludeObject::default()), ..encoder },
+                None => encoder,
+            };
+            encoder.object(code, &object)
+        }
+        Reply::List(list) => encoder.list(list, &gvr.api_version(), kind.kind),
+        Reply::Deleted(Deleted::Gone(object)) => {
+            let name = if name.is_empty() { &object.meta.name } else { &name };
+            encode::status(&Status::success(&gvr, name, &object.meta.uid), encoder.negotiated.encoding)
+        }
+        Reply::Deleted(Deleted::Marked(object)) => encoder.object(StatusCode::OK, &object),
+        Reply::Watch(_) | Reply::Connected(_) => return Err(Status::internal("a call answered with a stream")),
+    })
+}
+
+async fn operation(
+    cx: &RequestContext,
+    exchange: Exchange,
+    target: &Target,
+    kind: &'static Kind,
+    verb: &'static str,
+) -> Result<Operation, Status> {
+    let Exchange { query, headers, body, .. } = exchange;
+    let agent = headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let document_kind =
+        target.subresource.as_deref().and_then(|sub| kind.subresource(sub)).map_or(kind.kind, |s| s.kind);
+    Ok(match verb {
+        "get" => Operation::Get,
+        "list" => Operation::List(list_options(&query, false)?),
+        "create" => {
+            let options = write_options(&query, "CreateOptions", None, agent)?;
+            let decoded = decode::object(&headers, &decode::read_body(body).await?, document_kind)?;
+            judge_duplicates(cx, &decoded.duplicates, &options, kind)?;
+            Operation::Create { body: decoded.document, options }
+        }
+        "update" => {
+            let options = write_options(&query, "UpdateOptions", None, agent)?;
+            let decoded = decode::object(&headers, &decode::read_body(body).await?, document_kind)?;
+            judge_duplicates(cx, &decoded.duplicates, &options, kind)?;
+            Operation::Update { body: decoded.document, options }
+        }
+        "patch" => {
+            let patch_type = decode::patch_type(&headers)?;
+            let options = write_options(&query, "PatchOptions", Some(patch_type), agent)?;
+            let (patch, duplicates) = decode::patch(patch_type, &decode::read_body(body).await?)?;
+            judge_duplicates(cx, &duplicates, &options, kind)?;
+            Operation::Patch { patch, options }
+        }
+        _ => {
+            let document = decode::optional_object(&headers, &decode::read_body(body).await?, "DeleteOptions")?;
+            let options = delete_options(&query, document)?;
+            match verb {
+                "delete" => Operation::Delete(options),
+                _ => Operation::DeleteCollection { options, selection: list_options(&query, false)? },
+            }
+        }
+    })
+}
+
+fn judge_duplicates(
+    cx: &RequestContext,
+    duplicates: &[String],
+    options: &WriteOptions,
+    kind: &Kind,
+) -> Result<(), Status> {
+    let texts: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    match options.field_validation {
+        FieldValidation::Strict if !texts.is_empty() => Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+            texts.join(", "),
+            kind = kind.kind,
+            version = kind.version,
+        ))),
+        FieldValidation::Warn => {
+            texts.into_iter().for_each(|text| cx.warn(text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn serve_watch(
+    service: &Arc<ApiService>,
+    cx: RequestContext,
+    exchange: Exchange,
+    target: Target,
+    kind: &'static Kind,
+) -> Outcome {
+    if exchange.upgrade.is_some() {
+        return Err(Status::not_implemented("watch over WebSocket"));
+    }
+    let encoder = encoder(service, &exchange, kind)?;
+    if encoder.negotiated.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable(&["application/json"]));
+    }
+    let options = list_options(&exchange.query, true)?;
+    let limit = options.timeout_seconds.map_or_else(|| default_watch(service), Duration::from_secs);
+    let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
+    let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
+    let writer = EventWriter::new(encoder.negotiated.shape, encoder.table, service.config.world.clone());
+    let guard = Box::new(service.metrics.count(Gauge::Watches));
+    let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
+    Ok(encode::plain(StatusCode::OK, "application/json", Body::Watch(Box::new(body))))
+}
+
+fn default_watch(service: &ApiService) -> Duration {
+    let spread = service.config.world.random_u64() % limits::WATCH_DEFAULT.as_secs();
+    limits::WATCH_DEFAULT + Duration::from_secs(spread)
+}

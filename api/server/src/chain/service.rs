@@ -1,0 +1,223 @@
+//! The whole way of one request, and what every answer carries.
+
+use super::request_info::{Route, path_verb, route};
+use super::{authenticate, impersonate, paths, resources};
+use crate::codec::accept::{Encoding, negotiate, wants_pretty};
+use crate::codec::body::Body;
+use crate::codec::encode;
+use crate::codec::query::Query;
+use crate::docs::discovery::Discovery;
+use crate::docs::health::Health;
+use crate::docs::metrics::{Gauge, Metrics};
+use crate::{Api, Authenticator, KindSet, RequestContext};
+use holdfast_core::{Json, Status};
+use holdfast_env::World;
+use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, WARNING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A small document at a path of its own (for example the issuer's keys).
+pub type Document = Box<dyn Fn() -> Json + Send + Sync>;
+
+/// What a service is made of.
+pub struct ServiceConfig {
+    /// Authorization and the registry.
+    pub api: Arc<Api>,
+    /// Asked in this order.
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    /// What is served.
+    pub kinds: KindSet,
+    /// Checks behind `/readyz` and the like.
+    pub health: Arc<Health>,
+    /// Clock and randomness.
+    pub world: World,
+    /// `host:port` that discovery names.
+    pub advertise: String,
+    /// Further documents by path.
+    pub documents: Vec<(&'static str, Document)>,
+}
+
+/// Answers requests. Tasks: a task for each write (so that a client's leaving does not cut it in two) and one
+/// for each WebSocket session; all owned by [`ApiService::tasks`].
+pub struct ApiService {
+    pub(crate) config: ServiceConfig,
+    pub(crate) discovery: Discovery,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Owner of the service's tasks.
+    pub tasks: TaskTracker,
+    /// Ends watches and sessions.
+    pub closing: CancellationToken,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// Its verified certificates as DER, leaf first.
+    pub certificates: Arc<Vec<Vec<u8>>>,
+}
+
+/// A request, taken apart.
+pub(crate) struct Exchange {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+    /// There when the client asked to switch protocols.
+    pub(crate) upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange {
+    /// The value of a header, or the empty string.
+    pub(crate) fn header(&self, name: &HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// Warnings beyond so many bytes of one answer are dropped, as upstream drops them.
+const WARNING_BYTES: usize = 4096;
+/// Longest id that a client may choose.
+const REQUEST_ID_BYTES: usize = 64;
+
+impl ApiService {
+    /// A service.
+    pub fn new(config: ServiceConfig) -> Arc<ApiService> {
+        Arc::new(ApiService {
+            discovery: Discovery::new(config.kinds.clone()),
+            config,
+            metrics: Arc::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let _inflight = self.metrics.count(Gauge::Inflight);
+        let upgrade = wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let exchange = Exchange {
+            method: parts.method,
+            path: parts.uri.path().to_string(),
+            query: Query::parse(parts.uri.query()),
+            headers: parts.headers,
+            body,
+            upgrade,
+        };
+        let request_id = self.request_id(&exchange.headers);
+        let encoding = error_encoding(&exchange);
+        let (method, path) = (exchange.method.clone(), exchange.path.clone());
+        let mut cx = RequestContext::new(Default::default(), request_id);
+        let (warnings, id) = (cx.warnings.clone(), cx.request_id.clone());
+        let credentials = authenticate::credentials(&exchange.headers, &peer.certificates);
+        let verb;
+        let result = match authenticate::authenticate(&self.config.authenticators, &credentials).await {
+            Err(status) => {
+                verb = "unauthenticated";
+                Err(status)
+            }
+            Ok(user) => {
+                match impersonate::impersonate(&**self.config.api.authorizer(), user, &exchange.headers).await {
+                    Err(status) => {
+                        verb = "impersonate";
+                        Err(status)
+                    }
+                    Ok(user) => {
+                        cx.user = user;
+                        let (name, result) = self.clone().route(cx, exchange).await;
+                        verb = name;
+                        result
+                    }
+                }
+            }
+        };
+        let mut response = result.unwrap_or_else(|status| {
+            if status.code() >= 500 && status.code() != 503 && status.code() != 501 {
+                tracing::error!(request = %id, %method, path, err = %status, "Request failed");
+            }
+            encode::status(&status, encoding)
+        });
+        let took = started.elapsed();
+        self.metrics.answered(verb, response.status().as_u16(), took);
+        tracing::debug!(request = %id, %method, path, verb, code = response.status().as_u16(), took_us = took.as_micros() as u64, peer = ?peer.address, "Answered");
+        finish(&mut response, &id, &warnings.lock().map(|texts| texts.clone()).unwrap_or_default());
+        response
+    }
+
+    async fn route(
+        self: Arc<Self>,
+        cx: RequestContext,
+        exchange: Exchange,
+    ) -> (&'static str, Result<Response<Body>, Status>) {
+        match route(&exchange.path) {
+            Route::Nowhere => ("get", Err(Status::no_such_path())),
+            Route::Path => {
+                let verb = path_verb(&exchange.method);
+                ("path", paths::serve(&self, &cx, &exchange, &verb).await)
+            }
+            Route::Resource { target, watch_prefix } => {
+                resources::serve(self, cx, exchange, target, watch_prefix).await
+            }
+        }
+    }
+
+    /// The client's own id when it sent a sensible one, else a new one.
+    fn request_id(&self, headers: &HeaderMap) -> String {
+        let sent = headers.get(&AUDIT_ID).and_then(|value| value.to_str().ok()).filter(|id| {
+            !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        });
+        sent.map_or_else(|| self.config.world.random_uuid(), String::from)
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let asks = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    headers.contains_key(UPGRADE)
+        && asks.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+fn error_encoding(exchange: &Exchange) -> Encoding {
+    let pretty = wants_pretty(&exchange.headers, exchange.query.flag("pretty"));
+    negotiate(&exchange.headers, pretty).map_or(Encoding::Json, |negotiated| negotiated.encoding)
+}
+
+fn finish(response: &mut Response<Body>, id: &str, warnings: &[String]) {
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(AUDIT_ID.clone(), value);
+    }
+    if switching {
+        return;
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    }
+    let mut room = WARNING_BYTES;
+    for text in warnings {
+        let text: String = text.chars().filter(|c| !c.is_control()).flat_map(quoted).collect();
+        if text.len() > room {
+            break;
+        }
+        room -= text.len();
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
+            headers.append(WARNING, value);
+        }
+    }
+}
+
+fn quoted(c: char) -> impl Iterator<Item = char> {
+    let escape = (c == '"' || c == '\\').then_some('\\');
+    escape.into_iter().chain(std::iter::once(c))
+}

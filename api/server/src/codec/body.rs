@@ -1,0 +1,217 @@
+//! Bodies of answers: whole, as frames of a list, as a running watch, as bytes that come.
+
+use super::watch::WatchBody;
+use crate::limits::LIST_FRAME;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use holdfast_core::{Object, Status};
+use http_body::{Frame, SizeHint};
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// Why a body broke off. The client sees a broken transfer.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer.
+pub enum Body {
+    /// All of it.
+    Full(Option<Bytes>),
+    /// A list, spliced from stored bodies as the client takes it.
+    List(Box<ListBody>),
+    /// A watch.
+    Watch(Box<WatchBody>),
+    /// Bytes as they come (logs); the first chunk was read ahead.
+    Stream(Option<Bytes>, mpsc::Receiver<Result<Bytes, Status>>),
+}
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Body {
+        Body::Full(None)
+    }
+
+    /// These bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Body {
+        Body::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// How many bytes it has, where that is known.
+    pub fn exact_size(&self) -> Option<u64> {
+        match self {
+            Body::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Body::List(list) => list.remaining_bytes(),
+            Body::Watch(_) | Body::Stream(..) => None,
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::List(list) => Poll::Ready(list.next_frame().map(|frame| frame.map(Frame::data))),
+            Body::Watch(watch) => watch.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Stream(first, rest) => match first.take() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => rest.poll_recv(cx).map(|chunk| {
+                    chunk.map(|chunk| chunk.map(Frame::data).map_err(|status| Box::new(status) as BodyError))
+                }),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Body::Full(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.exact_size().map(SizeHint::with_exact).unwrap_or_default()
+    }
+}
+
+/// A list as it is written: a head, items with commas between, a tail.
+pub struct ListBody {
+    head: Vec<u8>,
+    items: std::vec::IntoIter<Arc<Object>>,
+    first: bool,
+    tail: &'static [u8],
+    remaining: u64,
+    done: bool,
+    gzip: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl ListBody {
+    /// The list whose JSON before the items is `head` (it ends with `[`).
+    pub fn new(head: Vec<u8>, items: Vec<Arc<Object>>) -> ListBody {
+        let tail: &'static [u8] = b"]}\n";
+        let commas = items.len().saturating_sub(1) as u64;
+        let bodies: u64 = items.iter().map(|item| item.json_len() as u64).sum();
+        let remaining = head.len() as u64 + bodies + commas + tail.len() as u64;
+        ListBody { head, items: items.into_iter(), first: true, tail, remaining, done: false, gzip: None }
+    }
+
+    /// Bytes of JSON that are still to come.
+    pub fn json_bytes(&self) -> u64 {
+        self.remaining
+    }
+
+    /// Compresses what follows.
+    #[must_use]
+    pub fn compressed(mut self) -> ListBody {
+        self.gzip = Some(GzEncoder::new(Vec::new(), Compression::fast()));
+        self
+    }
+
+    fn remaining_bytes(&self) -> Option<u64> {
+        self.gzip.is_none().then_some(self.remaining)
+    }
+
+    fn next_frame(&mut self) -> Option<Result<Bytes, BodyError>> {
+        loop {
+            if self.done {
+                return None;
+            }
+            let json = self.next_json();
+            self.done = self.remaining == 0;
+            match self.gzip.take() {
+                None => return Some(Ok(json.into())),
+                Some(gzip) => match compress(gzip, &json, self.done) {
+                    Err(err) => return Some(Err(err.into())),
+                    Ok((gzip, out)) => {
+                        self.gzip = gzip;
+                        if !out.is_empty() {
+                            return Some(Ok(out.into()));
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn next_json(&mut self) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.head);
+        out.reserve(LIST_FRAME.saturating_sub(out.len()));
+        while out.len() < LIST_FRAME {
+            let Some(item) = self.items.next() else {
+                out.extend_from_slice(self.tail);
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                out.push(b',');
+            }
+            item.write_json(&mut out);
+        }
+        self.remaining = self.remaining.saturating_sub(out.len() as u64);
+        out
+    }
+}
+
+type Compressed = (Option<GzEncoder<Vec<u8>>>, Vec<u8>);
+
+fn compress(mut gzip: GzEncoder<Vec<u8>>, json: &[u8], last: bool) -> std::io::Result<Compressed> {
+    gzip.write_all(json)?;
+    if last {
+        return Ok((None, gzip.finish()?));
+    }
+    let out = std::mem::take(gzip.get_mut());
+    Ok((Some(gzip), out))
+}
+
+/// Compresses a whole answer.
+///
+/// # Errors
+/// Never in practice: the sink is memory.
+pub fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::read::GzDecoder;
+    use holdfast_core::{Json, Revision};
+    use http_body_util::BodyExt;
+    use serde_json::json;
+    use std::io::Read;
+
+    fn items(count: u64) -> Vec<Arc<Object>> {
+        (0..count)
+            .map(|i| {
+                let doc = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{i}")}, "pad": "x".repeat(300)});
+                Arc::new(Object::from_json(doc).unwrap().at_revision(Revision(i * 7)))
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn lists_have_the_length_that_they_announce() {
+        for count in [0, 1, 2, 1000] {
+            let body = Body::List(Box::new(ListBody::new(b"{\"items\":[".to_vec(), items(count))));
+            let announced = body.exact_size().unwrap();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            assert_eq!(bytes.len() as u64, announced, "{count}");
+            let doc: Json = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(doc["items"].as_array().unwrap().len() as u64, count);
+        }
+    }
+
+    #[tokio::test]
+    async fn compressed_lists_say_the_same() {
+        let list = ListBody::new(b"{\"items\":[".to_vec(), items(1000)).compressed();
+        let bytes = Body::List(Box::new(list)).collect().await.unwrap().to_bytes();
+        let mut text = String::new();
+        GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
+        let doc: Json = serde_json::from_str(&text).unwrap();
+        assert_eq!(doc["items"].as_array().unwrap().len(), 1000);
+        assert!(bytes.len() < text.len() / 5);
+    }
+}

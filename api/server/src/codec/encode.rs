@@ -1,0 +1,151 @@
+//! Answers: objects, lists, statuses and documents to bytes, with their headers.
+
+use super::accept::{Encoding, Negotiated, Shape};
+use super::body::{Body, ListBody, gzip};
+use super::table::{TableMaker, partial};
+use crate::limits::GZIP_FROM;
+use holdfast_core::{Json, Object, ObjectList, Status, Timestamp};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+/// How one answer is to be written.
+#[derive(Clone, Copy)]
+pub struct Encoder {
+    /// What was agreed.
+    pub negotiated: Negotiated,
+    /// Whether the client reads gzip.
+    pub gzip: bool,
+    /// For tables.
+    pub table: TableMaker,
+    /// For ages in tables.
+    pub now: Timestamp,
+}
+
+/// Bytes with a code and a type.
+pub fn plain(code: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(length) = response.body().exact_size() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+/// Plain text.
+pub fn text(code: StatusCode, text: impl Into<String>) -> Response<Body> {
+    plain(code, "text/plain; charset=utf-8", Body::full(text.into()))
+}
+
+/// A document as bytes.
+pub fn document_bytes(document: &Json, encoding: Encoding) -> Vec<u8> {
+    let bytes = match encoding {
+        Encoding::Json => serde_json::to_vec(document).map_err(|err| err.to_string()),
+        Encoding::PrettyJson => serde_json::to_vec_pretty(document).map_err(|err| err.to_string()),
+        Encoding::Yaml => serde_saphyr::to_string(document).map(String::into_bytes).map_err(|err| err.to_string()),
+    };
+    let mut bytes = bytes.unwrap_or_else(|err| format!("{{\"kind\":\"Status\",\"message\":{err:?}}}").into_bytes());
+    if !bytes.ends_with(b"\n") {
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// A document.
+pub fn document(code: StatusCode, document: &Json, encoding: Encoding) -> Response<Body> {
+    plain(code, encoding.content_type(), Body::full(document_bytes(document, encoding)))
+}
+
+/// A Status, with `Retry-After` where it names one.
+pub fn status(status: &Status, encoding: Encoding) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let json = serde_json::to_value(status).unwrap_or_default();
+    let mut response = document(code, &json, encoding);
+    if let Some(seconds) = status.details().and_then(|details| details.retry_after_seconds) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+impl Encoder {
+    /// One object.
+    pub fn object(&self, code: StatusCode, object: &Object) -> Response<Body> {
+        let Negotiated { encoding, shape } = self.negotiated;
+        if (encoding, shape) == (Encoding::Json, Shape::Whole) {
+            let mut out = Vec::with_capacity(object.json_len() + 1);
+            object.write_json(&mut out);
+            out.push(b'\n');
+            return self.compressed(plain(code, encoding.content_type(), Body::full(out)));
+        }
+        let shown = match shape {
+            Shape::Whole => object.to_json(),
+            Shape::Metadata => partial(object.to_json()),
+            Shape::Table => {
+                let metadata = json!({"resourceVersion": object.revision.to_string()});
+                self.table.table([object], metadata, true, self.now)
+            }
+        };
+        self.compressed(document(code, &shown, encoding))
+    }
+
+    /// A list of objects of `kind` (without `List`).
+    pub fn list(&self, list: ObjectList, api_version: &str, kind: &str) -> Response<Body> {
+        let Negotiated { encoding, shape } = self.negotiated;
+        let mut metadata = json!({"resourceVersion": list.revision.to_string()});
+        if let Some(token) = &list.continue_token {
+            metadata["continue"] = token.as_str().into();
+        }
+        if let Some(remaining) = list.remaining.filter(|remaining| *remaining > 0) {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        if (encoding, shape) == (Encoding::Json, Shape::Whole) {
+            let kind = Json::from(format!("{kind}List"));
+            let api_version = Json::from(api_version);
+            let head = format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[");
+            return self.spliced(ListBody::new(head.into_bytes(), list.items));
+        }
+        let items = || list.items.iter().map(|item| item.as_ref());
+        let shown = match shape {
+            Shape::Whole => {
+                let items: Json = items().map(Object::to_json).collect();
+                json!({"kind": format!("{kind}List"), "apiVersion": api_version, "metadata": metadata, "items": items})
+            }
+            Shape::Metadata => {
+                let items: Json = items().map(|item| partial(item.to_json())).collect();
+                json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                    "metadata": metadata, "items": items})
+            }
+            Shape::Table => self.table.table(items(), metadata, true, self.now),
+        };
+        self.compressed(document(StatusCode::OK, &shown, encoding))
+    }
+
+    fn spliced(&self, list: ListBody) -> Response<Body> {
+        if self.gzip && list.json_bytes() >= GZIP_FROM {
+            let body = Body::List(Box::new(list.compressed()));
+            return mark_gzip(plain(StatusCode::OK, "application/json", body));
+        }
+        plain(StatusCode::OK, "application/json", Body::List(Box::new(list)))
+    }
+
+    /// Compresses a whole answer when it is long and the client can read it.
+    pub fn compressed(&self, mut response: Response<Body>) -> Response<Body> {
+        if !self.gzip || response.body().exact_size().is_none_or(|size| size < GZIP_FROM) {
+            return response;
+        }
+        let Body::Full(Some(bytes)) = response.body() else { return response };
+        let Ok(shorter) = gzip(bytes) else { return response };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(shorter.len()));
+        *response.body_mut() = Body::full(shorter);
+        mark_gzip(response)
+    }
+}
+
+fn mark_gzip(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
+}

@@ -1,0 +1,118 @@
+//! A watch as it is written: a line of JSON an event, flushed as soon as there is one.
+
+use super::accept::Shape;
+use super::table::{TableMaker, partial};
+use crate::limits::WATCH_FRAME;
+use bytes::Bytes;
+use holdfast_core::{Object, Status, Timestamp, Watch, WatchEvent};
+use holdfast_env::World;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// Writes events in the shape that the client asked for.
+pub struct EventWriter {
+    shape: Shape,
+    table: TableMaker,
+    world: World,
+    first: bool,
+}
+
+impl EventWriter {
+    /// A writer of `shape`.
+    pub fn new(shape: Shape, table: TableMaker, world: World) -> EventWriter {
+        EventWriter { shape, table, world, first: true }
+    }
+
+    /// Appends an event.
+    pub fn event(&mut self, event: &WatchEvent, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(event.event_type.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        self.object(&event.object, out);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn object(&mut self, object: &Object, out: &mut Vec<u8>) {
+        let document = match self.shape {
+            Shape::Whole => return object.write_json(out),
+            Shape::Metadata => partial(object.to_json()),
+            Shape::Table => {
+                let now = Timestamp::from_wall(self.world.wall().0);
+                // Only the first event of a watch describes the columns, as upstream does.
+                let with_columns = std::mem::take(&mut self.first);
+                let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
+                self.table.table([object], metadata, with_columns, now)
+            }
+        };
+        out.extend_from_slice(document.to_string().as_bytes());
+    }
+}
+
+/// Appends the event that ends a watch with an error.
+pub fn error_event(status: &Status, out: &mut Vec<u8>) {
+    let object = serde_json::to_string(status).unwrap_or_default();
+    out.extend_from_slice(format!("{{\"type\":\"ERROR\",\"object\":{object}}}\n").as_bytes());
+}
+
+/// A running watch.
+pub struct WatchBody {
+    watch: Watch,
+    writer: EventWriter,
+    deadline: Pin<Box<Sleep>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    done: bool,
+    /// Lives as long as the watch; counts it.
+    _guard: Box<dyn std::any::Any + Send>,
+}
+
+impl WatchBody {
+    /// Writes `watch` for at most `limit`, or until `closing` is cancelled.
+    pub fn new(
+        watch: Watch,
+        writer: EventWriter,
+        limit: Duration,
+        closing: CancellationToken,
+        guard: Box<dyn std::any::Any + Send>,
+    ) -> WatchBody {
+        WatchBody {
+            watch,
+            writer,
+            deadline: Box::pin(tokio::time::sleep(limit)),
+            closing: Box::pin(closing.cancelled_owned()),
+            done: false,
+            _guard: guard,
+        }
+    }
+
+    /// The next bytes: what is there now, up to a bound. `None` ends the answer.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.done || self.deadline.as_mut().poll(cx).is_ready() || self.closing.as_mut().poll(cx).is_ready() {
+            self.done = true;
+            return Poll::Ready(None);
+        }
+        let mut out = Vec::new();
+        while out.len() < WATCH_FRAME {
+            match self.watch.poll_next(cx) {
+                Poll::Ready(Some(Ok(event))) => self.writer.event(&event, &mut out),
+                Poll::Ready(Some(Err(status))) => {
+                    error_event(&status, &mut out);
+                    self.done = true;
+                    break;
+                }
+                Poll::Ready(None) => {
+                    self.done = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !out.is_empty() {
+            return Poll::Ready(Some(out.into()));
+        }
+        if self.done { Poll::Ready(None) } else { Poll::Pending }
+    }
+}

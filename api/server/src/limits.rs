@@ -1,0 +1,46 @@
+//! Bounds of the server, each with its reason.
+
+use std::time::Duration;
+
+/// Largest request body, as upstream's.
+pub const BODY_BYTES: usize = 3 << 20;
+/// Connections at once; a further one waits in the kernel's queue.
+pub const CONNECTIONS: usize = 16_384;
+/// A client must finish its TLS handshake within this.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A client must send its request's head within this; also how long an idle HTTP/1 connection is kept.
+pub const HEADER_READ: Duration = Duration::from_secs(90);
+/// A request that is no watch or stream must be answered within this, as upstream's.
+pub const REQUEST: Duration = Duration::from_secs(60);
+/// A client that takes no bytes for this long is cut.
+pub const WRITE_STALL: Duration = Duration::from_secs(60);
+/// HTTP/2 pings find dead clients.
+pub const PING_EVERY: Duration = Duration::from_secs(30);
+/// … that do not answer within this.
+pub const PING_ANSWER: Duration = Duration::from_secs(20);
+/// Streams of one HTTP/2 connection; client-go keeps all watches of a process on one.
+pub const H2_STREAMS: u32 = 1000;
+/// Bytes of request headers.
+pub const HEADER_BYTES: u32 = 64 << 10;
+/// Size of a frame of a list.
+pub const LIST_FRAME: usize = 64 << 10;
+/// Size of a frame of a watch.
+pub const WATCH_FRAME: usize = 32 << 10;
+/// Answers from this size on are compressed when the client can read it, as upstream's.
+pub const GZIP_FROM: u64 = 128 << 10;
+/// A watch without `timeoutSeconds` ends after this and a random part of it, so that clients spread.
+pub const WATCH_DEFAULT: Duration = Duration::from_secs(1800);
+/// The log's first bytes or error are waited for so long before the answer's head goes out.
+pub const LOG_HEAD: Duration = Duration::from_millis(300);
+/// A WebSocket message; kubectl sends at most 32 KiB.
+pub const WS_MESSAGE: usize = 1 << 20;
+/// Bytes of one WebSocket message that we send.
+pub const WS_CHUNK: usize = 32 << 10;
+/// WebSocket pings keep proxies from closing an idle session.
+pub const WS_PING: Duration = Duration::from_secs(30);
+/// A session whose client sent nothing, not even pongs, for this long is over.
+pub const WS_SILENCE: Duration = Duration::from_secs(120);
+/// How long a finished session waits for the client's close frame.
+pub const WS_CLOSE: Duration = Duration::from_secs(5);
+
+const _: () = assert!(WATCH_FRAME <= LIST_FRAME && WS_CHUNK <= WS_MESSAGE);

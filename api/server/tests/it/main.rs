@@ -1,0 +1,9 @@
+//! The server over loopback TLS, with a small registry in memory behind it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod client;
+mod fake;
+mod objects;
+mod sessions;
+mod wire;

@@ -1,0 +1,234 @@
+//! Objects over HTTP: verbs, shapes, encodings, watches.
+
+use crate::client::{Answer, request};
+use crate::fake::{Hub, identity, reason};
+use bytes::Bytes;
+use holdfast_core::{Json, Reason, Status};
+use http_body_util::BodyExt;
+use serde_json::json;
+use std::time::Duration;
+
+const PODS: &str = "/api/v1/namespaces/a/pods";
+
+fn pod(name: &str) -> Json {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "a", "labels": {"app": name}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test]
+async fn verbs_answer_with_upstreams_codes() {
+    let hub = Hub::start().await;
+    let created = hub.ask("POST", PODS, Some(pod("x"))).await;
+    assert_eq!(created.code, 201, "{created:?}");
+    assert_eq!(created.json()["metadata"]["resourceVersion"], "1");
+    assert_eq!(created.header("content-length"), created.bytes.len().to_string());
+    assert!(!created.header("audit-id").is_empty());
+    assert_eq!(hub.get(&format!("{PODS}/x")).await.json()["kind"], "Pod");
+    assert_eq!(hub.ask("PUT", &format!("{PODS}/x"), Some(pod("x"))).await.code, 200);
+    let patched = hub.ask("PATCH", &format!("{PODS}/x"), Some(json!({}))).await;
+    assert_eq!(patched.json()["patched"], "Merge");
+    let list = hub.get("/api/v1/pods?labelSelector=app%3Dx").await.json();
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]),
+        (&json!("PodList"), &json!("v1"), &json!("3"))
+    );
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    let deleted = hub.ask("DELETE", &format!("{PODS}/x"), None).await.json();
+    assert_eq!(
+        (&deleted["kind"], &deleted["status"], &deleted["details"]["kind"]),
+        (&json!("Status"), &json!("Success"), &json!("pods"))
+    );
+    let missing = hub.get(&format!("{PODS}/x")).await;
+    assert_eq!((missing.code.as_u16(), missing.json()["message"].as_str().unwrap()), (404, "pods \"x\" not found"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said() {
+    let hub = Hub::start().await;
+    for (method, path, code) in [
+        ("GET", "/api/v1/nothings", 404),
+        ("GET", "/api/v1/pods/x", 404),
+        ("GET", "/api/v1/namespaces/a/nodes/x", 404),
+        ("GET", "/api/v1/namespaces/a/pods/x/nothing", 404),
+        ("GET", "/nowhere", 404),
+        ("GET", "/apis/none.example/v1", 404),
+        ("POST", "/api/v1/pods", 405),
+        ("POST", "/api/v1/namespaces/a/pods/x", 405),
+        ("PUT", PODS, 405),
+        ("OPTIONS", PODS, 405),
+        ("POST", "/version", 405),
+        ("GET", "/api/v1/pods?limit=x", 400),
+        ("GET", "/api/v1/pods?continue=old", 410),
+        ("GET", "/api/v1/pods?watch=1&sendInitialEvents=true", 422),
+        ("GET", "/api/v1/pods?includeObject=x", 400),
+        ("GET", "/api/v1/namespaces/a/pods/x/portforward", 404),
+    ] {
+        let answer = hub.ask(method, path, Some(pod("x"))).await;
+        assert_eq!(answer.code.as_u16(), code, "{method} {path}: {}", answer.text());
+        let status = answer.json();
+        assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(code)), "{method} {path}");
+    }
+    assert_eq!(hub.ask_with("POST", PODS, &[("content-type", "application/cbor")], "x").await.code, 415);
+    let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+    assert_eq!(hub.ask_with("POST", PODS, &protobuf, "x").await.code, 400);
+    assert_eq!(
+        hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code,
+        415
+    );
+    let answer = hub.ask_with("GET", PODS, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
+    assert_eq!((answer.code.as_u16(), reason(&answer.json())), (406, Reason::NotAcceptable));
+    let long = hub.ask_with("POST", PODS, &[("content-type", "application/json")], vec![b' '; (3 << 20) + 1]).await;
+    assert_eq!((long.code.as_u16(), reason(&long.json())), (413, Reason::RequestEntityTooLarge));
+}
+
+#[tokio::test]
+async fn nobody_learns_what_they_may_not_see() {
+    let hub = Hub::start().await;
+    let ask = async |token: &str, path: &str| {
+        let headers = if token.is_empty() { vec![("authorization", "")] } else { vec![("authorization", token)] };
+        hub.ask_with("GET", path, &headers, "").await
+    };
+    let anonymous = ask("", PODS).await;
+    let text = "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\"";
+    assert_eq!((anonymous.code.as_u16(), anonymous.json()["message"].as_str().unwrap()), (403, text));
+    assert_eq!(ask("Bearer nonsense", PODS).await.code, 401);
+    assert_eq!(ask("Bearer bob:dev", "/api/v1/nothings").await.code, 403);
+    assert_eq!(ask("Bearer bob:dev", "/version").await.code, 403);
+    assert_eq!(ask("", "/readyz").await.text(), "ok");
+    assert_eq!(ask("", "/readyz/ping").await.code, 403);
+    let denied =
+        hub.ask_with("GET", PODS, &[("authorization", "Bearer bob:dev"), ("impersonate-user", "admin")], "").await;
+    assert!(denied.json()["message"].as_str().unwrap().contains("cannot impersonate resource \"users\""));
+    let acting = hub.ask_with("GET", PODS, &[("impersonate-user", "eve")], "").await;
+    assert!(acting.json()["message"].as_str().unwrap().contains("User \"eve\" cannot list"));
+    let group = [("impersonate-user", "eve"), ("impersonate-group", "system:masters")];
+    assert_eq!(hub.ask_with("GET", PODS, &group, "").await.code, 200);
+}
+
+#[tokio::test]
+async fn objects_are_shown_in_the_shape_that_was_asked_for() {
+    let hub = Hub::start().await;
+    for name in ["x", "y"] {
+        hub.ask("POST", PODS, Some(pod(name))).await;
+    }
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let list = hub.ask_with("GET", PODS, &table, "").await.json();
+    assert_eq!((&list["kind"], &list["columnDefinitions"][0]["name"]), (&json!("Table"), &json!("Name")));
+    assert_eq!(list["rows"][1]["cells"][0], "y");
+    assert_eq!(list["rows"][1]["object"]["kind"], "PartialObjectMetadata");
+    let whole = hub.ask_with("GET", &format!("{PODS}/x?includeObject=Object"), &table, "").await.json();
+    assert_eq!(whole["rows"][0]["object"]["spec"]["containers"][0]["name"], "c");
+    let metadata = [("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")];
+    let list = hub.ask_with("GET", PODS, &metadata, "").await.json();
+    assert_eq!((&list["kind"], &list["items"][0]["spec"]), (&json!("PartialObjectMetadataList"), &Json::Null));
+    let yaml = hub.ask_with("GET", &format!("{PODS}/x"), &[("accept", "application/yaml")], "").await;
+    assert!(yaml.text().starts_with("apiVersion: v1\n"), "{}", yaml.text());
+    let sent = hub.ask_with("POST", PODS, &[("content-type", "application/yaml")], yaml.bytes.clone()).await;
+    assert_eq!(sent.code, 201, "{}", sent.text());
+    let pretty = hub.get(&format!("{PODS}/x?pretty=true")).await;
+    assert!(pretty.text().contains("\n  \"kind\""), "{}", pretty.text());
+}
+
+#[tokio::test]
+async fn long_lists_are_compressed_and_exact() {
+    let hub = Hub::start().await;
+    let mut long = pod("x");
+    long["pad"] = "p".repeat(20_000).into();
+    for i in 0..20 {
+        long["metadata"]["name"] = format!("p{i}").into();
+        hub.ask("POST", PODS, Some(long.clone())).await;
+    }
+    let plain = hub.get(PODS).await;
+    assert_eq!(plain.header("content-length"), plain.bytes.len().to_string());
+    let zipped = hub.ask_with("GET", PODS, &[("accept-encoding", "gzip")], "").await;
+    assert_eq!(zipped.header("content-encoding"), "gzip");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&zipped.bytes[..]), &mut text).unwrap();
+    assert_eq!(text, plain.text());
+}
+
+#[tokio::test]
+async fn warnings_travel_as_headers() {
+    let hub = Hub::start().await;
+    let mut noisy = pod("x");
+    noisy["metadata"]["annotations"] = json!({"warn": "say \"why\"\n"});
+    let answer = hub.ask("POST", PODS, Some(noisy)).await;
+    assert_eq!(answer.header("warning"), "299 - \"say \\\"why\\\"\"");
+    let twice = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"t"},"spec":{"a":1,"a":2}}"#;
+    let sent = hub.ask_with("POST", PODS, &[("content-type", "application/json")], twice).await;
+    assert_eq!((sent.code.as_u16(), sent.header("warning")), (201, "299 - \"duplicate field \\\"spec.a\\\"\""));
+    let strict = format!("{PODS}?fieldValidation=Strict");
+    let refused = hub.ask_with("POST", &strict, &[("content-type", "application/json")], twice).await;
+    assert_eq!(refused.code, 400);
+    assert!(refused.text().contains("strict decoding error: duplicate field"), "{}", refused.text());
+}
+
+async fn line(body: &mut hyper::body::Incoming, rest: &mut Vec<u8>) -> Option<Json> {
+    loop {
+        if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            return Some(serde_json::from_slice(&line).unwrap());
+        }
+        let frame = tokio::time::timeout(Duration::from_secs(20), body.frame()).await.expect("an event in time")?;
+        rest.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn watches_send_events_as_they_happen_and_end_with_the_error() {
+    let hub = Hub::start().await;
+    hub.ask("POST", PODS, Some(pod("x"))).await;
+    let certified = identity(&hub.issuer, "admin");
+    let asked = request("GET", "https://localhost/api/v1/pods?watch=true", &[], Bytes::new());
+    let response = hub.send_h2(Some(certified), asked).await;
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let (mut body, mut rest) = (response.into_body(), Vec::new());
+    let event = line(&mut body, &mut rest).await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("x")));
+    hub.ask("PUT", &format!("{PODS}/x"), Some(pod("x"))).await;
+    let event = line(&mut body, &mut rest).await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["resourceVersion"]), (&json!("MODIFIED"), &json!("2")));
+    hub.registry.break_watches(&Status::expired("too old resource version"));
+    let event = line(&mut body, &mut rest).await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert!(line(&mut body, &mut rest).await.is_none());
+}
+
+#[tokio::test]
+async fn watches_show_tables_and_end_in_time() {
+    let hub = Hub::start().await;
+    hub.ask("POST", PODS, Some(pod("x"))).await;
+    hub.ask("POST", PODS, Some(pod("y"))).await;
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let answer = hub.ask_with("GET", "/api/v1/pods?watch=1&timeoutSeconds=1", &table, "").await;
+    let events: Vec<Json> = answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0]["object"]["columnDefinitions"][0]["name"], "Name");
+    assert_eq!(events[1]["object"]["columnDefinitions"], json!([]));
+    assert_eq!(events[1]["object"]["rows"][0]["cells"][0], "y");
+}
+
+#[tokio::test]
+async fn a_write_outlives_its_client_and_shutdown_waits_for_it() {
+    let hub = Hub::start().await;
+    let mut slow = pod("slow");
+    slow["waitMillis"] = 300.into();
+    let body = slow.to_string();
+    let sending = hub.send(request("POST", PODS, &[("content-type", "application/json")], body));
+    let gave_up = tokio::time::timeout(Duration::from_millis(100), sending).await;
+    assert!(gave_up.is_err());
+    let Hub { server, registry, .. } = hub;
+    assert!(server.shutdown(Duration::from_secs(10)).await);
+    let context = holdfast_server::RequestContext::default();
+    let at = holdfast_core::Target::object(holdfast_core::Gvr::new("", "v1", "pods"), "a", "slow");
+    holdfast_server::Registry::get(&*registry, &context, &at).await.unwrap();
+}
+
+#[tokio::test]
+async fn logs_are_text() {
+    let hub = Hub::start().await;
+    let answer = hub.get(&format!("{PODS}/x/log?container=c")).await;
+    assert_eq!((answer.text().as_str(), answer.header("content-type")), ("one\ntwo\n", "text/plain"));
+    let away: Answer = hub.get(&format!("{PODS}/away/log")).await;
+    assert_eq!((away.code.as_u16(), away.header("retry-after")), (503, "5"));
+}

@@ -1,0 +1,141 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Where the running agent listens for local commands.
+pub(crate) const SOCKET: &str = "/run/holdfast/edge.sock";
+
+/// The Holdfast edge agent and its local commands.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-edge", version)]
+pub(crate) struct Cli {
+    /// Socket of the running agent
+    #[arg(long, global = true, env = "HOLDFAST_SOCKET", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent
+    Agent(Box<AgentFlags>),
+    #[command(flatten)]
+    Local(LocalCommand),
+}
+
+/// Settings of the agent; each may also stand in the file (`node_name = "…"`) or as HOLDFAST_NODE_NAME.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct AgentFlags {
+    /// TOML file with settings; flags and environment stand over it
+    #[arg(long, env = "HOLDFAST_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Hubs, HOST:PORT, tried in order
+    #[arg(long, env = "HOLDFAST_HUB", value_delimiter = ',')]
+    pub(crate) hub: Vec<String>,
+    /// Join token ID.SECRET.CAHASH; needed only until the node has joined
+    #[arg(long, env = "HOLDFAST_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Name of the node [default: the host name]
+    #[arg(long, env = "HOLDFAST_NODE_NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Folder of the node's state [default: /var/lib/holdfast]
+    #[arg(long, env = "HOLDFAST_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The node's own address [default: the address that the route to the hub uses]
+    #[arg(long, env = "HOLDFAST_NODE_IP")]
+    pub(crate) node_ip: Option<String>,
+    /// containerd's socket [default: /run/containerd/containerd.sock]
+    #[arg(long, env = "HOLDFAST_CONTAINERD_SOCKET")]
+    pub(crate) containerd_socket: Option<PathBuf>,
+    /// Socket of holdfast-wasm [default: /run/holdfast/wasm.sock]
+    #[arg(long, env = "HOLDFAST_WASM_SOCKET")]
+    pub(crate) wasm_socket: Option<PathBuf>,
+    /// cgroup under which pods live [default: /holdfast]
+    #[arg(long, env = "HOLDFAST_CGROUP_PARENT")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// File with seconds to add to the wall clock, for tests
+    #[arg(long, env = "HOLDFAST_CLOCK_OFFSET_FILE")]
+    pub(crate) clock_offset_file: Option<PathBuf>,
+    /// Network of all pods [default: 10.42.0.0/16]
+    #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
+    pub(crate) cluster_cidr: Option<String>,
+    /// Network of Services; its tenth address is the cluster's DNS [default: 10.43.0.0/16]
+    #[arg(long, env = "HOLDFAST_SERVICE_CIDR")]
+    pub(crate) service_cidr: Option<String>,
+}
+
+/// What the running agent answers, with or without a hub.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LocalCommand {
+    /// The pods of this node
+    Pods {
+        /// Output format: json, or a table when left out
+        #[arg(short, long, value_parser = ["json"])]
+        output: Option<String>,
+    },
+    /// How the node and its link are
+    Status {
+        /// Output format: json, or text when left out
+        #[arg(short, long, value_parser = ["json"])]
+        output: Option<String>,
+    },
+    /// The log of a container
+    Logs {
+        /// Pod
+        pod: String,
+        /// Namespace of the pod
+        #[arg(short, long, default_value = "default")]
+        namespace: String,
+        /// Container [default: the pod's first]
+        #[arg(short, long)]
+        container: Option<String>,
+        /// Stay and show what comes
+        #[arg(short, long)]
+        follow: bool,
+        /// The container before the current one
+        #[arg(short, long)]
+        previous: bool,
+        /// Only the last lines
+        #[arg(long)]
+        tail: Option<u64>,
+        /// Show the time of each line
+        #[arg(long)]
+        timestamps: bool,
+    },
+    /// Run a command in a container
+    Exec {
+        /// Pod
+        pod: String,
+        /// Namespace of the pod
+        #[arg(short, long, default_value = "default")]
+        namespace: String,
+        /// Container [default: the pod's first]
+        #[arg(short, long)]
+        container: Option<String>,
+        /// Pass standard input
+        #[arg(short = 'i', long)]
+        stdin: bool,
+        /// The command, after --
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Images of this node
+    Images {
+        #[command(subcommand)]
+        command: ImagesCommand,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ImagesCommand {
+    /// Import an OCI layout, a docker archive or a Wasm artefact (a tar file)
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Take an image that `docker build` made (not implemented)
+        #[arg(long, value_name = "NAME")]
+        from_docker: Option<String>,
+    },
+}

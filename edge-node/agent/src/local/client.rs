@@ -1,0 +1,205 @@
+//! The command's side.
+
+use super::{Request, kind, read_frame, write_frame};
+use crate::cli::{ImagesCommand, LocalCommand};
+use anyhow::{Context, bail};
+use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
+use holdfast_node::commands::NodeSummary;
+use holdfast_node::pods::PodSummary;
+use serde_json::Value;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinSet;
+
+/// Runs a local command.
+pub(crate) fn run(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(dispatch(socket, command));
+    // Standard input may be held by a read that nothing ends.
+    runtime.shutdown_background();
+    code
+}
+
+struct Connection {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+/// Sends a request; the answer and the connection, for what follows.
+async fn ask(socket: &Path, request: &Request) -> anyhow::Result<(Value, Connection)> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .with_context(|| format!("no agent answers on {}; is `holdfast-edge agent` running?", socket.display()))?;
+    let (reader, mut writer) = stream.into_split();
+    writer.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes()).await?;
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    reader.read_line(&mut line).await?;
+    let mut answer: Value = serde_json::from_str(&line).context("the agent's answer does not decode")?;
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        bail!("{error}");
+    }
+    Ok((answer["ok"].take(), Connection { reader, writer }))
+}
+
+async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        LocalCommand::Pods { output } => {
+            let (answer, _) = ask(socket, &Request::Pods).await?;
+            if output.is_some() {
+                println!("{}", serde_json::to_string_pretty(&answer)?);
+            } else {
+                print!("{}", table(&serde_json::from_value::<Vec<PodSummary>>(answer)?));
+            }
+        }
+        LocalCommand::Status { output } => {
+            let (answer, _) = ask(socket, &Request::Status).await?;
+            if output.is_some() {
+                println!("{}", serde_json::to_string_pretty(&answer)?);
+            } else {
+                let status: NodeSummary = serde_json::from_value(answer)?;
+                let link = if status.connected { "up".to_string() } else { format!("down ({})", status.link_error) };
+                println!("node:     {} ({})", status.name, status.uid);
+                println!("link:     {link}, session {}", status.session);
+                println!("objects:  {} at revision {}", status.items, status.synced_to.1);
+                println!("written:  {} bytes in {} syncs since the start", status.written.0, status.written.1);
+            }
+        }
+        LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
+            bail!("not implemented: --from-docker; use `docker save NAME` and import that file");
+        }
+        LocalCommand::Images { command: ImagesCommand::Import { file, .. } } => {
+            let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
+            let (answer, _) = ask(socket, &Request::Import { file }).await?;
+            for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                println!("{name}");
+            }
+        }
+        LocalCommand::Logs { pod, namespace, container, follow, previous, tail, timestamps } => {
+            let container = container_ref(socket, namespace, pod, container).await?;
+            let call = LogCall { container, follow, previous, timestamps, tail_lines: tail, ..LogCall::default() };
+            let (_, connection) = ask(socket, &Request::Logs(call)).await?;
+            return stream(connection, false).await;
+        }
+        LocalCommand::Exec { pod, namespace, container, stdin, command } => {
+            let container = container_ref(socket, namespace, pod, container).await?;
+            let call = ExecCall { container, command, stdin, stdout: true, stderr: true, tty: false };
+            let (_, connection) = ask(socket, &Request::Exec(call)).await?;
+            return stream(connection, stdin).await;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The container that is meant; an empty name is the pod's first.
+async fn container_ref(
+    socket: &Path,
+    namespace: String,
+    pod: String,
+    container: Option<String>,
+) -> anyhow::Result<ContainerRef> {
+    let (answer, _) = ask(socket, &Request::Pods).await?;
+    let pods: Vec<PodSummary> = serde_json::from_value(answer)?;
+    let found = pods.into_iter().find(|known| known.namespace == namespace && known.name == pod);
+    let Some(found) = found else { bail!("pods {pod:?} not found in namespace {namespace:?} on this node") };
+    let container = container.or_else(|| found.containers.first().cloned()).unwrap_or_default();
+    Ok(ContainerRef { pod_uid: found.uid, namespace, pod, container })
+}
+
+async fn stream(connection: Connection, stdin: bool) -> anyhow::Result<ExitCode> {
+    let Connection { mut reader, mut writer } = connection;
+    let mut inputs = JoinSet::new();
+    inputs.spawn(async move {
+        if !stdin {
+            // The connection stays open for writing: closing it would end the session.
+            std::future::pending::<()>().await;
+        }
+        let mut input = tokio::io::stdin();
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(count) = input.read(&mut buffer).await {
+            let sent = if count == 0 {
+                write_frame(&mut writer, kind::STDIN_CLOSED, &[]).await
+            } else {
+                write_frame(&mut writer, kind::STDIN, &buffer[..count]).await
+            };
+            if count == 0 || sent.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+    while let Some((frame, data)) = read_frame(&mut reader).await? {
+        match frame {
+            kind::STDOUT => {
+                std::io::stdout().write_all(&data)?;
+                std::io::stdout().flush()?;
+            }
+            kind::STDERR => std::io::stderr().write_all(&data)?,
+            kind::EXIT => {
+                let code = <[u8; 4]>::try_from(&data[..]).map(i32::from_le_bytes).unwrap_or(1);
+                return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+            }
+            kind::FAILED => bail!("{}", String::from_utf8_lossy(&data)),
+            _ => {}
+        }
+    }
+    bail!("the agent closed the connection")
+}
+
+/// NAMESPACE NAME STATUS RESTARTS IP AGE, as kubectl aligns columns.
+fn table(pods: &[PodSummary]) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut rows = vec![["NAMESPACE", "NAME", "STATUS", "RESTARTS", "IP", "AGE"].map(str::to_string)];
+    rows.extend(pods.iter().map(|pod| {
+        let age = pod.created.map(|created| holdfast_core::Timestamp::from_wall(now).since(created));
+        let ip = if pod.ip.is_empty() { "<none>".to_string() } else { pod.ip.clone() };
+        [
+            pod.namespace.clone(),
+            pod.name.clone(),
+            pod.status.clone(),
+            pod.restarts.to_string(),
+            ip,
+            age.map_or_else(|| "<unknown>".to_string(), |age| short(age.as_secs())),
+        ]
+    }));
+    let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
+    let line = |row: &[String; 6]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("   ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn short(secs: u64) -> String {
+    match secs {
+        0..=119 => format!("{secs}s"),
+        120..=7199 => format!("{}m", secs / 60),
+        7200..=172_799 => format!("{}h", secs / 3600),
+        _ => format!("{}d", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_shown_in_columns() {
+        let pod = PodSummary {
+            namespace: "demo".into(),
+            name: "web-1".into(),
+            status: "Running".into(),
+            ip: "10.42.0.2".into(),
+            ..PodSummary::default()
+        };
+        let shown = table(&[pod]);
+        assert_eq!(
+            shown,
+            "NAMESPACE   NAME    STATUS    RESTARTS   IP          AGE\ndemo        web-1   Running   0          10.42.0.2   <unknown>\n"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! The agent's side.
+
+use super::{MAX_BYTES, Request, kind, read_frame, write_frame};
+use anyhow::Context;
+use holdfast_core::Status;
+use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
+use holdfast_node::commands::Commands;
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Commands that are served at a time; further ones wait in the kernel's queue.
+const MAX_COMMANDS: usize = 32;
+
+/// Listens; dropping the set ends it.
+pub(crate) fn start(socket: &Path, commands: Commands) -> anyhow::Result<JoinSet<()>> {
+    if let Some(dir) = socket.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    // A socket of an agent that is gone; a running one would hold the journal.
+    let _ = std::fs::remove_file(socket);
+    let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(listener, commands));
+    Ok(tasks)
+}
+
+async fn accept(listener: UnixListener, commands: Commands) {
+    let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
+    let mut tasks = JoinSet::new();
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let commands = commands.clone();
+                tasks.spawn(async move {
+                    if let Err(err) = serve(stream, &commands).await {
+                        tracing::debug!(%err, "A local command ended early");
+                    }
+                    drop(permit);
+                });
+            }
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    (&mut reader).take(MAX_BYTES as u64).read_line(&mut line).await?;
+    let request: Request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(err) => return answer(&mut writer, Err(Status::bad_request(err.to_string()))).await,
+    };
+    match request {
+        Request::Pods => answer(&mut writer, Ok(json!(commands.pods()))).await,
+        Request::Status => answer(&mut writer, Ok(json!(commands.status()))).await,
+        Request::Import { file } => {
+            let names = commands.import_images(&file).await;
+            answer(&mut writer, names.map(|names| json!(names))).await
+        }
+        Request::Logs(call) => match commands.calls().logs(&call) {
+            Ok(mut bytes) => {
+                answer(&mut writer, Ok(Value::Null)).await?;
+                while let Some(piece) = bytes.recv().await {
+                    match piece {
+                        Ok(data) => write_frame(&mut writer, kind::STDOUT, &data).await?,
+                        Err(status) => {
+                            return write_frame(&mut writer, kind::FAILED, status.message().as_bytes()).await;
+                        }
+                    }
+                }
+                write_frame(&mut writer, kind::EXIT, &0i32.to_le_bytes()).await
+            }
+            Err(status) => answer(&mut writer, Err(status)).await,
+        },
+        Request::Exec(call) => match commands.calls().exec(&call).await {
+            Ok(session) => {
+                answer(&mut writer, Ok(Value::Null)).await?;
+                pump(reader, writer, session).await
+            }
+            Err(status) => answer(&mut writer, Err(status)).await,
+        },
+    }
+}
+
+async fn answer(writer: &mut OwnedWriteHalf, outcome: Result<Value, Status>) -> std::io::Result<()> {
+    let body = match outcome {
+        Ok(value) => json!({"ok": value}),
+        Err(status) => json!({"error": status.message()}),
+    };
+    writer.write_all(format!("{body}\n").as_bytes()).await
+}
+
+async fn pump(
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+    mut session: ExecSession,
+) -> std::io::Result<()> {
+    let input = session.input.clone();
+    let mut inputs = JoinSet::new();
+    inputs.spawn(async move {
+        while let Ok(Some((frame, data))) = read_frame(&mut reader).await {
+            let given = match frame {
+                kind::STDIN => StreamInput::Stdin(data.into()),
+                kind::STDIN_CLOSED => StreamInput::StdinClosed,
+                _ => continue,
+            };
+            if input.send(given).await.is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(output) = session.output.recv().await {
+        match output {
+            StreamOutput::Stdout(data) => write_frame(&mut writer, kind::STDOUT, &data).await?,
+            StreamOutput::Stderr(data) => write_frame(&mut writer, kind::STDERR, &data).await?,
+            StreamOutput::Exited(code) => return write_frame(&mut writer, kind::EXIT, &code.to_le_bytes()).await,
+            StreamOutput::Failed(text) => return write_frame(&mut writer, kind::FAILED, text.as_bytes()).await,
+        }
+    }
+    write_frame(&mut writer, kind::FAILED, b"the session ended early").await
+}

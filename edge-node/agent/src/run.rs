@@ -1,0 +1,189 @@
+//! `holdfast-edge agent`: start, run, stop.
+
+use crate::cli::{AgentFlags, SOCKET};
+use crate::config::Config;
+use crate::dataplane::LinuxDataplane;
+use crate::host::LinuxHost;
+use crate::identity::{self, HubConnector};
+use crate::network::CniNetwork;
+use crate::probe::NetProber;
+use crate::{clock, local};
+use anyhow::Context;
+use holdfast_containerd::{ContainerdConfig, ContainerdRuntime};
+use holdfast_edge_store::EdgeStore;
+use holdfast_env::World;
+use holdfast_env::host::HostEnv;
+use holdfast_node::{NodeConfig, NodeParts, SharedStore, node_main};
+use holdfast_volumes::VolumeManager;
+use holdfast_wasm_client::{WasmConfig, WasmRuntime};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The cluster's domain.
+const DOMAIN: &str = "cluster.local";
+/// Silence after which the hub counts a node out, unless it says otherwise (`node-monitor-grace-period`).
+const GRACE: Duration = Duration::from_secs(40);
+/// Pods of a node (`maxPods`).
+const MAX_PODS: u32 = 110;
+/// Exit code when the journal's disk failed: the service manager starts the agent again, and it recovers.
+const EXIT_DISK: u8 = 74;
+
+/// Runs the agent until it is told to stop.
+pub(crate) fn agent(flags: Box<AgentFlags>) -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("HOLDFAST_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    let config = Config::read(*flags)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .with_context(|| format!("cannot make {}", config.data_dir.display()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(run(config));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    code
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let host = HostEnv::new(&config.data_dir);
+    let env: World = host.clone();
+    let _clock = config.clock_offset_file.clone().map(|path| {
+        clock::read(&host, &path);
+        env.spawn("clock", Box::pin(clock::follow(host.clone(), path)))
+    });
+    let (store, report) =
+        EdgeStore::open(env.disk()).context("the node's journal cannot be opened; its files are left as they are")?;
+    tracing::info!(frames = report.frames, torn_tail = report.torn_tail, "The journal is open");
+    let mut stop = Stop::new()?;
+    let identity = match identity::load(&env)? {
+        Some(identity) => identity,
+        None => tokio::select! {
+            identity = identity::obtain(&env, &config.hubs, config.token.as_deref(), &config.node_name) => identity?,
+            () = stop.wait() => return Ok(ExitCode::SUCCESS),
+        },
+    };
+    if identity.node_name != config.node_name {
+        anyhow::bail!(
+            "this machine has joined as {:?}; it cannot become {:?} without a new data folder",
+            identity.node_name,
+            config.node_name
+        );
+    }
+    let parts = parts(&config, env.clone(), &identity)?;
+    let store = SharedStore::new(env.clone(), store);
+    let node = node_main(parts, store).await;
+    let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
+    tracing::info!(node = config.node_name, "The node is running");
+    tokio::select! {
+        () = stop.wait() => {
+            tracing::info!("Stopping; pods go on running");
+            Ok(ExitCode::SUCCESS)
+        }
+        reason = node.fatal() => {
+            tracing::error!(reason, "The node's disk failed; starting again to recover");
+            Ok(ExitCode::from(EXIT_DISK))
+        }
+    }
+}
+
+fn parts(config: &Config, env: World, identity: &holdfast_link::NodeIdentity) -> anyhow::Result<NodeParts> {
+    let data = &config.data_dir;
+    let cni = data.join("cni");
+    install_plugin(&cni.join("bin"))?;
+    let node_ip = match &config.node_ip {
+        Some(ip) => ip.clone(),
+        None => local_address(&config.hubs).context("the node's own address is not known: give it with --node-ip")?,
+    };
+    let containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
+    Ok(NodeParts {
+        env: env.clone(),
+        config: NodeConfig {
+            node_name: config.node_name.clone(),
+            node_uid: identity.node_uid.clone(),
+            node_ips: vec![node_ip],
+            hubs: config.hubs.clone(),
+            log_dir: data.join("logs").join("pods"),
+            cgroup_root: config.cgroup_parent.clone(),
+            dns_ip: config.dns_ip.to_string(),
+            cluster_domain: DOMAIN.into(),
+            grace: GRACE,
+            max_pods: MAX_PODS,
+        },
+        oci: ContainerdRuntime::new(containerd),
+        wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone() }),
+        network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
+        volumes: Arc::new(VolumeManager::new(data.join("pods"))),
+        dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),
+        prober: Arc::new(NetProber),
+        connector: Arc::new(HubConnector::new(env.clone(), identity)?),
+        host: Arc::new(LinuxHost::new(data.clone(), boot_id(&env)?)),
+    })
+}
+
+/// The plugin is this very program under another name.
+fn install_plugin(bin: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(bin).with_context(|| format!("cannot make {}", bin.display()))?;
+    let link = bin.join(holdfast_cni::PLUGIN_NAME);
+    let own = std::env::current_exe().context("cannot find this program")?;
+    if std::fs::read_link(&link).ok().as_ref() == Some(&own) {
+        return Ok(());
+    }
+    let temporary = bin.join(".holdfast-cni");
+    // Left over from a start that was cut short.
+    let _ = std::fs::remove_file(&temporary);
+    std::os::unix::fs::symlink(&own, &temporary).context("cannot link the CNI plugin")?;
+    std::fs::rename(&temporary, &link).context("cannot link the CNI plugin")
+}
+
+/// The address that traffic to the hub leaves from. Nothing is sent.
+fn local_address(hubs: &[String]) -> Option<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    hubs.iter().find_map(|hub| socket.connect(hub).ok())?;
+    Some(socket.local_addr().ok()?.ip().to_string())
+}
+
+/// A marker on `/run` that lives as long as this boot: namespaces share the kernel's boot id.
+fn boot_id(env: &World) -> anyhow::Result<String> {
+    let path = PathBuf::from("/run/holdfast/boot-id");
+    if let Ok(id) = std::fs::read_to_string(&path) {
+        return Ok(id.trim().to_string());
+    }
+    let id = env.random_uuid();
+    std::fs::create_dir_all("/run/holdfast").context("cannot make /run/holdfast")?;
+    std::fs::write(&path, &id).context("cannot write the boot marker")?;
+    Ok(id)
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Stop> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Stop { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The link loop: connect, run, come back.
+
+use crate::parts::NodeParts;
+use crate::pods::PodCalls;
+use crate::store::SharedStore;
+use async_trait::async_trait;
+use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
+use holdfast_edge_store::{FactKind, Item, Record, State};
+use holdfast_env::Mono;
+use holdfast_link::call::NodeCall;
+use holdfast_link::{NodeHost, drive_node};
+use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
+use holdfast_link_engine::{NodeView, Persist};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The first wait after a lost connection.
+const RETRY: Duration = Duration::from_millis(500);
+/// The longest wait between two attempts.
+const RETRY_CAP: Duration = Duration::from_secs(20);
+/// The wait after the hub has refused this node.
+const REFUSED: Duration = Duration::from_secs(30);
+
+const NOTE_SESSION: &str = "link/session";
+const NOTE_OUTBOX: &str = "link/outbox";
+
+/// How the link is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether a session is up.
+    pub connected: bool,
+    /// The last session.
+    pub session: u64,
+    /// Why the last connection ended.
+    pub last_error: String,
+}
+
+/// The node as the link's host.
+pub struct LinkHost {
+    parts: NodeParts,
+    store: Arc<SharedStore>,
+    calls: Arc<PodCalls>,
+    state: watch::Sender<LinkState>,
+    lost_at: Mutex<Option<Mono>>,
+    reconnected: Arc<tokio::sync::Notify>,
+}
+
+/// The engine's window on the journal.
+struct View<'a>(&'a State);
+
+impl NodeView for View<'_> {
+    fn digest(&self) -> &SetDigest {
+        self.0.digest()
+    }
+
+    fn entries(&self, buckets: u64) -> Vec<(String, ContentHash)> {
+        let asked = |key: &str| buckets & (1 << holdfast_core::digest::bucket_of(key)) != 0;
+        let items = self.0.items().iter().filter(|(key, _)| asked(key));
+        items.map(|(key, item)| (key.clone(), item.hash)).collect()
+    }
+
+    fn assigned(&self, key: &str) -> Option<(Lineage, Revision)> {
+        self.0.items().get(key).map(|item| (item.lineage, item.revision))
+    }
+
+    fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact> {
+        let facts = self.0.outbox().after(after, max);
+        facts
+            .into_iter()
+            .map(|fact| WireFact {
+                seq: fact.seq,
+                sort: match fact.kind {
+                    FactKind::State => FactSort::State,
+                    FactKind::Log => FactSort::Log,
+                },
+                key: fact.key,
+                body: fact.body,
+            })
+            .collect()
+    }
+}
+
+impl LinkHost {
+    /// A host; `reconnected` is rung when the hub may have written the node's pods off meanwhile.
+    pub fn new(
+        parts: NodeParts,
+        store: Arc<SharedStore>,
+        calls: Arc<PodCalls>,
+        reconnected: Arc<tokio::sync::Notify>,
+    ) -> Arc<LinkHost> {
+        let state = watch::channel(LinkState::default()).0;
+        Arc::new(LinkHost { parts, store, calls, state, lost_at: Mutex::new(None), reconnected })
+    }
+
+    /// Follows the state of the link.
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    /// Connects and reconnects until dropped.
+    pub async fn run(self: Arc<Self>) {
+        let env = &self.parts.env;
+        let mut backoff = Backoff::new(RETRY, RETRY_CAP);
+        let outbox = self.outbox().await;
+        loop {
+            let mut refused = false;
+            for hub in &self.parts.config.hubs {
+                match self.parts.connector.connect(hub).await {
+                    Ok(connection) => {
+                        let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
+                        if self.state.borrow().connected {
+                            backoff.reset();
+                            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
+                        }
+                        refused = end.refused;
+                        self.note_end(hub, end.reason);
+                    }
+                    Err(err) => self.note_end(hub, err.to_string()),
+                }
+            }
+            let wait = if refused { REFUSED } else { backoff.fail() };
+            // Up to a quarter more, so that a fleet does not come back in step.
+            let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
+            env.sleep(wait + jitter).await;
+        }
+    }
+
+    fn note_end(&self, hub: &str, reason: String) {
+        let news = self.state.borrow().last_error != reason || self.state.borrow().connected;
+        if news {
+            tracing::warn!(hub, reason, "The link is down");
+        }
+        self.state.send_modify(|state| {
+            state.connected = false;
+            state.last_error = reason;
+        });
+    }
+
+    /// The generation of this node's outbox, drawn once.
+    async fn outbox(&self) -> OutboxGen {
+        let known = self.store.read(|state| state.notes().get(NOTE_OUTBOX).cloned());
+        if let Some(bytes) = known.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
+            return OutboxGen(u64::from_le_bytes(bytes));
+        }
+        let drawn = self.parts.env.random_u64();
+        let note = Record::PutNote { key: NOTE_OUTBOX.into(), value: drawn.to_le_bytes().to_vec() };
+        if let Err(err) = self.store.commit(vec![note]).await {
+            tracing::error!(%err, "The outbox could not be made");
+        }
+        OutboxGen(drawn)
+    }
+
+    fn hello(&self, outbox: OutboxGen) -> Hello {
+        let config = &self.parts.config;
+        let (lineage, session, root) = self.store.read(|state| {
+            let note = state.notes().get(NOTE_SESSION);
+            let (lineage, session) =
+                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
+            (lineage, session, state.digest().root())
+        });
+        Hello {
+            version_min: VERSION_MIN,
+            version_max: VERSION,
+            node_uid: config.node_uid.clone(),
+            node_name: config.node_name.clone(),
+            boot: 0,
+            lineage,
+            session,
+            root,
+            outbox,
+            clock_micros: i64::try_from(self.parts.env.wall().0.as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+#[async_trait]
+impl NodeHost for LinkHost {
+    fn with_view(&self, use_view: &mut dyn FnMut(&dyn NodeView)) {
+        self.store.read(|state| use_view(&View(state)));
+    }
+
+    async fn persist(&self, what: Persist) -> Result<(), String> {
+        let batch = match what {
+            Persist::Session { lineage, session } => {
+                let value = postcard::to_allocvec(&(lineage, session)).map_err(|err| err.to_string())?;
+                vec![Record::PutNote { key: NOTE_SESSION.into(), value }]
+            }
+            Persist::Items(batch) => {
+                for key in &batch.kept {
+                    tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
+                }
+                let lineage = batch.lineage;
+                let puts = batch.puts.into_iter().map(|(key, hash, revision, body)| Record::PutItem {
+                    key,
+                    item: Item { hash, lineage, revision, body },
+                });
+                let drops = batch.drops.into_iter().map(|key| Record::DropItem { key });
+                let synced = batch.complete.then_some(Record::SyncedTo { lineage, revision: batch.revision });
+                puts.chain(drops).chain(synced).collect()
+            }
+        };
+        self.store.commit(batch).await
+    }
+
+    fn acknowledged(&self, seq: Seq) {
+        self.store.lazily(vec![Record::Acknowledged { seq }]);
+    }
+
+    fn connected(&self, session: Session, _time_micros: i64) {
+        tracing::info!(session = session.0, "The link is up");
+        let lost = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let silent = lost.is_none_or(|lost| self.parts.env.monotonic().since(lost) > self.parts.config.grace / 2);
+        if silent {
+            self.reconnected.notify_one();
+        }
+        self.state.send_modify(|state| {
+            state.connected = true;
+            state.session = session.0;
+        });
+        self.store.ring_facts();
+    }
+
+    fn alive(&self, _time_micros: i64) {}
+
+    fn in_sync(&self, revision: Revision) {
+        tracing::debug!(revision = revision.0, "In sync with the hub");
+    }
+
+    async fn facts_changed(&self) {
+        self.store.facts_changed().await;
+    }
+
+    async fn call(&self, call: NodeCall) {
+        self.calls.serve(call).await;
+    }
+}

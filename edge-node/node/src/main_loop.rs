@@ -1,0 +1,157 @@
+//! `node_main`: starts the node's tasks and owns them.
+
+use crate::commands::Commands;
+use crate::events::Events;
+use crate::link::LinkHost;
+use crate::objects::Objects;
+use crate::parts::{DataplaneSnapshot, NodeParts};
+use crate::pods::{Common, PodCalls, PodManager};
+use crate::status;
+use crate::store::SharedStore;
+use holdfast_env::Task;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Changes within this time go into one update of the data plane.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How often the data plane is made to fit even if nothing changed: someone else may have touched it.
+const DATAPLANE_PERIOD: Duration = Duration::from_secs(30);
+/// The wait after the data plane refused an update.
+const DATAPLANE_RETRY: Duration = Duration::from_secs(2);
+
+/// What the node's tasks share.
+pub(crate) struct Running {
+    pub(crate) parts: NodeParts,
+    pub(crate) store: Arc<SharedStore>,
+    network: Mutex<Option<String>>,
+}
+
+impl Running {
+    /// Why pods cannot be attached to the network; `None` when they can.
+    pub(crate) fn network_error(&self) -> Option<String> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_network(&self, error: Option<String>) -> bool {
+        let mut current = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *current != error;
+        *current = error;
+        changed
+    }
+}
+
+/// A running node; dropping it ends the node's tasks, and leaves the pods running.
+pub struct NodeHandle {
+    /// What may be asked of it locally.
+    pub commands: Commands,
+    store: Arc<SharedStore>,
+    _tasks: Vec<Task>,
+}
+
+impl NodeHandle {
+    /// Completes when the node cannot go on (a failed sync): the process must end and recover.
+    pub async fn fatal(&self) -> String {
+        let mut fatal = self.store.fatal();
+        loop {
+            if let Some(reason) = fatal.borrow_and_update().clone() {
+                return reason;
+            }
+            if fatal.changed().await.is_err() {
+                return "the node has stopped".into();
+            }
+        }
+    }
+}
+
+/// Starts the node. No step waits for the hub: what the journal holds runs at once.
+pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle {
+    let env = parts.env.clone();
+    let objects = Objects(store.clone());
+    let events = Events::new(env.clone(), store.clone(), &parts.config.node_name);
+    let unknown = Some("the node has no pod network yet".to_string());
+    let node = Arc::new(Running { parts: parts.clone(), store: store.clone(), network: Mutex::new(unknown) });
+    let reconnected = Arc::new(Notify::new());
+    let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+
+    let common = Arc::new(Common {
+        parts: parts.clone(),
+        store: store.clone(),
+        objects: objects.clone(),
+        events: events.clone(),
+        changed: Notify::new(),
+    });
+    let pods = PodManager::new(common, report_pods.clone());
+    let calls = PodCalls::new(pods.clone());
+    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone());
+    let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.state() };
+
+    configure_network(&node, &objects).await;
+    events.node(&parts.config.node_uid, false, "Starting", "Starting holdfast-edge.").await;
+    let tasks = vec![
+        env.spawn("pods", Box::pin(pods.clone().run())),
+        env.spawn("node-status", Box::pin(status::run(node.clone(), report_node.clone()))),
+        env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
+        env.spawn("link", Box::pin(link.run())),
+        env.spawn(
+            "reconnected",
+            Box::pin(async move {
+                loop {
+                    reconnected.notified().await;
+                    report_node.notify_one();
+                    report_pods.notify_one();
+                }
+            }),
+        ),
+    ];
+    NodeHandle { commands, store, _tasks: tasks }
+}
+
+/// Tells the network what the hub gave this node; whether the node's readiness changed by it.
+async fn configure_network(node: &Running, objects: &Objects) -> bool {
+    let own = objects.node(&node.parts.config.node_name);
+    let Some(cidr) = own.and_then(|own| own.spec).and_then(|spec| spec.pod_cidr) else {
+        return node.set_network(Some("the node has no pod network yet".into()));
+    };
+    match node.parts.network.configure(&cidr).await {
+        Ok(()) => node.set_network(None),
+        Err(err) => {
+            tracing::warn!(cidr, err, "The pod network could not be set up");
+            node.set_network(Some(err))
+        }
+    }
+}
+
+/// Keeps Services, routes and DNS in step with objects and pods.
+async fn dataplane(node: Arc<Running>, objects: Objects, pods: Arc<PodManager>, report: Arc<Notify>) {
+    let env = node.parts.env.clone();
+    let mut items = node.store.items();
+    let mut ready = pods.watch_ready();
+    loop {
+        items.mark_unchanged();
+        ready.mark_unchanged();
+        if configure_network(&node, &objects).await {
+            report.notify_one();
+        }
+        let snapshot = DataplaneSnapshot {
+            node_name: node.parts.config.node_name.clone(),
+            services: objects.services(),
+            slices: objects.slices(),
+            nodes: objects.nodes(),
+            local_ready: pods.ready_by_ip(),
+        };
+        let wait = match node.parts.dataplane.apply(Arc::new(snapshot)).await {
+            Ok(()) => DATAPLANE_PERIOD,
+            Err(err) => {
+                tracing::warn!(err, "The data plane could not be updated");
+                DATAPLANE_RETRY
+            }
+        };
+        tokio::select! {
+            changed = items.changed() => if changed.is_err() { return },
+            changed = ready.changed() => if changed.is_err() { return },
+            () = env.sleep(wait) => {}
+        }
+        env.sleep(SETTLE).await;
+    }
+}

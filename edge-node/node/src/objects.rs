@@ -1,0 +1,96 @@
+//! Objects that the hub sent, typed.
+
+use crate::store::SharedStore;
+use holdfast_volumes::VolumeObjects;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// Prefix of the keys of pods.
+pub const PODS: &str = "/v1/pods/";
+/// Prefix of the keys of nodes.
+pub const NODES: &str = "/v1/nodes//";
+const SERVICES: &str = "/v1/services/";
+const SLICES: &str = "discovery.k8s.io/v1/endpointslices/";
+const RUNTIME_CLASSES: &str = "node.k8s.io/v1/runtimeclasses//";
+
+/// Typed reading of the node's items.
+#[derive(Clone)]
+pub struct Objects(pub Arc<SharedStore>);
+
+impl Objects {
+    fn one<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let body = self.0.read(|state| state.items().get(key).map(|item| item.body.clone()))?;
+        decode(key, &body)
+    }
+
+    fn many<T: DeserializeOwned>(&self, prefix: &str) -> Vec<T> {
+        let bodies = self.0.read(|state| {
+            state.items_with_prefix(prefix).map(|(key, item)| (key.clone(), item.body.clone())).collect::<Vec<_>>()
+        });
+        bodies.iter().filter_map(|(key, body)| decode(key, body)).collect()
+    }
+
+    /// All pods of this node.
+    pub fn pods(&self) -> Vec<Pod> {
+        self.many(PODS)
+    }
+
+    /// One pod.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Pod> {
+        self.one(&format!("{PODS}{namespace}/{name}"))
+    }
+
+    /// All Services.
+    pub fn services(&self) -> Vec<Service> {
+        self.many(SERVICES)
+    }
+
+    /// All EndpointSlices.
+    pub fn slices(&self) -> Vec<EndpointSlice> {
+        self.many(SLICES)
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> Vec<Node> {
+        self.many(NODES)
+    }
+
+    /// One node.
+    pub fn node(&self, name: &str) -> Option<Node> {
+        self.one(&format!("{NODES}{name}"))
+    }
+
+    /// The handler of a RuntimeClass.
+    pub fn runtime_handler(&self, class: &str) -> Option<String> {
+        self.one::<RuntimeClass>(&format!("{RUNTIME_CLASSES}{class}")).map(|class| class.handler)
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &str, body: &[u8]) -> Option<T> {
+    match serde_json::from_slice(body) {
+        Ok(object) => Some(object),
+        Err(err) => {
+            tracing::error!(key, %err, "An object from the hub does not decode");
+            None
+        }
+    }
+}
+
+impl VolumeObjects for Objects {
+    fn config_map(&self, namespace: &str, name: &str) -> Option<ConfigMap> {
+        self.one(&format!("/v1/configmaps/{namespace}/{name}"))
+    }
+
+    fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
+        self.one(&format!("/v1/secrets/{namespace}/{name}"))
+    }
+
+    fn token(&self, namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> Option<String> {
+        let key = format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.{seconds}.{audience}");
+        let body: serde_json::Value = self.one(&key)?;
+        Some(body.get("token")?.as_str()?.to_string())
+    }
+}

@@ -1,0 +1,179 @@
+//! What the node is made of: its settings, and the traits through which it touches the machine.
+
+use async_trait::async_trait;
+use holdfast_env::{Connection, World};
+use holdfast_runtime::Runtime;
+use holdfast_volumes::VolumeManager;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's UID, from its certificate.
+    pub node_uid: String,
+    /// The node's own addresses, first the primary.
+    pub node_ips: Vec<String>,
+    /// `host:port` of hubs, tried in order.
+    pub hubs: Vec<String>,
+    /// Where pod logs go: `<dir>/<namespace>_<pod>_<uid>/<container>/<attempt>.log`.
+    pub log_dir: PathBuf,
+    /// cgroup under which pods live, relative to the hierarchy's root.
+    pub cgroup_root: String,
+    /// Address of the cluster's DNS.
+    pub dns_ip: String,
+    /// Cluster domain.
+    pub cluster_domain: String,
+    /// A silence of the link after which the hub may have written the node's pods off.
+    pub grace: Duration,
+    /// Most pods that the node takes.
+    pub max_pods: u32,
+}
+
+/// Which pod a network attachment is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRef {
+    /// UID.
+    pub uid: String,
+    /// Name.
+    pub name: String,
+    /// Namespace.
+    pub namespace: String,
+}
+
+/// A pod's place in the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Path of the network namespace.
+    pub netns_path: String,
+    /// Addresses, first the primary.
+    pub ips: Vec<String>,
+}
+
+/// Joins pods to the network. `dense` pods share one namespace. All calls are idempotent.
+#[async_trait]
+pub trait PodNet: Send + Sync + 'static {
+    /// The node's pod network is known, or has changed.
+    async fn configure(&self, pod_cidr: &str) -> Result<(), String>;
+    /// Attaches a pod; the same pod gets the same addresses.
+    async fn attach(&self, pod: &PodRef, dense: bool) -> Result<Attachment, String>;
+    /// Detaches a pod.
+    async fn detach(&self, pod: &PodRef, dense: bool) -> Result<(), String>;
+    /// Releases what belongs to none of these pods.
+    async fn gc(&self, live: &[PodRef]) -> Result<(), String>;
+}
+
+/// What Services, routes and DNS are made from.
+#[derive(Clone, Debug, Default)]
+pub struct DataplaneSnapshot {
+    /// This node's name.
+    pub node_name: String,
+    /// Services.
+    pub services: Vec<Service>,
+    /// Their endpoints.
+    pub slices: Vec<EndpointSlice>,
+    /// All nodes, with addresses and pod networks.
+    pub nodes: Vec<Node>,
+    /// Readiness of this node's own pods by address: newer than what the hub knows when the link is down.
+    pub local_ready: BTreeMap<String, bool>,
+}
+
+/// Makes the machine's network fit a snapshot.
+#[async_trait]
+pub trait Dataplane: Send + Sync + 'static {
+    /// Applies it whole; an error is tried again.
+    async fn apply(&self, snapshot: Arc<DataplaneSnapshot>) -> Result<(), String>;
+}
+
+/// Asks containers over the network how they are.
+#[async_trait]
+pub trait Prober: Send + Sync + 'static {
+    /// GET; the status code, or why there is none.
+    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<u16, String>;
+    /// Connect; why it did not work.
+    async fn tcp(&self, host: &str, port: u16, timeout: Duration) -> Result<(), String>;
+}
+
+/// An HTTP probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// `http` or `https` (any certificate is taken).
+    pub scheme: String,
+    /// Address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Path with query.
+    pub path: String,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Opens connections to a hub, with the node's identity.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// Connects to one of the hub's addresses.
+    async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
+}
+
+/// What the machine is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostInfo {
+    /// Architecture as Go names it (`amd64`, `arm64`, `arm`).
+    pub architecture: String,
+    /// For example `Debian GNU/Linux 12 (bookworm)`.
+    pub os_image: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// `/etc/machine-id`.
+    pub machine_id: String,
+    /// DMI product UUID, where there is one.
+    pub system_uuid: String,
+    /// Boot id of this boot, from a marker on `/run` (namespaces share the kernel's).
+    pub boot_id: String,
+    /// CPUs.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Bytes of the data folder's file system.
+    pub disk_bytes: u64,
+    /// Version of the agent.
+    pub agent_version: String,
+}
+
+/// Reads the machine.
+pub trait HostFacts: Send + Sync + 'static {
+    /// What the machine is now.
+    fn read(&self) -> HostInfo;
+}
+
+/// Everything that `node_main` works with.
+#[derive(Clone)]
+pub struct NodeParts {
+    /// Clocks, randomness, tasks, disk.
+    pub env: World,
+    /// Settings.
+    pub config: NodeConfig,
+    /// Runs OCI containers.
+    pub oci: Arc<dyn Runtime>,
+    /// Runs Wasm containers.
+    pub wasm: Arc<dyn Runtime>,
+    /// Pods' network.
+    pub network: Arc<dyn PodNet>,
+    /// Pods' volumes.
+    pub volumes: Arc<VolumeManager>,
+    /// Services, routes, DNS.
+    pub dataplane: Arc<dyn Dataplane>,
+    /// Probes over the network.
+    pub prober: Arc<dyn Prober>,
+    /// The way to the hub.
+    pub connector: Arc<dyn Connector>,
+    /// The machine.
+    pub host: Arc<dyn HostFacts>,
+}

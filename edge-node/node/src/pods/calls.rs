@@ -1,0 +1,142 @@
+//! Reaching into pods: logs and exec, for the link and for local commands alike.
+
+use super::containers;
+use super::manager::PodManager;
+use super::worker::{Shown, runtime_with};
+use crate::logs::{LogOptions, read};
+use bytes::Bytes;
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_core::{Gvr, Status, Timestamp};
+use holdfast_env::session::{ExecRequest, ExecSession};
+use holdfast_link::call::NodeCall;
+use holdfast_pods::container_id;
+use holdfast_runtime::RuntimeError;
+use k8s_openapi::api::core::v1::ContainerStatus;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Serves calls.
+pub struct PodCalls(Arc<PodManager>);
+
+impl PodCalls {
+    /// Calls into the pods of `manager`.
+    pub fn new(manager: Arc<PodManager>) -> Arc<PodCalls> {
+        Arc::new(PodCalls(manager))
+    }
+
+    /// Serves a call of the hub to its end.
+    pub(crate) async fn serve(&self, call: NodeCall) {
+        match call.call.clone() {
+            Call::Logs(logs) => match self.logs(&logs) {
+                Ok(bytes) => call.serve_bytes(bytes).await,
+                Err(status) => call.fail(status.code(), status.message()).await,
+            },
+            Call::Exec(exec) => match self.exec(&exec).await {
+                Ok(session) => call.serve_session(session).await,
+                Err(status) => call.fail(status.code(), status.message()).await,
+            },
+        }
+    }
+
+    fn find(&self, at: &ContainerRef) -> Result<(Shown, ContainerStatus), Status> {
+        let gvr = Gvr::new("", "v1", "pods");
+        let shown = self.0.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
+        let statuses = [&shown.status.container_statuses, &shown.status.init_container_statuses];
+        let status = statuses.into_iter().flatten().flatten().find(|status| status.name == at.container).cloned();
+        let status = status.ok_or_else(|| {
+            Status::bad_request(format!(
+                "container {:?} in pod {:?} is waiting to start: ContainerCreating",
+                at.container, at.pod
+            ))
+        })?;
+        Ok((shown, status))
+    }
+
+    /// A container's log.
+    ///
+    /// # Errors
+    /// 404 when the pod is not here, 400 when the container has no log, with upstream's texts.
+    pub fn logs(&self, call: &LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
+        let at = &call.container;
+        let (shown, status) = self.find(at)?;
+        let attempt = u32::try_from(status.restart_count).unwrap_or(0);
+        let state = status.state.clone().unwrap_or_default();
+        let has_current = state.running.is_some() || state.terminated.is_some();
+        let attempt = if call.previous {
+            let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            if before.is_none() {
+                return Err(Status::bad_request(format!(
+                    "previous terminated container {:?} in pod {:?} not found",
+                    at.container, at.pod
+                )));
+            }
+            attempt.saturating_sub(1)
+        } else if has_current {
+            attempt
+        } else if status.last_state.as_ref().is_some_and(|state| state.terminated.is_some()) {
+            // Between two attempts kubectl is shown the one that ended.
+            attempt
+        } else {
+            let reason = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_else(|| "ContainerCreating".into());
+            return Err(Status::bad_request(format!(
+                "container {:?} in pod {:?} is waiting to start: {reason}",
+                at.container, at.pod
+            )));
+        };
+        let common = self.0.common().clone();
+        let path = containers::log_path(&common.parts.config, &shown.pod, &at.container, attempt);
+        let since = call.since_micros.and_then(|micros| u64::try_from(micros).ok());
+        let options = LogOptions {
+            follow: call.follow && !call.previous,
+            since: since.map(|micros| Timestamp::from_wall(Duration::from_micros(micros))),
+            timestamps: call.timestamps,
+            tail_lines: call.tail_lines,
+            limit_bytes: call.limit_bytes,
+        };
+        let (manager, at) = (self.0.clone(), at.clone());
+        let ended = move || match manager.find(&at.namespace, &at.pod, &at.pod_uid) {
+            None => true,
+            Some(shown) => {
+                let statuses = [&shown.status.container_statuses, &shown.status.init_container_statuses];
+                let status = statuses.into_iter().flatten().flatten().find(|status| status.name == at.container);
+                status.is_none_or(|status| {
+                    let running = status.state.as_ref().is_some_and(|state| state.running.is_some());
+                    shown.gone || u32::try_from(status.restart_count).unwrap_or(0) != attempt || !running
+                })
+            }
+        };
+        Ok(read(common.parts.env.clone(), path, options, ended))
+    }
+
+    /// A command in a container.
+    ///
+    /// # Errors
+    /// 404 when the pod is not here, 400 when the container does not run, 501 where the runtime cannot.
+    pub async fn exec(&self, call: &ExecCall) -> Result<ExecSession, Status> {
+        let at = &call.container;
+        let (shown, status) = self.find(at)?;
+        if status.state.as_ref().is_none_or(|state| state.running.is_none()) {
+            return Err(Status::bad_request(format!(
+                "container {:?} in pod {:?} is not running",
+                at.container, at.pod
+            )));
+        }
+        if call.command.is_empty() {
+            return Err(Status::not_implemented("attach"));
+        }
+        let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
+        let id = container_id(&uid, &at.container, u32::try_from(status.restart_count).unwrap_or(0));
+        let common = self.0.common();
+        let runtime = runtime_with(common, &id)
+            .await
+            .ok_or_else(|| Status::unavailable("the container's runtime does not answer", 1))?;
+        let request = ExecRequest { command: call.command.clone(), tty: call.tty, stdin: call.stdin };
+        runtime.exec(&id, request).await.map_err(|err| match err {
+            RuntimeError::NotImplemented(what) => Status::not_implemented(what),
+            RuntimeError::Unavailable { .. } => Status::unavailable(err.to_string(), 1),
+            RuntimeError::Config(text) => Status::bad_request(text),
+            other => Status::internal(other),
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! From a pod's specification to what a runtime is told.
+
+use crate::parts::{Attachment, NodeConfig};
+use holdfast_core::Quantity;
+use holdfast_runtime::{ContainerSpec, Mount, Resources, SandboxSpec, SecurityContext};
+use holdfast_volumes::{MountedVolume, expand_command, hostname, resolve_mounts};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements, Service};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The folder of a pod's logs, as the kubelet names it.
+pub(super) fn log_dir(config: &NodeConfig, pod: &Pod) -> std::path::PathBuf {
+    let meta = &pod.metadata;
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    config.log_dir.join(format!("{}_{}_{}", part(&meta.namespace), part(&meta.name), part(&meta.uid)))
+}
+
+/// The log file of one attempt of a container.
+pub(super) fn log_path(config: &NodeConfig, pod: &Pod, container: &str, attempt: u32) -> std::path::PathBuf {
+    log_dir(config, pod).join(container).join(format!("{attempt}.log"))
+}
+
+/// The container or init container of this name.
+pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    let spec = pod.spec.as_ref()?;
+    spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
+}
+
+fn quantity(requirements: Option<&ResourceRequirements>, limits: bool, resource: &str) -> Option<Quantity> {
+    let requirements = requirements?;
+    let map = if limits { &requirements.limits } else { &requirements.requests };
+    map.as_ref()?.get(resource)?.0.parse().ok()
+}
+
+/// cgroup settings of a container, by the kubelet's formulas.
+fn resources(pod: &Pod, container: &Container) -> Resources {
+    let wanted = container.resources.as_ref();
+    let cpu_limit = quantity(wanted, true, "cpu");
+    let cpu_request = quantity(wanted, false, "cpu").or(cpu_limit);
+    let memory_limit = quantity(wanted, true, "memory");
+    let shares = cpu_request.map_or(2, |cpu| (cpu.milli().max(0) as u64 * 1024 / 1000).clamp(2, 262_144));
+    let qos = qos_class(pod);
+    Resources {
+        cpu_shares: shares,
+        cpu_period_us: if cpu_limit.is_some() { 100_000 } else { 0 },
+        cpu_quota_us: cpu_limit.map_or(0, |cpu| (cpu.milli() * 100).max(1000)),
+        memory_limit_bytes: memory_limit.map_or(0, Quantity::units),
+        oom_score_adj: match qos {
+            "Guaranteed" => -997,
+            "BestEffort" => 1000,
+            // The kubelet scales burstable pods by their share of the node's memory; the middle is fair enough
+            // where requests are small against it.
+            _ => 900,
+        },
+    }
+}
+
+/// The quality-of-service class that the hub wrote, or the one that follows from the resources.
+pub(super) fn qos_class(pod: &Pod) -> &'static str {
+    let containers =
+        pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let (mut any, mut guaranteed) = (false, true);
+    for container in containers {
+        let wanted = container.resources.as_ref();
+        for resource in ["cpu", "memory"] {
+            let limit = quantity(wanted, true, resource);
+            let request = quantity(wanted, false, resource);
+            any |= limit.is_some() || request.is_some();
+            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+fn security(pod: &Pod, container: &Container) -> SecurityContext {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
+    let own = container.security_context.clone().unwrap_or_default();
+    let privileged = own.privileged.unwrap_or(false);
+    let capabilities = own.capabilities.unwrap_or_default();
+    let mut groups = of_pod.supplemental_groups.clone().unwrap_or_default();
+    groups.extend(of_pod.fs_group);
+    let profile = own.seccomp_profile.or(of_pod.seccomp_profile);
+    SecurityContext {
+        run_as_user: own.run_as_user.or(of_pod.run_as_user),
+        run_as_group: own.run_as_group.or(of_pod.run_as_group),
+        run_as_non_root: own.run_as_non_root.or(of_pod.run_as_non_root).unwrap_or(false),
+        supplemental_groups: groups,
+        privileged,
+        read_only_rootfs: own.read_only_root_filesystem.unwrap_or(false),
+        allow_privilege_escalation: own.allow_privilege_escalation.unwrap_or(true),
+        add_capabilities: capabilities.add.unwrap_or_default(),
+        drop_capabilities: capabilities.drop.unwrap_or_default(),
+        seccomp: profile
+            .map(|profile| match profile.localhost_profile {
+                Some(path) if profile.type_ == "Localhost" => format!("Localhost/{path}"),
+                _ => profile.type_,
+            })
+            .unwrap_or_default(),
+    }
+}
+
+/// The sandbox of a pod.
+pub(super) fn sandbox_spec(
+    config: &NodeConfig,
+    pod: &Pod,
+    id: &str,
+    handler: &str,
+    attachment: &Attachment,
+) -> SandboxSpec {
+    let meta = &pod.metadata;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let uid = meta.uid.clone().unwrap_or_default();
+    let name = meta.name.clone().unwrap_or_default();
+    SandboxSpec {
+        id: id.to_string(),
+        pod_name: name,
+        pod_namespace: meta.namespace.clone().unwrap_or_default(),
+        hostname: hostname(pod, &config.node_name),
+        handler: handler.to_string(),
+        netns_path: attachment.netns_path.clone(),
+        ips: attachment.ips.clone(),
+        host_pid: spec.host_pid.unwrap_or(false),
+        host_ipc: spec.host_ipc.unwrap_or(false),
+        share_process_namespace: spec.share_process_namespace.unwrap_or(false),
+        cgroup_parent: format!("{}/pod{uid}", config.cgroup_root),
+        sysctls: spec
+            .security_context
+            .and_then(|context| context.sysctls)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|sysctl| (sysctl.name, sysctl.value))
+            .collect(),
+        labels: meta.labels.clone().unwrap_or_default(),
+        pod_uid: uid,
+    }
+}
+
+/// What a container needs beside the pod's specification.
+pub(super) struct Surroundings<'a> {
+    /// Volumes, mounted on the host.
+    pub volumes: &'a BTreeMap<String, MountedVolume>,
+    /// Resolved environment.
+    pub env: Vec<(String, String)>,
+    /// Host paths of files that every container gets: (host path, container path).
+    pub files: Vec<(String, String)>,
+}
+
+/// The specification of one attempt of a container.
+///
+/// # Errors
+/// `CreateContainerConfigError`'s text.
+pub(super) fn container_spec(
+    config: &NodeConfig,
+    pod: &Pod,
+    container: &Container,
+    id: &str,
+    attempt: u32,
+    around: Surroundings<'_>,
+) -> Result<ContainerSpec, String> {
+    let mut mounts: Vec<Mount> = resolve_mounts(container, around.volumes, &around.env)?
+        .into_iter()
+        .map(|mount| Mount {
+            host_path: mount.host_path,
+            container_path: mount.container_path,
+            read_only: mount.read_only,
+            propagation: mount.propagation,
+        })
+        .collect();
+    for (host_path, container_path) in around.files {
+        if mounts.iter().all(|mount| mount.container_path != container_path) {
+            mounts.push(Mount { host_path, container_path, ..Mount::default() });
+        }
+    }
+    let (command, args) = expand_command(container, &around.env);
+    let ports = container.ports.iter().flatten().map(|port| {
+        let number = u16::try_from(port.container_port).unwrap_or_default();
+        (port.name.clone().unwrap_or_default(), number, port.protocol.clone().unwrap_or_else(|| "TCP".into()))
+    });
+    Ok(ContainerSpec {
+        id: id.to_string(),
+        name: container.name.clone(),
+        attempt,
+        image: container.image.clone().unwrap_or_default(),
+        command,
+        args,
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        env: around.env.clone(),
+        mounts,
+        devices: Vec::new(),
+        resources: resources(pod, container),
+        security: security(pod, container),
+        log_path: path_text(&log_path(config, pod, &container.name, attempt)),
+        tty: container.tty.unwrap_or(false),
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        ports: ports.collect(),
+    })
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The environment that names a namespace's Services (`enableServiceLinks`), and always the API server's.
+pub(super) fn service_env(pod: &Pod, services: &[Service]) -> Vec<(String, String)> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+    let mut env = Vec::new();
+    for service in services {
+        let meta = &service.metadata;
+        let (Some(name), of) = (meta.name.as_deref(), meta.namespace.as_deref().unwrap_or_default()) else { continue };
+        let is_api = of == "default" && name == "kubernetes";
+        if !(is_api || links && of == namespace) {
+            continue;
+        }
+        let Some(spec) = &service.spec else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
+        let ports = spec.ports.clone().unwrap_or_default();
+        let Some(first) = ports.first() else { continue };
+        let prefix = name.to_uppercase().replace('-', "_");
+        env.push((format!("{prefix}_SERVICE_HOST"), ip.to_string()));
+        env.push((format!("{prefix}_SERVICE_PORT"), first.port.to_string()));
+        for port in &ports {
+            if let Some(name) = &port.name {
+                let name = name.to_uppercase().replace('-', "_");
+                env.push((format!("{prefix}_SERVICE_PORT_{name}"), port.port.to_string()));
+            }
+        }
+        let scheme = first.protocol.as_deref().unwrap_or("TCP").to_lowercase();
+        env.push((format!("{prefix}_PORT"), format!("{scheme}://{ip}:{}", first.port)));
+        for port in &ports {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let lower = protocol.to_lowercase();
+            let base = format!("{prefix}_PORT_{}_{protocol}", port.port);
+            env.push((base.clone(), format!("{lower}://{ip}:{}", port.port)));
+            env.push((format!("{base}_PROTO"), lower));
+            env.push((format!("{base}_PORT"), port.port.to_string()));
+            env.push((format!("{base}_ADDR"), ip.to_string()));
+        }
+    }
+    env
+}

@@ -1,0 +1,236 @@
+//! Starts and ends workers as the journal says.
+
+use super::worker::{Common, Order, Shown, Worker, start};
+use crate::parts::PodRef;
+use holdfast_core::Timestamp;
+use holdfast_edge_store::Record;
+use holdfast_runtime::RuntimeEvent;
+use k8s_openapi::api::core::v1::Pod;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast, watch};
+
+/// How long after a change the manager looks again even if nothing rang.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// A pod in a list, as `holdfast-edge pods` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodSummary {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// What `kubectl get pods` shows as STATUS.
+    pub status: String,
+    /// Restarts of all containers.
+    pub restarts: i32,
+    /// Primary address.
+    pub ip: String,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// When it was created at the hub.
+    pub created: Option<Timestamp>,
+    /// Names of its containers.
+    pub containers: Vec<String>,
+}
+
+/// The pods of the node.
+pub struct PodManager {
+    common: Arc<Common>,
+    workers: Mutex<BTreeMap<String, Worker>>,
+    report_all: Arc<Notify>,
+    ready: watch::Sender<BTreeMap<String, bool>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PodManager {
+    /// A manager without workers yet.
+    pub(crate) fn new(common: Arc<Common>, report_all: Arc<Notify>) -> Arc<PodManager> {
+        Arc::new(PodManager { common, workers: Mutex::default(), report_all, ready: watch::channel(BTreeMap::new()).0 })
+    }
+
+    /// Follows the journal and the runtimes until dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let env = self.common.parts.env.clone();
+        let mut items = self.common.store.items();
+        let mut oci = self.common.parts.oci.events();
+        let mut wasm = self.common.parts.wasm.events();
+        loop {
+            items.mark_unchanged();
+            self.reconcile().await;
+            let ready = self.ready_by_ip();
+            self.ready.send_if_modified(|known| {
+                let changed = *known != ready;
+                *known = ready;
+                changed
+            });
+            let wake = env.sleep(PERIOD);
+            tokio::select! {
+                changed = items.changed() => if changed.is_err() { return },
+                () = self.common.changed.notified() => {}
+                () = self.report_all.notified() => self.order_all(|| Order::Report).await,
+                event = oci.recv() => self.runtime_event(event).await,
+                event = wasm.recv() => self.runtime_event(event).await,
+                () = wake => {}
+            }
+        }
+    }
+
+    async fn order_all(&self, order: impl Fn() -> Order) {
+        let queues: Vec<_> = lock(&self.workers).values().map(|worker| worker.orders.clone()).collect();
+        for queue in queues {
+            // A worker that has ended needs no order.
+            let _ = queue.send(order()).await;
+        }
+    }
+
+    async fn runtime_event(&self, event: Result<RuntimeEvent, broadcast::error::RecvError>) {
+        match event {
+            Ok(RuntimeEvent::Exited { container_id }) => {
+                let queue = lock(&self.workers)
+                    .iter()
+                    .find(|(uid, _)| container_id.starts_with(uid.as_str()))
+                    .map(|(_, worker)| worker.orders.clone());
+                if let Some(queue) = queue {
+                    let _ = queue.send(Order::Look).await;
+                }
+            }
+            Ok(RuntimeEvent::Resync) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                self.order_all(|| Order::Look).await;
+            }
+            // The runtime's event task is gone only when the node stops.
+            Err(broadcast::error::RecvError::Closed) => self.common.parts.env.sleep(PERIOD).await,
+        }
+    }
+
+    /// Makes the workers fit the journal.
+    async fn reconcile(&self) {
+        let pods = self.common.objects.pods();
+        let mut orders = Vec::new();
+        let mut ended = Vec::new();
+        {
+            let mut workers = lock(&self.workers);
+            let mut wanted = BTreeSet::new();
+            for pod in pods {
+                let uid = pod.metadata.uid.clone().unwrap_or_default();
+                wanted.insert(uid.clone());
+                match workers.get(&uid) {
+                    None => {
+                        workers.insert(uid, start(self.common.clone(), pod));
+                    }
+                    Some(worker) => {
+                        let known = worker.shown.borrow().pod.clone();
+                        if *known != pod && !worker.shown.borrow().gone {
+                            orders.push((worker.orders.clone(), Order::Changed(Box::new(pod))));
+                        }
+                    }
+                }
+            }
+            for (uid, worker) in workers.iter() {
+                if wanted.contains(uid) {
+                    continue;
+                }
+                if worker.shown.borrow().gone || worker.task.is_finished() {
+                    ended.push(uid.clone());
+                } else {
+                    orders.push((worker.orders.clone(), Order::DeletedAtHub));
+                }
+            }
+            for uid in &ended {
+                if let Some(worker) = workers.remove(uid) {
+                    let key = Common::key(&worker.shown.borrow().pod);
+                    self.common
+                        .store
+                        .lazily(vec![Record::DropStateFact { key }, Record::DropNote { key: Common::memory_key(uid) }]);
+                }
+            }
+        }
+        for (queue, order) in orders {
+            let _ = queue.send(order).await;
+        }
+    }
+
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        lock(&self.workers).values().map(|worker| worker.shown.borrow().clone()).collect()
+    }
+
+    /// The pods of the node, by namespace and name.
+    pub fn list(&self) -> Vec<PodSummary> {
+        let mut list: Vec<PodSummary> = self.shown().iter().filter(|shown| !shown.gone).map(summary).collect();
+        list.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        list
+    }
+
+    /// Readiness by address, for the data plane.
+    pub fn ready_by_ip(&self) -> BTreeMap<String, bool> {
+        let host_network = |shown: &Shown| shown.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
+        self.shown()
+            .iter()
+            .filter(|shown| !host_network(shown))
+            .map(summary)
+            .filter(|pod| !pod.ip.is_empty())
+            .map(|pod| (pod.ip, pod.ready))
+            .collect()
+    }
+
+    /// Follows the readiness of the pods by address.
+    pub fn watch_ready(&self) -> watch::Receiver<BTreeMap<String, bool>> {
+        self.ready.subscribe()
+    }
+
+    /// The pods that live here.
+    pub fn refs(&self) -> Vec<PodRef> {
+        let of = |pod: PodSummary| PodRef { uid: pod.uid, name: pod.name, namespace: pod.namespace };
+        self.shown().iter().map(summary).map(of).collect()
+    }
+
+    /// The pod of this name, with its status.
+    pub(super) fn find(&self, namespace: &str, name: &str, uid: &str) -> Option<Shown> {
+        let fits = |pod: &Pod| {
+            let meta = &pod.metadata;
+            meta.namespace.as_deref() == Some(namespace)
+                && meta.name.as_deref() == Some(name)
+                && (uid.is_empty() || meta.uid.as_deref() == Some(uid))
+        };
+        self.shown().into_iter().find(|shown| fits(&shown.pod))
+    }
+
+    pub(super) fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+}
+
+fn summary(shown: &Shown) -> PodSummary {
+    let meta = &shown.pod.metadata;
+    let status = &shown.status;
+    let document = serde_json::json!({
+        "metadata": meta, "spec": shown.pod.spec, "status": status,
+    });
+    let containers = status.container_statuses.iter().flatten();
+    PodSummary {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        status: shown_status(&document),
+        restarts: containers.map(|container| container.restart_count).sum(),
+        ip: status.pod_ip.clone().unwrap_or_default(),
+        ready: status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
+        created: meta.creation_timestamp.as_ref().and_then(|time| Timestamp::parse(&time.0.to_string())),
+        containers: shown.pod.spec.iter().flat_map(|spec| spec.containers.iter().map(|c| c.name.clone())).collect(),
+    }
+}
+
+/// The STATUS column of the pods' table.
+fn shown_status(pod: &serde_json::Value) -> String {
+    let Some(kind) = holdfast_kinds::by_gvr("", "v1", "pods") else { return "Unknown".into() };
+    let row = (kind.row)(pod, Timestamp::default());
+    let at = kind.columns.iter().position(|column| column.name == "Status");
+    at.and_then(|at| row.get(at)?.as_str().map(str::to_string)).unwrap_or_else(|| "Unknown".into())
+}

@@ -1,0 +1,73 @@
+//! Images, good and bad.
+
+use crate::support::*;
+use holdfast_runtime::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_module_loads_and_fails_at_the_pod() {
+    let node = Node::start().await;
+    let sandbox = host_sandbox("broken");
+    node.runtime.run_sandbox(&sandbox).await.unwrap();
+    let good = guest("hello-cli");
+    for (name, bytes, reason) in [
+        ("text", &b"hello, world"[..], "not a WebAssembly module: bad magic"),
+        ("empty", b"", "not a WebAssembly module: the file is empty"),
+        ("cut", &good[..good.len() / 2], "cannot compile the WebAssembly: "),
+        ("nothing", b"\0asm\x01\0\0\0", "unsupported WebAssembly: the core module exports no _start function"),
+    ] {
+        let image = format!("registry.local/{name}:1");
+        assert_eq!(node.import(&image, bytes).await.unwrap(), std::slice::from_ref(&image));
+        let container = node.container(name, &image, &[]);
+        match node.runtime.create_container(&sandbox, &container).await.unwrap_err() {
+            RuntimeError::BadImage { image: named, reason: found } => {
+                assert_eq!(named, image);
+                assert!(found.starts_with(reason), "{found}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(node.runtime.list_containers().await.unwrap().is_empty(), "nothing half made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_found_by_name_and_digest() {
+    let node = Node::start().await;
+    let name = "registry.local/hello-cli:1";
+    assert_eq!(node.runtime.image(name).await.unwrap(), None);
+    match node.runtime.pull_image(name, None).await.unwrap_err() {
+        RuntimeError::ImagePull { image, reason } => {
+            assert_eq!(image, name);
+            assert!(reason.starts_with("not found on this node"), "{reason}");
+        }
+        other => panic!("{other}"),
+    }
+    node.import(name, &guest("hello-cli")).await.unwrap();
+    let image = node.runtime.image(name).await.unwrap().unwrap();
+    assert!(image.is_wasm);
+    assert_eq!(image.names, [name.to_string(), format!("registry.local/hello-cli@{}", image.id)]);
+    assert_eq!(node.runtime.pull_image(name, None).await.unwrap(), image);
+    assert_eq!(node.runtime.image(&image.names[1]).await.unwrap().as_ref(), Some(&image));
+    // The tag moves to another image.
+    node.import(name, b"other bytes").await.unwrap();
+    let other = node.runtime.image(name).await.unwrap().unwrap();
+    assert_ne!(other.id, image.id);
+    assert_eq!(node.runtime.list_images().await.unwrap().len(), 2);
+    let missing = node.container("x", "registry.local/missing:1", &[]);
+    node.runtime.run_sandbox(&host_sandbox("s")).await.unwrap();
+    let err = node.runtime.create_container(&host_sandbox("s"), &missing).await.unwrap_err();
+    assert_eq!(err, RuntimeError::NotFound("image \"registry.local/missing:1\"".into()));
+    let bad = node.runtime.image("Not A Name").await.unwrap_err();
+    assert!(matches!(bad, RuntimeError::InvalidImageName { .. }), "{bad}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_is_none_says_so() {
+    let node = Node::start().await;
+    let path = node.dir.path().join("x.tar");
+    let missing = node.runtime.import_image(&path).await.unwrap_err().to_string();
+    assert!(missing.contains("No such file"), "{missing}");
+    std::fs::write(&path, "no tar").unwrap();
+    let none = node.runtime.import_image(&path).await.unwrap_err();
+    assert!(matches!(none, RuntimeError::BadImage { .. }), "{none}");
+    assert!(node.runtime.list_images().await.unwrap().is_empty());
+}

@@ -1,0 +1,89 @@
+//! The in-process client: a user's requests, past the HTTP codec but through everything else.
+
+use async_trait::async_trait;
+use holdfast_controller::Client;
+use holdfast_core::{
+    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, PatchType, Status, Target, UserInfo, Watch,
+    WriteOptions,
+};
+use holdfast_env::World;
+use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
+use std::sync::Arc;
+
+/// The API as `user` sees it, without a network between. Authorization, admission and audit run as for anyone.
+#[derive(Clone)]
+pub struct LocalClient {
+    api: Arc<Api>,
+    world: World,
+    user: UserInfo,
+}
+
+impl LocalClient {
+    /// A client that acts as `user`; its name also names the field manager.
+    pub fn new(api: Arc<Api>, world: World, user: UserInfo) -> LocalClient {
+        LocalClient { api, world, user }
+    }
+
+    async fn call(&self, at: &Target, operation: Operation) -> Result<Reply, Status> {
+        let cx = RequestContext::new(self.user.clone(), self.world.random_uuid());
+        self.api.call(Request { cx, target: at.clone(), operation }).await
+    }
+
+    async fn object(&self, at: &Target, operation: Operation) -> Result<Arc<Object>, Status> {
+        match self.call(at, operation).await? {
+            Reply::Object { object, .. } => Ok(object),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn options(&self, patch: Option<PatchType>) -> WriteOptions {
+        let name = self.user.name.rsplit(':').next().unwrap_or_default();
+        WriteOptions {
+            field_manager: name.to_string(),
+            force: patch == Some(PatchType::Apply),
+            ..WriteOptions::default()
+        }
+    }
+}
+
+fn unexpected() -> Status {
+    Status::internal("the API answered with another sort of reply than was asked for")
+}
+
+#[async_trait]
+impl Client for LocalClient {
+    async fn get(&self, at: &Target) -> Result<Arc<Object>, Status> {
+        self.object(at, Operation::Get).await
+    }
+
+    async fn list(&self, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
+        match self.call(at, Operation::List(options.clone())).await? {
+            Reply::List(list) => Ok(list),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn watch(&self, at: &Target, options: &ListOptions) -> Result<Watch, Status> {
+        match self.call(at, Operation::Watch(options.clone())).await? {
+            Reply::Watch(watch) => Ok(watch),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn create(&self, at: &Target, body: Json) -> Result<Arc<Object>, Status> {
+        self.object(at, Operation::Create { body, options: self.options(None) }).await
+    }
+
+    async fn update(&self, at: &Target, body: Json) -> Result<Arc<Object>, Status> {
+        self.object(at, Operation::Update { body, options: self.options(None) }).await
+    }
+
+    async fn patch(&self, at: &Target, patch: Patch) -> Result<Arc<Object>, Status> {
+        let options = self.options(Some(patch.patch_type));
+        self.object(at, Operation::Patch { patch, options }).await
+    }
+
+    async fn delete(&self, at: &Target, options: &DeleteOptions) -> Result<(), Status> {
+        self.call(at, Operation::Delete(options.clone())).await.map(|_| ())
+    }
+}

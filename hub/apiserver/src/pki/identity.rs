@@ -1,0 +1,113 @@
+//! Reading certificates: who they are for.
+
+use holdfast_core::{Timestamp, UserInfo};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// What a client certificate says of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateIdentity {
+    /// Common name: the user.
+    pub common_name: String,
+    /// Organizations: the groups.
+    pub organizations: Vec<String>,
+    /// The URIs of the subject's alternative names.
+    pub uris: Vec<String>,
+    /// The last moment of validity.
+    pub not_after: Timestamp,
+}
+
+/// A node, as its certificate names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeIdentity {
+    /// The node's name.
+    pub name: String,
+    /// The node's UID.
+    pub uid: String,
+}
+
+const NODE_URI: &str = "holdfast://node/";
+
+/// The SAN URI that carries a node's UID.
+pub(super) fn node_uri(node_uid: &str) -> String {
+    format!("{NODE_URI}{node_uid}")
+}
+
+/// Reads a certificate. It must have been verified before: nothing is checked here.
+pub fn client_identity(der: &[u8]) -> Option<CertificateIdentity> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject = certificate.subject();
+    let texts = |values: Vec<&x509_parser::x509::AttributeTypeAndValue<'_>>| -> Vec<String> {
+        values.iter().filter_map(|value| value.as_str().ok().map(String::from)).collect()
+    };
+    let uris = match certificate.subject_alternative_name() {
+        Ok(Some(san)) => san
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| if let GeneralName::URI(uri) = name { Some((*uri).to_string()) } else { None })
+            .collect(),
+        _ => Vec::new(),
+    };
+    Some(CertificateIdentity {
+        common_name: texts(subject.iter_common_name().collect()).into_iter().next()?,
+        organizations: texts(subject.iter_organization().collect()),
+        uris,
+        not_after: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
+    })
+}
+
+impl CertificateIdentity {
+    /// The user of the API.
+    pub fn user(&self) -> UserInfo {
+        let groups: Vec<&str> = self.organizations.iter().map(String::as_str).collect();
+        UserInfo {
+            uid: self.node().map(|node| node.uid).unwrap_or_default(),
+            ..UserInfo::new(&self.common_name, &groups)
+        }
+    }
+
+    /// The node that holds the certificate, if it is one.
+    pub fn node(&self) -> Option<NodeIdentity> {
+        if !self.organizations.iter().any(|group| group == holdfast_core::user::NODES) {
+            return None;
+        }
+        let name = self.common_name.strip_prefix("system:node:")?;
+        let uid = self.uris.iter().find_map(|uri| uri.strip_prefix(NODE_URI))?;
+        Some(NodeIdentity { name: name.to_string(), uid: uid.to_string() })
+    }
+}
+
+/// The node that a verified certificate was issued to.
+pub fn node_identity(der: &[u8]) -> Option<NodeIdentity> {
+    client_identity(der)?.node()
+}
+
+pub(super) fn pem_certificate(pem: &str) -> Option<CertificateDer<'static>> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+pub(super) fn pem_not_after(pem: &str) -> Option<Timestamp> {
+    let der = pem_certificate(pem)?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(Timestamp::from_secs(certificate.validity().not_after.timestamp()))
+}
+
+/// `sha256:<hex>` of a certificate's public key (SPKI), as kubeadm pins a CA.
+pub fn public_key_hash(der: &[u8]) -> Option<String> {
+    let hex: String = Sha256::digest(spki_of(der)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("sha256:{hex}"))
+}
+
+fn spki_of(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.public_key().raw.to_vec())
+}
+
+pub(super) fn public_key_of(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.public_key().subject_public_key.data.to_vec())
+}

@@ -1,0 +1,72 @@
+use super::*;
+use rustls::pki_types::pem::PemObject;
+use std::os::unix::fs::PermissionsExt;
+
+const NOW: i64 = 1_790_000_000;
+
+fn open(dir: &Path) -> Pki {
+    Pki::open(dir, Timestamp::from_secs(NOW)).unwrap()
+}
+
+#[test]
+fn keys_are_made_once_and_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let second = open(dir.path());
+    assert_eq!(first.ca.hash(), second.ca.hash());
+    assert_eq!(first.admin_certificate_pem, second.admin_certificate_pem);
+    assert_eq!(first.service_account_key_pem, second.service_account_key_pem);
+    assert!(first.ca.hash().starts_with("sha256:") && first.ca.hash().len() == 7 + 64);
+    for file in ["ca.crt", "ca.key", "sa.key", "admin.crt", "admin.key"] {
+        let mode = std::fs::metadata(dir.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn admin_certificate_is_renewed_before_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let later = Timestamp::from_secs(NOW).after(Duration::from_secs(300 * 24 * 3600));
+    let second = Pki::open(dir.path(), later).unwrap();
+    assert_ne!(first.admin_certificate_pem, second.admin_certificate_pem);
+    let der = rustls::pki_types::CertificateDer::from_pem_slice(second.admin_certificate_pem.as_bytes()).unwrap();
+    let identity = client_identity(&der).unwrap();
+    assert_eq!(identity.common_name, "kubernetes-admin");
+    assert!(identity.user().is_in(holdfast_core::user::MASTERS));
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path());
+    std::fs::write(dir.path().join("ca.key"), "nonsense").unwrap();
+    let err = Pki::open(dir.path(), Timestamp::from_secs(NOW)).err().unwrap().to_string();
+    assert!(err.contains("ca.key is damaged"), "{err}");
+    std::fs::remove_file(dir.path().join("ca.key")).unwrap();
+    let err = Pki::open(dir.path(), Timestamp::from_secs(NOW)).err().unwrap().to_string();
+    assert!(err.contains("it is missing"), "{err}");
+}
+
+#[test]
+fn node_certificates_name_the_node_and_ignore_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = open(dir.path());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    let csr = params.serialize_request(&key).unwrap();
+    let now = Timestamp::from_secs(NOW);
+    let ttl = Duration::from_secs(3600);
+    let issued = pki.ca.sign_node_certificate(csr.der(), "edge-1", "uid-1", now, ttl).unwrap();
+    let identity = client_identity(&issued.chain[0]).unwrap();
+    assert_eq!(identity.organizations, ["system:nodes"]);
+    assert_eq!(identity.not_after, now.after(ttl));
+    assert_eq!(node_identity(&issued.chain[0]), Some(NodeIdentity { name: "edge-1".into(), uid: "uid-1".into() }));
+    let mut broken = csr.der().to_vec();
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    for (csr, name) in [(&broken[..], "edge-1"), (&[0u8; 4][..], "edge-1"), (csr.der().as_ref(), "Edge_1")] {
+        assert!(pki.ca.sign_node_certificate(csr, name, "uid", now, ttl).is_err(), "{name}");
+    }
+}

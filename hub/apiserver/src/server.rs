@@ -1,0 +1,129 @@
+//! [`ApiServer`]: registry, authorizer, identities and listener put together.
+
+use crate::auth::{BootstrapTokens, Certificates};
+use crate::client::LocalClient;
+use crate::pki::{Pki, ServerIdentity};
+use holdfast_core::UserInfo;
+use holdfast_env::World;
+use holdfast_server::chain::service::Document;
+use holdfast_server::listen::tls::{self, TlsError};
+use holdfast_server::{Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// What an API server is made of.
+pub struct ApiServerConfig {
+    /// Clock and randomness.
+    pub world: World,
+    /// The cluster's keys.
+    pub pki: Arc<Pki>,
+    /// The serving certificate.
+    pub identity: ServerIdentity,
+    /// Objects.
+    pub registry: Arc<dyn Registry>,
+    /// Rights.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Beside certificates and bootstrap tokens: ServiceAccount tokens.
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    /// `host:port` that discovery names.
+    pub advertise: String,
+    /// Small documents at paths of their own (the token issuer's keys).
+    pub documents: Vec<(&'static str, Document)>,
+}
+
+/// Why the API server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener.
+    #[error("serve on the API's port")]
+    Listen(#[source] std::io::Error),
+}
+
+/// An API server: first its API in process, then, once [`ApiServer::listen`] was called, over HTTPS.
+pub struct ApiServer {
+    api: Arc<Api>,
+    world: World,
+    health: Arc<Health>,
+    service: Arc<ApiService>,
+    tls: Arc<rustls::ServerConfig>,
+    bootstrap: Arc<BootstrapTokens>,
+    server: Option<Server>,
+}
+
+impl ApiServer {
+    /// Puts the parts together. Nothing listens yet.
+    ///
+    /// # Errors
+    /// When the certificates do not fit.
+    pub fn new(config: ApiServerConfig) -> Result<ApiServer, StartError> {
+        let ApiServerConfig { world, pki, identity, registry, authorizer, authenticators, advertise, documents } =
+            config;
+        let tls = tls::server_config(identity.chain, identity.key, pki.ca.certificate())?;
+        let api = Arc::new(Api::new(registry.clone(), authorizer));
+        let bootstrap = Arc::new(BootstrapTokens::new(registry, world.clone()));
+        let health = Arc::new(Health::new());
+        let mut all: Vec<Arc<dyn Authenticator>> = vec![Arc::new(Certificates), bootstrap.clone()];
+        all.extend(authenticators);
+        let service = ApiService::new(ServiceConfig {
+            api: api.clone(),
+            authenticators: all,
+            kinds: KindSet::new(holdfast_kinds::all()),
+            health: health.clone(),
+            world: world.clone(),
+            advertise,
+            documents,
+        });
+        Ok(ApiServer { api, world, health, service, tls, bootstrap, server: None })
+    }
+
+    /// Serves on a bound listener, and says so to `/readyz`.
+    ///
+    /// # Errors
+    /// When the listener is unusable.
+    pub fn listen(&mut self, listener: TcpListener) -> Result<SocketAddr, StartError> {
+        let server = Server::start(listener, self.tls.clone(), self.service.clone()).map_err(StartError::Listen)?;
+        let address = server.address();
+        self.server = Some(server);
+        self.health.set_ready();
+        Ok(address)
+    }
+
+    /// The API behind its codecs.
+    pub fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// Checks behind `/readyz`; parts add theirs.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    /// The check of bootstrap tokens, for joins.
+    pub fn bootstrap_tokens(&self) -> &Arc<BootstrapTokens> {
+        &self.bootstrap
+    }
+
+    /// A client that acts as `user`.
+    pub fn client(&self, user: UserInfo) -> Arc<LocalClient> {
+        Arc::new(LocalClient::new(self.api.clone(), self.world.clone(), user))
+    }
+
+    /// A client of a controller: `system:serviceaccount:kube-system:<name>`.
+    pub fn controller_client(&self, name: &str) -> Arc<LocalClient> {
+        self.client(UserInfo::service_account("kube-system", name))
+    }
+
+    /// Stops accepting and lets requests finish for at most `grace`. Returns whether all had finished.
+    pub async fn shutdown(self, grace: Duration) -> bool {
+        self.health.set_closing();
+        match self.server {
+            Some(server) => server.shutdown(grace).await,
+            None => true,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line. Others script against it: names and meanings stay.
+
+use crate::config::ServeArguments;
+use crate::duration::Span;
+use crate::{remote, serve, tokens};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The hub of a Holdfast cluster: the Kubernetes API, its store, scheduler, controllers and links to nodes.
+#[derive(Parser)]
+#[command(name = "holdfast-hub", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub.
+    Serve(Box<ServeArguments>),
+    /// Make, list and revoke the tokens by which nodes join. The hub must be running.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Print the administrator's kubeconfig.
+    Kubeconfig {
+        #[command(flatten)]
+        data: DataDir,
+        /// Use this address instead of the one that the hub wrote (https://HOST:PORT).
+        #[arg(long)]
+        server: Option<String>,
+    },
+    /// Write a consistent copy of the store to a file. Not implemented yet.
+    Backup(FileArguments),
+    /// Begin from a copy that `backup` wrote. Not implemented yet.
+    Restore(FileArguments),
+    /// Check the store. Not implemented yet.
+    Check {
+        #[command(flatten)]
+        data: DataDir,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct DataDir {
+    /// The hub's folder.
+    #[arg(long, env = "HOLDFAST_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Args)]
+struct FileArguments {
+    #[command(flatten)]
+    data: DataDir,
+    /// The file.
+    file: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it as ID.SECRET.CAHASH.
+    Create {
+        #[command(flatten)]
+        data: DataDir,
+        /// How long it is valid; 0s for ever.
+        #[arg(long, env = "HOLDFAST_TOKEN_TTL", default_value = "24h")]
+        ttl: Span,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// List the tokens that are valid.
+    List {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Revoke a token; nodes that joined with it stay.
+    Revoke {
+        #[command(flatten)]
+        data: DataDir,
+        /// The token's ID, or the whole token.
+        token: String,
+    },
+}
+
+impl Arguments {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(arguments) => serve::run(arguments.resolve()?),
+            Command::Token { command } => remote::block_on(async {
+                match command {
+                    TokenCommand::Create { data, ttl, description } => {
+                        tokens::create(&data.data_dir, ttl.0, &description).await
+                    }
+                    TokenCommand::List { data } => tokens::list(&data.data_dir).await,
+                    TokenCommand::Revoke { data, token } => tokens::revoke(&data.data_dir, &token).await,
+                }
+            }),
+            Command::Kubeconfig { data, server } => {
+                let text = remote::read_kubeconfig(&data.data_dir)?;
+                print!("{}", remote::with_server(&text, server.as_deref()));
+                Ok(())
+            }
+            Command::Backup(arguments) => not_implemented("backup", &arguments),
+            Command::Restore(arguments) => not_implemented("restore", &arguments),
+            Command::Check { data } => {
+                let folder = data.data_dir.display();
+                anyhow::bail!("check is not implemented yet: nothing was looked at in {folder}")
+            }
+        }
+    }
+}
+
+fn not_implemented(what: &str, arguments: &FileArguments) -> anyhow::Result<()> {
+    let (folder, file) = (arguments.data.data_dir.display(), arguments.file.display());
+    anyhow::bail!("{what} is not implemented yet: neither {folder} nor {file} was touched")
+}

@@ -1,0 +1,240 @@
+//! The configuration: file, then environment, then flag; checked whole before anything is bound or written.
+
+use crate::duration::Span;
+use anyhow::{Context, bail};
+use clap::Args;
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What `serve` was told, by flag or environment.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ServeArguments {
+    /// Folder of the hub: store, keys, admin.kubeconfig. Made if missing.
+    #[arg(long, env = "HOLDFAST_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the Kubernetes API listens (HTTPS).
+    #[arg(long, env = "HOLDFAST_LISTEN", value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where nodes dial in (QUIC over UDP).
+    #[arg(long, env = "HOLDFAST_LINK_LISTEN", value_name = "ADDR:PORT")]
+    link_listen: Option<SocketAddr>,
+    /// A TOML file with the same keys; environment and flags win over it.
+    #[arg(long, env = "HOLDFAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A name or address by which clients and nodes reach the hub; goes into its certificate. May be repeated.
+    #[arg(long, env = "HOLDFAST_ADVERTISE", value_name = "ADDR", value_delimiter = ',')]
+    advertise: Vec<String>,
+    /// Addresses of pods [default: 10.42.0.0/16].
+    #[arg(long, env = "HOLDFAST_CLUSTER_CIDR", value_name = "CIDR")]
+    cluster_cidr: Option<String>,
+    /// Addresses of Services [default: 10.43.0.0/16].
+    #[arg(long, env = "HOLDFAST_SERVICE_CIDR", value_name = "CIDR")]
+    service_cidr: Option<String>,
+    /// Silence after which a node counts as gone [default: 40s].
+    #[arg(long, env = "HOLDFAST_NODE_MONITOR_GRACE", value_name = "DURATION")]
+    node_monitor_grace: Option<Span>,
+    /// How often nodes send heartbeats [default: 10s].
+    #[arg(long, env = "HOLDFAST_HEARTBEAT", value_name = "DURATION")]
+    heartbeat: Option<Span>,
+    /// Life of nodes' certificates [default: 365d].
+    #[arg(long, env = "HOLDFAST_NODE_CERTIFICATE_TTL", value_name = "DURATION")]
+    node_certificate_ttl: Option<Span>,
+    /// How long history is kept for watches and continue tokens [default: 5m].
+    #[arg(long, env = "HOLDFAST_HISTORY", value_name = "DURATION")]
+    history: Option<Span>,
+    /// Where objects are kept; `embedded` is the only one yet [default: embedded].
+    #[arg(long, env = "HOLDFAST_STORE", value_name = "STORE")]
+    store: Option<String>,
+}
+
+/// The file's keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct FileConfig {
+    data_dir: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    link_listen: Option<SocketAddr>,
+    advertise: Vec<String>,
+    cluster_cidr: Option<String>,
+    service_cidr: Option<String>,
+    node_monitor_grace: Option<Span>,
+    heartbeat: Option<Span>,
+    node_certificate_ttl: Option<Span>,
+    history: Option<Span>,
+    store: Option<String>,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) link_listen: SocketAddr,
+    pub(crate) advertise_names: Vec<String>,
+    pub(crate) advertise_addresses: Vec<IpAddr>,
+    pub(crate) cluster_cidr: Ipv4Net,
+    pub(crate) service_cidr: Ipv4Net,
+    pub(crate) node_monitor_grace: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) node_certificate_ttl: Duration,
+    pub(crate) history: Duration,
+}
+
+const DEFAULT_CLUSTER_CIDR: &str = "10.42.0.0/16";
+const DEFAULT_SERVICE_CIDR: &str = "10.43.0.0/16";
+const DEFAULT_GRACE: Duration = Duration::from_secs(40);
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+const DEFAULT_CERTIFICATE_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+const DEFAULT_HISTORY: Duration = Duration::from_secs(300);
+
+impl ServeArguments {
+    /// Reads the file, lays environment and flags over it, and checks the whole.
+    pub(crate) fn resolve(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => read_file(path)?,
+            None => FileConfig::default(),
+        };
+        let needed = |flag: &str| format!("--{flag} is missing (or {flag} in the file, or its environment variable)");
+        let span = |flag: Option<Span>, file: Option<Span>, default| flag.or(file).map_or(default, |span| span.0);
+        if let Some(store) = self.store.or(file.store).filter(|store| store != "embedded") {
+            bail!("--store {store} is not implemented yet: only the embedded store is; leave --store out");
+        }
+        let advertise = if self.advertise.is_empty() { file.advertise } else { self.advertise };
+        let (advertise_names, advertise_addresses) = split_advertise(advertise)?;
+        let config = Config {
+            data_dir: self.data_dir.or(file.data_dir).with_context(|| needed("data-dir"))?,
+            listen: self.listen.or(file.listen).with_context(|| needed("listen"))?,
+            link_listen: self.link_listen.or(file.link_listen).with_context(|| needed("link-listen"))?,
+            advertise_names,
+            advertise_addresses,
+            cluster_cidr: cidr("cluster-cidr", self.cluster_cidr.or(file.cluster_cidr), DEFAULT_CLUSTER_CIDR)?,
+            service_cidr: cidr("service-cidr", self.service_cidr.or(file.service_cidr), DEFAULT_SERVICE_CIDR)?,
+            node_monitor_grace: span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE),
+            heartbeat: span(self.heartbeat, file.heartbeat, DEFAULT_HEARTBEAT),
+            node_certificate_ttl: span(self.node_certificate_ttl, file.node_certificate_ttl, DEFAULT_CERTIFICATE_TTL),
+            history: span(self.history, file.history, DEFAULT_HISTORY),
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<FileConfig> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read --config {}", path.display()))?;
+    toml::from_str(&text).map_err(|err| {
+        let start = err.span().map_or(0, |span| span.start.min(text.len()));
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+        anyhow::anyhow!("{}:{line}: {}", path.display(), err.message())
+    })
+}
+
+fn cidr(flag: &str, text: Option<String>, default: &str) -> anyhow::Result<Ipv4Net> {
+    let text = text.unwrap_or_else(|| default.to_string());
+    let net: Ipv4Net = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("--{flag} {text:?} is no IPv4 network; write for example {default}"))?;
+    if net.network() != net.addr() {
+        bail!("--{flag} {text}: the address has bits outside the network; did you mean {}?", net.trunc());
+    }
+    Ok(net)
+}
+
+fn split_advertise(values: Vec<String>) -> anyhow::Result<(Vec<String>, Vec<IpAddr>)> {
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    for value in values {
+        match value.parse::<IpAddr>() {
+            Ok(address) => addresses.push(address),
+            Err(_) if holdfast_core::names::dns_subdomain(&value).is_empty() => names.push(value),
+            Err(_) => bail!("--advertise {value:?} is neither an IP address nor a DNS name"),
+        }
+    }
+    Ok((names, addresses))
+}
+
+impl Config {
+    fn check(&self) -> anyhow::Result<()> {
+        let overlap = self.cluster_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.cluster_cidr);
+        if overlap {
+            bail!("--cluster-cidr {} and --service-cidr {} overlap", self.cluster_cidr, self.service_cidr);
+        }
+        if self.service_cidr.prefix_len() > 29 {
+            bail!("--service-cidr {} is too small: at most /29", self.service_cidr);
+        }
+        if self.heartbeat.is_zero() || self.node_monitor_grace <= self.heartbeat {
+            bail!("--node-monitor-grace must be longer than --heartbeat, and --heartbeat longer than 0");
+        }
+        if self.node_certificate_ttl < Duration::from_secs(1) || self.history < Duration::from_secs(1) {
+            bail!("--node-certificate-ttl and --history must be at least 1s");
+        }
+        Ok(())
+    }
+
+    /// The Service `kubernetes`: the first address of the range.
+    pub(crate) fn first_service_ip(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.service_cidr.network()).wrapping_add(1))
+    }
+
+    /// How a client on this machine reaches the API at `address`.
+    pub(crate) fn local_server(address: SocketAddr) -> SocketAddr {
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+            IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
+            _ => address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn arguments(file: &str) -> (ServeArguments, tempfile::NamedTempFile) {
+        let mut written = tempfile::NamedTempFile::new().unwrap();
+        written.write_all(file.as_bytes()).unwrap();
+        let arguments = ServeArguments { config: Some(written.path().into()), ..ServeArguments::default() };
+        (arguments, written)
+    }
+
+    const BASE: &str = "data-dir = \"/d\"\nlisten = \"0.0.0.0:6443\"\nlink-listen = \"0.0.0.0:6444\"\n";
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (mut arguments, _file) = arguments(&format!("{BASE}heartbeat = \"5s\"\nadvertise = [\"hub.example\"]\n"));
+        arguments.heartbeat = Some("7s".parse().unwrap());
+        let config = arguments.resolve().unwrap();
+        assert_eq!(config.heartbeat, Duration::from_secs(7));
+        assert_eq!(config.node_monitor_grace, DEFAULT_GRACE);
+        assert_eq!(config.advertise_names, ["hub.example"]);
+        assert_eq!(config.first_service_ip(), Ipv4Addr::new(10, 43, 0, 1));
+        assert_eq!(Config::local_server(config.listen).to_string(), "127.0.0.1:6443");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let ask = |file: &str| {
+            let (arguments, file) = arguments(file);
+            let text = format!("{:#}", arguments.resolve().unwrap_err());
+            text.replace(&file.path().display().to_string(), "FILE")
+        };
+        assert!(ask(&format!("{BASE}\nheart-beat = \"5s\"\n")).starts_with("FILE:5: unknown field `heart-beat`"));
+        assert!(ask(&format!("{BASE}heartbeat = \"soon\"\n")).starts_with("FILE:4: \"soon\" is no duration"));
+        assert!(ask("listen = 7").starts_with("FILE:1: "));
+        assert!(ask("").contains("--data-dir is missing"));
+        for (line, text) in [
+            ("cluster-cidr = \"x\"", "--cluster-cidr \"x\" is no IPv4 network"),
+            ("cluster-cidr = \"10.42.0.1/16\"", "did you mean 10.42.0.0/16?"),
+            ("service-cidr = \"10.42.1.0/24\"", "overlap"),
+            ("service-cidr = \"10.9.0.0/30\"", "too small"),
+            ("heartbeat = \"60s\"", "must be longer than --heartbeat"),
+            ("advertise = [\"a b\"]", "neither an IP address nor a DNS name"),
+            ("store = \"etcd=x\"", "not implemented yet"),
+        ] {
+            let said = ask(&format!("{BASE}{line}\n"));
+            assert!(said.contains(text), "{line}: {said}");
+        }
+    }
+}

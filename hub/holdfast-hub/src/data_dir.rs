@@ -1,0 +1,77 @@
+//! The hub's folder: one hub at a time works in it.
+
+use anyhow::Context;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The folder, locked for as long as this lives.
+pub(crate) struct DataFolder {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl DataFolder {
+    /// Makes the folder (0700) where it is missing, and locks it.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<DataFolder> {
+        let shown = path.display();
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path).with_context(|| format!("make --data-dir {shown}"))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(path.join("lock"), flags, Mode::from_raw_mode(0o600))
+            .with_context(|| format!("open {shown}/lock"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(DataFolder { path: path.to_path_buf(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                anyhow::bail!("another hub is running on {shown}; stop it first, or use another --data-dir")
+            }
+            Err(err) => Err(err).with_context(|| format!("lock {shown}/lock")),
+        }
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Where the administrator's kubeconfig stands.
+pub(crate) fn kubeconfig(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.kubeconfig")
+}
+
+/// Replaces a file readable by its owner only; whole or not at all.
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(&dir.path().join("hub")).unwrap();
+        let second = format!("{:#}", DataFolder::open(first.path()).err().unwrap());
+        assert!(second.contains("another hub is running on"), "{second}");
+        assert!(!second.contains('\n'));
+        let path = first.path().to_path_buf();
+        drop(first);
+        DataFolder::open(&path).unwrap();
+    }
+}

@@ -1,0 +1,95 @@
+//! The links to nodes: their listener, and how nodes get certificates.
+
+use super::{Shared, now};
+use anyhow::Context;
+use async_trait::async_trait;
+use holdfast_apiserver::{ApiServer, BootstrapTokens, Pki};
+use holdfast_core::Lineage;
+use holdfast_env::{Task, World};
+use holdfast_link::QuicListener;
+use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer};
+use holdfast_registry::HubRegistry;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Running links.
+pub(crate) struct Links {
+    listener: Arc<QuicListener>,
+    _links: Arc<HubLinks>,
+    _serving: Task,
+}
+
+impl Links {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_address()
+    }
+
+    /// Closes the listener and every connection.
+    pub(crate) fn stop(self) {
+        self.listener.close();
+    }
+}
+
+/// Gives certificates to nodes that show a bootstrap token.
+struct Issuer {
+    pki: Arc<Pki>,
+    tokens: Arc<BootstrapTokens>,
+    world: World,
+    ttl: Duration,
+}
+
+#[async_trait]
+impl NodeIssuer for Issuer {
+    async fn check_token(&self, id: &str, secret: &str) -> Result<(), String> {
+        self.tokens.validate(id, secret).await.map(|_| ())
+    }
+
+    fn sign(&self, csr: &[u8], node_name: &str, node_uid: &str) -> Result<Vec<Vec<u8>>, String> {
+        let issued = self.pki.ca.sign_node_certificate(csr, node_name, node_uid, now(&self.world), self.ttl);
+        let issued = issued.map_err(|err| err.to_string())?;
+        Ok(issued.chain.iter().map(|certificate| certificate.to_vec()).collect())
+    }
+
+    fn roots(&self) -> Vec<Vec<u8>> {
+        vec![self.pki.ca.certificate().to_vec()]
+    }
+}
+
+/// Starts them, and tells the registry how nodes are reached.
+pub(crate) fn start(
+    shared: &Shared<'_>,
+    server: &ApiServer,
+    registry: &HubRegistry,
+    lineage: Lineage,
+) -> anyhow::Result<Links> {
+    let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
+    let roots = [shared.pki.ca.certificate().to_vec()];
+    let key = shared.identity.key.secret_der();
+    let tls =
+        holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
+    let address = shared.config.link_listen;
+    let heartbeat = shared.config.heartbeat;
+    let listener =
+        QuicListener::bind(address, tls, heartbeat).with_context(|| format!("listen on --link-listen {address}"))?;
+    let listener = Arc::new(listener);
+    let issuer = Issuer {
+        pki: shared.pki.clone(),
+        tokens: server.bootstrap_tokens().clone(),
+        world: shared.world.clone(),
+        ttl: shared.config.node_certificate_ttl,
+    };
+    let links = HubLinks::start(HubLinksConfig {
+        env: shared.world.clone(),
+        store: shared.store.clone(),
+        api: server.api().clone(),
+        issuer: Arc::new(issuer),
+        lineage,
+        heartbeat,
+        grace: shared.config.node_monitor_grace,
+    });
+    registry.set_node_calls(links.node_calls());
+    let serving = shared.world.spawn("links", Box::pin(links.clone().serve(listener.clone())));
+    Ok(Links { listener, _links: links, _serving: serving })
+}

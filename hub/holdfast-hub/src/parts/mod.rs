@@ -1,0 +1,154 @@
+//! The parts of a running hub, in the order in which they start; they stop in the reverse order.
+//!
+//! Each part is a file that turns configuration and the parts before it into owned tasks. Tasks: those of the
+//! parts, all held by [`Hub`].
+
+mod history;
+mod links;
+
+use crate::config::Config;
+use crate::data_dir::{self, DataFolder};
+use anyhow::Context;
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, kubeconfig};
+use holdfast_core::Timestamp;
+use holdfast_env::host::HostEnv;
+use holdfast_env::{Task, World};
+use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer, TokenIssuer};
+use holdfast_store::memory::CachedStore;
+use holdfast_store_fjall::FjallBackend;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Who issues ServiceAccount tokens, and whom they are for; as kubeadm has it.
+const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// What the parts share.
+pub(crate) struct Shared<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) world: World,
+    pub(crate) store: Arc<CachedStore>,
+    pub(crate) pki: Arc<Pki>,
+    pub(crate) identity: ServerIdentity,
+}
+
+/// A running hub.
+pub(crate) struct Hub {
+    address: SocketAddr,
+    store: Arc<CachedStore>,
+    server: ApiServer,
+    links: links::Links,
+    tasks: Vec<Task>,
+}
+
+impl Hub {
+    /// Starts everything; when this returns, `/readyz` says yes.
+    pub(crate) async fn start(config: &Config, folder: &DataFolder, listener: TcpListener) -> anyhow::Result<Hub> {
+        let world: World = HostEnv::new(folder.path());
+        let store = open_store(folder).await?;
+        let pki = open_keys(folder, &world).await?;
+        let identity = serving_identity(config, &pki, &world, &listener)?;
+        let shared = Shared { config, world, store, pki, identity };
+        let lineage =
+            holdfast_links::lineage::ensure(&*shared.store, &shared.world).await.context("read the store's lineage")?;
+        let issuer = JwtIssuer::from_pem(shared.pki.service_account_key_pem.as_bytes(), TOKEN_ISSUER, TOKEN_ISSUER)?;
+        let issuer: Arc<dyn TokenIssuer> = Arc::new(issuer);
+        let registry = Arc::new(HubRegistry::new(HubRegistryConfig {
+            store: shared.store.clone(),
+            env: shared.world.clone(),
+            service_cidr: config.service_cidr,
+            token_issuer: issuer.clone(),
+            lineage,
+        }));
+        let port = listener.local_addr().context("tell the API's port")?.port();
+        registry.ensure_defaults(port).await.context("make the default objects")?;
+        let authorizer = registry.start_authorizer().await.context("start the authorizer")?;
+        let advertised = advertised(config, port);
+        let mut server = ApiServer::new(ApiServerConfig {
+            world: shared.world.clone(),
+            pki: shared.pki.clone(),
+            identity: shared.identity.duplicate(),
+            registry: registry.clone(),
+            authorizer,
+            authenticators: vec![Arc::new(registry.token_authenticator())],
+            advertise: advertised,
+            documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
+        })?;
+        let links = links::start(&shared, &server, &registry, lineage)?;
+        let tasks = vec![history::start(&shared)];
+        let address = server.listen(listener)?;
+        write_kubeconfig(folder, &shared.pki, address)?;
+        Ok(Hub { address, store: shared.store, server, links, tasks })
+    }
+
+    /// Where the API listens.
+    pub(crate) fn api_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where nodes dial in.
+    pub(crate) fn link_address(&self) -> Option<SocketAddr> {
+        self.links.address()
+    }
+
+    /// Stops accepting, drains, flushes. Returns whether all requests had finished in time.
+    pub(crate) async fn stop(self, grace: Duration) -> bool {
+        let Hub { store, server, links, tasks, .. } = self;
+        server.health().set_closing();
+        drop(tasks);
+        links.stop();
+        let drained = server.shutdown(grace).await;
+        // Joins threads: not on a thread of the runtime.
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        drained && closed.is_ok()
+    }
+}
+
+async fn open_store(folder: &DataFolder) -> anyhow::Result<Arc<CachedStore>> {
+    let path = folder.join("store");
+    let shown = path.display().to_string();
+    let open = move || CachedStore::open(Arc::new(FjallBackend::open(&path)?));
+    let opened = tokio::task::spawn_blocking(open).await.context("open the store")?;
+    opened.with_context(|| format!("open the store {shown}"))
+}
+
+async fn open_keys(folder: &DataFolder, world: &World) -> anyhow::Result<Arc<Pki>> {
+    let (path, now) = (folder.join("pki"), now(world));
+    let opened = tokio::task::spawn_blocking(move || Pki::open(&path, now)).await.context("open the keys")?;
+    Ok(Arc::new(opened?))
+}
+
+fn now(world: &World) -> Timestamp {
+    Timestamp::from_wall(world.wall().0)
+}
+
+fn serving_identity(
+    config: &Config,
+    pki: &Pki,
+    world: &World,
+    listener: &TcpListener,
+) -> anyhow::Result<ServerIdentity> {
+    let mut addresses = config.advertise_addresses.clone();
+    addresses.push(IpAddr::V4(config.first_service_ip()));
+    addresses.push(config.link_listen.ip());
+    addresses.push(listener.local_addr().context("tell the API's address")?.ip());
+    pki.serving_identity(&config.advertise_names, &addresses, now(world)).context("make the serving certificate")
+}
+
+/// The address of the API for others.
+fn advertised(config: &Config, port: u16) -> String {
+    let address = config.advertise_addresses.first().copied();
+    let name = config.advertise_names.first().cloned();
+    match (address, name) {
+        (Some(address), _) => SocketAddr::new(address, port).to_string(),
+        (None, Some(name)) => format!("{name}:{port}"),
+        (None, None) => Config::local_server(SocketAddr::new(config.listen.ip(), port)).to_string(),
+    }
+}
+
+fn write_kubeconfig(folder: &DataFolder, pki: &Pki, address: SocketAddr) -> anyhow::Result<()> {
+    let server = format!("https://{}", Config::local_server(address));
+    let text = kubeconfig::render(&server, pki.ca.pem(), &pki.admin_certificate_pem, &pki.admin_key_pem);
+    data_dir::write_private(&data_dir::kubeconfig(folder.path()), &text)
+}

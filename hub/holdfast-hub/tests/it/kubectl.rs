@@ -1,0 +1,162 @@
+//! Real kubectl against a real hub without nodes. `KUBECTL` names another one than that on the PATH.
+
+use crate::hub::{Hub, text};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+struct Kubectl<'a> {
+    program: String,
+    hub: &'a Hub,
+}
+
+impl<'a> Kubectl<'a> {
+    fn find(hub: &'a Hub) -> Option<Kubectl<'a>> {
+        let program = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into());
+        let found = Command::new(&program).args(["version", "--client"]).output().is_ok_and(|out| out.status.success());
+        if !found {
+            eprintln!("skipped: no kubectl on this machine");
+        }
+        found.then_some(Kubectl { program, hub })
+    }
+
+    fn run(&self, arguments: &str, input: &str) -> Output {
+        let cache = self.hub.data_dir.join("kubectl-cache");
+        let mut child = Command::new(&self.program)
+            .arg("--kubeconfig")
+            .arg(self.hub.kubeconfig())
+            .arg("--cache-dir")
+            .arg(cache)
+            .args(arguments.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Succeeds; what it printed.
+    fn ok(&self, arguments: &str, input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "kubectl {arguments}: {}\n{}", text(&output.stderr), self.hub.log());
+        text(&output.stdout)
+    }
+
+    /// Fails; what it said.
+    fn fails(&self, arguments: &str, input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(!output.status.success(), "kubectl {arguments}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+}
+
+const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n";
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: demo}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: c, image: \"registry.local/agnhost:1\"}]
+";
+
+#[test]
+fn kubectl_does_its_everyday_work() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    assert!(kubectl.ok("version", "").contains("Server Version: v1.36.0+holdfast"));
+    assert!(kubectl.ok("api-resources", "").contains("deployments"));
+    assert!(kubectl.ok("get --raw /readyz?verbose", "").contains("readyz check passed"));
+    kubectl.ok("apply -f -", NAMESPACE);
+    assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("deployment.apps/web created"));
+    // These are sent as protobuf by kubectl since 1.32.
+    kubectl.ok("create namespace typed", "");
+    kubectl.ok("-n typed create configmap a --from-literal=x=y", "");
+    assert_eq!(kubectl.ok("-n typed get configmap a -o jsonpath={.data.x}", ""), "y");
+    kubectl.ok("-n typed create secret generic s --from-literal=password=p", "");
+    assert_eq!(kubectl.ok("-n typed get secret s -o jsonpath={.data.password}", ""), "cA==");
+    kubectl.ok("-n typed create deployment d --image=registry.local/agnhost:1 --replicas=0", "");
+    assert_eq!(kubectl.ok("-n typed get deployment d -o jsonpath={.spec.replicas}", ""), "0");
+    assert_eq!(kubectl.ok("auth can-i create pods", "").trim(), "yes");
+    assert!(kubectl.ok("auth whoami", "").contains("kubernetes-admin"));
+    let wide = kubectl.ok("-n demo get deploy -o wide", "");
+    assert!(wide.contains("IMAGES") && wide.contains("0/2") && wide.contains("registry.local/agnhost:1"), "{wide}");
+    kubectl.ok("-n demo scale deploy/web --replicas=3", "");
+    assert_eq!(kubectl.ok("-n demo get deploy web -o jsonpath={.spec.replicas}", ""), "3");
+    kubectl.ok("-n demo label deploy/web a=b", "");
+    assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("configured"));
+    assert!(kubectl.ok("-n demo get deploy -l a=b -o name", "").contains("deployment.apps/web"));
+    assert!(kubectl.ok("explain deployment.spec.replicas", "").contains("Number of desired pods"));
+    assert!(kubectl.ok("-n demo describe deploy web", "").contains("2 desired"));
+    assert!(kubectl.ok("get deploy -A -o yaml", "").contains("kind: Deployment"));
+    kubectl.ok("wait --for=jsonpath={.metadata.name}=web deploy/web -n demo --timeout=20s", "");
+    assert!(kubectl.ok("-n demo delete deploy web", "").contains("deleted"));
+    assert!(
+        kubectl
+            .run("-n demo get deploy web", "")
+            .stderr
+            .starts_with(b"Error from server (NotFound): deployments.apps \"web\" not found")
+    );
+}
+
+#[test]
+fn kubectl_shows_what_is_wrong() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    let missing = kubectl.fails("apply -f -", DEPLOYMENT);
+    assert!(missing.contains("namespaces \"demo\" not found"), "{missing}");
+    kubectl.ok("apply -f -", NAMESPACE);
+    let unknown = kubectl.fails("apply -f -", &DEPLOYMENT.replace("replicas", "replicaz"));
+    assert!(unknown.contains("strict decoding error: unknown field \"spec.replicaz\""), "{unknown}");
+    let name = kubectl.fails("apply -f -", &DEPLOYMENT.replace("name: c,", "name: C_,"));
+    assert!(name.contains("spec.template.spec.containers[0].name: Invalid value: \"C_\""), "{name}");
+    kubectl.ok("apply -f -", DEPLOYMENT);
+    let stale = kubectl.ok("-n demo get deploy web -o yaml", "");
+    kubectl.ok("-n demo scale deploy/web --replicas=5", "");
+    let conflict = kubectl.fails("replace -f -", &stale);
+    assert!(conflict.contains("the object has been modified"), "{conflict}");
+    let nobody = kubectl.fails("--as=eve get pods", "");
+    assert!(
+        nobody.contains("User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""),
+        "{nobody}"
+    );
+}
+
+#[test]
+fn bootstrap_tokens_authenticate_and_may_do_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    let made = text(&hub.token(&["create"]).stdout);
+    let token: String = made.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+    let ca = root.path().join("ca.crt");
+    std::fs::copy(hub.data_dir.join("pki/ca.crt"), &ca).unwrap();
+    let config = std::fs::read_to_string(hub.kubeconfig()).unwrap();
+    let server = config.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
+    let ask = |token: &str| {
+        let output = Command::new(&kubectl.program)
+            .args(["--kubeconfig=/dev/null", "--server", server, "--token", token, "get", "--raw", "/api/v1/nodes"])
+            .arg(format!("--certificate-authority={}", ca.display()))
+            .output()
+            .unwrap();
+        text(&output.stderr)
+    };
+    let id = &made[..6];
+    let told = ask(&token);
+    assert!(told.contains(&format!("User \"system:bootstrap:{id}\" cannot list resource \"nodes\"")), "{told}");
+    for wrong in [format!("{id}.aaaaaaaaaaaaaaaa"), "aaaaaa.aaaaaaaaaaaaaaaa".to_string(), "nonsense".to_string()] {
+        let told = ask(&wrong);
+        assert!(told.contains("Unauthorized") || told.contains("must be logged in"), "{wrong}: {told}");
+    }
+    hub.token(&["revoke", id]);
+    let told = ask(&token);
+    assert!(told.contains("Unauthorized") || told.contains("must be logged in"), "{told}");
+}

@@ -1,0 +1,8 @@
+//! The hub's program as its users run it: real processes, real kubectl where there is one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod hub;
+mod kubectl;
+mod life;
+mod tokens;

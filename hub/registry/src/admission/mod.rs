@@ -1,0 +1,79 @@
+//! Admission: plug-ins in upstream's order, a file each. Mutating ones run before validation, validating ones
+//! after it. They judge content and identity, never rights.
+
+pub(crate) mod default_tolerations;
+pub(crate) mod namespace_lifecycle;
+pub(crate) mod node_restriction;
+pub(crate) mod priority;
+pub(crate) mod rbac_escalation;
+pub(crate) mod runtime_class;
+pub(crate) mod service_account;
+
+use crate::engine::Engine;
+use crate::generic::update::Part;
+use holdfast_core::{Gvr, Json, Status};
+use holdfast_kinds::Kind;
+use holdfast_server::RequestContext;
+
+/// What plug-ins look at.
+pub(crate) struct Admission<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) cx: &'a RequestContext,
+    pub(crate) kind: &'static Kind,
+    pub(crate) gvr: &'a Gvr,
+    pub(crate) namespace: &'a str,
+}
+
+impl Admission<'_> {
+    fn is_core(&self, kind: &str) -> bool {
+        self.kind.group.is_empty() && self.kind.kind == kind
+    }
+
+    /// 403 about the object.
+    fn forbidden(&self, doc: &Json, why: impl std::fmt::Display) -> Status {
+        Status::forbidden(self.gvr, holdfast_core::json::str_at(doc, &["metadata", "name"]).unwrap_or_default(), why)
+    }
+}
+
+/// Mutating plug-ins of a create.
+pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<(), Status> {
+    if cx.kind.namespaced {
+        let name = holdfast_core::json::str_at(doc, &["metadata", "name"]).unwrap_or_default().to_string();
+        namespace_lifecycle::open(cx.engine, cx.gvr, cx.namespace, &name).await?;
+    }
+    if cx.is_core("Pod") {
+        priority::mutate(cx, doc).await?;
+        service_account::mutate(cx, doc).await?;
+        runtime_class::mutate(cx, doc).await?;
+        default_tolerations::mutate(doc);
+    }
+    Ok(())
+}
+
+/// Validating plug-ins of a create.
+pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
+    node_restriction::create(cx, doc)?;
+    rbac_escalation::validate(cx, doc, None).await
+}
+
+/// Mutating plug-ins of an update.
+pub(crate) async fn mutate_update(cx: &Admission<'_>, doc: &mut Json, _old: &Json) -> Result<(), Status> {
+    if cx.is_core("Pod") {
+        default_tolerations::mutate(doc);
+    }
+    Ok(())
+}
+
+/// Validating plug-ins of an update.
+pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> Result<(), Status> {
+    node_restriction::update(cx, part, doc, old)?;
+    rbac_escalation::validate(cx, doc, Some(old)).await
+}
+
+/// Validating plug-ins of a deletion.
+pub(crate) async fn validate_delete(cx: &Admission<'_>, name: &str, old: &Json) -> Result<(), Status> {
+    if cx.is_core("Namespace") {
+        namespace_lifecycle::validate_delete(cx, name)?;
+    }
+    node_restriction::delete(cx, old)
+}

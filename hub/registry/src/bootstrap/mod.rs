@@ -1,0 +1,42 @@
+//! Objects that every cluster has. Made at start where they are missing, never changed afterwards: what an
+//! operator changed stays, as upstream does for all but its reconciled roles.
+
+mod objects;
+mod roles;
+
+use crate::engine::Engine;
+use crate::registry::HubRegistry;
+use holdfast_core::json::str_at;
+use holdfast_core::user::MASTERS;
+use holdfast_core::{Gvk, Json, Reason, Status, Target, UserInfo, WriteOptions};
+use holdfast_server::{Registry, RequestContext};
+
+/// Makes what is missing.
+pub(crate) async fn ensure(registry: &HubRegistry, engine: &Engine, api_port: u16) -> Result<(), Status> {
+    let cx = RequestContext::new(UserInfo::new("system:apiserver", &[MASTERS]), "bootstrap");
+    let service = objects::kubernetes_service(engine.services.first(), api_port);
+    let all = objects::all().into_iter().chain(roles::all()).chain([service]);
+    for doc in all {
+        create(registry, &cx, doc).await?;
+    }
+    Ok(())
+}
+
+async fn create(registry: &HubRegistry, cx: &RequestContext, doc: Json) -> Result<(), Status> {
+    let text = |path: &[&str]| str_at(&doc, path).unwrap_or_default().to_string();
+    let gvk = Gvk::new(&text(&["apiVersion"]), &text(&["kind"]));
+    let kind = holdfast_kinds::by_gvk(&gvk.group, &gvk.version, &gvk.kind)
+        .ok_or_else(|| Status::internal(format!("{gvk} is not served")))?;
+    let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
+    let object = Target::object(kind.gvr(), &namespace, &name);
+    match registry.get(cx, &object).await {
+        Ok(_) => return Ok(()),
+        Err(status) if status.is(Reason::NotFound) => {}
+        Err(status) => return Err(status),
+    }
+    let collection = Target::collection(kind.gvr(), &namespace);
+    match registry.create(cx, &collection, doc, &WriteOptions::default()).await {
+        Err(status) if status.is(Reason::AlreadyExists) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

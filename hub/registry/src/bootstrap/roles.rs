@@ -1,0 +1,329 @@
+//! Roles and bindings: upstream's for users, and one for each controller's own account.
+
+use holdfast_core::Json;
+use holdfast_core::user::{AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED};
+use serde_json::json;
+
+const VERSION: &str = "rbac.authorization.k8s.io/v1";
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
+const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+
+fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Json {
+    json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
+}
+
+/// Every controller may tell what it did, in either form of Event.
+fn events() -> Json {
+    rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"])
+}
+
+fn cluster_role(name: &str, labels: &Json, rules: Vec<Json>) -> Json {
+    json!({ "apiVersion": VERSION, "kind": "ClusterRole", "metadata": meta(name, labels), "rules": rules })
+}
+
+fn meta(name: &str, more: &Json) -> Json {
+    let mut labels = json!({ "kubernetes.io/bootstrapping": "rbac-defaults" });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        labels[key] = value.clone();
+    }
+    json!({ "name": name, "labels": labels, "annotations": { "rbac.authorization.kubernetes.io/autoupdate": "true" } })
+}
+
+fn bind(name: &str, role: &str, subjects: Vec<Json>) -> Json {
+    json!({
+        "apiVersion": VERSION, "kind": "ClusterRoleBinding", "metadata": meta(name, &json!({})),
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+        "subjects": subjects,
+    })
+}
+
+fn group(name: &str) -> Json {
+    json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name })
+}
+
+fn user(name: &str) -> Json {
+    json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name })
+}
+
+fn account(name: &str) -> Json {
+    json!({ "kind": "ServiceAccount", "name": name, "namespace": "kube-system" })
+}
+
+/// All roles and bindings.
+pub(crate) fn all() -> Vec<Json> {
+    let mut all = users();
+    all.extend(user_facing());
+    for (name, rules) in controllers() {
+        let role = format!("system:controller:{name}");
+        all.push(cluster_role(&role, &json!({}), rules));
+        all.push(bind(&role, &role, vec![account(name)]));
+    }
+    all.push(cluster_role("system:kube-scheduler", &json!({}), scheduler()));
+    let subjects = vec![user("system:kube-scheduler"), account("kube-scheduler")];
+    all.push(bind("system:kube-scheduler", "system:kube-scheduler", subjects));
+    all
+}
+
+fn users() -> Vec<Json> {
+    let everything = vec![rule(&["*"], &["*"], &["*"]), json!({ "nonResourceURLs": ["*"], "verbs": ["*"] })];
+    let discovery = [
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+        "/healthz",
+        "/livez",
+        "/openapi",
+        "/openapi/*",
+        "/readyz",
+        "/version",
+        "/version/",
+    ];
+    let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
+    let paths = |paths: &[&str]| vec![json!({ "nonResourceURLs": paths, "verbs": ["get"] })];
+    let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
+    vec![
+        cluster_role("cluster-admin", &json!({}), everything),
+        bind("cluster-admin", "cluster-admin", vec![group(MASTERS)]),
+        cluster_role("system:discovery", &json!({}), paths(&discovery)),
+        bind("system:discovery", "system:discovery", vec![group(AUTHENTICATED)]),
+        cluster_role("system:public-info-viewer", &json!({}), paths(&public)),
+        bind(
+            "system:public-info-viewer",
+            "system:public-info-viewer",
+            vec![group(AUTHENTICATED), group(UNAUTHENTICATED)],
+        ),
+        cluster_role(
+            "system:basic-user",
+            &json!({}),
+            vec![
+                rule(&["authorization.k8s.io"], &reviews, &["create"]),
+                rule(&["authentication.k8s.io"], &["selfsubjectreviews"], &["create"]),
+            ],
+        ),
+        bind("system:basic-user", "system:basic-user", vec![group(AUTHENTICATED)]),
+        // What nodes may is judged by the Node authorizer; the role only exists, as upstream, without a subject.
+        cluster_role("system:node", &json!({}), vec![rule(&[""], &["nodes"], READ)]),
+        bind("system:node", "system:node", Vec::new()),
+        cluster_role(
+            "system:service-account-issuer-discovery",
+            &json!({}),
+            paths(&[
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/",
+            ]),
+        ),
+        bind(
+            "system:service-account-issuer-discovery",
+            "system:service-account-issuer-discovery",
+            vec![group("system:serviceaccounts")],
+        ),
+        bind("holdfast:node-discovery", "system:discovery", vec![group(NODES)]),
+    ]
+}
+
+/// `view`, `edit` and `admin`, to be bound within namespaces. They join the `aggregate-to-*` roles.
+fn user_facing() -> Vec<Json> {
+    let joins = |name: &str, to: &str, label: &str| {
+        let labels = if to.is_empty() { json!({}) } else { json!({ to: "true" }) };
+        let selector = json!({ "matchLabels": { label: "true" } });
+        json!({
+            "apiVersion": VERSION, "kind": "ClusterRole", "metadata": meta(name, &labels),
+            "aggregationRule": { "clusterRoleSelectors": [selector] }, "rules": [],
+        })
+    };
+    let (view, edit, admin) = (
+        "rbac.authorization.k8s.io/aggregate-to-view",
+        "rbac.authorization.k8s.io/aggregate-to-edit",
+        "rbac.authorization.k8s.io/aggregate-to-admin",
+    );
+    let core = [
+        "configmaps",
+        "pods",
+        "services",
+        "serviceaccounts",
+        "replicationcontrollers",
+        "persistentvolumeclaims",
+        "endpoints",
+    ];
+    let apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
+    let scales = ["deployments/scale", "replicasets/scale", "statefulsets/scale"];
+    let mut readers: Vec<&str> = core.to_vec();
+    readers.extend([
+        "pods/log",
+        "pods/status",
+        "services/status",
+        "namespaces",
+        "namespaces/status",
+        "events",
+        "bindings",
+        "limitranges",
+        "resourcequotas",
+    ]);
+    let mut app_readers: Vec<&str> = apps.to_vec();
+    app_readers.extend(scales);
+    app_readers.extend(["deployments/status", "replicasets/status"]);
+    let mut app_writers: Vec<&str> = apps.to_vec();
+    app_writers.extend(scales);
+    let roles = ["roles", "rolebindings"];
+    // A role that joins others must not match its own selector by another role's rules twice; labels are disjoint.
+    vec![
+        joins("view", "", view),
+        joins("edit", "", edit),
+        joins("admin", "", admin),
+        cluster_role(
+            "system:aggregate-to-view",
+            &json!({ view: "true", edit: "true", admin: "true" }),
+            vec![
+                rule(&[""], &readers, READ),
+                rule(&["apps"], &app_readers, READ),
+                rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+                rule(&["batch"], &["jobs", "cronjobs"], READ),
+                rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], READ),
+                rule(&["events.k8s.io"], &["events"], READ),
+            ],
+        ),
+        cluster_role(
+            "system:aggregate-to-edit",
+            &json!({ edit: "true", admin: "true" }),
+            vec![
+                rule(&[""], &core, WRITE),
+                rule(&[""], &["secrets"], &[READ, WRITE].concat()),
+                rule(
+                    &[""],
+                    &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"],
+                    &["get", "create"],
+                ),
+                rule(&[""], &["pods/eviction", "serviceaccounts/token"], &["create"]),
+                rule(&[""], &["serviceaccounts"], &["impersonate"]),
+                rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+                rule(&["apps"], &app_writers, WRITE),
+                rule(&["batch"], &["jobs", "cronjobs"], WRITE),
+                rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
+                rule(&["coordination.k8s.io"], &["leases"], &[READ, WRITE].concat()),
+            ],
+        ),
+        cluster_role(
+            "system:aggregate-to-admin",
+            &json!({ admin: "true" }),
+            vec![
+                rule(&["rbac.authorization.k8s.io"], &roles, &[READ, WRITE].concat()),
+                rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]),
+            ],
+        ),
+    ]
+}
+
+fn leases() -> Json {
+    rule(&["coordination.k8s.io"], &["leases"], ALL)
+}
+
+fn scheduler() -> Vec<Json> {
+    vec![
+        events(),
+        leases(),
+        rule(&[""], &["nodes", "namespaces", "services"], READ),
+        rule(&[""], &["pods"], &["get", "list", "watch", "delete"]),
+        rule(&[""], &["bindings", "pods/binding"], &["create"]),
+        rule(&[""], &["pods/status"], &["patch", "update"]),
+        rule(&["apps"], &["replicasets", "statefulsets"], READ),
+        rule(&["scheduling.k8s.io"], &["priorityclasses"], READ),
+        rule(&["node.k8s.io"], &["runtimeclasses"], READ),
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+        rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+    ]
+}
+
+/// Each controller's account in `kube-system` and what it may, under upstream's names where there is one.
+fn controllers() -> Vec<(&'static str, Vec<Json>)> {
+    let node_work = || {
+        vec![
+            events(),
+            leases(),
+            rule(&[""], &["nodes"], ALL),
+            rule(&[""], &["nodes/status"], &["get", "patch", "update"]),
+            rule(&[""], &["pods"], &["get", "list", "watch", "delete"]),
+            rule(&[""], &["pods/status"], &["patch", "update"]),
+        ]
+    };
+    let accounts = || {
+        vec![
+            events(),
+            rule(&[""], &["namespaces"], READ),
+            rule(&[""], &["serviceaccounts", "secrets", "configmaps"], ALL),
+            rule(&[""], &["serviceaccounts/token"], &["create"]),
+        ]
+    };
+    vec![
+        (
+            "deployment-controller",
+            vec![
+                events(),
+                rule(&["apps"], &["deployments"], &["get", "list", "watch", "update", "patch"]),
+                rule(&["apps"], &["deployments/status"], &["get", "update", "patch"]),
+                rule(&["apps"], &["deployments/finalizers"], &["update"]),
+                rule(&["apps"], &["replicasets"], ALL),
+                rule(&[""], &["pods"], &["get", "list", "watch", "update"]),
+            ],
+        ),
+        (
+            "replicaset-controller",
+            vec![
+                events(),
+                rule(&["apps"], &["replicasets"], &["get", "list", "watch", "update", "patch"]),
+                rule(&["apps"], &["replicasets/status"], &["get", "update", "patch"]),
+                rule(&["apps"], &["replicasets/finalizers"], &["update"]),
+                rule(&[""], &["pods"], ALL),
+            ],
+        ),
+        (
+            "endpointslice-controller",
+            vec![
+                events(),
+                rule(&[""], &["nodes", "pods", "services"], READ),
+                rule(&[""], &["services/finalizers"], &["update"]),
+                rule(&["discovery.k8s.io"], &["endpointslices"], ALL),
+            ],
+        ),
+        (
+            "namespace-controller",
+            vec![
+                rule(&[""], &["namespaces"], &["get", "list", "watch", "delete"]),
+                rule(&[""], &["namespaces/finalize", "namespaces/status"], &["get", "update", "patch"]),
+                rule(&["*"], &["*"], &["get", "list", "watch", "delete", "deletecollection"]),
+            ],
+        ),
+        (
+            "generic-garbage-collector",
+            vec![events(), rule(&["*"], &["*"], &["get", "list", "watch", "patch", "update", "delete"])],
+        ),
+        ("node-controller", node_work()),
+        ("node-lifecycle-controller", node_work()),
+        ("node-ipam-controller", node_work()),
+        ("taint-eviction-controller", node_work()),
+        ("pod-garbage-collector", node_work()),
+        ("service-account-controller", accounts()),
+        ("serviceaccount-controller", accounts()),
+        ("root-ca-cert-publisher", accounts()),
+        (
+            "service-controller",
+            vec![
+                events(),
+                rule(&[""], &["services"], &["get", "list", "watch"]),
+                rule(&[""], &["services/status"], &["patch", "update"]),
+                rule(&[""], &["nodes"], READ),
+            ],
+        ),
+        (
+            "clusterrole-aggregation-controller",
+            vec![rule(
+                &["rbac.authorization.k8s.io"],
+                &["clusterroles"],
+                &["escalate", "get", "list", "patch", "update", "watch"],
+            )],
+        ),
+    ]
+}

@@ -1,0 +1,142 @@
+//! What all parts of the registry share: store, world, schema, and reading of objects.
+
+use crate::config::HubRegistryConfig;
+use crate::keys;
+use crate::services_ip::ServiceAddresses;
+use crate::strategy::{Strategy, strategy_of};
+use crate::tokens::TokenIssuer;
+use holdfast_core::{Gvr, Lineage, Object, Status, Target, Timestamp};
+use holdfast_env::World;
+use holdfast_kinds::Kind;
+use holdfast_schema::Schema;
+use holdfast_server::{Authorizer, NodeCalls};
+use holdfast_store::{Record, Store, StoreError};
+use std::sync::{Arc, OnceLock};
+
+/// The shared parts.
+pub(crate) struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) env: World,
+    pub(crate) schema: &'static Schema,
+    pub(crate) lineage: Lineage,
+    pub(crate) services: ServiceAddresses,
+    pub(crate) tokens: Arc<dyn TokenIssuer>,
+    pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
+    pub(crate) authorizer: OnceLock<Arc<dyn Authorizer>>,
+}
+
+/// A target whose kind is known.
+pub(crate) struct Resource<'a> {
+    pub(crate) kind: &'static Kind,
+    pub(crate) strategy: &'static dyn Strategy,
+    pub(crate) gvr: &'a Gvr,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
+impl Resource<'_> {
+    pub(crate) fn key(&self) -> String {
+        keys::object(self.kind, self.namespace, self.name)
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(self.gvr, self.name)
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(config: HubRegistryConfig) -> Engine {
+        Engine {
+            services: ServiceAddresses::new(config.service_cidr),
+            store: config.store,
+            env: config.env,
+            schema: holdfast_schema::builtin(),
+            lineage: config.lineage,
+            tokens: config.token_issuer,
+            node_calls: OnceLock::new(),
+            authorizer: OnceLock::new(),
+        }
+    }
+
+    /// The wall clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_wall(self.env.wall().0)
+    }
+
+    /// The kind behind a target.
+    ///
+    /// # Errors
+    /// 404 for what is not served; 400 when the namespace does not fit the kind's scope.
+    pub(crate) fn resource<'a>(&self, at: &'a Target) -> Result<Resource<'a>, Status> {
+        let kind = lookup(&at.gvr).ok_or_else(Status::no_such_path)?;
+        if !kind.namespaced && at.namespace.is_some() {
+            return Err(Status::no_such_path());
+        }
+        if kind.namespaced && at.namespace.is_none() && at.name.is_some() {
+            return Err(Status::bad_request("namespace is required"));
+        }
+        Ok(Resource { kind, strategy: strategy_of(kind), gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
+    }
+
+    /// The object of a target.
+    ///
+    /// # Errors
+    /// 404 when it does not exist.
+    pub(crate) async fn read(&self, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
+        match self.store.get(&resource.key()).await.map_err(store_error)? {
+            Some(record) => decode(&record),
+            None => Err(resource.not_found()),
+        }
+    }
+
+    /// An object of a built-in kind.
+    pub(crate) async fn find(&self, gvr: &Gvr, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, Status> {
+        let kind = known(gvr)?;
+        let record = self.store.get(&keys::object(kind, namespace, name)).await.map_err(store_error)?;
+        record.as_deref().map(decode).transpose()
+    }
+
+    /// All objects of a built-in kind in a namespace, or everywhere.
+    pub(crate) async fn find_all(&self, gvr: &Gvr, namespace: &str) -> Result<Vec<Arc<Object>>, Status> {
+        let request =
+            holdfast_store::RangeRequest { prefix: keys::scope(known(gvr)?, namespace), ..Default::default() };
+        let range = self.store.range(request).await.map_err(store_error)?;
+        range.records.iter().map(|record| decode(record)).collect()
+    }
+
+    /// A short random suffix of upstream's alphabet, without vowels and look-alikes.
+    pub(crate) fn random_suffix(&self, length: usize) -> String {
+        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+        let mut bytes = vec![0; length];
+        self.env.fill_random(&mut bytes);
+        bytes.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+    }
+}
+
+fn lookup(gvr: &Gvr) -> Option<&'static Kind> {
+    holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource)
+}
+
+/// The entry of a kind that we rely on ourselves.
+pub(crate) fn known(gvr: &Gvr) -> Result<&'static Kind, Status> {
+    lookup(gvr).ok_or_else(|| Status::internal(format!("no kind is served as {gvr}")))
+}
+
+/// The object of a record; parsed once a version, shared by all readers.
+pub(crate) fn decode(record: &Record) -> Result<Arc<Object>, Status> {
+    record.decoded(|record| Object::from_stored(record.value.clone(), record.modified)).map_err(Status::internal)
+}
+
+/// Upstream's answer to a store's error.
+pub(crate) fn store_error(err: StoreError) -> Status {
+    match err {
+        StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
+        StoreError::Future { requested, current } => {
+            Status::timeout(format!("Too large resource version: {requested}, current: {current}"))
+        }
+        StoreError::Full => Status::unavailable(err.to_string(), 30),
+        StoreError::Slow => Status::expired("too old resource version: the watch fell behind"),
+        StoreError::Closed => Status::unavailable(err.to_string(), 1),
+        StoreError::Failed(_) | StoreError::Invalid(_) => Status::internal(err),
+    }
+}

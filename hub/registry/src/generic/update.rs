@@ -1,0 +1,278 @@
+//! Update and the loop that patch shares: read, change, check, commit, and again when another was faster.
+
+use super::commit::{Meaning, Outcome, Write, extension};
+use super::decode;
+use crate::admission::{self, Admission};
+use crate::engine::{Engine, Resource, decode as decode_record, store_error};
+use crate::limits::CONFLICT_RETRIES;
+use crate::meta;
+use crate::strategy::desired_state_differs;
+use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
+use holdfast_core::verbs::FieldValidation;
+use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, WriteOptions};
+use holdfast_server::RequestContext;
+use holdfast_store::Condition;
+use std::sync::Arc;
+
+/// Which part of an object a write may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but the status.
+    Main,
+    /// The status.
+    Status,
+    /// `spec.finalizers` of a Namespace.
+    Finalize,
+}
+
+impl Part {
+    /// The part behind a subresource.
+    ///
+    /// # Errors
+    /// 404 for a subresource that is no part of the object.
+    pub(crate) fn of(resource: &Resource<'_>, subresource: &str) -> Result<Part, Status> {
+        if !subresource.is_empty() && resource.kind.subresource(subresource).is_none() {
+            return Err(Status::no_such_path());
+        }
+        match subresource {
+            "" => Ok(Part::Main),
+            "status" => Ok(Part::Status),
+            "finalize" => Ok(Part::Finalize),
+            _ => Err(Status::method_not_allowed(resource.gvr, "update")),
+        }
+    }
+}
+
+/// Makes the new document from the current one, in the version that was asked for.
+pub(crate) type Change<'c> = dyn Fn(Json) -> Result<Json, Status> + Send + Sync + 'c;
+
+/// Replaces an object.
+///
+/// # Errors
+/// As [`crate::generic::create::create`]; 404 when it is missing, 409 when it changed meanwhile.
+pub(crate) async fn update(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    part: Part,
+    mut body: Json,
+    options: &WriteOptions,
+) -> Result<(Arc<Object>, bool), Status> {
+    decode::check_type(&resource.kind.gvk(), &mut body)?;
+    let name = str_at(&body, &["metadata", "name"]).unwrap_or_default();
+    if name != resource.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            resource.name
+        )));
+    }
+    if part == Part::Main && resource.strategy.creates_on_update() {
+        let missing = engine.store.get(&resource.key()).await.map_err(store_error)?.is_none();
+        if missing && str_at(&body, &["metadata", "uid"]).is_none_or(str::is_empty) {
+            remove(&mut body, &["metadata", "resourceVersion"]);
+            let object = super::create::create(engine, cx, resource, body, options).await?;
+            return Ok((object, true));
+        }
+    }
+    if !resource.strategy.unconditional_update()
+        && str_at(&body, &["metadata", "resourceVersion"]).is_none_or(str::is_empty)
+    {
+        let mut errors = FieldErrors::new();
+        errors.invalid(&FieldPath::new("metadata.resourceVersion"), 0, "must be specified for an update");
+        return Err(Status::invalid(&resource.kind.gvk(), resource.name, &errors));
+    }
+    let object = change(engine, cx, resource, part, &|_| Ok(body.clone()), options).await?;
+    Ok((object, false))
+}
+
+/// Runs `change` until its result commits.
+pub(crate) async fn change(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    part: Part,
+    change: &Change<'_>,
+    options: &WriteOptions,
+) -> Result<Arc<Object>, Status> {
+    let key = resource.key();
+    for _ in 0..CONFLICT_RETRIES {
+        let Some(record) = engine.store.get(&key).await.map_err(store_error)? else {
+            return Err(resource.not_found());
+        };
+        let old = decode_record(&record)?;
+        let old_doc = old.to_json();
+        let current = decode::shown_document(resource.kind, &old);
+        let mut doc = change(current)?;
+        let asked = str_at(&doc, &["metadata", "resourceVersion"]).unwrap_or_default().to_string();
+        if !asked.is_empty() && asked != "0" && asked != old.revision.to_string() {
+            if asked.parse::<u64>().is_err() {
+                let mut errors = FieldErrors::new();
+                let path = FieldPath::new("metadata.resourceVersion");
+                errors.invalid(&path, asked, "must be convertible to an integer");
+                return Err(Status::invalid(&resource.kind.gvk(), resource.name, &errors));
+            }
+            return Err(Status::stale(resource.gvr, resource.name));
+        }
+        if let Some(uid) = str_at(&doc, &["metadata", "uid"]).filter(|uid| !uid.is_empty() && *uid != old.meta.uid) {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
+            return Err(Status::conflict(resource.gvr, resource.name, why));
+        }
+        let validation = options.field_validation;
+        prepare(engine, cx, resource, part, &mut doc, &old_doc, validation).await?;
+        // `None`: another write came first. A client that named the version that we read gets its 409 above.
+        if let Some(object) = store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
+            return decode::shown(resource.kind, object);
+        }
+    }
+    Err(Status::stale(resource.gvr, resource.name))
+}
+
+async fn prepare(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    part: Part,
+    doc: &mut Json,
+    old: &Json,
+    validation: FieldValidation,
+) -> Result<(), Status> {
+    let (kind, strategy) = (resource.kind, resource.strategy);
+    decode::decode(engine, cx, kind, doc, validation)?;
+    remove(doc, &["metadata", "resourceVersion"]);
+    let old = &without_version(old);
+    check_identity(resource, doc)?;
+    meta::restore_for_update(doc, old);
+    strategy.default(doc);
+    let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
+    match part {
+        Part::Main => {
+            if strategy.has_status() {
+                holdfast_core::json::copy(old, doc, &["status"]);
+            }
+            strategy.prepare_for_update(doc, old);
+            admission::mutate_update(&admission, doc, old).await?;
+            strategy.default(doc);
+            if strategy.counts_generation() && desired_state_differs(doc, old) {
+                let generation = i64_at(old, &["metadata", "generation"]).unwrap_or(0) + 1;
+                set(doc, &["metadata", "generation"], generation);
+            }
+        }
+        Part::Status => strategy.prepare_for_status_update(doc, old),
+        Part::Finalize => {
+            let finalizers = at(doc, &["spec", "finalizers"]).cloned();
+            *doc = old.clone();
+            match finalizers {
+                Some(finalizers) => set(doc, &["spec", "finalizers"], finalizers),
+                None => {
+                    remove(doc, &["spec", "finalizers"]);
+                }
+            }
+        }
+    }
+    let mut errors = FieldErrors::new();
+    meta::validate_update(doc, old, &mut errors);
+    match part {
+        Part::Main => {
+            if strategy.validates_whole_on_update() {
+                strategy.validate(doc, &mut errors);
+            }
+            strategy.validate_update(doc, old, &mut errors);
+        }
+        Part::Status => strategy.validate_status(doc, old, &mut errors),
+        Part::Finalize => {}
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.gvk(), resource.name, &errors));
+    }
+    if part == Part::Main {
+        strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
+    }
+    admission::validate_update(&admission, part, doc, old).await?;
+    strategy.canonicalise(doc);
+    Ok(())
+}
+
+fn without_version(doc: &Json) -> Json {
+    let mut doc = doc.clone();
+    remove(&mut doc, &["metadata", "resourceVersion"]);
+    doc
+}
+
+fn check_identity(resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
+    let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
+    if name != resource.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            resource.name
+        )));
+    }
+    if resource.kind.namespaced {
+        let namespace = str_at(doc, &["metadata", "namespace"]).unwrap_or_default();
+        if !namespace.is_empty() && namespace != resource.namespace {
+            return Err(Status::bad_request(format!(
+                "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
+                resource.namespace
+            )));
+        }
+        set(doc, &["metadata", "namespace"], resource.namespace);
+    }
+    Ok(())
+}
+
+/// Commits a prepared document; `None` when another write came first.
+#[allow(clippy::too_many_arguments, reason = "the parts of one step, used once")]
+async fn store(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    key: &str,
+    mut doc: Json,
+    old_doc: &Json,
+    old: &Arc<Object>,
+    options: &WriteOptions,
+) -> Result<Option<Arc<Object>>, Status> {
+    let mut write = Write::default();
+    write.check(key.to_string(), Condition::ModifiedAt(old.revision), Meaning::Subject);
+    let gone = ends_now(resource, &doc, old_doc);
+    let is_service = resource.kind.kind == "Service" && resource.kind.group.is_empty();
+    let mut allocations = Vec::new();
+    if is_service && !gone {
+        allocations = engine.services.allocate(engine, Some(old_doc), &mut doc).await?;
+    } else if is_service {
+        allocations = engine.services.release(old_doc);
+    }
+    let same = !gone && doc == without_version(old_doc);
+    if options.dry_run || (same && extension(cx).is_none()) {
+        let object = if same { old.clone() } else { Arc::new(Object::from_json(doc)?.at_revision(old.revision)) };
+        return Ok(Some(object));
+    }
+    let mut object = None;
+    if gone {
+        write.delete(key.to_string());
+        object = Some(Object::from_json(doc)?);
+    } else if !same {
+        write.put(key.to_string(), Object::from_json(doc)?.body().clone());
+    }
+    for allocation in allocations {
+        allocation.join(&mut write);
+    }
+    match write.commit(engine, cx, resource.gvr, resource.name).await? {
+        Outcome::Committed(_, Some(object)) if !same && !gone => Ok(Some(object)),
+        Outcome::Committed(revision, _) => Ok(Some(match object {
+            Some(object) => Arc::new(object.at_revision(revision)),
+            None => old.clone(),
+        })),
+        Outcome::Lost(_) => Ok(None),
+    }
+}
+
+/// Whether this update took away the last reason to keep an object that is being deleted.
+fn ends_now(resource: &Resource<'_>, doc: &Json, old: &Json) -> bool {
+    if at(old, &["metadata", "deletionTimestamp"]).is_none() || !items_at(doc, &["metadata", "finalizers"]).is_empty() {
+        return false;
+    }
+    if resource.kind.kind == "Namespace" && resource.kind.group.is_empty() {
+        return items_at(doc, &["spec", "finalizers"]).is_empty();
+    }
+    i64_at(old, &["metadata", "deletionGracePeriodSeconds"]) == Some(0)
+}

@@ -1,0 +1,82 @@
+//! core/v1 Pod.
+
+pub(crate) mod affinity;
+pub(crate) mod containers;
+pub(crate) mod defaults;
+pub(crate) mod env;
+pub(crate) mod probes;
+pub(crate) mod qos;
+pub(crate) mod resources;
+pub(crate) mod security;
+pub(crate) mod spec;
+pub(crate) mod update;
+pub(crate) mod volumes;
+
+use crate::strategy::{Strategy, keep_all_but_status};
+use holdfast_core::json::{copy, i64_at, set, str_at};
+use holdfast_core::{FieldErrors, FieldPath, Json};
+
+/// core/v1 Pod.
+pub(crate) struct Pod;
+
+impl Strategy for Pod {
+    fn default(&self, doc: &mut Json) {
+        defaults::pod(doc);
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn counts_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_for_create(&self, doc: &mut Json) {
+        set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": qos::class(doc) }));
+    }
+
+    fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
+        keep_all_but_status(doc, old);
+        copy(old, doc, &["metadata", "ownerReferences"]);
+        if str_at(doc, &["status", "qosClass"]).is_none_or(str::is_empty) {
+            copy(old, doc, &["status", "qosClass"]);
+        }
+    }
+
+    fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
+        let path = FieldPath::new("spec");
+        spec::validate(doc.get("spec").unwrap_or(&Json::Null), &path, errors);
+        spec::validate_pod_only(doc, &path, errors);
+    }
+
+    fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        update::validate(doc, old, errors);
+    }
+
+    fn validates_whole_on_update(&self) -> bool {
+        true
+    }
+
+    fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        update::validate_status(doc, old, errors);
+    }
+
+    fn warnings(&self, doc: &Json) -> Vec<String> {
+        spec::warnings(doc.get("spec").unwrap_or(&Json::Null), "spec")
+    }
+
+    /// Upstream's `CheckGracefulDelete`: what runs nowhere, and what has ended, goes at once.
+    fn grace_seconds(&self, doc: &Json, asked: Option<i64>) -> Option<i64> {
+        let seconds = asked.or_else(|| i64_at(doc, &["spec", "terminationGracePeriodSeconds"])).unwrap_or(0);
+        let unbound = str_at(doc, &["spec", "nodeName"]).is_none_or(str::is_empty);
+        let ended = matches!(str_at(doc, &["status", "phase"]), Some("Succeeded" | "Failed"));
+        Some(if unbound || ended {
+            0
+        } else if seconds < 0 {
+            1
+        } else {
+            seconds
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! `PodSpec`, of a pod or of a template.
+
+use super::{affinity, containers, security, volumes};
+use crate::kinds::rules::{ip_address, one_of, text};
+use crate::kinds::tolerations;
+use holdfast_core::json::{at, bool_at, i64_at, items_at, str_at};
+use holdfast_core::{FieldErrors, FieldPath, Json, names};
+
+/// Problems of a spec. Defaults have been set.
+pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    volumes::validate(spec, path, errors);
+    containers::validate(spec, path, errors);
+    one_of(spec, "restartPolicy", &["Always", "Never", "OnFailure"], true, path, errors);
+    one_of(spec, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], true, path, errors);
+    crate::meta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
+    if let Some(context) = spec.get("securityContext") {
+        security::pod(context, &path.child("securityContext"), errors);
+    }
+    let host_network = bool_at(spec, &["hostNetwork"]) == Some(true);
+    if host_network {
+        for (index, container) in items_at(spec, &["containers"]).iter().enumerate() {
+            for (number, port) in items_at(container, &["ports"]).iter().enumerate() {
+                let (own, host) = (i64_at(port, &["containerPort"]), i64_at(port, &["hostPort"]));
+                if host.is_some() && own != host {
+                    let path = path.child("containers").index(index).child("ports").index(number).child("hostPort");
+                    errors.invalid(&path, host, "must match `containerPort` when `hostNetwork` is true");
+                }
+            }
+        }
+    }
+    for (index, secret) in items_at(spec, &["imagePullSecrets"]).iter().enumerate() {
+        if text(secret, "name").is_empty() {
+            let path = path.child("imagePullSecrets").index(index);
+            errors.invalid(&path, secret.clone(), "name must not be empty");
+        }
+    }
+    if let Some(wanted) = spec.get("affinity") {
+        affinity::validate(wanted, &path.child("affinity"), errors);
+    }
+    affinity::topology_spread(spec, path, errors);
+    for (field, check) in [
+        ("serviceAccountName", names::dns_subdomain as fn(&str) -> Vec<String>),
+        ("nodeName", names::dns_subdomain),
+        ("hostname", names::dns_label),
+        ("subdomain", names::dns_label),
+        ("runtimeClassName", names::dns_subdomain),
+        ("priorityClassName", names::dns_subdomain),
+    ] {
+        let value = text(spec, field);
+        if !value.is_empty() {
+            errors.all_invalid(&path.child(field), value, check(value));
+        }
+    }
+    if let Some(seconds) = i64_at(spec, &["activeDeadlineSeconds"])
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let text = "must be between 1 and 2147483647, inclusive";
+        errors.invalid(&path.child("activeDeadlineSeconds"), seconds, text);
+    }
+    if let Some(seconds) = i64_at(spec, &["terminationGracePeriodSeconds"]).filter(|seconds| *seconds < 0) {
+        let path = path.child("terminationGracePeriodSeconds");
+        errors.invalid(&path, seconds, "must be greater than or equal to 0");
+    }
+    one_of(spec, "preemptionPolicy", &["Never", "PreemptLowerPriority"], false, path, errors);
+    tolerations::validate(items_at(spec, &["tolerations"]), &path.child("tolerations"), errors);
+    for (index, alias) in items_at(spec, &["hostAliases"]).iter().enumerate() {
+        let path = path.child("hostAliases").index(index);
+        ip_address(text(alias, "ip"), &path.child("ip"), errors);
+        for host in items_at(alias, &["hostnames"]).iter().filter_map(Json::as_str) {
+            errors.all_invalid(&path.child("hostnames"), host, names::dns_subdomain(host));
+        }
+    }
+    dns_config(spec, path, errors);
+    for (index, gate) in items_at(spec, &["readinessGates"]).iter().enumerate() {
+        let kind = text(gate, "conditionType");
+        let path = path.child("readinessGates").index(index).child("conditionType");
+        errors.all_invalid(&path, kind, names::qualified_name(kind));
+    }
+    let mut gates = std::collections::BTreeSet::new();
+    for (index, gate) in items_at(spec, &["schedulingGates"]).iter().enumerate() {
+        let path = path.child("schedulingGates").index(index);
+        let name = text(gate, "name");
+        errors.all_invalid(&path.child("name"), name, names::qualified_name(name));
+        if !gates.insert(name) {
+            errors.duplicate(&path.child("name"), name);
+        }
+    }
+}
+
+fn dns_config(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let path = path.child("dnsConfig");
+    let servers = items_at(spec, &["dnsConfig", "nameservers"]);
+    if text(spec, "dnsPolicy") == "None" {
+        if at(spec, &["dnsConfig"]).is_none() {
+            errors.required(&path, "must provide `dnsConfig` when `dnsPolicy` is None");
+        } else if servers.is_empty() {
+            errors.required(
+                &path.child("nameservers"),
+                "must provide at least one DNS nameserver when `dnsPolicy` is None",
+            );
+        }
+    }
+    if servers.len() > 3 {
+        errors.invalid(&path.child("nameservers"), servers.to_vec(), "must not have more than 3 nameservers");
+    }
+    for (index, server) in servers.iter().filter_map(Json::as_str).enumerate() {
+        ip_address(server, &path.child("nameservers").index(index), errors);
+    }
+    for (index, option) in items_at(spec, &["dnsConfig", "options"]).iter().enumerate() {
+        if text(option, "name").is_empty() {
+            errors.required(&path.child("options").index(index), "must not be empty");
+        }
+    }
+}
+
+/// Problems that a pod can have and a template cannot.
+pub(crate) fn validate_pod_only(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let bound = str_at(doc, &["spec", "nodeName"]).is_some_and(|node| !node.is_empty());
+    if bound && !items_at(doc, &["spec", "schedulingGates"]).is_empty() {
+        errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// Warnings of a spec, in upstream's words.
+pub(crate) fn warnings(spec: &Json, path: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for list in ["initContainers", "containers"] {
+        for (index, container) in items_at(spec, &[list]).iter().enumerate() {
+            let mut seen = std::collections::BTreeSet::new();
+            for (number, variable) in items_at(container, &["env"]).iter().enumerate() {
+                let name = text(variable, "name");
+                if !seen.insert(name) {
+                    warnings.push(format!(
+                        "{path}.{list}[{index}].env[{number}]: hides previous definition of {name:?}, which may be \
+                         dropped when using apply"
+                    ));
+                }
+            }
+        }
+    }
+    for key in spec.get("nodeSelector").and_then(Json::as_object).into_iter().flat_map(|map| map.keys()) {
+        let new = match key.as_str() {
+            "beta.kubernetes.io/arch" => "kubernetes.io/arch",
+            "beta.kubernetes.io/os" => "kubernetes.io/os",
+            "failure-domain.beta.kubernetes.io/zone" => "topology.kubernetes.io/zone",
+            "failure-domain.beta.kubernetes.io/region" => "topology.kubernetes.io/region",
+            _ => continue,
+        };
+        warnings.push(format!("{path}.nodeSelector[{key}]: deprecated since v1.14; use {new:?} instead"));
+    }
+    warnings
+}

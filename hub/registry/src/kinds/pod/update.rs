@@ -1,0 +1,130 @@
+//! What may change of a pod that exists.
+
+use holdfast_core::json::{at, at_mut, copy, i64_at, items_at, items_at_mut, set, str_at};
+use holdfast_core::{FieldErrors, FieldPath, Json};
+
+const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
+`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// Problems of a changed spec.
+pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
+    let path = FieldPath::new("spec");
+    for list in ["containers", "initContainers"] {
+        if items_at(doc, &["spec", list]).len() != items_at(old, &["spec", list]).len() {
+            errors.forbidden(&path.child(list), "pod updates may not add or remove containers");
+            return;
+        }
+    }
+    active_deadline(doc, old, &path, errors);
+    tolerations(doc, old, &path, errors);
+    let gated = !items_at(old, &["spec", "schedulingGates"]).is_empty();
+    if items_at(doc, &["spec", "schedulingGates"])
+        .iter()
+        .any(|gate| !items_at(old, &["spec", "schedulingGates"]).contains(gate))
+    {
+        errors.forbidden(&path.child("schedulingGates"), "only deletion is allowed, but found new scheduling gates");
+    }
+
+    // What is left, with the changes that are allowed taken back, must be what it was.
+    let mut left = doc.clone();
+    for list in ["containers", "initContainers"] {
+        for (index, container) in items_at_mut(&mut left, &["spec", list]).iter_mut().enumerate() {
+            if let Some(before) = items_at(old, &["spec", list]).get(index) {
+                copy(before, container, &["image"]);
+            }
+        }
+    }
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        copy(old, &mut left, &["spec", field]);
+    }
+    if gated {
+        // A pod that may not be scheduled yet may become pickier.
+        for field in ["nodeSelector", "affinity"] {
+            copy(old, &mut left, &["spec", field]);
+        }
+    }
+    if i64_at(old, &["spec", "terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0)
+        && i64_at(doc, &["spec", "terminationGracePeriodSeconds"]) == Some(1)
+    {
+        copy(old, &mut left, &["spec", "terminationGracePeriodSeconds"]);
+    }
+    if at(&left, &["spec"]) != at(old, &["spec"]) {
+        errors.forbidden(&path, FORBIDDEN);
+    }
+}
+
+fn active_deadline(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let path = path.child("activeDeadlineSeconds");
+    match (i64_at(old, &["spec", "activeDeadlineSeconds"]), i64_at(doc, &["spec", "activeDeadlineSeconds"])) {
+        (Some(before), Some(now)) if now > before => {
+            errors.invalid(&path, now, "must be less than or equal to previous value");
+        }
+        (Some(_), None) => {
+            errors.invalid(&path, Json::Null, "must not update from a positive integer to nil value");
+        }
+        _ => {}
+    }
+}
+
+fn tolerations(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let new = items_at(doc, &["spec", "tolerations"]);
+    let without_seconds = |toleration: &Json| {
+        let mut toleration = toleration.clone();
+        if let Some(map) = toleration.as_object_mut() {
+            map.shift_remove("tolerationSeconds");
+        }
+        toleration
+    };
+    let kept = items_at(old, &["spec", "tolerations"])
+        .iter()
+        .all(|before| new.iter().any(|now| without_seconds(now) == without_seconds(before)));
+    if !kept {
+        errors.forbidden(
+            &path.child("tolerations"),
+            "existing toleration can not be modified except its tolerationSeconds",
+        );
+    }
+}
+
+/// Problems of a new status.
+pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) {
+    let path = FieldPath::new("status");
+    let nominated = str_at(doc, &["status", "nominatedNodeName"]).unwrap_or_default();
+    if !nominated.is_empty() {
+        let path = path.child("nominatedNodeName");
+        errors.all_invalid(&path, nominated, holdfast_core::names::dns_subdomain(nominated));
+    }
+    // A container of a pod that restarts nothing cannot come back to life.
+    let policy = str_at(old, &["spec", "restartPolicy"]).unwrap_or_default();
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        for (index, before) in items_at(old, &["status", list]).iter().enumerate() {
+            let Some(code) = i64_at(before, &["state", "terminated", "exitCode"]) else { continue };
+            if policy == "Always" || (policy == "OnFailure" && code != 0) {
+                continue;
+            }
+            let name = str_at(before, &["name"]);
+            let now = items_at(doc, &["status", list]).iter().find(|status| str_at(status, &["name"]) == name);
+            if now.is_some_and(|now| at(now, &["state", "terminated"]).is_none()) {
+                let path = path.child(list).index(index).child("state");
+                errors.forbidden(&path, "may not be transitioned to non-terminated state");
+            }
+        }
+    }
+}
+
+/// Writes the binding of a pod: its node, and the condition that says so. Used by the `binding` subresource.
+pub(crate) fn bind(doc: &mut Json, node: &str, now: &str) {
+    set(doc, &["spec", "nodeName"], node);
+    let condition = serde_json::json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": now });
+    let mut conditions: Vec<Json> = items_at(doc, &["status", "conditions"])
+        .iter()
+        .filter(|condition| str_at(condition, &["type"]) != Some("PodScheduled"))
+        .cloned()
+        .collect();
+    conditions.push(condition);
+    set(doc, &["status", "conditions"], conditions);
+    if let Some(status) = at_mut(doc, &["status"]).and_then(Json::as_object_mut) {
+        status.shift_remove("nominatedNodeName");
+    }
+}

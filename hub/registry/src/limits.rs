@@ -1,0 +1,26 @@
+//! Bounds of the registry, with unit and reason.
+
+use std::time::Duration;
+
+/// Tries of an update or patch that names no `resourceVersion`, before 409 (upstream's patch retries as often).
+pub(crate) const CONFLICT_RETRIES: usize = 16;
+/// Names tried for one `generateName`, as upstream.
+pub(crate) const NAME_RETRIES: usize = 8;
+/// Records read from the store at once while a selector filters a limited list.
+pub(crate) const FILTER_PAGE: usize = 500;
+/// Time between bookmarks of a watch, as upstream.
+pub(crate) const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// Bytes of all annotations of an object (upstream's `TotalAnnotationSizeLimitB`).
+pub(crate) const ANNOTATIONS_BYTES: usize = 256 << 10;
+/// Bytes of the values of a ConfigMap or Secret.
+pub(crate) const DATA_BYTES: usize = 1 << 20;
+/// Tries to allocate a free address or port before the create is refused.
+pub(crate) const ALLOCATION_RETRIES: usize = 32;
+/// How often the `default` ServiceAccount of a fresh namespace is looked for, as upstream.
+pub(crate) const SERVICE_ACCOUNT_TRIES: usize = 10;
+/// Pause between two of these tries.
+pub(crate) const SERVICE_ACCOUNT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two sweeps of old Events.
+pub(crate) const EVENT_SWEEP: Duration = Duration::from_secs(60);
+/// Pause before a failed cache of RBAC objects is read again.
+pub(crate) const CACHE_RETRY: Duration = Duration::from_millis(250);

@@ -1,0 +1,105 @@
+//! The Node authorizer: a node reads what its pods reference and writes its own Node, Lease and pods' status.
+//!
+//! What a pod references comes from the kinds' reference graph, the same that decides what the link brings to a
+//! node. Collections of pods, Secrets and ConfigMaps are not a node's to list: it gets its own over the link.
+
+use crate::engine::Engine;
+use holdfast_core::json::str_at;
+use holdfast_core::{Gvr, Object, Status, Target};
+use holdfast_kinds::Reference;
+use holdfast_server::{Attributes, Decision};
+use std::sync::Arc;
+
+const READ: &[&str] = &["get", "list", "watch"];
+
+fn no(why: impl Into<String>) -> Decision {
+    Decision::NoOpinion(why.into())
+}
+
+/// Judges a request of the node `node`.
+pub(crate) async fn authorize(engine: &Engine, node: &str, attributes: &Attributes<'_>) -> Decision {
+    let Some(target) = attributes.target else { return no("") };
+    let (verb, sub) = (attributes.verb, target.subresource());
+    let reads = READ.contains(&verb);
+    let writes = matches!(verb, "create" | "update" | "patch");
+    match (target.gvr.group.as_str(), target.gvr.resource.as_str()) {
+        ("", "nodes") => own(node, verb, target, reads || writes),
+        ("coordination.k8s.io", "leases") => {
+            if target.namespace() != "kube-node-lease" {
+                return no("can only access leases in the \"kube-node-lease\" system namespace");
+            }
+            own(node, verb, target, verb == "get" || writes || verb == "delete")
+        }
+        ("", "pods") => match (verb, sub) {
+            ("create", "") => Decision::Allow,
+            ("get" | "delete", "") | ("get" | "update" | "patch", "status") | ("create", "eviction") => {
+                answer(bound(engine, node, target).await, "node can only access its own pods")
+            }
+            _ => no("nodes receive their pods over the link"),
+        },
+        ("", "secrets" | "configmaps" | "persistentvolumeclaims") if verb == "get" && sub.is_empty() => {
+            answer(referenced(engine, node, target).await, "no relationship found between node and this object")
+        }
+        ("", "serviceaccounts") if verb == "get" && sub.is_empty() || verb == "create" && sub == "token" => {
+            answer(referenced(engine, node, target).await, "no relationship found between node and this object")
+        }
+        ("", "events") | ("events.k8s.io", "events") if writes => Decision::Allow,
+        ("", "services") | ("discovery.k8s.io", "endpointslices") | ("node.k8s.io", "runtimeclasses") if reads => {
+            Decision::Allow
+        }
+        ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")
+        | (
+            "authorization.k8s.io",
+            "subjectaccessreviews"
+            | "localsubjectaccessreviews"
+            | "selfsubjectaccessreviews"
+            | "selfsubjectrulesreviews",
+        ) if verb == "create" => Decision::Allow,
+        _ => no(""),
+    }
+}
+
+/// A node's own object; creation carries no name, NodeRestriction judges it.
+fn own(node: &str, verb: &str, target: &Target, allowed: bool) -> Decision {
+    let nameless = target.name.is_none() && verb == "create";
+    if allowed && (nameless || target.name() == node) {
+        return Decision::Allow;
+    }
+    no(format!("node {node:?} can only access its own {}", target.gvr.resource))
+}
+
+fn answer(found: Result<bool, Status>, why: &str) -> Decision {
+    match found {
+        Ok(true) => Decision::Allow,
+        Ok(false) => no(why),
+        Err(status) => no(format!("could not be judged: {status}")),
+    }
+}
+
+async fn bound(engine: &Engine, node: &str, target: &Target) -> Result<bool, Status> {
+    let pod = engine.find(&target.gvr, target.namespace(), target.name()).await?;
+    // A pod that is gone is no secret: the answer is then 404.
+    Ok(pod.is_none_or(|pod| is_on(&pod, node)))
+}
+
+fn is_on(pod: &Arc<Object>, node: &str) -> bool {
+    str_at(&pod.to_json(), &["spec", "nodeName"]) == Some(node)
+}
+
+/// Whether a pod on the node references the target.
+async fn referenced(engine: &Engine, node: &str, target: &Target) -> Result<bool, Status> {
+    let pods = Gvr::new("", "v1", "pods");
+    let kind = crate::engine::known(&pods)?;
+    let wanted = Reference {
+        gvr: target.gvr.clone(),
+        namespace: target.namespace().to_string(),
+        name: target.name().to_string(),
+    };
+    for pod in engine.find_all(&pods, target.namespace()).await? {
+        let doc = pod.to_json();
+        if str_at(&doc, &["spec", "nodeName"]) == Some(node) && (kind.references)(&doc).contains(&wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

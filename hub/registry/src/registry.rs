@@ -1,0 +1,179 @@
+//! [`HubRegistry`]: which part of the engine serves which verb and subresource.
+
+use crate::config::HubRegistryConfig;
+use crate::engine::Engine;
+use crate::generic::update::Part;
+use crate::generic::{self, decode::shown};
+use crate::subresources::{binding, reviews, scale, streams, token};
+use crate::tokens::ServiceAccountAuthenticator;
+use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
+use async_trait::async_trait;
+use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
+use holdfast_env::Task;
+use holdfast_server::{Authorizer, Connected, Deleted, NodeCalls, Registry, RequestContext};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The hub's registry over its store.
+pub struct HubRegistry {
+    engine: Arc<Engine>,
+}
+
+impl HubRegistry {
+    /// A registry over a store. Nothing is written until [`HubRegistry::ensure_defaults`].
+    pub fn new(config: HubRegistryConfig) -> HubRegistry {
+        HubRegistry { engine: Arc::new(Engine::new(config)) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Tells how nodes are reached. Only the first call counts; without it streams answer 503.
+    pub fn set_node_calls(&self, calls: Arc<dyn NodeCalls>) {
+        let _ = self.engine.node_calls.set(calls);
+    }
+
+    /// Tells who judges access reviews, and escalation of Roles. Only the first call counts.
+    pub fn set_authorizer(&self, authorizer: Arc<dyn Authorizer>) {
+        let _ = self.engine.authorizer.set(authorizer);
+    }
+
+    /// Starts the authorizer (nodes, then RBAC) over the same store and makes it the judge of access reviews.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start_authorizer(&self) -> Result<Arc<RbacAuthorizer>, Status> {
+        let authorizer = RbacAuthorizer::start(self.engine.clone()).await?;
+        self.set_authorizer(authorizer.clone());
+        Ok(authorizer)
+    }
+
+    /// Tells who ServiceAccount tokens are from.
+    pub fn token_authenticator(&self) -> ServiceAccountAuthenticator {
+        ServiceAccountAuthenticator::new(self.engine.clone())
+    }
+
+    /// Starts the task that removes Events older than `ttl` (upstream: an hour). It ends with the returned owner.
+    pub fn start_event_expiry(&self, ttl: Duration) -> Task {
+        let engine = self.engine.clone();
+        self.engine.env.spawn("event-expiry", Box::pin(async move { event_expiry::run(&engine, ttl).await }))
+    }
+
+    /// Makes the objects that every cluster has, where they are missing, as upstream does at start:
+    /// namespaces, priority classes, runtime classes, roles and bindings, the Service `kubernetes`.
+    /// `api_port` is the port that the Service's `https` port leads to.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn ensure_defaults(&self, api_port: u16) -> Result<(), Status> {
+        bootstrap::ensure(self, &self.engine, api_port).await
+    }
+}
+
+#[async_trait]
+impl Registry for HubRegistry {
+    async fn get(&self, _cx: &RequestContext, at: &Target) -> Result<Arc<Object>, Status> {
+        let resource = self.engine.resource(at)?;
+        if at.subresource() == "scale" {
+            return scale::get(&self.engine, &resource).await;
+        }
+        match Part::of(&resource, at.subresource())? {
+            Part::Main | Part::Status => {}
+            Part::Finalize => return Err(Status::method_not_allowed(&at.gvr, "get")),
+        }
+        shown(resource.kind, self.engine.read(&resource).await?)
+    }
+
+    async fn list(&self, _cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
+        let resource = self.engine.resource(at)?;
+        generic::list::list(&self.engine, &resource, options).await
+    }
+
+    async fn watch(&self, _cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<Watch, Status> {
+        let resource = self.engine.resource(at)?;
+        generic::watch::watch(&self.engine, &resource, options).await
+    }
+
+    async fn create(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        body: Json,
+        options: &WriteOptions,
+    ) -> Result<Arc<Object>, Status> {
+        if reviews::is_review(&at.gvr) {
+            return reviews::create(&self.engine, cx, at, body, options).await;
+        }
+        let resource = self.engine.resource(at)?;
+        if !at.subresource().is_empty() && resource.kind.subresource(at.subresource()).is_none() {
+            return Err(Status::no_such_path());
+        }
+        match (at.gvr.resource.as_str(), at.subresource()) {
+            (_, "") => generic::create::create(&self.engine, cx, &resource, body, options).await,
+            ("pods", "binding") => binding::create(&self.engine, cx, &resource, body, options).await,
+            ("serviceaccounts", "token") => token::create(&self.engine, cx, &resource, body, options).await,
+            _ => Err(Status::method_not_allowed(&at.gvr, "create")),
+        }
+    }
+
+    async fn update(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        body: Json,
+        options: &WriteOptions,
+    ) -> Result<(Arc<Object>, bool), Status> {
+        let resource = self.engine.resource(at)?;
+        if at.subresource() == "scale" {
+            return scale::update(&self.engine, cx, &resource, body, options).await.map(|object| (object, false));
+        }
+        let part = Part::of(&resource, at.subresource())?;
+        generic::update::update(&self.engine, cx, &resource, part, body, options).await
+    }
+
+    async fn patch(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        patch: Patch,
+        options: &WriteOptions,
+    ) -> Result<(Arc<Object>, bool), Status> {
+        let resource = self.engine.resource(at)?;
+        let object = if at.subresource() == "scale" {
+            scale::patch(&self.engine, cx, &resource, &patch, options).await?
+        } else {
+            let part = Part::of(&resource, at.subresource())?;
+            generic::patch::patch(&self.engine, cx, &resource, part, &patch, options).await?
+        };
+        Ok((object, false))
+    }
+
+    async fn delete(&self, cx: &RequestContext, at: &Target, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let resource = self.engine.resource(at)?;
+        if !at.subresource().is_empty() {
+            return Err(Status::method_not_allowed(&at.gvr, "delete"));
+        }
+        generic::delete::delete(&self.engine, cx, &resource, options).await
+    }
+
+    async fn delete_collection(
+        &self,
+        cx: &RequestContext,
+        at: &Target,
+        options: &DeleteOptions,
+        selection: &ListOptions,
+    ) -> Result<ObjectList, Status> {
+        let resource = self.engine.resource(at)?;
+        if !resource.kind.verbs.contains(&"deletecollection") {
+            return Err(Status::method_not_allowed(&at.gvr, "deletecollection"));
+        }
+        generic::delete_collection::delete_collection(&self.engine, cx, &resource, options, selection).await
+    }
+
+    async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status> {
+        let resource = self.engine.resource(at)?;
+        streams::connect(&self.engine, cx, &resource, at.subresource(), query).await
+    }
+}

@@ -1,0 +1,136 @@
+//! What a kind brings to the generic engine.
+//!
+//! `default`, `prepare_*` and `canonicalise` may change the document; `validate_*` and `warnings` never do.
+
+use holdfast_core::json::{at, remove};
+use holdfast_core::names;
+use holdfast_core::{FieldErrors, Json};
+use holdfast_kinds::Kind;
+
+/// The rules of a kind. Documents are decoded: each field has the type that the schema says.
+pub(crate) trait Strategy: Send + Sync {
+    /// Fills what upstream's `SetDefaults_*` fill. Idempotent.
+    fn default(&self, _doc: &mut Json) {}
+
+    /// Whether `status` is a part of its own: dropped on create, kept on update.
+    fn has_status(&self) -> bool {
+        false
+    }
+
+    /// Whether `metadata.generation` counts changes of the desired state.
+    fn counts_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether an update of a missing object creates it.
+    fn creates_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update needs no `resourceVersion`.
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// What is wrong with a name.
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::dns_subdomain(name)
+    }
+
+    /// Sets what only the server may set.
+    fn prepare_for_create(&self, _doc: &mut Json) {}
+
+    /// Restores what a client may not change silently.
+    fn prepare_for_update(&self, _doc: &mut Json, _old: &Json) {}
+
+    /// Restores all but the status; a kind may let more or less through.
+    fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
+        keep_all_but_status(doc, old);
+        for field in ["labels", "ownerReferences"] {
+            holdfast_core::json::copy(old, doc, &["metadata", field]);
+        }
+    }
+
+    /// Problems of a new object.
+    fn validate(&self, _doc: &Json, _errors: &mut FieldErrors) {}
+
+    /// Problems of a change; [`Strategy::validate`] is called beside it.
+    fn validate_update(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
+
+    /// Whether an update is validated as a new object too. Objects made under older rules must stay changeable
+    /// where a kind says so.
+    fn validates_whole_on_update(&self) -> bool {
+        true
+    }
+
+    /// Problems of a new status.
+    fn validate_status(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
+
+    /// Warnings for the client.
+    fn warnings(&self, _doc: &Json) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The last change before the commit; changes the form, never the meaning.
+    fn canonicalise(&self, _doc: &mut Json) {}
+
+    /// Seconds of grace that deletion gives; `None` for kinds that go at once.
+    fn grace_seconds(&self, _doc: &Json, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+}
+
+/// Puts everything but `metadata` and `status` back to what it was.
+pub(crate) fn keep_all_but_status(doc: &mut Json, old: &Json) {
+    let (Some(new_map), Some(old_map)) = (doc.as_object_mut(), old.as_object()) else { return };
+    new_map.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+    for (key, value) in old_map {
+        if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status") {
+            new_map.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether anything but metadata and status differs.
+pub(crate) fn desired_state_differs(doc: &Json, old: &Json) -> bool {
+    let keys = |json: &Json| -> Vec<String> {
+        json.as_object()
+            .map(|map| map.keys().filter(|key| !matches!(key.as_str(), "metadata" | "status")).cloned().collect())
+            .unwrap_or_default()
+    };
+    let (new_keys, old_keys) = (keys(doc), keys(old));
+    new_keys.len() != old_keys.len() || new_keys.iter().any(|key| at(doc, &[key]) != at(old, &[key]))
+}
+
+/// Drops the status of a new object.
+pub(crate) fn drop_status(doc: &mut Json) {
+    remove(doc, &["status"]);
+}
+
+/// The rules of a kind that has none of its own.
+pub(crate) struct Plain;
+impl Strategy for Plain {}
+
+/// The strategy of a kind. All versions of a kind share one.
+pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
+    use crate::kinds;
+    match (kind.group, kind.kind) {
+        ("", "Namespace") => &kinds::namespace::Namespace,
+        ("", "Node") => &kinds::node::Node,
+        ("", "Pod") => &kinds::pod::Pod,
+        ("", "Service") => &kinds::service::Service,
+        ("", "ConfigMap") => &kinds::config_map::ConfigMap,
+        ("", "Secret") => &kinds::secret::Secret,
+        ("", "ServiceAccount") => &kinds::service_account::ServiceAccount,
+        ("" | "events.k8s.io", "Event") => &kinds::event::Event,
+        ("discovery.k8s.io", "EndpointSlice") => &kinds::endpoint_slice::EndpointSlice,
+        ("coordination.k8s.io", "Lease") => &kinds::lease::Lease,
+        ("apps", "Deployment") => &kinds::deployment::Deployment,
+        ("apps", "ReplicaSet") => &kinds::replica_set::ReplicaSet,
+        ("node.k8s.io", "RuntimeClass") => &kinds::runtime_class::RuntimeClass,
+        ("scheduling.k8s.io", "PriorityClass") => &kinds::priority_class::PriorityClass,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &kinds::rbac::Role,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &kinds::rbac::Binding,
+        _ => &Plain,
+    }
+}

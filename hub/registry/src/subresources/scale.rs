@@ -1,0 +1,152 @@
+//! `scale`: an `autoscaling/v1 Scale` as a view of `spec.replicas`.
+
+use crate::engine::{Engine, Resource};
+use crate::generic::decode::{check_fields, check_type};
+use crate::generic::patch::patched;
+use crate::generic::update::{Part, change};
+use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
+use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Object, Patch, PatchType, Status, WriteOptions};
+use holdfast_server::RequestContext;
+use serde_json::json;
+use std::sync::Arc;
+
+const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+fn gvk() -> Gvk {
+    Gvk::new("autoscaling/v1", "Scale")
+}
+
+fn check_kind(resource: &Resource<'_>) -> Result<(), Status> {
+    if resource.kind.subresource("scale").is_none() {
+        return Err(Status::no_such_path());
+    }
+    Ok(())
+}
+
+/// The scale of a workload.
+fn view(doc: &Json) -> Json {
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        holdfast_core::json::copy(&doc["metadata"], &mut metadata, &[field]);
+    }
+    let mut scale = json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
+        "spec": {}, "status": { "replicas": i64_at(doc, &["status", "replicas"]).unwrap_or(0) },
+    });
+    let replicas = i64_at(doc, &["spec", "replicas"]).unwrap_or(0);
+    if replicas != 0 {
+        set(&mut scale, &["spec", "replicas"], replicas);
+    }
+    if let Some(selector) = at(doc, &["spec", "selector"]) {
+        set(&mut scale, &["status", "selector"], selector_text(selector));
+    }
+    scale
+}
+
+/// A selector as the text of a query.
+fn selector_text(selector: &Json) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for (key, value) in at(selector, &["matchLabels"]).and_then(Json::as_object).into_iter().flatten() {
+        parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+    }
+    for expression in items_at(selector, &["matchExpressions"]) {
+        let key = str_at(expression, &["key"]).unwrap_or_default();
+        let values: Vec<&str> = items_at(expression, &["values"]).iter().filter_map(Json::as_str).collect();
+        parts.push(match str_at(expression, &["operator"]) {
+            Some("In") => format!("{key} in ({})", values.join(",")),
+            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+            Some("Exists") => key.to_string(),
+            _ => format!("!{key}"),
+        });
+    }
+    parts.sort();
+    parts.join(",")
+}
+
+fn view_of(object: &Object) -> Result<Arc<Object>, Status> {
+    Object::from_json(view(&object.to_json())).map(Arc::new)
+}
+
+/// Reads the scale.
+pub(crate) async fn get(engine: &Engine, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
+    check_kind(resource)?;
+    view_of(&*engine.read(resource).await?)
+}
+
+/// Replaces the scale.
+pub(crate) async fn update(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    body: Json,
+    options: &WriteOptions,
+) -> Result<Arc<Object>, Status> {
+    write(engine, cx, resource, &|_| Ok(body.clone()), options).await
+}
+
+/// Patches the scale.
+pub(crate) async fn patch(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    patch: &Patch,
+    options: &WriteOptions,
+) -> Result<Arc<Object>, Status> {
+    if patch.patch_type == PatchType::Apply {
+        return Err(Status::not_implemented("server-side apply"));
+    }
+    write(engine, cx, resource, &|scale| patched(engine, SCHEMA, scale, patch), options).await
+}
+
+async fn write(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    make: &(dyn Fn(Json) -> Result<Json, Status> + Send + Sync),
+    options: &WriteOptions,
+) -> Result<Arc<Object>, Status> {
+    check_kind(resource)?;
+    let apply = |mut doc: Json| {
+        let mut scale = make(view(&doc))?;
+        check_type(&gvk(), &mut scale)?;
+        check_fields(engine, cx, SCHEMA, &gvk(), &mut scale, options.field_validation)?;
+        let name = str_at(&scale, &["metadata", "name"]).unwrap_or_default();
+        if name != resource.name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                resource.name
+            )));
+        }
+        let replicas = i64_at(&scale, &["spec", "replicas"]).unwrap_or(0);
+        if replicas < 0 {
+            let mut errors = FieldErrors::new();
+            let path = FieldPath::new("spec.replicas");
+            errors.invalid(&path, replicas, "must be greater than or equal to 0");
+            return Err(Status::invalid(&gvk(), resource.name, &errors));
+        }
+        for field in ["resourceVersion", "uid"] {
+            match str_at(&scale, &["metadata", field]).filter(|text| !text.is_empty()) {
+                Some(value) => set(&mut doc, &["metadata", field], value),
+                None => {
+                    remove(&mut doc, &["metadata", field]);
+                }
+            }
+        }
+        set(&mut doc, &["spec", "replicas"], replicas);
+        Ok(doc)
+    };
+    let object = change(engine, cx, resource, Part::Main, &apply, options).await?;
+    view_of(&object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_becomes_text() {
+        let selector = json!({"matchLabels": {"b": "2", "a": "1"},
+            "matchExpressions": [{"key": "c", "operator": "In", "values": ["x", "y"]}]});
+        assert_eq!(selector_text(&selector), "a=1,b=2,c in (x,y)");
+    }
+}

@@ -1,0 +1,137 @@
+//! Deletion: grace, finalizers, namespaces.
+
+use super::*;
+use crate::generic::delete::{Plan, plan};
+use crate::kinds::pod::Pod;
+use holdfast_core::verbs::{Preconditions, Propagation};
+use holdfast_core::{DeleteOptions, Timestamp};
+
+async fn bound_pod(cluster: &Cluster, name: &str) {
+    cluster.create("pods", "default", pod(name)).await.unwrap();
+    let binding = json!({ "metadata": { "name": name }, "target": { "kind": "Node", "name": "edge-1" } });
+    let at = target("pods", "default", name).with_subresource("binding");
+    cluster.registry.create(&cluster.cx, &at, binding, &strict()).await.unwrap();
+}
+
+#[tokio::test]
+async fn pods_get_grace_once_they_are_bound() {
+    let cluster = cluster().await;
+    cluster.create("pods", "default", pod("free")).await.unwrap();
+    assert!(matches!(cluster.delete("pods", "default", "free").await.unwrap(), Deleted::Gone(_)));
+
+    bound_pod(&cluster, "a").await;
+    let Deleted::Marked(marked) = cluster.delete("pods", "default", "a").await.unwrap() else { panic!("gone") };
+    assert_eq!(marked.meta.deletion_grace_period_seconds, Some(30));
+    let again = cluster.delete("pods", "default", "a").await.unwrap();
+    assert!(matches!(again, Deleted::Marked(same) if same.revision == marked.revision));
+    let zero = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    let gone = cluster.registry.delete(&cluster.cx, &target("pods", "default", "a"), &zero).await.unwrap();
+    assert!(matches!(gone, Deleted::Gone(_)));
+    let status = cluster.delete("pods", "default", "a").await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (404, "pods \"a\" not found"));
+}
+
+/// `rest.BeforeDelete` and `updateForGracefulDeletionAndFinalizers` of upstream.
+#[test]
+fn plans_follow_upstreams_rules() {
+    let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
+    let pod =
+        |meta: Json| json!({ "metadata": meta, "spec": { "nodeName": "n", "terminationGracePeriodSeconds": 20 } });
+    let ask = |old: &Json, options: DeleteOptions| plan(&Pod, false, old, &options, now);
+    let grace = |seconds| DeleteOptions { grace_period_seconds: Some(seconds), ..DeleteOptions::default() };
+
+    let Plan::Mark(doc) = ask(&pod(json!({ "generation": 1 })), DeleteOptions::default()) else { panic!() };
+    assert_eq!(
+        doc["metadata"],
+        json!({ "generation": 2, "deletionTimestamp": "2026-01-01T00:01:20Z", "deletionGracePeriodSeconds": 20 })
+    );
+    assert_eq!(ask(&doc, grace(60)), Plan::Pending);
+    let Plan::Mark(shorter) = ask(&doc, grace(5)) else { panic!() };
+    assert_eq!(shorter["metadata"]["deletionTimestamp"], "2026-01-01T00:01:05Z");
+    assert_eq!(ask(&doc, grace(0)), Plan::Remove);
+
+    let held = pod(json!({ "finalizers": ["a/b"] }));
+    let Plan::Mark(doc) = ask(&held, grace(0)) else { panic!() };
+    assert_eq!(doc["metadata"]["deletionGracePeriodSeconds"], 0);
+    assert_eq!(ask(&doc, grace(0)), Plan::Pending);
+
+    let orphan = DeleteOptions { propagation_policy: Some(Propagation::Orphan), ..grace(0) };
+    let Plan::Mark(doc) = ask(&pod(json!({})), orphan) else { panic!() };
+    assert_eq!(doc["metadata"]["finalizers"], json!(["orphan"]));
+}
+
+#[tokio::test]
+async fn finalizers_hold_an_object_until_the_last_goes() {
+    let cluster = cluster().await;
+    let mut doc = config_map("a", json!({}));
+    doc["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    cluster.create("configmaps", "default", doc).await.unwrap();
+    let Deleted::Marked(marked) = cluster.delete("configmaps", "default", "a").await.unwrap() else { panic!() };
+    let mut more = marked.to_json();
+    more["metadata"]["finalizers"] = json!(["example.com/hold", "example.com/more"]);
+    let status = cluster.update("configmaps", more).await.unwrap_err();
+    assert!(status.message().contains("no new finalizers can be added if the object is being deleted"), "{status}");
+    cluster.merge("configmaps", "a", json!({ "metadata": { "finalizers": null } })).await.unwrap();
+    assert_eq!(cluster.get("configmaps", "default", "a").await.unwrap_err().code(), 404);
+}
+
+#[tokio::test]
+async fn preconditions_are_kept() {
+    let cluster = cluster().await;
+    let object = cluster.create("configmaps", "default", config_map("a", json!({}))).await.unwrap();
+    let ask = |preconditions: Preconditions| {
+        let options = DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() };
+        let cluster = &cluster;
+        async move { cluster.registry.delete(&cluster.cx, &target("configmaps", "default", "a"), &options).await }
+    };
+    let wrong = Preconditions { uid: Some("x".into()), resource_version: None };
+    assert_eq!(ask(wrong).await.unwrap_err().code(), 409);
+    let wrong = Preconditions { uid: None, resource_version: Some("1".into()) };
+    assert_eq!(ask(wrong).await.unwrap_err().code(), 409);
+    let right =
+        Preconditions { uid: Some(object.meta.uid.clone()), resource_version: Some(object.revision.to_string()) };
+    assert!(matches!(ask(right).await.unwrap(), Deleted::Gone(_)));
+}
+
+#[tokio::test]
+async fn a_namespace_ends_in_steps() {
+    let cluster = cluster().await;
+    let status = cluster.delete("namespaces", "", "kube-system").await.unwrap_err();
+    assert_eq!(status.message(), "namespaces \"kube-system\" is forbidden: this namespace may not be deleted");
+    let made = cluster.create("namespaces", "", json!({ "metadata": { "name": "demo" } })).await.unwrap().to_json();
+    assert_eq!(
+        (&made["status"]["phase"], &made["spec"]["finalizers"], &made["metadata"]["labels"]),
+        (&json!("Active"), &json!(["kubernetes"]), &json!({ "kubernetes.io/metadata.name": "demo" }))
+    );
+    let Deleted::Marked(marked) = cluster.delete("namespaces", "", "demo").await.unwrap() else { panic!() };
+    let mut doc = marked.to_json();
+    assert_eq!(doc["status"]["phase"], "Terminating");
+    let status = cluster.create("configmaps", "demo", config_map("late", json!({}))).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (
+            403,
+            "configmaps \"late\" is forbidden: unable to create new content in namespace demo because it is being \
+             terminated"
+        )
+    );
+    assert!(matches!(cluster.delete("namespaces", "", "demo").await.unwrap(), Deleted::Marked(_)));
+    doc["spec"] = json!({});
+    cluster.update_part("namespaces", "finalize", doc).await.unwrap();
+    assert_eq!(cluster.get("namespaces", "", "demo").await.unwrap_err().code(), 404);
+}
+
+#[tokio::test]
+async fn a_collection_goes_by_selector() {
+    let cluster = cluster().await;
+    for (name, app) in [("a", "x"), ("b", "x"), ("c", "y")] {
+        cluster.create("configmaps", "default", config_map(name, json!({ "app": app }))).await.unwrap();
+    }
+    let labels = holdfast_core::LabelSelector::parse("app=x").unwrap();
+    let selection = ListOptions { labels, ..ListOptions::default() };
+    let at = target("configmaps", "default", "");
+    let gone = cluster.registry.delete_collection(&cluster.cx, &at, &Default::default(), &selection).await.unwrap();
+    assert_eq!(gone.items.len(), 2);
+    let left = cluster.registry.list(&cluster.cx, &at, &ListOptions::default()).await.unwrap();
+    assert_eq!(left.items.iter().map(|object| object.meta.name.as_str()).collect::<Vec<_>>(), ["c"]);
+}

@@ -1,0 +1,106 @@
+//! Lists: pages, revisions, selectors.
+
+use super::*;
+use holdfast_core::verbs::VersionMatch;
+use holdfast_core::{FieldSelector, LabelSelector, ObjectList, Revision};
+
+async fn list(cluster: &Cluster, options: &ListOptions) -> Result<ObjectList, Status> {
+    cluster.registry.list(&cluster.cx, &target("configmaps", "default", ""), options).await
+}
+
+fn names(list: &ObjectList) -> Vec<&str> {
+    list.items.iter().map(|object| object.meta.name.as_str()).collect()
+}
+
+async fn with_maps(count: usize) -> Cluster {
+    let cluster = cluster().await;
+    for n in 0..count {
+        let labels = json!({ "odd": (n % 2 == 1).to_string() });
+        cluster.create("configmaps", "default", config_map(&format!("m{n}"), labels)).await.unwrap();
+    }
+    cluster
+}
+
+#[tokio::test]
+async fn pages_show_one_state() {
+    let cluster = with_maps(5).await;
+    let mut options = ListOptions { limit: 2, ..ListOptions::default() };
+    let first = list(&cluster, &options).await.unwrap();
+    assert_eq!((names(&first), first.remaining), (vec!["m0", "m1"], Some(3)));
+    cluster.delete("configmaps", "default", "m2").await.unwrap();
+    options.continue_token = first.continue_token.clone();
+    let second = list(&cluster, &options).await.unwrap();
+    assert_eq!((names(&second), second.revision), (vec!["m2", "m3"], first.revision));
+    options.continue_token = second.continue_token.clone();
+    let last = list(&cluster, &options).await.unwrap();
+    assert_eq!((names(&last), last.continue_token.is_none()), (vec!["m4"], true));
+
+    cluster.store.compact(cluster.store.revision()).await.unwrap();
+    options.continue_token = first.continue_token;
+    let status = list(&cluster, &options).await.unwrap_err();
+    assert!(status.code() == 410 && status.message().starts_with("The provided continue parameter is too old"));
+    options.continue_token = Some("nonsense".into());
+    assert_eq!(list(&cluster, &options).await.unwrap_err().code(), 400);
+}
+
+#[tokio::test]
+async fn selectors_fill_pages_without_a_count() {
+    let cluster = with_maps(7).await;
+    let labels = LabelSelector::parse("odd=true").unwrap();
+    let mut options = ListOptions { labels, limit: 2, ..ListOptions::default() };
+    let first = list(&cluster, &options).await.unwrap();
+    assert_eq!((names(&first), first.remaining), (vec!["m1", "m3"], None));
+    options.continue_token = first.continue_token;
+    assert_eq!(names(&list(&cluster, &options).await.unwrap()), ["m5"]);
+
+    let by_name = ListOptions { fields: FieldSelector::equals("metadata.name", "m3"), ..ListOptions::default() };
+    assert_eq!(names(&list(&cluster, &by_name).await.unwrap()), ["m3"]);
+    let other = ListOptions { fields: FieldSelector::equals("data.key", "x"), ..ListOptions::default() };
+    let status = list(&cluster, &other).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (400, "field label not supported: data.key"));
+}
+
+#[tokio::test]
+async fn revisions_mean_what_upstream_says() {
+    let cluster = with_maps(2).await;
+    let before = cluster.store.revision();
+    cluster.delete("configmaps", "default", "m0").await.unwrap();
+    let at = |revision: u64, version_match| ListOptions {
+        resource_version: Some(Revision(revision)),
+        version_match,
+        ..ListOptions::default()
+    };
+    let exact = list(&cluster, &at(before.0, Some(VersionMatch::Exact))).await.unwrap();
+    assert_eq!((names(&exact), exact.revision), (vec!["m0", "m1"], before));
+    for newest in [at(before.0, Some(VersionMatch::NotOlderThan)), at(0, None), at(before.0, None)] {
+        assert_eq!(names(&list(&cluster, &newest).await.unwrap()), ["m1"]);
+    }
+    let status = list(&cluster, &at(before.0 + 1000, None)).await.unwrap_err();
+    assert!(status.code() == 504 && status.message().contains("Too large resource version"), "{status}");
+    let mut bad = at(0, Some(VersionMatch::Exact));
+    assert_eq!(list(&cluster, &bad).await.unwrap_err().code(), 422);
+    bad.resource_version = None;
+    let text = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is \
+                forbidden unless resourceVersion is provided";
+    assert_eq!(list(&cluster, &bad).await.unwrap_err().message(), text);
+}
+
+#[tokio::test]
+async fn one_kind_in_two_versions_is_one_object() {
+    let cluster = cluster().await;
+    let event = json!({
+        "metadata": { "name": "e" }, "regarding": { "kind": "Pod", "name": "a", "namespace": "default" },
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "example.com/x",
+        "reportingInstance": "x-1", "action": "Binding", "reason": "Scheduled", "note": "done", "type": "Normal",
+    });
+    cluster.create("events.k8s.io/events", "default", event).await.unwrap();
+    let old = cluster.get("events", "default", "e").await.unwrap();
+    assert_eq!((&old["apiVersion"], &old["message"]), (&json!("v1"), &json!("done")));
+    assert_eq!(old["involvedObject"]["name"], "a");
+    let new = cluster.get("events.k8s.io/events", "default", "e").await.unwrap();
+    assert_eq!((&new["apiVersion"], &new["note"]), (&json!("events.k8s.io/v1"), &json!("done")));
+    let fields = FieldSelector::equals("regarding.name", "a");
+    let options = ListOptions { fields, ..ListOptions::default() };
+    let at = target("events.k8s.io/events", "default", "");
+    assert_eq!(cluster.registry.list(&cluster.cx, &at, &options).await.unwrap().items.len(), 1);
+}

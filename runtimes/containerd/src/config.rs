@@ -1,0 +1,31 @@
+//! Where containerd is and how it is used.
+
+use std::path::PathBuf;
+
+/// Settings of a [`crate::ContainerdRuntime`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerdConfig {
+    /// containerd's gRPC socket.
+    pub socket: PathBuf,
+    /// containerd namespace that holds everything of ours.
+    pub namespace: String,
+    /// Snapshotter plug-in: `overlayfs`, or `native` where overlayfs does not work.
+    pub snapshotter: String,
+    /// Folder for FIFOs and pinned namespaces. On a tmpfs: its loss is how a reboot shows.
+    pub state_dir: PathBuf,
+    /// Handler for pods without a RuntimeClass: `runc` or `crun`.
+    pub default_handler: String,
+}
+
+impl ContainerdConfig {
+    /// The usual settings for a socket and a state folder.
+    pub fn new(socket: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> ContainerdConfig {
+        ContainerdConfig {
+            socket: socket.into(),
+            namespace: "holdfast".into(),
+            snapshotter: "overlayfs".into(),
+            state_dir: state_dir.into(),
+            default_handler: "runc".into(),
+        }
+    }
+}

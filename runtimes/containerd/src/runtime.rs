@@ -1,0 +1,152 @@
+//! [`ContainerdRuntime`]: the [`Runtime`] trait over the modules of this crate.
+
+use crate::client::{Client, QUICK, call};
+use crate::config::ContainerdConfig;
+use crate::events;
+use crate::logs::Pumps;
+use async_trait::async_trait;
+use holdfast_runtime::{
+    ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
+    RuntimeVersion, SandboxInfo, SandboxSpec,
+};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+/// Events kept for a slow listener; one that lags is told so and lists.
+const EVENTS: usize = 256;
+
+/// What the modules of this crate share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) config: ContainerdConfig,
+    pub(crate) pumps: Pumps,
+    pub(crate) sessions: Mutex<JoinSet<()>>,
+    events: broadcast::Sender<RuntimeEvent>,
+}
+
+impl Inner {
+    /// Tells whoever listens.
+    pub(crate) fn publish(&self, event: RuntimeEvent) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// Runs blocking work on its own thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(err) => Err(RuntimeError::Failed { operation, reason: err.to_string() }),
+    }
+}
+
+/// Pods as OCI containers. Dropping it leaves the containers running and ends only what watches them.
+#[derive(Debug)]
+pub struct ContainerdRuntime {
+    inner: Arc<Inner>,
+    _events: JoinSet<()>,
+}
+
+impl ContainerdRuntime {
+    /// A runtime on a containerd that may come later. Call within a tokio runtime.
+    pub fn new(config: ContainerdConfig) -> Arc<ContainerdRuntime> {
+        let (events, _) = broadcast::channel(EVENTS);
+        let inner = Arc::new(Inner {
+            client: Client::new(&config.socket, &config.namespace),
+            config,
+            pumps: Pumps::default(),
+            sessions: Mutex::default(),
+            events,
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(events::run(inner.clone()));
+        Arc::new(ContainerdRuntime { inner, _events: tasks })
+    }
+}
+
+#[async_trait]
+impl Runtime for ContainerdRuntime {
+    fn name(&self) -> &'static str {
+        "containerd"
+    }
+
+    async fn version(&self) -> Result<RuntimeVersion, RuntimeError> {
+        let client = &self.inner.client;
+        let answer = call("get version", QUICK, client.version().version(client.request(()))).await?;
+        Ok(RuntimeVersion { name: "containerd".into(), version: answer.version })
+    }
+
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxInfo, RuntimeError> {
+        self.inner.run_sandbox(spec).await
+    }
+
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        self.inner.stop_sandbox(id).await
+    }
+
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        self.inner.remove_sandbox(id).await
+    }
+
+    async fn list_sandboxes(&self) -> Result<Vec<SandboxInfo>, RuntimeError> {
+        self.inner.list_sandboxes().await
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError> {
+        self.inner.client.image_info(reference).await
+    }
+
+    async fn pull_image(&self, reference: &str, _auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError> {
+        match self.inner.client.image_info(reference).await? {
+            Some(info) => Ok(info),
+            None => Err(RuntimeError::ImagePull {
+                image: reference.to_string(),
+                reason: "not implemented: pulling from registries; load the image with `cargo xtask load` or \
+                         `holdfast-edge images import`"
+                    .into(),
+            }),
+        }
+    }
+
+    async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        self.inner.client.list_images().await
+    }
+
+    async fn import_image(&self, tar: &Path) -> Result<Vec<String>, RuntimeError> {
+        self.inner.client.import(tar, &self.inner.config.snapshotter).await
+    }
+
+    async fn create_container(&self, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.inner.create_container(sandbox, spec).await
+    }
+
+    async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {
+        self.inner.start_container(id).await
+    }
+
+    async fn stop_container(&self, id: &str, signal: Option<&str>, grace: Duration) -> Result<(), RuntimeError> {
+        self.inner.stop_container(id, signal, grace).await
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
+        self.inner.remove_container(id).await
+    }
+
+    async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {
+        self.inner.list_containers().await
+    }
+
+    async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError> {
+        self.inner.exec(id, request).await
+    }
+
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
+        self.inner.events.subscribe()
+    }
+}

@@ -1,0 +1,127 @@
+use super::*;
+use holdfast_runtime::{Resources, SecurityContext};
+use std::collections::BTreeMap;
+
+fn sandbox() -> SandboxSpec {
+    SandboxSpec {
+        id: "uid-0".into(),
+        hostname: "web-1".into(),
+        netns_path: "/run/netns/x".into(),
+        cgroup_parent: "/holdfast/poduid".into(),
+        sysctls: BTreeMap::from([("net.ipv4.ip_unprivileged_port_start".to_string(), "0".to_string())]),
+        ..Default::default()
+    }
+}
+
+fn container() -> ContainerSpec {
+    ContainerSpec {
+        id: "uid-web-0".into(),
+        image: "registry.local/agnhost:1".into(),
+        env: vec![("A".into(), "2".into()), ("B".into(), "x=y".into())],
+        mounts: vec![
+            Mount { container_path: "/data/sub/".into(), host_path: "/v/2".into(), ..Default::default() },
+            Mount { container_path: "/data".into(), host_path: "/v/1".into(), read_only: true, ..Default::default() },
+            Mount { container_path: "/dev/shm".into(), ..Default::default() },
+        ],
+        resources: Resources {
+            cpu_shares: 102,
+            cpu_quota_us: 20_000,
+            cpu_period_us: 100_000,
+            memory_limit_bytes: 64 << 20,
+            oom_score_adj: 900,
+        },
+        ..Default::default()
+    }
+}
+
+fn image() -> ImageConfig {
+    ImageConfig {
+        entrypoint: vec!["/agnhost".into()],
+        cmd: vec!["pause".into()],
+        env: vec!["PATH=/bin".into(), "A=1".into()],
+        ..Default::default()
+    }
+}
+
+fn input<'a>(sandbox: &'a SandboxSpec, container: &'a ContainerSpec, image: &'a ImageConfig) -> SpecInput<'a> {
+    SpecInput {
+        sandbox,
+        container,
+        image,
+        user: ResolvedUser { uid: 33, gid: 34, groups: vec![34, 40] },
+        paths: SandboxPaths {
+            ipc: Some("/run/s/ipc".into()),
+            uts: Some("/run/s/uts".into()),
+            shm: Some("/run/s/shm".into()),
+            hostname: Some("/run/s/hostname".into()),
+        },
+        devices: Vec::new(),
+        cgroup: "/holdfast/poduid/uid-web-0".into(),
+        cgroup_v2: true,
+        shim_group: "uid-0".into(),
+        available_capabilities: (1 << 41) - 1,
+    }
+}
+
+#[test]
+fn an_ordinary_container() {
+    let (sandbox, container, image) = (sandbox(), container(), image());
+    let spec = runtime_spec(&input(&sandbox, &container, &image)).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&spec).unwrap());
+}
+
+#[test]
+fn command_and_args_follow_kubernetes_table() {
+    let words = |list: &[&str]| list.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+    for (command, given, expected) in [
+        (&[][..], &[][..], &["/agnhost", "pause"][..]),
+        (&["/x"], &[], &["/x"]),
+        (&[], &["env"], &["/agnhost", "env"]),
+        (&["/x"], &["env"], &["/x", "env"]),
+    ] {
+        let container = ContainerSpec { command: words(command), args: words(given), ..container() };
+        assert_eq!(args(&container, &image()), expected);
+    }
+}
+
+#[test]
+fn security_settings_reach_the_specification() {
+    let sandbox = SandboxSpec { host_pid: true, netns_path: String::new(), ..sandbox() };
+    let image = image();
+    let mut container = container();
+    container.security = SecurityContext { privileged: true, ..Default::default() };
+    let spec = runtime_spec(&input(&sandbox, &container, &image)).unwrap();
+    assert!(spec["linux"].get("maskedPaths").is_none() && spec["linux"].get("seccomp").is_none());
+    assert_eq!(spec["process"]["noNewPrivileges"], false);
+    assert_eq!(spec["linux"]["resources"]["devices"][0]["allow"], true);
+    let kinds: Vec<&str> =
+        spec["linux"]["namespaces"].as_array().unwrap().iter().map(|ns| ns["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["mount", "ipc", "uts"]);
+
+    container.security = SecurityContext {
+        seccomp: "RuntimeDefault".into(),
+        read_only_rootfs: true,
+        drop_capabilities: vec!["ALL".into()],
+        ..Default::default()
+    };
+    let spec = runtime_spec(&input(&sandbox, &container, &image)).unwrap();
+    assert_eq!(spec["root"]["readonly"], true);
+    assert_eq!(spec["process"]["noNewPrivileges"], true);
+    assert_eq!(spec["process"]["capabilities"]["bounding"], json!([]));
+    assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ALLOW");
+}
+
+#[test]
+fn what_cannot_be_met_is_refused() {
+    let (sandbox, image) = (sandbox(), ImageConfig::default());
+    let refuse = |container: &ContainerSpec| runtime_spec(&input(&sandbox, container, &image)).unwrap_err().to_string();
+    assert!(refuse(&container()).ends_with("no command specified"));
+    let base = ContainerSpec { command: vec!["/x".into()], ..container() };
+    let relative = ContainerSpec { working_dir: "tmp".into(), ..base.clone() };
+    assert_eq!(refuse(&relative), "working directory \"tmp\" is not absolute");
+    let mut local = base.clone();
+    local.security.seccomp = "Localhost/a.json".into();
+    assert!(refuse(&local).starts_with("not implemented"));
+    let escape = Mount { container_path: "/a/../../b".into(), host_path: "/v".into(), ..Default::default() };
+    assert!(refuse(&ContainerSpec { mounts: vec![escape], ..base }).starts_with("invalid mount path"));
+}

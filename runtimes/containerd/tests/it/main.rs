@@ -1,0 +1,10 @@
+//! The contract of the runtime on a real containerd. Needs root, containerd and runc.
+
+// A helper that cannot go on ends its test.
+#![allow(clippy::unwrap_used)]
+
+mod failures;
+mod harness;
+mod life;
+mod security;
+mod survival;

@@ -1,0 +1,29 @@
+//! One build for everything: a second selection of packages would have other features and rebuild the tree.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{place, process};
+
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(place::root());
+    cargo
+}
+
+/// Builds all binaries; returns their folder.
+pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
+    process::show(cargo().args(["build", "--workspace", "--bins", "--profile", profile]))?;
+    Ok(place::bin_dir(profile))
+}
+
+/// Builds guests and images; returns the images' folder.
+pub(crate) fn images(bin_dir: &std::path::Path) -> Result<PathBuf> {
+    let out = place::target().join("images");
+    let mut build = Command::new(bin_dir.join("holdfast-fixtures"));
+    build.arg("build").arg("--target-dir").arg(place::target().join("guests")).arg("--out").arg(&out);
+    process::output(&mut build)?;
+    Ok(out)
+}

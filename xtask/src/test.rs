@@ -1,0 +1,104 @@
+//! `test`: the checks and tests by name. Without a name: all that CI runs, in the order of what fails fastest.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::{self, Suite};
+use crate::compile::{self, cargo};
+use crate::{deps, place, process, tidy};
+
+/// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here.
+const CI: [Suite; 6] = [Suite::Fmt, Suite::Tidy, Suite::Clippy, Suite::Deny, Suite::Unit, Suite::E2e];
+
+pub(crate) fn test(args: &cli::Test) -> Result<()> {
+    deps::ensure()?;
+    let suites = match args.what {
+        Some(suite) => vec![suite],
+        None => CI.to_vec(),
+    };
+    for suite in suites {
+        let name = format!("{suite:?}").to_lowercase();
+        eprintln!("== {name}");
+        let began = Instant::now();
+        run(suite, &args.rest).with_context(|| format!("test {name}"))?;
+        eprintln!("== {name}: passed in {:.0} s", began.elapsed().as_secs_f32());
+    }
+    Ok(())
+}
+
+fn run(suite: Suite, rest: &[String]) -> Result<()> {
+    match suite {
+        Suite::Fmt => fmt(),
+        Suite::Tidy => tidy::tidy(),
+        Suite::Clippy => {
+            process::show(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+        }
+        Suite::Deny => {
+            let mut deny = Command::new(deps::cargo_deny()?);
+            deny.current_dir(place::root()).args(["--workspace", "check", "bans", "licenses", "sources"]);
+            process::show(&mut deny)
+        }
+        Suite::Unit => {
+            process::show(cargo().args(["test", "--workspace"]).arg("--").args(rest))?;
+            guests()
+        }
+        Suite::Api => crates(&["api", "storage/store", "storage/fjall", "hub"], rest),
+        Suite::Node => crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest),
+        Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
+        Suite::Net => crates(&["netmesh", "hub/links"], rest),
+        Suite::Control => crates(&["controllers"], rest),
+        Suite::E2e => e2e(rest),
+        Suite::Offline => {
+            bail!("tests/offline is not implemented yet; the cut and reboot of `test e2e` is what there is")
+        }
+        Suite::Sim => bail!("the simulator (tests/sim) is not implemented yet; it comes with the offline issue"),
+    }
+}
+
+/// The workspace and each guest, which is a workspace of its own.
+fn fmt() -> Result<()> {
+    process::show(cargo().args(["fmt", "--all", "--check"]))?;
+    for guest in guest_folders()? {
+        process::show(cargo().current_dir(guest).args(["fmt", "--check"]))?;
+    }
+    Ok(())
+}
+
+/// The tests inside guest programs that run on this machine.
+fn guests() -> Result<()> {
+    let mut test = cargo();
+    test.current_dir(place::root().join("tests/fixtures/guests/agnhost"));
+    process::show(test.args(["test", "--quiet", "--locked", "--target-dir"]).arg(place::target().join("guests")))
+}
+
+fn guest_folders() -> Result<Vec<std::path::PathBuf>> {
+    let folder = place::root().join("tests/fixtures/guests");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    Ok(entries.flatten().map(|e| e.path()).filter(|p| p.join("Cargo.toml").is_file()).collect())
+}
+
+/// The crates below some folders, with the features of the whole workspace so that nothing is built twice.
+fn crates(folders: &[&str], rest: &[String]) -> Result<()> {
+    let metadata = tidy::arrows::Metadata::read()?;
+    let mut test = cargo();
+    test.args(["test", "-p", "holdfast-unify"]);
+    let root = place::root();
+    let inside = |at: &Path| folders.iter().any(|f| at.starts_with(root.join(f)));
+    metadata.members().filter(|m| inside(&m.folder)).for_each(|m| {
+        test.args(["-p", &m.name]);
+    });
+    process::show(test.arg("--").args(rest))
+}
+
+/// A real cluster with real kubectl. It needs root, and says so instead of skipping.
+fn e2e(rest: &[String]) -> Result<()> {
+    deps::need_root("test e2e")?;
+    // Before, so that the time that `up` takes there is that of a built tree.
+    compile::images(&compile::binaries("dev")?)?;
+    let mut test = cargo();
+    test.args(["test", "--workspace", "--test", "e2e", "--"]).args(rest);
+    process::show(test.env("HOLDFAST_E2E", "1"))
+}
