@@ -1,5 +1,7 @@
 //! The contract of volumes, environment, mounts and `/etc` files, on a real folder.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use holdfast_volumes::*;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -262,7 +264,9 @@ spec:
     let objects = Objects::default().map("conf", &[("a", "1"), ("b=c", "2")]).secret("s", &[("k", "v")]);
     let services = [("SVC".to_string(), "10.43.0.1".to_string()), ("PORT".to_string(), "1".to_string())];
     let ips = ["10.42.0.5".to_string(), "fd00::5".to_string()];
-    let resolve = |container| resolve_env(&pod, container, &objects, &services, &ips, "10.0.0.1", "edge-1");
+    let resolve = |container: &k8s_openapi::api::core::v1::Container| {
+        resolve_env(&pod, container, &objects, &services, &ips, "10.0.0.1", "edge-1")
+    };
     let env = resolve(container).unwrap();
     let text: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(

@@ -1,9 +1,7 @@
 //! The rules of a pod's life, each as a script and its transcript.
 
-mod script;
-
+use crate::script::{World, check, check_from, pod, summary};
 use holdfast_pods::{PodAction, PodMachine, PodMemory};
-use script::{World, check, check_from, pod, summary};
 
 const WEB: &str = "
 metadata: {name: web}
