@@ -132,8 +132,9 @@ pub(crate) enum LocalCommand {
 pub(crate) enum ImagesCommand {
     /// Import an OCI layout, a docker archive or a Wasm artefact (a tar file)
     Import {
-        /// The file
-        file: PathBuf,
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
         /// Take an image that `docker build` made (not implemented)
         #[arg(long, value_name = "NAME")]
         from_docker: Option<String>,

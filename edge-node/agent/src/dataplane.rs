@@ -13,8 +13,6 @@ use std::sync::Arc;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-/// The interface that carries the DNS address; traffic to it never leaves the node.
-const DNS_LINK: &str = "hf-dns";
 const DNS_PORT: u16 = 53;
 
 /// The machine's data plane.
@@ -75,23 +73,19 @@ fn address(node: &Node) -> Option<IpAddr> {
     addresses.iter().find(|address| address.type_ == "InternalIP")?.address.parse().ok()
 }
 
-/// Puts the DNS address on an interface of its own; fine when it is there.
+/// Puts the DNS address on the loopback interface, so that traffic to it never leaves the node; fine when it is
+/// there.
 async fn ensure_dns_address(ip: Ipv4Addr) -> Result<(), String> {
-    let address = format!("{ip}/32");
-    let commands: [&[&str]; 3] = [
-        &["link", "add", DNS_LINK, "type", "dummy"],
-        &["addr", "replace", &address, "dev", DNS_LINK],
-        &["link", "set", DNS_LINK, "up"],
-    ];
-    for arguments in commands {
-        let run = Command::new("ip").args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = tokio::time::timeout(std::time::Duration::from_secs(10), run).await;
-        let output = output.map_err(|_| "ip did not finish in time".to_string())?;
-        let output = output.map_err(|err| format!("ip cannot be run; install iproute2: {err}"))?;
-        let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        if !output.status.success() && !text.contains("File exists") {
-            return Err(format!("ip {}: {text}", arguments.join(" ")));
-        }
+    let run = Command::new("ip")
+        .args(["addr", "replace", &format!("{ip}/32"), "dev", "lo"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(10), run).await;
+    let output = output.map_err(|_| "ip did not finish in time".to_string())?;
+    let output = output.map_err(|err| format!("ip cannot be run; install iproute2: {err}"))?;
+    if output.status.success() {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("the DNS address {ip} could not be set: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

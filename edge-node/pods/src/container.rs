@@ -62,6 +62,8 @@ pub(crate) struct Live {
     pub(crate) waiting: Option<(&'static str, String)>,
     /// Start it again whatever the policy says: its definition changed.
     pub(crate) force: bool,
+    /// Starts that failed in a row without a run.
+    pub(crate) start_failures: u32,
 }
 
 impl Live {

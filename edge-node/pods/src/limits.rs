@@ -10,8 +10,8 @@ pub const BACKOFF_CAP: Duration = Duration::from_secs(300);
 pub const BACKOFF_RESET: Duration = Duration::from_secs(600);
 /// How long `ErrImagePull` is shown before it becomes `ImagePullBackOff`.
 pub const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
-/// Wait before a container that could not be made is tried again.
-pub const START_RETRY: Duration = Duration::from_secs(10);
+/// First and longest wait before a container that could not be made is tried again; each try costs a durable write.
+pub const START_RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// First and longest wait before a sandbox is tried again: short, since containerd may just be restarting.
 pub const SANDBOX_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// First and longest wait before volumes are tried again: what is missing often comes with the next sync.

@@ -70,7 +70,8 @@ pub struct ContainerMemory {
     pub crashes: u32,
     /// Pulls that failed in a row.
     pub pull_failures: u32,
-    /// Sandbox attempt in which an init container completed, or a sidecar was first up.
+    /// Sandbox attempt in which an init container last completed, a sidecar was first up, or a container of the pod
+    /// proper was last started.
     pub passed_in: Option<u32>,
     /// Digest reference of the image.
     pub image_id: String,

@@ -96,6 +96,7 @@ impl PodMachine {
 
     fn adopt_container(&mut self, now: Now, name: &str, seen: Option<&ObservedContainer>) {
         let sandbox_lives = matches!(self.sandbox, Sandbox::Ready { .. });
+        let sandbox = self.memory.sandbox_attempt;
         let told = self.readiness_at_hub(name);
         let memory = self.mem(name);
         let seen = seen.filter(|seen| seen.attempt >= memory.attempt);
@@ -112,6 +113,8 @@ impl PodMachine {
             Some(ObservedState::Running { started_at }) if memory.run != Run::Ended => {
                 memory.run = Run::Started;
                 memory.started_at = Some(*started_at);
+                // A record that was lost: what runs in this sandbox began in it.
+                memory.passed_in = memory.passed_in.or(sandbox.filter(|_| sandbox_lives));
                 let since = now.mono.saturating_sub(now.wall.since(*started_at));
                 self.begin_probes(name, since, Some(told));
             }
@@ -158,6 +161,7 @@ impl PodMachine {
         live.probes = probes;
         live.stage = Stage::Running { since };
         live.waiting = None;
+        live.start_failures = 0;
     }
 
     /// A container runs since now.
@@ -237,6 +241,10 @@ impl PodMachine {
             _ if unknown => Duration::ZERO,
             crashes => backoff((limits::BACKOFF_INITIAL, limits::BACKOFF_CAP), crashes - 1),
         };
+        let init = spec::container(&self.pod, name).is_some_and(|(role, _)| role == spec::Role::Init);
+        if init && end.exit_code == 0 {
+            memory.passed_in = self.memory.sandbox_attempt;
+        }
         memory.previous = memory.last.take();
         memory.last = Some(end);
         memory.run = Run::Ended;

@@ -128,6 +128,7 @@ impl PodMachine {
     }
 
     fn run_sandbox(&mut self, attempt: u32, out: &mut Vec<PodAction>) {
+        let new = self.memory.sandbox_attempt != Some(attempt);
         self.memory.sandbox_attempt = Some(attempt);
         self.memory.ips.clear();
         self.sandbox = Sandbox::Starting;
@@ -143,19 +144,21 @@ impl PodMachine {
                 live.stage = Stage::Idle;
             }
         }
-        out.push(PodAction::Remember);
+        if new {
+            out.push(PodAction::Remember);
+        }
         out.push(PodAction::RunSandbox { attempt });
     }
 
     /// Whether an init container is through in this sandbox.
     pub(crate) fn passed(&self, role: Role, name: &str) -> bool {
         let Some(memory) = self.memory.containers.get(name) else { return false };
+        let here = memory.passed_in.is_some() && memory.passed_in == self.memory.sandbox_attempt;
         match role {
             Role::Init => {
-                let ended = self.live.get(name).is_some_and(|live| matches!(live.stage, Stage::Ended { .. }));
-                ended && memory.run == Run::Ended && memory.last.as_ref().is_some_and(|last| last.exit_code == 0)
+                here && memory.run == Run::Ended && memory.last.as_ref().is_some_and(|last| last.exit_code == 0)
             }
-            Role::Sidecar => memory.passed_in.is_some() && memory.passed_in == self.memory.sandbox_attempt,
+            Role::Sidecar => here,
             Role::App => false,
         }
     }
@@ -163,11 +166,8 @@ impl PodMachine {
     fn drive_containers(&mut self, now: Now, out: &mut Vec<PodAction>) {
         let roles: Vec<(Role, String)> =
             spec::containers(&self.pod).map(|(role, container)| (role, container.name.clone())).collect();
-        // What runs goes on running, whatever is asked of the init containers: their record may be lost.
-        let apps_ran = roles.iter().any(|(role, name)| {
-            *role == Role::App
-                && self.live.get(name).is_some_and(|live| live.may_live() || matches!(live.stage, Stage::Ended { .. }))
-        });
+        // Once the pod proper has begun in this sandbox, its init containers are through.
+        let apps_ran = self.apps_started();
         for (role, name) in &roles {
             let running = matches!(self.live(name).stage, Stage::Running { .. });
             if *role == Role::Sidecar && running && self.live(name).probes.started() {
@@ -211,6 +211,8 @@ impl PodMachine {
                 self.stop_one(now, name, spec::grace(&self.pod), why, out);
             }
             Stage::Idle if volumes_ready => self.begin(name, out),
+            // It completed in an older sandbox.
+            Stage::Ended { .. } if role == Role::Init && code == 0 && volumes_ready => self.begin(name, out),
             Stage::Failed { retry_at, .. } if *retry_at <= now.mono && volumes_ready => self.begin(name, out),
             Stage::Ended { retry_at, .. } if again && *retry_at <= now.mono && volumes_ready && !stray => {
                 let memory = self.mem(name);
@@ -279,6 +281,10 @@ impl PodMachine {
         memory.image_id = image_id;
         memory.image = image;
         let attempt = memory.attempt;
+        if spec::container(&self.pod, name).is_some_and(|(role, _)| role == Role::App) {
+            let sandbox = self.memory.sandbox_attempt;
+            self.mem(name).passed_in = sandbox;
+        }
         let live = self.live(name);
         live.stage = Stage::Starting { early: None };
         live.force = false;
@@ -373,12 +379,18 @@ impl PodMachine {
             }
             return;
         }
-        // It certainly did not run: what may run only once may be tried again.
         self.mem(name).run = Run::No;
         let live = self.live(name);
-        live.stage = Stage::Failed { turns_at: None, retry_at: now.mono.saturating_add(limits::START_RETRY) };
+        let wait = backoff(limits::START_RETRY, live.start_failures);
+        live.start_failures = live.start_failures.saturating_add(1);
+        live.stage = Stage::Failed { turns_at: None, retry_at: now.mono.saturating_add(wait) };
         live.waiting = Some((word, message));
-        out.push(PodAction::Remember);
+        let once = spec::container(&self.pod, name)
+            .is_some_and(|(role, container)| !spec::restarts(&self.pod, role, container, 137));
+        if once {
+            // It certainly did not run: what may run only once may be tried again after a power cut.
+            out.push(PodAction::Remember);
+        }
     }
 
     pub(crate) fn probe_result(

@@ -78,12 +78,13 @@ impl PodMachine {
         if begun { "Running" } else { "Pending" }
     }
 
-    /// Whether a container of the pod proper runs or ended in this sandbox.
-    fn apps_started(&self) -> bool {
+    /// Whether a container of the pod proper was started in the newest sandbox.
+    pub(crate) fn apps_started(&self) -> bool {
         spec::containers(&self.pod).filter(|(role, _)| *role == Role::App).any(|(_, container)| {
-            self.live.get(&container.name).is_some_and(|live| {
-                matches!(live.stage, Stage::Running { .. } | Stage::Stopping { .. } | Stage::Ended { .. })
-            })
+            self.memory
+                .containers
+                .get(&container.name)
+                .is_some_and(|memory| memory.passed_in.is_some() && memory.passed_in == self.memory.sandbox_attempt)
         })
     }
 

@@ -5,12 +5,15 @@
 //! Not implemented, and refused with a clear text: persistent volume claims, CSI, NFS and all other storage systems,
 //! image volumes, generic ephemeral volumes, pod certificates, cluster trust bundles.
 
+mod atomic;
 pub mod env;
 pub mod etc;
 pub mod fields;
+mod host_path;
 pub mod manager;
 pub mod mounts;
 pub mod objects;
+mod payload;
 
 pub use env::{expand_command, resolve_env};
 pub use etc::{HostDns, hostname, hostname_file, hosts_file, resolv_conf};

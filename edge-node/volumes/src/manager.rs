@@ -1,8 +1,12 @@
 //! Sets up, refreshes and removes the volumes of pods.
 
-use crate::VolumeObjects;
-use k8s_openapi::api::core::v1::Pod;
+use crate::payload::{self, Sources};
+use crate::{VolumeObjects, atomic, host_path};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A volume that is there.
@@ -37,36 +41,234 @@ impl VolumeManager {
     }
 
     /// The folder of a pod; `None` when the uid is no plain file name.
-    pub fn pod_dir(&self, _pod_uid: &str) -> Option<PathBuf> {
-        None
-    }
-
-    /// Makes all volumes of a pod; what is there stays. Blocking.
-    pub fn set_up(
-        &self,
-        _pod: &Pod,
-        _objects: &dyn VolumeObjects,
-    ) -> Result<BTreeMap<String, MountedVolume>, VolumeError> {
-        Ok(BTreeMap::new())
-    }
-
-    /// Brings configMap, secret, downwardAPI and projected volumes up to date; whether any changed. Blocking.
-    pub fn refresh(&self, _pod: &Pod, _objects: &dyn VolumeObjects) -> Result<bool, VolumeError> {
-        Ok(false)
-    }
-
-    /// Unmounts and removes all of a pod. Fine when there is nothing. Blocking.
-    pub fn tear_down(&self, _pod_uid: &str) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    /// Tears down what belongs to none of `live_uids`; returns the uids that it removed. Blocking.
-    pub fn gc(&self, _live_uids: &BTreeSet<String>) -> std::io::Result<Vec<String>> {
-        Ok(Vec::new())
+    pub fn pod_dir(&self, pod_uid: &str) -> Option<PathBuf> {
+        is_plain(pod_uid).then(|| self.root.join(pod_uid))
     }
 
     /// The folder of all pods.
     pub fn root(&self) -> &Path {
         &self.root
     }
+
+    /// Makes all volumes of a pod; what is there stays. Blocking.
+    pub fn set_up(
+        &self,
+        pod: &Pod,
+        objects: &dyn VolumeObjects,
+    ) -> Result<BTreeMap<String, MountedVolume>, VolumeError> {
+        let mut mounted = BTreeMap::new();
+        for volume in volumes(pod) {
+            let failed = |reason| VolumeError { volume: volume.name.clone(), reason };
+            let one = self.set_up_one(pod, volume, objects).map_err(failed)?;
+            mounted.insert(volume.name.clone(), one);
+        }
+        Ok(mounted)
+    }
+
+    fn set_up_one(&self, pod: &Pod, volume: &Volume, objects: &dyn VolumeObjects) -> Result<MountedVolume, String> {
+        if let Some(source) = &volume.host_path {
+            let host_path = host_path::check(&source.path, source.type_.as_deref().unwrap_or_default())?;
+            return Ok(MountedVolume { host_path, read_only: false });
+        }
+        if let Some(problem) = unsupported(volume) {
+            return Err(problem);
+        }
+        let dir = self.volume_dir(pod, &volume.name)?;
+        let gid = fs_group(pod);
+        if let Some(source) = &volume.empty_dir {
+            make_dir(&dir, 0o755).map_err(text("creating the volume's folder"))?;
+            empty_dir(&dir, source, gid)?;
+            return Ok(MountedVolume { host_path: dir, read_only: false });
+        }
+        let sources = Sources { pod, objects, dir: &dir, fs_group: gid };
+        let files = payload::of(volume, &sources).unwrap_or_else(|| {
+            Err(format!("not implemented: volume {:?} has a type that is not supported", volume.name))
+        })?;
+        make_dir(&dir, 0o755).map_err(text("creating the volume's folder"))?;
+        atomic::write(&dir, &files, gid).map_err(text("writing the volume's files"))?;
+        Ok(MountedVolume { host_path: dir, read_only: true })
+    }
+
+    /// Brings configMap, secret, downwardAPI and projected volumes up to date; whether any changed. Volumes that are
+    /// not set up are left alone. What cannot be had leaves its volume as it is, and is told after the others were done.
+    /// Blocking.
+    pub fn refresh(&self, pod: &Pod, objects: &dyn VolumeObjects) -> Result<bool, VolumeError> {
+        let mut changed = false;
+        let mut problem = None;
+        let gid = fs_group(pod);
+        for volume in volumes(pod) {
+            let step = || -> Result<bool, String> {
+                let dir = self.volume_dir(pod, &volume.name)?;
+                let sources = Sources { pod, objects, dir: &dir, fs_group: gid };
+                match payload::of(volume, &sources) {
+                    Some(files) if dir.is_dir() => {
+                        atomic::write(&dir, &files?, gid).map_err(text("writing the volume's files"))
+                    }
+                    _ => Ok(false),
+                }
+            };
+            match step() {
+                Ok(one) => changed |= one,
+                Err(reason) => {
+                    problem.get_or_insert(VolumeError { volume: volume.name.clone(), reason });
+                }
+            }
+        }
+        problem.map_or(Ok(changed), Err)
+    }
+
+    /// Unmounts and removes all volumes of a pod, and its folder. Fine when there is nothing. Blocking.
+    pub fn tear_down(&self, pod_uid: &str) -> io::Result<()> {
+        let Some(dir) = self.pod_dir(pod_uid) else { return Ok(()) };
+        let entries = match fs::read_dir(dir.join("volumes")) {
+            Ok(entries) => Some(entries),
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => None,
+            Err(problem) => return Err(problem),
+        };
+        for entry in entries.into_iter().flatten() {
+            let path = entry?.path();
+            while is_mount(&path)? {
+                rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)?;
+            }
+        }
+        match fs::remove_dir_all(&dir) {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => Err(problem),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tears down what belongs to none of `live_uids`; returns the uids that it removed. Blocking.
+    pub fn gc(&self, live_uids: &BTreeSet<String>) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(problem) => return Err(problem),
+        };
+        let mut removed = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let Some(uid) = entry.file_name().to_str().map(str::to_string) else { continue };
+            if entry.file_type()?.is_dir() && is_plain(&uid) && !live_uids.contains(&uid) {
+                self.tear_down(&uid)?;
+                removed.push(uid);
+            }
+        }
+        removed.sort();
+        Ok(removed)
+    }
+
+    /// `<root>/<uid>/volumes/<name>`; the pod's folder is made, for root's eyes only.
+    fn volume_dir(&self, pod: &Pod, name: &str) -> Result<PathBuf, String> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let dir = self.pod_dir(uid).ok_or_else(|| format!("the pod's uid {uid:?} is no plain name"))?;
+        if !is_plain(name) {
+            return Err(format!("the volume's name {name:?} is no plain name"));
+        }
+        fs::create_dir_all(&self.root).map_err(text("creating the folder of pods"))?;
+        make_dir(&dir, 0o700).map_err(text("creating the pod's folder"))?;
+        make_dir(&dir.join("volumes"), 0o700).map_err(text("creating the pod's folder"))?;
+        Ok(dir.join("volumes").join(name))
+    }
+}
+
+fn text(doing: &'static str) -> impl Fn(io::Error) -> String {
+    move |problem| format!("{doing}: {problem}")
+}
+
+fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten())
+}
+
+/// Whether a text can be one component of a path without a surprise.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let group = pod.spec.as_ref()?.security_context.as_ref()?.fs_group?;
+    u32::try_from(group).ok()
+}
+
+fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(mode)),
+        Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Whether something is mounted on a folder.
+fn is_mount(path: &Path) -> io::Result<bool> {
+    let here = fs::symlink_metadata(path)?;
+    let above = path.parent().map(fs::symlink_metadata).transpose()?;
+    Ok(here.is_dir() && above.is_some_and(|above| above.dev() != here.dev()))
+}
+
+/// An empty folder on the disk, or a tmpfs.
+fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, gid: Option<u32>) -> Result<(), String> {
+    match source.medium.as_deref().unwrap_or_default() {
+        "" => {}
+        "Memory" => {
+            if !is_mount(dir).map_err(text("looking at the volume's folder"))? {
+                let size = match &source.size_limit {
+                    Some(limit) => {
+                        let limit: holdfast_core::Quantity =
+                            limit.0.parse().map_err(|_| format!("sizeLimit {:?} is no quantity", limit.0))?;
+                        format!("size={}", limit.units())
+                    }
+                    None => String::new(),
+                };
+                let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
+                let data = std::ffi::CString::new(size).map_err(|problem| problem.to_string())?;
+                rustix::mount::mount("tmpfs", dir, "tmpfs", flags, Some(data.as_c_str()))
+                    .map_err(|problem| format!("mounting a tmpfs: {problem}"))?;
+            }
+        }
+        medium => return Err(format!("not implemented: emptyDir of medium {medium:?}")),
+    }
+    let done = || -> io::Result<()> {
+        let meta = fs::metadata(dir)?;
+        let mode = if gid.is_some() { 0o2777 } else { 0o777 };
+        if gid.is_some_and(|gid| gid != meta.gid()) {
+            std::os::unix::fs::chown(dir, None, gid)?;
+        }
+        // A container may have tightened the folder: only a fresh one is opened.
+        if meta.mode() & 0o7777 == 0o755 || meta.mode() & 0o7777 == 0o1777 {
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    };
+    done().map_err(text("setting the owner of the volume's folder"))
+}
+
+/// The clear no to a volume that we do not do.
+fn unsupported(volume: &Volume) -> Option<String> {
+    let types: [(&str, bool); 24] = [
+        ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
+        ("csi", volume.csi.is_some()),
+        ("ephemeral", volume.ephemeral.is_some()),
+        ("image", volume.image.is_some()),
+        ("nfs", volume.nfs.is_some()),
+        ("iscsi", volume.iscsi.is_some()),
+        ("fc", volume.fc.is_some()),
+        ("flexVolume", volume.flex_volume.is_some()),
+        ("gitRepo", volume.git_repo.is_some()),
+        ("awsElasticBlockStore", volume.aws_elastic_block_store.is_some()),
+        ("azureDisk", volume.azure_disk.is_some()),
+        ("azureFile", volume.azure_file.is_some()),
+        ("cephfs", volume.cephfs.is_some()),
+        ("cinder", volume.cinder.is_some()),
+        ("flocker", volume.flocker.is_some()),
+        ("gcePersistentDisk", volume.gce_persistent_disk.is_some()),
+        ("glusterfs", volume.glusterfs.is_some()),
+        ("photonPersistentDisk", volume.photon_persistent_disk.is_some()),
+        ("portworxVolume", volume.portworx_volume.is_some()),
+        ("quobyte", volume.quobyte.is_some()),
+        ("rbd", volume.rbd.is_some()),
+        ("scaleIO", volume.scale_io.is_some()),
+        ("storageos", volume.storageos.is_some()),
+        ("vsphereVolume", volume.vsphere_volume.is_some()),
+    ];
+    let (name, _) = types.iter().find(|(_, is)| *is)?;
+    Some(format!("not implemented: volumes of type {name}"))
 }

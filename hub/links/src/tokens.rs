@@ -9,7 +9,6 @@ use holdfast_env::World;
 use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
 use serde_json::json as document;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Which token: namespace, pod name, pod UID, audience, seconds of life.
@@ -133,6 +132,3 @@ async fn mint(api: &Api, node: &str, key: &TokenKey, want: &WantedToken) -> Resu
     let body = serde_json::to_vec(&body).map_err(Status::internal)?;
     Ok(Minted { body: body.into(), renew_at: issued.after(life * 4 / 5) })
 }
-
-/// Shared by the views' tasks.
-pub(crate) type SharedApi = Arc<Api>;

@@ -75,13 +75,7 @@ impl Engine {
         if kind.namespaced && at.namespace.is_none() && at.name.is_some() {
             return Err(Status::bad_request("namespace is required"));
         }
-        Ok(Resource {
-            kind,
-            strategy: strategy_of(kind),
-            gvr: &at.gvr,
-            namespace: at.namespace(),
-            name: at.name(),
-        })
+        Ok(Resource { kind, strategy: strategy_of(kind), gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
     }
 
     /// The object of a target.
@@ -96,12 +90,7 @@ impl Engine {
     }
 
     /// An object of a built-in kind.
-    pub(crate) async fn find(
-        &self,
-        gvr: &Gvr,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Arc<Object>>, Status> {
+    pub(crate) async fn find(&self, gvr: &Gvr, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, Status> {
         let kind = known(gvr)?;
         let record = self.store.get(&keys::object(kind, namespace, name)).await.map_err(store_error)?;
         record.as_deref().map(decode).transpose()
@@ -109,7 +98,8 @@ impl Engine {
 
     /// All objects of a built-in kind in a namespace, or everywhere.
     pub(crate) async fn find_all(&self, gvr: &Gvr, namespace: &str) -> Result<Vec<Arc<Object>>, Status> {
-        let request = holdfast_store::RangeRequest { prefix: keys::scope(known(gvr)?, namespace), ..Default::default() };
+        let request =
+            holdfast_store::RangeRequest { prefix: keys::scope(known(gvr)?, namespace), ..Default::default() };
         let range = self.store.range(request).await.map_err(store_error)?;
         range.records.iter().map(|record| decode(record)).collect()
     }

@@ -11,6 +11,7 @@ mod admission;
 mod bootstrap;
 mod config;
 mod engine;
+mod event_expiry;
 mod extension;
 mod generic;
 mod keys;

@@ -20,5 +20,7 @@ pub(crate) const ALLOCATION_RETRIES: usize = 32;
 pub(crate) const SERVICE_ACCOUNT_TRIES: usize = 10;
 /// Pause between two of these tries.
 pub(crate) const SERVICE_ACCOUNT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two sweeps of old Events.
+pub(crate) const EVENT_SWEEP: Duration = Duration::from_secs(60);
 /// Pause before a failed cache of RBAC objects is read again.
 pub(crate) const CACHE_RETRY: Duration = Duration::from_millis(250);

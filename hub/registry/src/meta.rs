@@ -9,8 +9,14 @@ use holdfast_kinds::Kind;
 
 /// Fields that only the server writes; a client's values are dropped from a new object.
 pub(crate) fn clear_for_create(doc: &mut Json) {
-    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "generation"]
-    {
+    for field in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+        "generation",
+    ] {
         remove(doc, &["metadata", field]);
     }
 }
@@ -27,7 +33,9 @@ pub(crate) fn restore_for_update(doc: &mut Json, old: &Json) {
         remove(doc, &["metadata", field]);
     }
     for field in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
-        if str_at(doc, &["metadata", field]).is_none_or(str::is_empty) && at(doc, &["metadata", field]).is_none_or(|v| v.is_null() || v.is_string()) {
+        if str_at(doc, &["metadata", field]).is_none_or(str::is_empty)
+            && at(doc, &["metadata", field]).is_none_or(|v| v.is_null() || v.is_string())
+        {
             copy(old, doc, &["metadata", field]);
         }
     }

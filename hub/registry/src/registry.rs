@@ -6,13 +6,13 @@ use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
 use crate::subresources::{binding, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
-use crate::{bootstrap, rbac::RbacAuthorizer};
+use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
-use holdfast_core::{
-    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions,
-};
+use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
+use holdfast_env::Task;
 use holdfast_server::{Authorizer, Connected, Deleted, NodeCalls, Registry, RequestContext};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The hub's registry over its store.
 pub struct HubRegistry {
@@ -23,6 +23,11 @@ impl HubRegistry {
     /// A registry over a store. Nothing is written until [`HubRegistry::ensure_defaults`].
     pub fn new(config: HubRegistryConfig) -> HubRegistry {
         HubRegistry { engine: Arc::new(Engine::new(config)) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Tells how nodes are reached. Only the first call counts; without it streams answer 503.
@@ -48,6 +53,12 @@ impl HubRegistry {
     /// Tells who ServiceAccount tokens are from.
     pub fn token_authenticator(&self) -> ServiceAccountAuthenticator {
         ServiceAccountAuthenticator::new(self.engine.clone())
+    }
+
+    /// Starts the task that removes Events older than `ttl` (upstream: an hour). It ends with the returned owner.
+    pub fn start_event_expiry(&self, ttl: Duration) -> Task {
+        let engine = self.engine.clone();
+        self.engine.env.spawn("event-expiry", Box::pin(async move { event_expiry::run(&engine, ttl).await }))
     }
 
     /// Makes the objects that every cluster has, where they are missing, as upstream does at start:

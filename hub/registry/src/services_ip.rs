@@ -129,10 +129,8 @@ impl ServiceAddresses {
             str_at(doc, &["metadata", "name"]).unwrap_or_default()
         );
         let after = held(doc);
-        let mut changes: Vec<Allocation> = after
-            .difference(&before)
-            .map(|key| Allocation::Take { key: key.clone(), owner: owner.clone() })
-            .collect();
+        let mut changes: Vec<Allocation> =
+            after.difference(&before).map(|key| Allocation::Take { key: key.clone(), owner: owner.clone() }).collect();
         changes.extend(before.difference(&after).map(|key| Allocation::Free { key: key.clone() }));
         Ok(changes)
     }
@@ -211,7 +209,11 @@ impl ServiceAddresses {
             if number != 0 {
                 let key = format!("{PORTS}{number}");
                 if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) {
-                    errors.invalid(&at, number, "provided port is not in the valid range. The range of valid ports is 30000-32767");
+                    errors.invalid(
+                        &at,
+                        number,
+                        "provided port is not in the valid range. The range of valid ports is 30000-32767",
+                    );
                 } else if !taken.insert((number, protocol)) {
                     errors.duplicate(&at, number);
                 } else if !before.contains(&key) && !self.is_free(engine, &key).await? {

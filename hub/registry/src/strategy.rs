@@ -57,12 +57,6 @@ pub(crate) trait Strategy: Send + Sync {
     /// Problems of a change; [`Strategy::validate`] is called beside it.
     fn validate_update(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
 
-    /// Whether an update is validated as a new object too. Objects made under older rules must stay changeable
-    /// where a kind says so.
-    fn validates_whole_on_update(&self) -> bool {
-        true
-    }
-
     /// Problems of a new status.
     fn validate_status(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
 

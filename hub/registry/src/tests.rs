@@ -1,8 +1,10 @@
 //! Tests of the engine over a store in memory, and tables of defaults and error texts per kind.
 
 mod admission;
+mod bad_input;
 mod defaults;
 mod delete;
+mod events;
 mod list;
 mod services;
 mod texts;

@@ -111,6 +111,8 @@ pub struct HubLink {
     applied: Revision,
     /// The last number of the facts that the driver is committing.
     committing: Option<Seq>,
+    /// Facts that overtook the node's word on the control stream.
+    early_facts: Option<Frame>,
 }
 
 impl HubLink {
@@ -121,6 +123,7 @@ impl HubLink {
             sync: HubSync::default(),
             applied: Revision(0),
             committing: None,
+            early_facts: None,
         }
     }
 
@@ -195,6 +198,13 @@ impl HubLink {
                 out.push(HubOutput::Online(session));
                 out.push(HubOutput::Send(Stream::Sync, encode(&Open { stream: Stream::Sync })));
                 out.push(HubOutput::Send(Stream::Sync, self.sync.start(root, view)));
+                if let Some(facts) = self.early_facts.take() {
+                    self.while_up(clock_micros, HubInput::Frame(Stream::Facts, facts), view, out, session, outbox)?;
+                }
+            }
+            // Streams keep no order among each other; the node sends one batch at a time.
+            (HubInput::Frame(Stream::Facts, frame), Phase::Ready { .. }) if self.early_facts.is_none() => {
+                self.early_facts = Some(frame);
             }
             (input, Phase::Up { session, outbox }) => {
                 self.while_up(clock_micros, input, view, out, session, outbox)?;

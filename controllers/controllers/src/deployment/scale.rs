@@ -46,9 +46,8 @@ impl Controller {
     pub(super) async fn scale_all(&self, deployment: &Deployment, sets: &mut Sets) -> Result<(), Status> {
         let wanted = deployment.replicas();
         if let Some(only) = only_active(sets) {
-            if only.replicas != wanted {
-                self.scale(deployment, only, wanted).await?;
-            }
+            // Even at the right size: what it was scaled for must be noted, else every reconcile ends here.
+            self.scale(deployment, only, wanted).await?;
             return Ok(());
         }
         let saturated = sets.new.as_ref().is_some_and(|new| {

@@ -47,7 +47,8 @@ impl Controller {
     /// A set that became the new one again (a rollback) gets the newest revision.
     async fn update_new(&self, deployment: &Deployment, set: &mut Set, revision: i64) -> Result<(), ReconcileError> {
         let mut doc = set.doc.clone();
-        annotate(&mut doc, deployment, set.replicas > 0);
+        // Not what it was scaled for: `scale_all` reads that to share out a change.
+        annotate(&mut doc, deployment, false);
         if set.revision() < revision {
             let old = set.revision();
             path::set(&mut doc, &["metadata", "annotations", REVISION], revision.to_string());

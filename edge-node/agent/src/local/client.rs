@@ -72,11 +72,13 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
         LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
             bail!("not implemented: --from-docker; use `docker save NAME` and import that file");
         }
-        LocalCommand::Images { command: ImagesCommand::Import { file, .. } } => {
-            let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
-            let (answer, _) = ask(socket, &Request::Import { file }).await?;
-            for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                println!("{name}");
+        LocalCommand::Images { command: ImagesCommand::Import { files, .. } } => {
+            for file in files {
+                let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
+                let (answer, _) = ask(socket, &Request::Import { file }).await?;
+                for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    println!("{name}");
+                }
             }
         }
         LocalCommand::Logs { pod, namespace, container, follow, previous, tail, timestamps } => {

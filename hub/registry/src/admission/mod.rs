@@ -5,6 +5,7 @@ pub(crate) mod default_tolerations;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod priority;
+pub(crate) mod rbac_escalation;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
 
@@ -51,7 +52,8 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
 
 /// Validating plug-ins of a create.
 pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
-    node_restriction::create(cx, doc).await
+    node_restriction::create(cx, doc)?;
+    rbac_escalation::validate(cx, doc, None).await
 }
 
 /// Mutating plug-ins of an update.
@@ -64,7 +66,8 @@ pub(crate) async fn mutate_update(cx: &Admission<'_>, doc: &mut Json, _old: &Jso
 
 /// Validating plug-ins of an update.
 pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> Result<(), Status> {
-    node_restriction::update(cx, part, doc, old)
+    node_restriction::update(cx, part, doc, old)?;
+    rbac_escalation::validate(cx, doc, Some(old)).await
 }
 
 /// Validating plug-ins of a deletion.

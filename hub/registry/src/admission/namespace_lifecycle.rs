@@ -24,9 +24,7 @@ pub(crate) async fn open(
         return Err(Status::not_found(&namespaces, namespace));
     };
     if decode(&record)?.meta.is_deleting() {
-        let why = format!(
-            "unable to create new content in namespace {namespace} because it is being terminated"
-        );
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
         return Err(Status::forbidden(gvr, name, why));
     }
     Ok((key, record.modified))

@@ -41,7 +41,7 @@ fn lease(cx: &Admission<'_>, node: &str, doc: &Json) -> Result<(), Status> {
     Ok(())
 }
 
-pub(crate) async fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
+pub(crate) fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
     let Some(node) = cx.cx.user.node_name() else { return Ok(()) };
     match (cx.kind.group, cx.kind.kind) {
         ("", "Pod") => {
@@ -72,11 +72,13 @@ pub(crate) fn update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> 
     match (cx.kind.group, cx.kind.kind) {
         ("", "Pod") => {
             if part != Part::Status {
-                return Err(cx.forbidden(doc, format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods")));
+                return Err(cx.forbidden(
+                    doc,
+                    format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"),
+                ));
             }
             if node_of(old) != node {
-                let why =
-                    format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself");
+                let why = format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself");
                 return Err(cx.forbidden(doc, why));
             }
             if at(doc, &["metadata", "labels"]) != at(old, &["metadata", "labels"]) {
@@ -146,6 +148,5 @@ fn is_denied(key: &str) -> bool {
         return false;
     }
     let kubelets = ["kubelet.kubernetes.io", "node.kubernetes.io"];
-    !OWN_LABELS.contains(&key)
-        && !kubelets.iter().any(|root| domain == *root || domain.ends_with(&format!(".{root}")))
+    !OWN_LABELS.contains(&key) && !kubelets.iter().any(|root| domain == *root || domain.ends_with(&format!(".{root}")))
 }

@@ -10,7 +10,9 @@ pub(crate) async fn mutate(cx: &Admission<'_>, doc: &mut Json) -> Result<(), Sta
     let asked = at(doc, &["spec", "overhead"]).cloned();
     if name.is_empty() {
         if asked.is_some() {
-            return Err(cx.forbidden(doc, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
+            return Err(
+                cx.forbidden(doc, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
+            );
         }
         return Ok(());
     }
@@ -23,10 +25,7 @@ pub(crate) async fn mutate(cx: &Admission<'_>, doc: &mut Json) -> Result<(), Sta
     if let Some(asked) = &asked
         && !overhead.as_ref().is_some_and(|overhead| same_amounts(asked, overhead))
     {
-        return Err(cx.forbidden(
-            doc,
-            "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
-        ));
+        return Err(cx.forbidden(doc, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"));
     }
     if let Some(overhead) = overhead {
         set(doc, &["spec", "overhead"], overhead);

@@ -28,10 +28,7 @@ pub(crate) async fn mutate(cx: &Admission<'_>, doc: &mut Json) -> Result<(), Sta
     let account = find(cx, &name).await?.ok_or_else(|| {
         cx.forbidden(
             doc,
-            format!(
-                "error looking up service account {}/{name}: serviceaccount {name:?} not found",
-                cx.namespace
-            ),
+            format!("error looking up service account {}/{name}: serviceaccount {name:?} not found", cx.namespace),
         )
     })?;
     let account = account.to_json();

@@ -1,13 +1,15 @@
 //! Objects that every cluster has. Made at start where they are missing, never changed afterwards: what an
 //! operator changed stays, as upstream does for all but its reconciled roles.
 
+mod controllers;
 mod objects;
 mod roles;
 
 use crate::engine::Engine;
 use crate::registry::HubRegistry;
-use holdfast_core::user::MASTERS;
+use futures_util::future::try_join_all;
 use holdfast_core::json::str_at;
+use holdfast_core::user::MASTERS;
 use holdfast_core::{Gvk, Json, Reason, Status, Target, UserInfo, WriteOptions};
 use holdfast_server::{Registry, RequestContext};
 
@@ -15,9 +17,11 @@ use holdfast_server::{Registry, RequestContext};
 pub(crate) async fn ensure(registry: &HubRegistry, engine: &Engine, api_port: u16) -> Result<(), Status> {
     let cx = RequestContext::new(UserInfo::new("system:apiserver", &[MASTERS]), "bootstrap");
     let service = objects::kubernetes_service(engine.services.first(), api_port);
-    let all = objects::all().into_iter().chain(roles::all()).chain([service]);
-    for doc in all {
-        create(registry, &cx, doc).await?;
+    // Namespaces first; within a round all go at once, so that they share the store's syncs.
+    let first = objects::namespaces();
+    let second: Vec<Json> = objects::classes().into_iter().chain(roles::all()).chain([service]).collect();
+    for round in [first, second] {
+        try_join_all(round.into_iter().map(|doc| create(registry, &cx, doc))).await?;
     }
     Ok(())
 }

@@ -8,18 +8,23 @@ use std::net::Ipv4Addr;
 /// Runtime classes and their handlers: `<image type>` decides the runtime, the handler the way within it.
 const RUNTIME_CLASSES: &[&str] = &["runc", "crun", "gvisor", "wasmtime"];
 
-/// In the order in which they have to be made.
-pub(crate) fn all() -> Vec<Json> {
-    let mut all: Vec<Json> = ["default", "kube-system", "kube-public", "kube-node-lease"]
+/// The namespaces; everything else comes after them.
+pub(crate) fn namespaces() -> Vec<Json> {
+    ["default", "kube-system", "kube-public", "kube-node-lease"]
         .iter()
         .map(|name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }))
-        .collect();
+        .collect()
+}
+
+/// Priority and runtime classes.
+pub(crate) fn classes() -> Vec<Json> {
+    let mut all = Vec::new();
     for (name, value) in SYSTEM {
         let description = match *name {
-            "system-node-critical" => {
-                "Used for system critical pods that must not be moved from their current node."
+            "system-node-critical" => "Used for system critical pods that must not be moved from their current node.",
+            _ => {
+                "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."
             }
-            _ => "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
         };
         all.push(json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },

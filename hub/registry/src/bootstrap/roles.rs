@@ -1,20 +1,20 @@
 //! Roles and bindings: upstream's for users, and one for each controller's own account.
 
+use super::controllers::{controllers, scheduler};
 use holdfast_core::Json;
 use holdfast_core::user::{AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED};
 use serde_json::json;
 
 const VERSION: &str = "rbac.authorization.k8s.io/v1";
-const READ: &[&str] = &["get", "list", "watch"];
+pub(super) const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
-const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
-fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Json {
+pub(super) fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Json {
     json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
 }
 
 /// Every controller may tell what it did, in either form of Event.
-fn events() -> Json {
+pub(super) fn events() -> Json {
     rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"])
 }
 
@@ -66,11 +66,20 @@ pub(crate) fn all() -> Vec<Json> {
 }
 
 fn users() -> Vec<Json> {
-    let everything = vec![
-        rule(&["*"], &["*"], &["*"]),
-        json!({ "nonResourceURLs": ["*"], "verbs": ["*"] }),
+    let everything = vec![rule(&["*"], &["*"], &["*"]), json!({ "nonResourceURLs": ["*"], "verbs": ["*"] })];
+    let discovery = [
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+        "/healthz",
+        "/livez",
+        "/openapi",
+        "/openapi/*",
+        "/readyz",
+        "/version",
+        "/version/",
     ];
-    let discovery = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"];
     let public = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
     let paths = |paths: &[&str]| vec![json!({ "nonResourceURLs": paths, "verbs": ["get"] })];
     let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
@@ -100,7 +109,12 @@ fn users() -> Vec<Json> {
         cluster_role(
             "system:service-account-issuer-discovery",
             &json!({}),
-            paths(&["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"]),
+            paths(&[
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/",
+            ]),
         ),
         bind(
             "system:service-account-issuer-discovery",
@@ -126,11 +140,29 @@ fn user_facing() -> Vec<Json> {
         "rbac.authorization.k8s.io/aggregate-to-edit",
         "rbac.authorization.k8s.io/aggregate-to-admin",
     );
-    let core = ["configmaps", "pods", "services", "serviceaccounts", "replicationcontrollers", "persistentvolumeclaims", "endpoints"];
+    let core = [
+        "configmaps",
+        "pods",
+        "services",
+        "serviceaccounts",
+        "replicationcontrollers",
+        "persistentvolumeclaims",
+        "endpoints",
+    ];
     let apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
     let scales = ["deployments/scale", "replicasets/scale", "statefulsets/scale"];
     let mut readers: Vec<&str> = core.to_vec();
-    readers.extend(["pods/log", "pods/status", "services/status", "namespaces", "namespaces/status", "events", "bindings", "limitranges", "resourcequotas"]);
+    readers.extend([
+        "pods/log",
+        "pods/status",
+        "services/status",
+        "namespaces",
+        "namespaces/status",
+        "events",
+        "bindings",
+        "limitranges",
+        "resourcequotas",
+    ]);
     let mut app_readers: Vec<&str> = apps.to_vec();
     app_readers.extend(scales);
     app_readers.extend(["deployments/status", "replicasets/status"]);
@@ -160,7 +192,11 @@ fn user_facing() -> Vec<Json> {
             vec![
                 rule(&[""], &core, WRITE),
                 rule(&[""], &["secrets"], &[READ, WRITE].concat()),
-                rule(&[""], &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"], &["get", "create"]),
+                rule(
+                    &[""],
+                    &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"],
+                    &["get", "create"],
+                ),
                 rule(&[""], &["pods/eviction", "serviceaccounts/token"], &["create"]),
                 rule(&[""], &["serviceaccounts"], &["impersonate"]),
                 rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
@@ -177,113 +213,6 @@ fn user_facing() -> Vec<Json> {
                 rule(&["rbac.authorization.k8s.io"], &roles, &[READ, WRITE].concat()),
                 rule(&["authorization.k8s.io"], &["localsubjectaccessreviews"], &["create"]),
             ],
-        ),
-    ]
-}
-
-fn leases() -> Json {
-    rule(&["coordination.k8s.io"], &["leases"], ALL)
-}
-
-fn scheduler() -> Vec<Json> {
-    vec![
-        events(),
-        leases(),
-        rule(&[""], &["nodes", "namespaces", "services"], READ),
-        rule(&[""], &["pods"], &["get", "list", "watch", "delete"]),
-        rule(&[""], &["bindings", "pods/binding"], &["create"]),
-        rule(&[""], &["pods/status"], &["patch", "update"]),
-        rule(&["apps"], &["replicasets", "statefulsets"], READ),
-        rule(&["scheduling.k8s.io"], &["priorityclasses"], READ),
-        rule(&["node.k8s.io"], &["runtimeclasses"], READ),
-        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
-        rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
-    ]
-}
-
-/// Each controller's account in `kube-system` and what it may, under upstream's names where there is one.
-fn controllers() -> Vec<(&'static str, Vec<Json>)> {
-    let node_work = || {
-        vec![
-            events(),
-            leases(),
-            rule(&[""], &["nodes"], ALL),
-            rule(&[""], &["nodes/status"], &["get", "patch", "update"]),
-            rule(&[""], &["pods"], &["get", "list", "watch", "delete"]),
-            rule(&[""], &["pods/status"], &["patch", "update"]),
-        ]
-    };
-    let accounts = || {
-        vec![
-            events(),
-            rule(&[""], &["namespaces"], READ),
-            rule(&[""], &["serviceaccounts", "secrets", "configmaps"], ALL),
-            rule(&[""], &["serviceaccounts/token"], &["create"]),
-        ]
-    };
-    vec![
-        (
-            "deployment-controller",
-            vec![
-                events(),
-                rule(&["apps"], &["deployments"], &["get", "list", "watch", "update", "patch"]),
-                rule(&["apps"], &["deployments/status"], &["get", "update", "patch"]),
-                rule(&["apps"], &["deployments/finalizers"], &["update"]),
-                rule(&["apps"], &["replicasets"], ALL),
-                rule(&[""], &["pods"], &["get", "list", "watch", "update"]),
-            ],
-        ),
-        (
-            "replicaset-controller",
-            vec![
-                events(),
-                rule(&["apps"], &["replicasets"], &["get", "list", "watch", "update", "patch"]),
-                rule(&["apps"], &["replicasets/status"], &["get", "update", "patch"]),
-                rule(&["apps"], &["replicasets/finalizers"], &["update"]),
-                rule(&[""], &["pods"], ALL),
-            ],
-        ),
-        (
-            "endpointslice-controller",
-            vec![
-                events(),
-                rule(&[""], &["nodes", "pods", "services"], READ),
-                rule(&[""], &["services/finalizers"], &["update"]),
-                rule(&["discovery.k8s.io"], &["endpointslices"], ALL),
-            ],
-        ),
-        (
-            "namespace-controller",
-            vec![
-                rule(&[""], &["namespaces"], &["get", "list", "watch", "delete"]),
-                rule(&[""], &["namespaces/finalize", "namespaces/status"], &["get", "update", "patch"]),
-                rule(&["*"], &["*"], &["get", "list", "watch", "delete", "deletecollection"]),
-            ],
-        ),
-        (
-            "generic-garbage-collector",
-            vec![events(), rule(&["*"], &["*"], &["get", "list", "watch", "patch", "update", "delete"])],
-        ),
-        ("node-controller", node_work()),
-        ("node-lifecycle-controller", node_work()),
-        ("node-ipam-controller", node_work()),
-        ("taint-eviction-controller", node_work()),
-        ("pod-garbage-collector", node_work()),
-        ("service-account-controller", accounts()),
-        ("serviceaccount-controller", accounts()),
-        ("root-ca-cert-publisher", accounts()),
-        (
-            "service-controller",
-            vec![
-                events(),
-                rule(&[""], &["services"], &["get", "list", "watch"]),
-                rule(&[""], &["services/status"], &["patch", "update"]),
-                rule(&[""], &["nodes"], READ),
-            ],
-        ),
-        (
-            "clusterrole-aggregation-controller",
-            vec![rule(&["rbac.authorization.k8s.io"], &["clusterroles"], &["escalate", "get", "list", "patch", "update", "watch"])],
         ),
     ]
 }

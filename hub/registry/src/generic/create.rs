@@ -9,6 +9,7 @@ use crate::meta;
 use crate::strategy::drop_status;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::{FieldErrors, Json, Object, Status, WriteOptions};
+use holdfast_kinds::Kind;
 use holdfast_server::RequestContext;
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -50,10 +51,15 @@ pub(crate) async fn create(
     let mut names_left = NAME_RETRIES;
     let mut allocations_left = ALLOCATION_RETRIES;
     loop {
-        let mut attempt = doc.clone();
-        match store(engine, cx, resource, &mut attempt, options).await? {
+        // Only what a lost try would leave in the document needs a copy of it.
+        let before = is_service(kind).then(|| doc.clone());
+        let (meaning, object) = match store(engine, cx, resource, doc, options).await? {
             Stored::Done(object) => return decode::shown(kind, object),
-            Stored::Lost(Meaning::Subject) => {
+            Stored::Lost(meaning, object) => (meaning, object),
+        };
+        doc = before.unwrap_or_else(|| object.to_json());
+        match meaning {
+            Meaning::Subject => {
                 let name = str_at(&doc, &["metadata", "name"]).unwrap_or_default().to_string();
                 match &generate {
                     Some(prefix) if names_left > 1 => {
@@ -63,7 +69,7 @@ pub(crate) async fn create(
                     _ => return Err(Status::already_exists(resource.gvr, &name)),
                 }
             }
-            Stored::Lost(_) => {
+            Meaning::Namespace | Meaning::Allocation => {
                 allocations_left -= 1;
                 if allocations_left == 0 {
                     return Err(Status::unavailable("the namespace or an allocation changed too often", 1));
@@ -74,12 +80,7 @@ pub(crate) async fn create(
 }
 
 /// Everything before the commit that does not depend on the name being free.
-async fn prepare(
-    engine: &Engine,
-    cx: &RequestContext,
-    resource: &Resource<'_>,
-    doc: &mut Json,
-) -> Result<(), Status> {
+async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
     let (kind, strategy) = (resource.kind, resource.strategy);
     strategy.default(doc);
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
@@ -108,17 +109,17 @@ async fn prepare(
 
 enum Stored {
     Done(Arc<Object>),
-    Lost(Meaning),
+    Lost(Meaning, Box<Object>),
 }
 
 async fn store(
     engine: &Engine,
     cx: &RequestContext,
     resource: &Resource<'_>,
-    doc: &mut Json,
+    mut doc: Json,
     options: &WriteOptions,
 ) -> Result<Stored, Status> {
-    let name = str_at(doc, &["metadata", "name"]).unwrap_or_default().to_string();
+    let name = str_at(&doc, &["metadata", "name"]).unwrap_or_default().to_string();
     let key = crate::keys::object(resource.kind, resource.namespace, &name);
     let mut write = Write::default();
     write.check(key.clone(), Condition::Absent, Meaning::Subject);
@@ -127,13 +128,17 @@ async fn store(
         write.check(namespace.0, Condition::ModifiedAt(namespace.1), Meaning::Namespace);
     }
     let mut allocations = Vec::new();
-    if resource.kind.kind == "Service" && resource.kind.group.is_empty() {
-        allocations = engine.services.allocate(engine, None, doc).await?;
+    if is_service(resource.kind) {
+        allocations = engine.services.allocate(engine, None, &mut doc).await?;
     }
-    let object = Object::from_json(std::mem::take(doc))?;
+    let object = Object::from_json(doc)?;
     if options.dry_run {
         let exists = engine.store.get(&key).await.map_err(crate::engine::store_error)?.is_some();
-        return Ok(if exists { Stored::Lost(Meaning::Subject) } else { Stored::Done(Arc::new(object)) });
+        return Ok(if exists {
+            Stored::Lost(Meaning::Subject, Box::new(object))
+        } else {
+            Stored::Done(Arc::new(object))
+        });
     }
     write.put(key, object.body().clone());
     for allocation in allocations {
@@ -142,8 +147,12 @@ async fn store(
     match write.commit(engine, cx, resource.gvr, &name).await? {
         Outcome::Committed(_, Some(object)) => Ok(Stored::Done(object)),
         Outcome::Committed(revision, None) => Ok(Stored::Done(Arc::new(object.at_revision(revision)))),
-        Outcome::Lost(meaning) => Ok(Stored::Lost(meaning)),
+        Outcome::Lost(meaning) => Ok(Stored::Lost(meaning, Box::new(object))),
     }
+}
+
+fn is_service(kind: &Kind) -> bool {
+    kind.kind == "Service" && kind.group.is_empty()
 }
 
 /// The namespace of the path is the namespace of the object.

@@ -31,7 +31,13 @@ pub(crate) enum Plan {
 }
 
 /// Decides about a document without `resourceVersion`.
-pub(crate) fn plan(strategy: &dyn Strategy, is_namespace: bool, old: &Json, options: &DeleteOptions, now: Timestamp) -> Plan {
+pub(crate) fn plan(
+    strategy: &dyn Strategy,
+    is_namespace: bool,
+    old: &Json,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> Plan {
     let mut doc = old.clone();
     let deleting = at(old, &["metadata", "deletionTimestamp"]).is_some();
     if is_namespace {
@@ -40,13 +46,15 @@ pub(crate) fn plan(strategy: &dyn Strategy, is_namespace: bool, old: &Json, opti
             set_finalizers(&mut doc, options);
             set(&mut doc, &["metadata", "deletionTimestamp"], now.to_string());
             set(&mut doc, &["status", "phase"], "Terminating");
-            if items_at(&doc, &["spec", "finalizers"]).is_empty() && items_at(&doc, &["metadata", "finalizers"]).is_empty()
+            if items_at(&doc, &["spec", "finalizers"]).is_empty()
+                && items_at(&doc, &["metadata", "finalizers"]).is_empty()
             {
                 return Plan::Remove;
             }
             return Plan::Mark(doc);
         }
-        if !items_at(old, &["spec", "finalizers"]).is_empty() || !items_at(old, &["metadata", "finalizers"]).is_empty() {
+        if !items_at(old, &["spec", "finalizers"]).is_empty() || !items_at(old, &["metadata", "finalizers"]).is_empty()
+        {
             return Plan::Pending;
         }
         return Plan::Remove;
@@ -65,12 +73,10 @@ pub(crate) fn plan(strategy: &dyn Strategy, is_namespace: bool, old: &Json, opti
             }
             _ => return Plan::Pending,
         }
-    } else if !deleting {
-        if let Some(seconds) = strategy.grace_seconds(old, options.grace_period_seconds) {
-            let until = now.after(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-            mark(&mut doc, until, seconds);
-            graceful = Some(seconds);
-        }
+    } else if !deleting && let Some(seconds) = strategy.grace_seconds(old, options.grace_period_seconds) {
+        let until = now.after(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+        mark(&mut doc, until, seconds);
+        graceful = Some(seconds);
     }
     set_finalizers(&mut doc, options);
     let held = !items_at(&doc, &["metadata", "finalizers"]).is_empty();
@@ -137,8 +143,7 @@ pub(crate) async fn delete(
         check_preconditions(resource, options.preconditions.as_ref(), &old)?;
         let mut old_doc = old.to_json();
         remove(&mut old_doc, &["metadata", "resourceVersion"]);
-        let admission =
-            Admission { engine, cx, kind: resource.kind, gvr: resource.gvr, namespace: resource.namespace };
+        let admission = Admission { engine, cx, kind: resource.kind, gvr: resource.gvr, namespace: resource.namespace };
         admission::validate_delete(&admission, resource.name, &old_doc).await?;
 
         let plan = plan(resource.strategy, is_core("Namespace"), &old_doc, options, engine.now());

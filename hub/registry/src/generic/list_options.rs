@@ -10,13 +10,12 @@ pub(crate) fn validate(options: &ListOptions, watch: bool) -> Result<(), Status>
     let path = FieldPath::new("resourceVersionMatch");
     if watch {
         match (options.send_initial_events, options.version_match) {
-            (None, Some(_)) => errors.forbidden(
-                &path,
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ),
+            (None, Some(_)) => errors
+                .forbidden(&path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
             (Some(_), Some(VersionMatch::NotOlderThan)) | (None, None) => {}
-            (Some(_), _) => errors
-                .forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            (Some(_), _) => {
+                errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+            }
         }
     } else {
         if options.send_initial_events.is_some() {
@@ -28,8 +27,7 @@ pub(crate) fn validate(options: &ListOptions, watch: bool) -> Result<(), Status>
             } else if options.resource_version.is_none() {
                 errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
             } else if wanted == VersionMatch::Exact && options.resource_version == Some(Revision(0)) {
-                errors
-                    .forbidden(&path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+                errors.forbidden(&path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
             }
         }
     }

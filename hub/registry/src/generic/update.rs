@@ -9,8 +9,8 @@ use crate::meta;
 use crate::strategy::desired_state_differs;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, WriteOptions};
-use holdfast_server::RequestContext;
+use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
+use holdfast_server::{Attributes, Decision, RequestContext};
 use holdfast_store::Condition;
 use std::sync::Arc;
 
@@ -69,6 +69,7 @@ pub(crate) async fn update(
     if part == Part::Main && resource.strategy.creates_on_update() {
         let missing = engine.store.get(&resource.key()).await.map_err(store_error)?.is_none();
         if missing && str_at(&body, &["metadata", "uid"]).is_none_or(str::is_empty) {
+            may_create(engine, cx, resource).await?;
             remove(&mut body, &["metadata", "resourceVersion"]);
             let object = super::create::create(engine, cx, resource, body, options).await?;
             return Ok((object, true));
@@ -83,6 +84,20 @@ pub(crate) async fn update(
     }
     let object = change(engine, cx, resource, part, &|_| Ok(body.clone()), options).await?;
     Ok((object, false))
+}
+
+/// The right to update does not include the right to create. The in-process server itself needs no authorizer.
+async fn may_create(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>) -> Result<(), Status> {
+    let Some(authorizer) = engine.authorizer.get() else { return Ok(()) };
+    let target = Target::object(resource.gvr.clone(), resource.namespace, resource.name);
+    let attributes = Attributes { user: &cx.user, verb: "create", target: Some(&target), path: "" };
+    match authorizer.authorize(&attributes).await {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) | Decision::NoOpinion(why) => {
+            let text = format!("User {:?} cannot create resource {:?}: {why}", cx.user.name, resource.gvr.resource);
+            Err(Status::forbidden(resource.gvr, resource.name, text))
+        }
+    }
 }
 
 /// Runs `change` until its result commits.
@@ -114,16 +129,14 @@ pub(crate) async fn change(
             return Err(Status::stale(resource.gvr, resource.name));
         }
         if let Some(uid) = str_at(&doc, &["metadata", "uid"]).filter(|uid| !uid.is_empty() && *uid != old.meta.uid) {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
             return Err(Status::conflict(resource.gvr, resource.name, why));
         }
         let validation = options.field_validation;
         prepare(engine, cx, resource, part, &mut doc, &old_doc, validation).await?;
-        match store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
-            Some(object) => return decode::shown(resource.kind, object),
-            // Another write came first. A client that named the version that we read gets its 409 above.
-            None => {}
+        // `None`: another write came first. A client that named the version that we read gets its 409 above.
+        if let Some(object) = store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
+            return decode::shown(resource.kind, object);
         }
     }
     Err(Status::stale(resource.gvr, resource.name))
@@ -175,9 +188,7 @@ async fn prepare(
     meta::validate_update(doc, old, &mut errors);
     match part {
         Part::Main => {
-            if strategy.validates_whole_on_update() {
-                strategy.validate(doc, &mut errors);
-            }
+            strategy.validate(doc, &mut errors);
             strategy.validate_update(doc, old, &mut errors);
         }
         Part::Status => strategy.validate_status(doc, old, &mut errors),
@@ -270,8 +281,7 @@ async fn store(
 
 /// Whether this update took away the last reason to keep an object that is being deleted.
 fn ends_now(resource: &Resource<'_>, doc: &Json, old: &Json) -> bool {
-    if at(old, &["metadata", "deletionTimestamp"]).is_none() || !items_at(doc, &["metadata", "finalizers"]).is_empty()
-    {
+    if at(old, &["metadata", "deletionTimestamp"]).is_none() || !items_at(doc, &["metadata", "finalizers"]).is_empty() {
         return false;
     }
     if resource.kind.kind == "Namespace" && resource.kind.group.is_empty() {

@@ -49,11 +49,7 @@ impl Strategy for Deployment {
         let (deadline, ready) =
             (i64_at(spec, &["progressDeadlineSeconds"]), i64_at(spec, &["minReadySeconds"]).unwrap_or(0));
         if let Some(deadline) = deadline.filter(|deadline| *deadline <= ready) {
-            errors.invalid(
-                &path.child("progressDeadlineSeconds"),
-                deadline,
-                "must be greater than minReadySeconds",
-            );
+            errors.invalid(&path.child("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
         }
     }
 
@@ -64,9 +60,14 @@ impl Strategy for Deployment {
     fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
         let path = FieldPath::new("status");
         let status = doc.get("status").unwrap_or(&Json::Null);
-        for field in
-            ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"]
-        {
+        for field in [
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+        ] {
             not_negative(status, field, &path, errors);
         }
         let total = i64_at(status, &["replicas"]).unwrap_or(0);
@@ -75,10 +76,8 @@ impl Strategy for Deployment {
                 errors.invalid(&path.child(field), count, "cannot be greater than status.replicas");
             }
         }
-        let (before, now) = (
-            i64_at(old, &["status", "collisionCount"]).unwrap_or(0),
-            i64_at(status, &["collisionCount"]).unwrap_or(0),
-        );
+        let (before, now) =
+            (i64_at(old, &["status", "collisionCount"]).unwrap_or(0), i64_at(status, &["collisionCount"]).unwrap_or(0));
         if now < before {
             errors.invalid(&path.child("collisionCount"), now, "cannot be decremented");
         }
@@ -97,13 +96,8 @@ fn validate_strategy(strategy: &Json, path: &FieldPath, errors: &mut FieldErrors
     one_of(strategy, "type", &["Recreate", "RollingUpdate"], true, path, errors);
     let rolling = strategy.get("rollingUpdate");
     match str_at(strategy, &["type"]) {
-        Some("Recreate") => {
-            if rolling.is_some() {
-                errors.forbidden(
-                    &path.child("rollingUpdate"),
-                    "may not be specified when strategy `type` is 'Recreate'",
-                );
-            }
+        Some("Recreate") if rolling.is_some() => {
+            errors.forbidden(&path.child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'");
         }
         Some("RollingUpdate") => {
             let path = path.child("rollingUpdate");

@@ -62,7 +62,11 @@ impl Strategy for Event {
         let path = FieldPath::new("");
         for field in ["involvedObject", "reason", "reportingInstance", "action", "type"] {
             if at(doc, &[field]) != at(old, &[field]) {
-                errors.invalid(&path.child(field), at(doc, &[field]).cloned().unwrap_or_default(), "field is immutable");
+                errors.invalid(
+                    &path.child(field),
+                    at(doc, &[field]).cloned().unwrap_or_default(),
+                    "field is immutable",
+                );
             }
         }
     }

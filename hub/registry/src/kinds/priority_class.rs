@@ -50,8 +50,7 @@ impl Strategy for PriorityClass {
     }
 
     fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        for (field, text) in
-            [("value", "may not be changed in an update."), ("preemptionPolicy", "field is immutable")]
+        for (field, text) in [("value", "may not be changed in an update."), ("preemptionPolicy", "field is immutable")]
         {
             if doc.get(field) != old.get(field) {
                 if field == "value" {

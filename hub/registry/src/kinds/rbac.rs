@@ -40,8 +40,7 @@ impl Strategy for Role {
                         "namespaced rules cannot apply to non-resource URLs",
                     );
                 }
-                if !list("apiGroups").is_empty() || !list("resources").is_empty() || !list("resourceNames").is_empty()
-                {
+                if !list("apiGroups").is_empty() || !list("resources").is_empty() || !list("resourceNames").is_empty() {
                     errors.invalid(
                         &path.child("nonResourceURLs"),
                         list("nonResourceURLs").to_vec(),

@@ -42,9 +42,7 @@ impl Strategy for ReplicaSet {
 
     fn validate_status(&self, doc: &Json, _old: &Json, errors: &mut FieldErrors) {
         let (path, status) = (FieldPath::new("status"), doc.get("status").unwrap_or(&Json::Null));
-        for field in
-            ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"]
-        {
+        for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
             not_negative(status, field, &path, errors);
         }
         let total = i64_at(status, &["replicas"]).unwrap_or(0);

@@ -18,7 +18,14 @@ pub(crate) fn text<'a>(doc: &'a Json, field: &str) -> &'a str {
 }
 
 /// Tells of a text that is none of `allowed`. `required` says whether empty is wrong too.
-pub(crate) fn one_of(doc: &Json, field: &str, allowed: &[&str], required: bool, path: &FieldPath, errors: &mut FieldErrors) {
+pub(crate) fn one_of(
+    doc: &Json,
+    field: &str,
+    allowed: &[&str],
+    required: bool,
+    path: &FieldPath,
+    errors: &mut FieldErrors,
+) {
     let value = text(doc, field);
     if value.is_empty() {
         if required {

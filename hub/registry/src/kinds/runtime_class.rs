@@ -12,6 +12,10 @@ use holdfast_core::{FieldErrors, FieldPath, Json, names};
 pub(crate) struct RuntimeClass;
 
 impl Strategy for RuntimeClass {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let handler = text(doc, "handler");
         errors.all_invalid(&FieldPath::new("handler"), handler, names::dns_label(handler));

@@ -54,16 +54,16 @@ impl Strategy for Secret {
                 json_value(doc, ".dockercfg", errors);
             }
             "kubernetes.io/ssh-auth" => needs(&["ssh-privatekey"], errors),
-            "kubernetes.io/basic-auth" => {
-                if at(doc, &["data", "username"]).is_none() && at(doc, &["data", "password"]).is_none() {
-                    errors.required(&path.key("username"), "");
-                    errors.required(&path.key("password"), "");
-                }
+            "kubernetes.io/basic-auth"
+                if at(doc, &["data", "username"]).is_none() && at(doc, &["data", "password"]).is_none() =>
+            {
+                errors.required(&path.key("username"), "");
+                errors.required(&path.key("password"), "");
             }
-            "kubernetes.io/service-account-token" => {
-                if str_at(doc, &["metadata", "annotations", ACCOUNT_NAME]).is_none_or(str::is_empty) {
-                    errors.required(&FieldPath::new("metadata").child("annotations").key(ACCOUNT_NAME), "");
-                }
+            "kubernetes.io/service-account-token"
+                if str_at(doc, &["metadata", "annotations", ACCOUNT_NAME]).is_none_or(str::is_empty) =>
+            {
+                errors.required(&FieldPath::new("metadata").child("annotations").key(ACCOUNT_NAME), "");
             }
             _ => {}
         }

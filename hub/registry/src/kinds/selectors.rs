@@ -13,10 +13,7 @@ pub(crate) fn validate(selector: &Json, path: &FieldPath, errors: &mut FieldErro
         match text(expression, "operator") {
             "In" | "NotIn" => {
                 if values.is_empty() {
-                    errors.required(
-                        &path.child("values"),
-                        "must be specified when `operator` is 'In' or 'NotIn'",
-                    );
+                    errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
                 }
             }
             "Exists" | "DoesNotExist" => {

@@ -29,10 +29,10 @@ impl Strategy for Service {
         for port in items_at_mut(doc, &["spec", "ports"]) {
             default_text(port, &["protocol"], "TCP");
             let target = port.get("targetPort");
-            if target.is_none_or(|target| target == &json!(0) || target == &json!("")) {
-                if let Some(number) = port.get("port").cloned() {
-                    set(port, &["targetPort"], number);
-                }
+            if target.is_none_or(|target| target == &json!(0) || target == &json!(""))
+                && let Some(number) = port.get("port").cloned()
+            {
+                set(port, &["targetPort"], number);
             }
         }
         if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
@@ -48,7 +48,7 @@ impl Strategy for Service {
             }
             default_text(doc, &["spec", "ipFamilyPolicy"], "SingleStack");
             // Either of the two may be given.
-            let first = at(doc, &["spec", "clusterIPs", ]).and_then(|list| list.get(0)).and_then(Json::as_str);
+            let first = at(doc, &["spec", "clusterIPs"]).and_then(|list| list.get(0)).and_then(Json::as_str);
             match (str_at(doc, &["spec", "clusterIP"]).unwrap_or_default().to_string(), first.map(str::to_string)) {
                 (single, Some(first)) if single.is_empty() => set(doc, &["spec", "clusterIP"], first),
                 (single, None) if !single.is_empty() => set(doc, &["spec", "clusterIPs"], vec![single]),
@@ -84,6 +84,11 @@ impl Strategy for Service {
         } else if old_kind != "ExternalName" && str_at(doc, &["spec", "clusterIP"]).is_none_or(str::is_empty) {
             copy(old, doc, &["spec", "clusterIP"]);
             copy(old, doc, &["spec", "clusterIPs"]);
+        } else if at(doc, &["spec", "clusterIPs"]) == at(old, &["spec", "clusterIPs"])
+            && let Some(ip) = str_at(doc, &["spec", "clusterIP"]).map(str::to_string)
+        {
+            // A client that knows only the older field changed it.
+            set(doc, &["spec", "clusterIPs"], vec![ip]);
         }
         let old_ports = items_at(old, &["spec", "ports"]);
         let wants = matches!(new_kind.as_str(), "NodePort" | "LoadBalancer");
@@ -110,6 +115,15 @@ impl Strategy for Service {
         }
     }
 
+    /// Zero and empty mean "not set", and Go does not serve them.
+    fn canonicalise(&self, doc: &mut Json) {
+        for port in items_at_mut(doc, &["spec", "ports"]) {
+            if port.get("nodePort") == Some(&json!(0)) {
+                remove(port, &["nodePort"]);
+            }
+        }
+    }
+
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let (spec, path) = (doc.get("spec").unwrap_or(&Json::Null), FieldPath::new("spec"));
         let (kind, ip) = (kind_of(doc), text(spec, "clusterIP"));
@@ -122,7 +136,11 @@ impl Strategy for Service {
             errors.not_supported(&path.child("type"), kind, TYPES);
         }
         if matches!(kind, "NodePort" | "LoadBalancer") && headless {
-            errors.invalid(&path.child("clusterIPs").index(0), "None", format!("may not be set to 'None' for {kind} services"));
+            errors.invalid(
+                &path.child("clusterIPs").index(0),
+                "None",
+                format!("may not be set to 'None' for {kind} services"),
+            );
         }
         if kind == "ExternalName" {
             external_name(spec, &path, errors);
@@ -141,8 +159,7 @@ impl Strategy for Service {
         validate_ports(ports, headless, &path.child("ports"), errors);
         crate::meta::labels(spec.get("selector"), &path.child("selector"), errors);
         one_of(spec, "sessionAffinity", &["ClientIP", "None"], true, &path, errors);
-        if let Some(seconds) =
-            at(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).and_then(Json::as_i64)
+        if let Some(seconds) = at(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).and_then(Json::as_i64)
             && !(1..=86_400).contains(&seconds)
         {
             let path = path.child("sessionAffinityConfig").child("clientIP").child("timeoutSeconds");

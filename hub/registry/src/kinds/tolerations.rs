@@ -9,7 +9,8 @@ const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "PreferNoSchedule"];
 pub(crate) fn validate(tolerations: &[Json], path: &FieldPath, errors: &mut FieldErrors) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
-        let (key, operator, effect) = (text(toleration, "key"), text(toleration, "operator"), text(toleration, "effect"));
+        let (key, operator, effect) =
+            (text(toleration, "key"), text(toleration, "operator"), text(toleration, "effect"));
         if !key.is_empty() {
             errors.all_invalid(&path.child("key"), key, names::qualified_name(key));
         } else if operator != "Exists" {

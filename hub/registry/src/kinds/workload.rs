@@ -40,11 +40,7 @@ pub(crate) fn validate_pods(doc: &Json, errors: &mut FieldErrors) {
         && !selector.matches(&labels)
     {
         let shown = at(template, &["metadata", "labels"]).cloned().unwrap_or_else(|| serde_json::json!({}));
-        errors.invalid(
-            &path.child("metadata").child("labels"),
-            shown,
-            "`selector` does not match template `labels`",
-        );
+        errors.invalid(&path.child("metadata").child("labels"), shown, "`selector` does not match template `labels`");
     }
     validate_template(template, &path, errors);
     let policy = str_at(template, &["spec", "restartPolicy"]).unwrap_or_default();

@@ -16,8 +16,19 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// What a role or binding says.
 enum Entry {
-    Role { namespace: String, name: String, labels: BTreeMap<String, String>, rules: Arc<Vec<Rule>>, joins: Vec<LabelSelector> },
-    Binding { namespace: String, cluster_role: bool, role: String, subjects: Vec<Subject> },
+    Role {
+        namespace: String,
+        name: String,
+        labels: BTreeMap<String, String>,
+        rules: Arc<Vec<Rule>>,
+        joins: Vec<LabelSelector>,
+    },
+    Binding {
+        namespace: String,
+        cluster_role: bool,
+        role: String,
+        subjects: Vec<Subject>,
+    },
 }
 
 /// The objects, by key.

@@ -50,7 +50,10 @@ pub(crate) async fn authorize(engine: &Engine, node: &str, attributes: &Attribut
         ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")
         | (
             "authorization.k8s.io",
-            "subjectaccessreviews" | "localsubjectaccessreviews" | "selfsubjectaccessreviews" | "selfsubjectrulesreviews",
+            "subjectaccessreviews"
+            | "localsubjectaccessreviews"
+            | "selfsubjectaccessreviews"
+            | "selfsubjectrulesreviews",
         ) if verb == "create" => Decision::Allow,
         _ => no(""),
     }

@@ -47,7 +47,8 @@ pub(crate) async fn create(
         let mut doc = old.to_json();
         remove(&mut doc, &["metadata", "resourceVersion"]);
         let refuse = |why: String| Err(Status::conflict(resource.gvr, resource.name, why));
-        if let Some(uid) = str_at(&binding, &["metadata", "uid"]).filter(|uid| !uid.is_empty() && *uid != old.meta.uid) {
+        if let Some(uid) = str_at(&binding, &["metadata", "uid"]).filter(|uid| !uid.is_empty() && *uid != old.meta.uid)
+        {
             let (found, name) = (&old.meta.uid, resource.name);
             return refuse(format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {found} (pod {name})"

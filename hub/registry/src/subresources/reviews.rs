@@ -64,11 +64,8 @@ pub(crate) async fn create(
             if token.is_empty() {
                 return Err(Status::bad_request("token is required for TokenReview in authentication"));
             }
-            let audiences: Vec<String> = items_at(&body, &["spec", "audiences"])
-                .iter()
-                .filter_map(Json::as_str)
-                .map(str::to_string)
-                .collect();
+            let audiences: Vec<String> =
+                items_at(&body, &["spec", "audiences"]).iter().filter_map(Json::as_str).map(str::to_string).collect();
             let status = match auth::check(engine, &token, &audiences).await {
                 Ok((user, audiences)) => {
                     json!({ "authenticated": true, "user": user_json(&user), "audiences": audiences })

@@ -119,7 +119,8 @@ fn container(pod: &Json, asked: Option<&str>) -> Result<ContainerRef, Status> {
 }
 
 fn ask_for_name(pod: &Json, pod_name: &str, regular: &[&str]) -> String {
-    let mut text = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", regular.join(" "));
+    let mut text =
+        format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", regular.join(" "));
     let init: Vec<&str> = names(pod, "initContainers").collect();
     if !init.is_empty() {
         text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
@@ -141,8 +142,12 @@ fn log_call(pod: &Json, query: &Query<'_>, now: Timestamp) -> Result<LogCall, St
         errors.invalid(&path("limitBytes"), limit, "must be greater than 0");
     }
     match (seconds, time) {
-        (Some(_), Some(_)) => errors.forbidden(&FieldPath::default(), "at most one of `sinceTime` or `sinceSeconds` may be specified"),
-        (Some(seconds), None) if seconds < 1 => errors.invalid(&path("sinceSeconds"), seconds, "must be greater than 0"),
+        (Some(_), Some(_)) => {
+            errors.forbidden(&FieldPath::default(), "at most one of `sinceTime` or `sinceSeconds` may be specified")
+        }
+        (Some(seconds), None) if seconds < 1 => {
+            errors.invalid(&path("sinceSeconds"), seconds, "must be greater than 0")
+        }
         (None, Some((text, None))) => errors.invalid(&path("sinceTime"), text, "must be an RFC 3339 time"),
         _ => {}
     }
@@ -241,7 +246,8 @@ mod tests {
     #[test]
     fn requests_for_streams_are_refused_in_upstreams_words() {
         let log = |pairs: &[(&str, &str)]| {
-            log_call(&pod(), &Query(&ask(pairs)), Timestamp::from_secs(1000)).map_err(|status| status.message().to_string())
+            log_call(&pod(), &Query(&ask(pairs)), Timestamp::from_secs(1000))
+                .map_err(|status| status.message().to_string())
         };
         assert_eq!(
             log(&[]).unwrap_err(),

@@ -82,14 +82,14 @@ async fn bound(engine: &Engine, resource: &Resource<'_>, reference: &Json) -> Re
         ("Secret", "v1") => (Gvr::new("", "v1", "secrets"), resource.namespace),
         ("Node", "v1") => (Gvr::new("", "v1", "nodes"), ""),
         (kind, version) => {
-            return Err(Status::bad_request(format!(
-                "cannot bind token to object of type {version}, Kind={kind}"
-            )));
+            return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
         }
     };
     let object = engine.find(&gvr, namespace, name).await?.ok_or_else(|| Status::not_found(&gvr, name))?;
     if !uid.is_empty() && uid != object.meta.uid {
-        let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
         return Err(Status::conflict(&gvr, name, why));
     }
     let mut bound = Bound::default();
@@ -119,7 +119,12 @@ async fn bound(engine: &Engine, resource: &Resource<'_>, reference: &Json) -> Re
 }
 
 /// A node gets tokens of its own pods only.
-fn restrict_node(cx: &RequestContext, resource: &Resource<'_>, bound: &Bound, has_reference: bool) -> Result<(), Status> {
+fn restrict_node(
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    bound: &Bound,
+    has_reference: bool,
+) -> Result<(), Status> {
     let Some(node) = cx.user.node_name() else { return Ok(()) };
     let refuse = |why: String| Err(Status::forbidden(resource.gvr, resource.name, why));
     if !has_reference {
@@ -127,7 +132,9 @@ fn restrict_node(cx: &RequestContext, resource: &Resource<'_>, bound: &Bound, ha
     }
     match (&bound.pod, &bound.node) {
         (Some(_), Some((host, _))) if host == node => Ok(()),
-        (Some((pod, _)), _) => refuse(format!("node requested token bound to a pod scheduled on a different node ({pod})")),
+        (Some((pod, _)), _) => {
+            refuse(format!("node requested token bound to a pod scheduled on a different node ({pod})"))
+        }
         _ => refuse(format!("node {node:?} requested token not bound to a pod")),
     }
 }

@@ -40,7 +40,10 @@ async fn a_pod_gets_account_token_priority_and_tolerations() {
     let status = cluster.create("pods", "default", other).await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (403, "pods \"b\" is forbidden: error looking up service account default/nobody: serviceaccount \"nobody\" not found")
+        (
+            403,
+            "pods \"b\" is forbidden: error looking up service account default/nobody: serviceaccount \"nobody\" not found"
+        )
     );
     let mut without = pod("c");
     without["spec"]["automountServiceAccountToken"] = json!(false);
@@ -70,7 +73,10 @@ async fn a_runtime_class_brings_overhead_and_place() {
     let mut doc = pod("a");
     doc["spec"]["runtimeClassName"] = json!("small");
     let doc = cluster.create("pods", "default", doc).await.unwrap().to_json();
-    assert_eq!((&doc["spec"]["overhead"], &doc["spec"]["nodeSelector"]), (&json!({ "memory": "8Mi" }), &json!({ "wasm": "yes" })));
+    assert_eq!(
+        (&doc["spec"]["overhead"], &doc["spec"]["nodeSelector"]),
+        (&json!({ "memory": "8Mi" }), &json!({ "wasm": "yes" }))
+    );
     assert_eq!(doc["spec"]["tolerations"][0]["key"], "edge");
 }
 
@@ -86,7 +92,10 @@ async fn a_pod_is_bound_once() {
     cluster.create("pods", "default", pod("a")).await.unwrap();
     assert_eq!(bind(&cluster, "a", "edge-1").await.unwrap().to_json()["status"], "Success");
     let doc = cluster.get("pods", "default", "a").await.unwrap();
-    assert_eq!((&doc["spec"]["nodeName"], &doc["status"]["conditions"][0]["type"]), (&json!("edge-1"), &json!("PodScheduled")));
+    assert_eq!(
+        (&doc["spec"]["nodeName"], &doc["status"]["conditions"][0]["type"]),
+        (&json!("edge-1"), &json!("PodScheduled"))
+    );
     let status = bind(&cluster, "a", "edge-2").await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
@@ -112,7 +121,13 @@ async fn a_node_writes_only_its_own() {
     };
     report("mine").await.unwrap();
     let status = report("other").await.unwrap_err();
-    assert!(status.code() == 403 && status.message().ends_with("node \"edge-1\" can only update pod status for pods with spec.nodeName set to itself"), "{status}");
+    assert!(
+        status.code() == 403
+            && status
+                .message()
+                .ends_with("node \"edge-1\" can only update pod status for pods with spec.nodeName set to itself"),
+        "{status}"
+    );
     let node = |name: &str, labels: Json| json!({ "metadata": { "name": name, "labels": labels } });
     let create = |doc: Json| {
         let (cluster, cx) = (&cluster, &cx);
@@ -136,7 +151,9 @@ async fn a_node_writes_only_its_own() {
     assert!(!ask("update", target("nodes", "", "edge-2").with_subresource("status")).await);
     assert!(ask("get", target("configmaps", "default", "kube-root-ca.crt")).await);
     assert!(!ask("get", target("secrets", "default", "some")).await);
-    assert!(ask("get", target("pods", "default", "mine")).await && !ask("get", target("pods", "default", "other")).await);
+    assert!(
+        ask("get", target("pods", "default", "mine")).await && !ask("get", target("pods", "default", "other")).await
+    );
 }
 
 #[tokio::test]
@@ -155,7 +172,12 @@ async fn tokens_die_with_their_pod() {
         async move { cluster.registry.create(&cluster.cx, at, body, &strict()).await }
     };
     let status = ask(request(10, "a")).await.unwrap_err();
-    assert!(status.message().contains("spec.expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes"), "{status}");
+    assert!(
+        status
+            .message()
+            .contains("spec.expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes"),
+        "{status}"
+    );
     assert_eq!(ask(request(600, "gone")).await.unwrap_err().code(), 404);
     let token = ask(request(600, "a")).await.unwrap().to_json()["status"]["token"].as_str().unwrap().to_string();
 
@@ -203,4 +225,47 @@ async fn roles_are_followed_and_asked_for() {
     let yes = cluster.registry.create(&cx, &at, ask("list"), &strict()).await.unwrap().to_json();
     let no = cluster.registry.create(&cx, &at, ask("delete"), &strict()).await.unwrap().to_json();
     assert_eq!((&yes["status"]["allowed"], &no["status"]["allowed"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
+async fn nobody_grants_what_he_may_not_do() {
+    let cluster = cluster().await;
+    let authorizer = cluster.registry.start_authorizer().await.unwrap();
+    let rbac = |resource: &str| format!("rbac.authorization.k8s.io/{resource}");
+    let binding = json!({
+        "metadata": { "name": "jane" }, "roleRef": { "kind": "ClusterRole", "name": "admin" },
+        "subjects": [{ "kind": "User", "name": "jane" }],
+    });
+    cluster.create(&rbac("rolebindings"), "default", binding).await.unwrap();
+    let jane = UserInfo::new("jane", &[]);
+    let at = target(&rbac("roles"), "default", "");
+    let attributes = Attributes { user: &jane, verb: "create", target: Some(&at), path: "" };
+    let allowed = async {
+        while authorizer.authorize(&attributes).await != Decision::Allow {
+            tokio::task::yield_now().await;
+        }
+    };
+    cluster.env.timeout(Duration::from_secs(5), allowed).await.expect("the binding was not seen");
+    let cx = RequestContext::new(jane.clone(), "test");
+    let role = |name: &str, resource: &str| json!({ "metadata": { "name": name }, "rules": [{ "apiGroups": [""], "resources": [resource], "verbs": ["get"] }] });
+    cluster.registry.create(&cx, &at, role("fine", "pods"), &strict()).await.unwrap();
+    let status = cluster.registry.create(&cx, &at, role("more", "nodes"), &strict()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (
+            403,
+            "roles.rbac.authorization.k8s.io \"more\" is forbidden: user \"jane\" (groups=[\"system:authenticated\"]) is \
+             attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"nodes\"], \
+             Verbs:[\"get\"]}"
+        )
+    );
+    let bind = json!({
+        "metadata": { "name": "root" }, "roleRef": { "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "kind": "User", "name": "jane" }],
+    });
+    let at = target(&rbac("rolebindings"), "default", "");
+    let mut view = bind.clone();
+    assert_eq!(cluster.registry.create(&cx, &at, bind, &strict()).await.unwrap_err().code(), 403);
+    view["roleRef"]["name"] = json!("view");
+    cluster.registry.create(&cx, &at, view, &strict()).await.unwrap();
 }

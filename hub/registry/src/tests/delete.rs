@@ -35,7 +35,8 @@ async fn pods_get_grace_once_they_are_bound() {
 #[test]
 fn plans_follow_upstreams_rules() {
     let now = Timestamp::parse("2026-01-01T00:01:00Z").unwrap();
-    let pod = |meta: Json| json!({ "metadata": meta, "spec": { "nodeName": "n", "terminationGracePeriodSeconds": 20 } });
+    let pod =
+        |meta: Json| json!({ "metadata": meta, "spec": { "nodeName": "n", "terminationGracePeriodSeconds": 20 } });
     let ask = |old: &Json, options: DeleteOptions| plan(&Pod, false, old, &options, now);
     let grace = |seconds| DeleteOptions { grace_period_seconds: Some(seconds), ..DeleteOptions::default() };
 
@@ -87,10 +88,8 @@ async fn preconditions_are_kept() {
     assert_eq!(ask(wrong).await.unwrap_err().code(), 409);
     let wrong = Preconditions { uid: None, resource_version: Some("1".into()) };
     assert_eq!(ask(wrong).await.unwrap_err().code(), 409);
-    let right = Preconditions {
-        uid: Some(object.meta.uid.clone()),
-        resource_version: Some(object.revision.to_string()),
-    };
+    let right =
+        Preconditions { uid: Some(object.meta.uid.clone()), resource_version: Some(object.revision.to_string()) };
     assert!(matches!(ask(right).await.unwrap(), Deleted::Gone(_)));
 }
 
@@ -98,10 +97,7 @@ async fn preconditions_are_kept() {
 async fn a_namespace_ends_in_steps() {
     let cluster = cluster().await;
     let status = cluster.delete("namespaces", "", "kube-system").await.unwrap_err();
-    assert_eq!(
-        status.message(),
-        "namespaces \"kube-system\" is forbidden: this namespace may not be deleted"
-    );
+    assert_eq!(status.message(), "namespaces \"kube-system\" is forbidden: this namespace may not be deleted");
     let made = cluster.create("namespaces", "", json!({ "metadata": { "name": "demo" } })).await.unwrap().to_json();
     assert_eq!(
         (&made["status"]["phase"], &made["spec"]["finalizers"], &made["metadata"]["labels"]),

@@ -15,15 +15,24 @@ fn service(name: &str, more: Json) -> Json {
 async fn addresses_are_given_once_and_come_back() {
     let cluster = cluster().await;
     let api = cluster.get("services", "default", "kubernetes").await.unwrap();
-    assert_eq!((&api["spec"]["clusterIP"], &api["spec"]["ports"][0]["targetPort"]), (&json!("10.96.0.1"), &json!(6443)));
+    assert_eq!(
+        (&api["spec"]["clusterIP"], &api["spec"]["ports"][0]["targetPort"]),
+        (&json!("10.96.0.1"), &json!(6443))
+    );
 
     let made = cluster.create("services", "default", service("a", json!({}))).await.unwrap().to_json();
     let ip = made["spec"]["clusterIP"].as_str().unwrap().to_string();
     assert!(ip.starts_with("10.96.0.") && made["spec"]["clusterIPs"] == json!([ip]), "{made}");
     let taken = cluster.create("services", "default", service("b", json!({ "clusterIP": ip }))).await.unwrap_err();
-    assert!(taken.message().contains("failed to allocate IP") && taken.message().ends_with("provided IP is already allocated"), "{taken}");
+    assert!(
+        taken.message().contains("failed to allocate IP")
+            && taken.message().ends_with("provided IP is already allocated"),
+        "{taken}"
+    );
     let outside = cluster.create("services", "default", service("b", json!({ "clusterIP": "192.0.2.1" }))).await;
-    assert!(outside.unwrap_err().message().contains("is not in the valid range. The range of valid IPs is 10.96.0.0/24"));
+    assert!(
+        outside.unwrap_err().message().contains("is not in the valid range. The range of valid IPs is 10.96.0.0/24")
+    );
     cluster.delete("services", "default", "a").await.unwrap();
     cluster.create("services", "default", service("b", json!({ "clusterIP": ip }))).await.unwrap();
 

@@ -38,17 +38,23 @@ fn pods() {
     check_pod(
         "spec.containers.0.name",
         json!("Main"),
-        &["spec.containers[0].name: Invalid value: \"Main\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"],
+        &[
+            "spec.containers[0].name: Invalid value: \"Main\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ],
     );
     check_pod(
         "spec.restartPolicy",
         json!("Sometimes"),
-        &["spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\""],
+        &[
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ],
     );
     check_pod(
         "spec.containers.0.imagePullPolicy",
         json!("Maybe"),
-        &["spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\""],
+        &[
+            "spec.containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+        ],
     );
     check_pod(
         "spec.containers.0.ports",
@@ -68,6 +74,7 @@ fn pods() {
         json!({ "requests": { "cpu": "2" }, "limits": { "cpu": "1", "gpus": "1" } }),
         &[
             "spec.containers[0].resources.limits[gpus]: Invalid value: \"gpus\": must be a standard resource for containers",
+            "spec.containers[0].resources.requests[gpus]: Invalid value: \"gpus\": must be a standard resource for containers",
             "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
         ],
     );
@@ -127,7 +134,9 @@ fn workloads() {
     check(
         "apps/deployments",
         doc,
-        &["spec.template.metadata.labels: Invalid value: {\"app\":\"api\"}: `selector` does not match template `labels`"],
+        &[
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"api\"}: `selector` does not match template `labels`",
+        ],
     );
     let mut doc = deployment("web");
     doc["spec"]["replicas"] = json!(-1);
@@ -177,7 +186,9 @@ fn configuration() {
     check(
         "configmaps",
         json!({ "data": { "a/b": "x" }, "binaryData": { "c": "eA==" } }),
-        &["data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"],
+        &[
+            "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        ],
     );
     check(
         "secrets",
@@ -196,7 +207,9 @@ fn other_kinds() {
     check(
         "node.k8s.io/runtimeclasses",
         json!({ "handler": "" }),
-        &["handler: Invalid value: \"\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"],
+        &[
+            "handler: Invalid value: \"\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ],
     );
     check(
         "rbac.authorization.k8s.io/roles",
@@ -227,7 +240,9 @@ fn other_kinds() {
     check(
         "nodes",
         json!({ "spec": { "taints": [{ "key": "a", "effect": "Maybe" }] } }),
-        &["spec.taints[0].effect: Unsupported value: \"Maybe\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\""],
+        &[
+            "spec.taints[0].effect: Unsupported value: \"Maybe\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\"",
+        ],
     );
 }
 
@@ -236,12 +251,25 @@ async fn names_and_labels_are_judged_whatever_the_kind() {
     let cluster = cluster().await;
     let text = |result: Result<Arc<Object>, Status>| result.unwrap_err().message().to_string();
     let bad = text(cluster.create("pods", "default", pod("A_b")).await);
-    assert!(bad.starts_with("Pod \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain"), "{bad}");
+    assert!(
+        bad.starts_with(
+            "Pod \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain"
+        ),
+        "{bad}"
+    );
     let none = text(cluster.create("configmaps", "default", json!({ "metadata": {} })).await);
     assert_eq!(none, "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required");
     let label = text(cluster.create("configmaps", "default", config_map("a", json!({ "x": "b c" }))).await);
     assert!(label.contains("metadata.labels: Invalid value: \"b c\": a valid label must be"), "{label}");
-    let long = text(cluster.create("services", "default", json!({ "metadata": { "name": "1a" }, "spec": { "ports": [{ "port": 1 }] } })).await);
+    let long = text(
+        cluster
+            .create(
+                "services",
+                "default",
+                json!({ "metadata": { "name": "1a" }, "spec": { "ports": [{ "port": 1 }] } }),
+            )
+            .await,
+    );
     assert!(long.contains("a DNS-1035 label must consist of"), "{long}");
 }
 

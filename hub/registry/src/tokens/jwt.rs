@@ -148,7 +148,10 @@ impl TokenIssuer for JwtIssuer {
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
         let shared: Vec<String> = claims.aud.iter().filter(|audience| wanted.contains(audience)).cloned().collect();
         if shared.is_empty() {
-            return Err(refuse(format!("token audiences {:?} is invalid for the target audiences {wanted:?}", claims.aud)));
+            return Err(refuse(format!(
+                "token audiences {:?} is invalid for the target audiences {wanted:?}",
+                claims.aud
+            )));
         }
         let kubernetes = claims.kubernetes;
         if claims.sub != format!("system:serviceaccount:{}:{}", kubernetes.namespace, kubernetes.serviceaccount.name) {

@@ -71,10 +71,7 @@ fn node_term(term: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             match text(requirement, "operator") {
                 "In" | "NotIn" => {
                     if values.is_empty() {
-                        errors.required(
-                            &path.child("values"),
-                            "must be specified when `operator` is 'In' or 'NotIn'",
-                        );
+                        errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
                     }
                 }
                 "Exists" | "DoesNotExist" => {
@@ -123,11 +120,7 @@ pub(crate) fn topology_spread(spec: &Json, path: &FieldPath, errors: &mut FieldE
             errors.all_invalid(&path.child("topologyKey"), key, names::qualified_name(key));
         }
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&unsatisfiable) {
-            errors.not_supported(
-                &path.child("whenUnsatisfiable"),
-                unsatisfiable,
-                &["DoNotSchedule", "ScheduleAnyway"],
-            );
+            errors.not_supported(&path.child("whenUnsatisfiable"), unsatisfiable, &["DoNotSchedule", "ScheduleAnyway"]);
         }
         if !seen.insert((key, unsatisfiable)) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {unsatisfiable}}}"));

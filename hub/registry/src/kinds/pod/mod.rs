@@ -54,10 +54,6 @@ impl Strategy for Pod {
         update::validate(doc, old, errors);
     }
 
-    fn validates_whole_on_update(&self) -> bool {
-        true
-    }
-
     fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
         update::validate_status(doc, old, errors);
     }

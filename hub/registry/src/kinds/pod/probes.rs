@@ -10,8 +10,7 @@ pub(crate) fn validate(container: &Json, path: &FieldPath, errors: &mut FieldErr
         let Some(probe) = container.get(name) else { continue };
         let path = path.child(name);
         handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], &path, errors);
-        for field in
-            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+        for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
         {
             not_negative(probe, field, &path, errors);
         }
@@ -51,10 +50,8 @@ fn handler(doc: &Json, kinds: &[&str], path: &FieldPath, errors: &mut FieldError
     let kind = given[0];
     let (Some(action), path) = (doc.get(kind), path.child(kind)) else { return };
     match kind {
-        "exec" => {
-            if items_at(action, &["command"]).is_empty() {
-                errors.required(&path.child("command"), "");
-            }
+        "exec" if items_at(action, &["command"]).is_empty() => {
+            errors.required(&path.child("command"), "");
         }
         "httpGet" => {
             if text(action, "path").is_empty() {
@@ -79,11 +76,7 @@ fn handler(doc: &Json, kinds: &[&str], path: &FieldPath, errors: &mut FieldError
             }
         }
         "tcpSocket" => port_number_or_name(action.get("port"), &path.child("port"), errors),
-        "grpc" => port_number(
-            action.get("port").and_then(Json::as_i64).unwrap_or(0),
-            &path.child("port"),
-            errors,
-        ),
+        "grpc" => port_number(action.get("port").and_then(Json::as_i64).unwrap_or(0), &path.child("port"), errors),
         _ => {}
     }
 }

@@ -39,11 +39,9 @@ pub(crate) fn validate(resources: &Json, path: &FieldPath, errors: &mut FieldErr
         let limit = at(resources, &["limits", name]).and_then(quantity);
         let Some(request) = quantity(request) else { continue };
         match limit {
-            Some(limit) if !may_overcommit(name) && request.milli() != limit.milli() => errors.invalid(
-                &path,
-                request.to_string(),
-                format!("must be equal to {name} limit of {limit}"),
-            ),
+            Some(limit) if !may_overcommit(name) && request.milli() != limit.milli() => {
+                errors.invalid(&path, request.to_string(), format!("must be equal to {name} limit of {limit}"))
+            }
             Some(limit) if request.milli() > limit.milli() => errors.invalid(
                 &path,
                 request.to_string(),

@@ -70,11 +70,7 @@ fn profiles(context: &Json, path: &FieldPath, errors: &mut FieldErrors) {
                 errors.required(&path.child("localhostProfile"), "must be set when seccomp type is Localhost");
             }
         } else if !local.is_empty() {
-            errors.invalid(
-                &path.child("localhostProfile"),
-                local,
-                "can only be set when seccomp type is Localhost",
-            );
+            errors.invalid(&path.child("localhostProfile"), local, "can only be set when seccomp type is Localhost");
         }
     }
 }

@@ -11,14 +11,7 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     volumes::validate(spec, path, errors);
     containers::validate(spec, path, errors);
     one_of(spec, "restartPolicy", &["Always", "Never", "OnFailure"], true, path, errors);
-    one_of(
-        spec,
-        "dnsPolicy",
-        &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
-        true,
-        path,
-        errors,
-    );
+    one_of(spec, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], true, path, errors);
     crate::meta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
     if let Some(context) = spec.get("securityContext") {
         security::pod(context, &path.child("securityContext"), errors);
@@ -29,8 +22,7 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
             for (number, port) in items_at(container, &["ports"]).iter().enumerate() {
                 let (own, host) = (i64_at(port, &["containerPort"]), i64_at(port, &["hostPort"]));
                 if host.is_some() && own != host {
-                    let path =
-                        path.child("containers").index(index).child("ports").index(number).child("hostPort");
+                    let path = path.child("containers").index(index).child("ports").index(number).child("hostPort");
                     errors.invalid(&path, host, "must match `containerPort` when `hostNetwork` is true");
                 }
             }

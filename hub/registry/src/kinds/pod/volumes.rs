@@ -47,15 +47,14 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         }
     };
     match kind {
-        "emptyDir" => {
-            if doc.get("sizeLimit").and_then(quantity).is_some_and(holdfast_core::Quantity::is_negative) {
-                errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
-            }
+        "emptyDir" if doc.get("sizeLimit").and_then(quantity).is_some_and(holdfast_core::Quantity::is_negative) => {
+            errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
         }
         "hostPath" => {
             required("path", errors);
             path_without_backsteps(text(doc, "path"), &path.child("path"), errors);
-            let kinds = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+            let kinds =
+                ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
             let kind = text(doc, "type");
             if !kinds.contains(&kind) {
                 errors.not_supported(&path.child("type"), kind, &kinds);
@@ -84,10 +83,8 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             required("reference", errors);
             one_of(doc, "pullPolicy", &["Always", "IfNotPresent", "Never"], false, path, errors);
         }
-        "ephemeral" => {
-            if doc.get("volumeClaimTemplate").is_none() {
-                errors.required(&path.child("volumeClaimTemplate"), "");
-            }
+        "ephemeral" if doc.get("volumeClaimTemplate").is_none() => {
+            errors.required(&path.child("volumeClaimTemplate"), "");
         }
         _ => {}
     }

@@ -12,25 +12,25 @@ use std::time::Duration;
 
 /// A container of the small runtime.
 #[derive(Clone, Debug)]
-pub struct Fake {
-    pub attempt: u32,
-    pub state: ObservedState,
+pub(crate) struct Fake {
+    pub(crate) attempt: u32,
+    pub(crate) state: ObservedState,
 }
 
 /// A machine with a small runtime beside it.
-pub struct World {
-    pub machine: PodMachine,
-    pub now: Now,
+pub(crate) struct World {
+    pub(crate) machine: PodMachine,
+    pub(crate) now: Now,
     /// By (name, attempt).
-    pub containers: BTreeMap<(String, u32), Fake>,
-    pub sandbox: Option<(u32, bool)>,
-    pub pending: Vec<PodAction>,
-    pub gone: bool,
+    pub(crate) containers: BTreeMap<(String, u32), Fake>,
+    pub(crate) sandbox: Option<(u32, bool)>,
+    pub(crate) pending: Vec<PodAction>,
+    pub(crate) gone: bool,
     /// What was made durable last.
-    pub durable: PodMemory,
+    pub(crate) durable: PodMemory,
 }
 
-pub fn pod(yaml: &str) -> Pod {
+pub(crate) fn pod(yaml: &str) -> Pod {
     let mut pod: Pod = serde_saphyr::from_str(yaml).unwrap();
     pod.metadata.uid = Some("u1".into());
     pod.metadata.namespace = Some("demo".into());
@@ -38,7 +38,7 @@ pub fn pod(yaml: &str) -> Pod {
 }
 
 impl World {
-    pub fn new(pod: Pod, memory: PodMemory) -> World {
+    pub(crate) fn new(pod: Pod, memory: PodMemory) -> World {
         let now = Now { mono: Duration::from_secs(1000), wall: Timestamp::from_secs(1_800_000_000) };
         let mut machine = PodMachine::new(pod, memory, now);
         machine.set_host_ips(vec!["10.0.0.1".into()]);
@@ -53,11 +53,11 @@ impl World {
         }
     }
 
-    pub fn pass(&mut self, by: Duration) {
+    pub(crate) fn pass(&mut self, by: Duration) {
         self.now = Now { mono: self.now.mono + by, wall: self.now.wall.after(by) };
     }
 
-    pub fn feed(&mut self, event: PodEvent) -> Vec<PodAction> {
+    pub(crate) fn feed(&mut self, event: PodEvent) -> Vec<PodAction> {
         let actions = self.machine.handle(self.now, event);
         for action in &actions {
             match action {
@@ -70,7 +70,7 @@ impl World {
         actions
     }
 
-    pub fn observed(&self) -> PodEvent {
+    pub(crate) fn observed(&self) -> PodEvent {
         let sandbox = self.sandbox.map(|(attempt, ready)| ObservedSandbox {
             id: sandbox_id("u1", attempt),
             attempt,
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Ends a running container of the small runtime; the machine does not hear of it yet.
-    pub fn exit(&mut self, name: &str, exit_code: i32) {
+    pub(crate) fn exit(&mut self, name: &str, exit_code: i32) {
         for ((of, _), fake) in &mut self.containers {
             if let (true, ObservedState::Running { started_at }) = (of == name, &fake.state) {
                 let (started_at, finished_at) = (*started_at, self.now.wall);
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Does what an action says; returns the answer.
-    pub fn obey(&mut self, action: &PodAction) -> Vec<PodEvent> {
+    pub(crate) fn obey(&mut self, action: &PodAction) -> Vec<PodEvent> {
         match action.clone() {
             PodAction::SetUpVolumes => vec![PodEvent::VolumesReady],
             PodAction::RunSandbox { attempt } => {
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    pub fn status(&self) -> k8s_openapi::api::core::v1::PodStatus {
+    pub(crate) fn status(&self) -> k8s_openapi::api::core::v1::PodStatus {
         self.machine.status(self.now)
     }
 }
@@ -163,7 +163,7 @@ fn state_text(state: &ContainerState) -> String {
 }
 
 /// One line: phase, true conditions, containers as `name=state<last restarts ready`.
-pub fn summary(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
+pub(crate) fn summary(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
     let mut out = status.phase.clone().unwrap_or_default();
     let ready = |kind: &str| {
         status.conditions.iter().flatten().any(|condition| condition.type_ == kind && condition.status == "True")
@@ -203,12 +203,12 @@ fn line(action: &PodAction) -> String {
 }
 
 /// Runs a script; returns the transcript.
-pub fn check(yaml: &str, script: &str) -> String {
+pub(crate) fn check(yaml: &str, script: &str) -> String {
     check_from(World::new(pod(yaml), PodMemory::default()), script).0
 }
 
 /// The same on a world that is there already; returns it too.
-pub fn check_from(mut world: World, script: &str) -> (String, World) {
+pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
     let mut text = String::new();
     for step in script.lines().map(str::trim).filter(|step| !step.is_empty()) {
         writeln!(text, "> {step}").unwrap();
