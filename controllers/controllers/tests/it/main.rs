@@ -1,5 +1,7 @@
 //! The controllers over a world with virtual time and an API in memory; the test plays user and kubelet.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+
 mod cluster;
 mod deployments;
 mod endpoint_slices;
