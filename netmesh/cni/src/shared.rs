@@ -80,9 +80,9 @@ pub(crate) fn attach(conf: &NetConf, path: &Path, pod: &str, made: bool) -> Resu
     }
     let given = ipam.allocate(&owner, &ranges)?;
     let ips: Vec<Ipv4Addr> = given.iter().map(|allocation| allocation.ip).collect();
-    let mut added = add_addresses(path, ips.clone());
+    let mut added = add_addresses(path, ips.clone(), &ranges);
     if made && added.is_err() {
-        added = ensure(conf, &ranges, path).and_then(|()| add_addresses(path, ips.clone()));
+        added = ensure(conf, &ranges, path).and_then(|()| add_addresses(path, ips.clone(), &ranges));
     }
     let added = added.and_then(|()| forget(conf, ips.clone()));
     if added.is_err() && given.iter().any(|Allocation { fresh, .. }| *fresh) {
@@ -92,11 +92,16 @@ pub(crate) fn attach(conf: &NetConf, path: &Path, pod: &str, made: bool) -> Resu
     Ok(ips)
 }
 
-fn add_addresses(path: &Path, ips: Vec<Ipv4Addr>) -> Result<(), NetError> {
+fn add_addresses(path: &Path, ips: Vec<Ipv4Addr>, ranges: &[Range4]) -> Result<(), NetError> {
+    let gateways: Vec<Ipv4Addr> = ranges.iter().map(|range| range.gateway).collect();
     with_net(Some(path.to_path_buf()), async move |net| {
         let link = net.set_up(POD_INTERFACE).await?;
         for ip in ips {
             net.add_address(&link, ip, 32).await?;
+        }
+        // The kernel drops an interface's routes with its last address: the first pod after that brings them back.
+        for gateway in gateways {
+            net.default_route(&link, gateway).await?;
         }
         Ok(())
     })
