@@ -259,6 +259,15 @@ fn controllers() -> Vec<(&'static str, Vec<Json>)> {
     };
     vec![
         (
+            // What all controllers look at; each writes under its own name.
+            "shared-informers",
+            vec![
+                rule(&[""], &["pods", "nodes", "namespaces", "services", "serviceaccounts", "configmaps"], READ),
+                rule(&["apps"], &["deployments", "replicasets"], READ),
+                rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+            ],
+        ),
+        (
             "deployment-controller",
             vec![
                 events(),
