@@ -4,6 +4,7 @@
 //! parts, all held by [`Hub`].
 
 mod controllers;
+mod endpoint;
 mod history;
 mod links;
 
@@ -24,6 +25,9 @@ use tokio::net::TcpListener;
 
 /// Who issues ServiceAccount tokens, and whom they are for; as kubeadm has it.
 const TOKEN_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// How long Events are kept (`--event-ttl` upstream).
+const EVENT_TTL: Duration = Duration::from_secs(3600);
 
 /// What the parts share.
 pub(crate) struct Shared<'a> {
@@ -79,6 +83,8 @@ impl Hub {
         let links = links::start(&shared, &server, &registry, lineage)?;
         let mut tasks = controllers::start(&shared, &server).await?;
         tasks.push(history::start(&shared));
+        tasks.push(registry.start_event_expiry(EVENT_TTL));
+        endpoint::publish(&shared, &server, port).await?;
         let address = server.listen(listener)?;
         write_kubeconfig(folder, &shared.pki, address)?;
         Ok(Hub { address, store: shared.store, server, links, tasks })

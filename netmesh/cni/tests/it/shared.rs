@@ -84,3 +84,15 @@ fn shared_addresses_go_and_come_back_after_a_reboot() {
         assert!(!addresses().contains(&b.ips[0].to_string()));
     });
 }
+
+#[test]
+fn the_first_pod_after_the_last_one_left_is_reached() {
+    on_a_host(async |host: &Host| {
+        let network = host.network();
+        network.attach_shared(&pod("w-a")).await.unwrap();
+        network.detach_shared(&pod("w-a")).await.unwrap();
+        let b = network.attach_shared(&pod("w-b")).await.unwrap();
+        serve(&b.netns_path, b.ips[0], 80);
+        assert_eq!(ask(None, None, b.ips[0], 80), Ok("10.42.1.1".into()));
+    });
+}
