@@ -1,5 +1,7 @@
 //! The rules that Services become, and that the kernel takes them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+
 use holdfast_proxy::{render, table};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;

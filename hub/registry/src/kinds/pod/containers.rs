@@ -72,7 +72,7 @@ fn one(container: &Json, list: List, volumes: &BTreeSet<&str>, path: &FieldPath,
     let restarts = list == List::Init && restart == "Always";
     match list {
         List::Regular if !restart.is_empty() => {
-            one_of(container, "restartPolicy", &["Always", "Never", "OnFailure"], false, path, errors);
+            one_of(container, "restartPolicy", &["Always", "OnFailure", "Never"], false, path, errors);
         }
         List::Init if !restart.is_empty() && !restarts => {
             errors.not_supported(&path.child("restartPolicy"), restart, &["Always"]);

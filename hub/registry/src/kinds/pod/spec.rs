@@ -10,7 +10,7 @@ use holdfast_core::{FieldErrors, FieldPath, Json, names};
 pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     volumes::validate(spec, path, errors);
     containers::validate(spec, path, errors);
-    one_of(spec, "restartPolicy", &["Always", "Never", "OnFailure"], true, path, errors);
+    one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], true, path, errors);
     one_of(spec, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], true, path, errors);
     crate::meta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
     if let Some(context) = spec.get("securityContext") {
