@@ -46,7 +46,7 @@ fn pods() {
         "spec.restartPolicy",
         json!("Sometimes"),
         &[
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
         ],
     );
     check_pod(
