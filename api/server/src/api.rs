@@ -1,4 +1,4 @@
-//! The chain behind the codec: authorization, audit, registry.
+//! The chain behind the codec: authorization, then the registry.
 
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
 use holdfast_core::{

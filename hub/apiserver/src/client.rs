@@ -10,7 +10,7 @@ use holdfast_env::World;
 use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
 use std::sync::Arc;
 
-/// The API as `user` sees it, without a network between. Authorization, admission and audit run as for anyone.
+/// The API as `user` sees it, without a network between. Authorization, admission and validation run as for anyone.
 #[derive(Clone)]
 pub struct LocalClient {
     api: Arc<Api>,

@@ -1,7 +1,7 @@
 //! TLS of the link: who is trusted, and by which clock.
 //!
-//! The node judges certificates by the clock of its [`Env`](holdfast_env::Env), which is the one that the
-//! time floor governs. The hub verifies client certificates where they come; a join comes without one.
+//! The node judges certificates by the wall clock of its [`Env`](holdfast_env::Env), as the machine believes it.
+//! The hub verifies client certificates where they come; a join comes without one.
 
 use crate::identity::{NodeIdentity, ca_hash};
 use holdfast_env::World;
