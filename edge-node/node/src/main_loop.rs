@@ -80,6 +80,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         objects: objects.clone(),
         events: events.clone(),
         changed: Notify::new(),
+        homes: Mutex::default(),
     });
     let pods = PodManager::new(common, report_pods.clone());
     let calls = PodCalls::new(pods.clone());

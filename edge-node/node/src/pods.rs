@@ -5,6 +5,7 @@ mod calls;
 mod containers;
 mod manager;
 mod probes;
+mod sweep;
 mod worker;
 
 pub use calls::PodCalls;

@@ -114,6 +114,8 @@ impl NodeSession {
     /// Builds the view anew; how long it may stand without a change of the store.
     async fn rebuild(&self) -> Option<std::time::Duration> {
         let retry = Some(std::time::Duration::from_secs(TOKEN_RETRY_SECS));
+        // One build at a time: an older one that ends later would take objects back.
+        let mut tokens = self.tokens.lock().await;
         let mut view = match build(&*self.shared.store, &self.node_name).await {
             Ok(view) => view,
             Err(err) => {
@@ -121,7 +123,6 @@ impl NodeSession {
                 return retry;
             }
         };
-        let mut tokens = self.tokens.lock().await;
         let items = tokens.items(&self.shared.api, &self.shared.env, &self.node_name, &view.tokens).await;
         let missing = items.len() < view.tokens.len();
         let revision = view.revision();

@@ -5,8 +5,8 @@ use crate::limits::{HANDSHAKE, MAX_TEXT_BYTES};
 use crate::node::parse_heartbeat;
 use crate::sync::hub::HubSync;
 use crate::wire::{
-    FactAck, FactBatch, Frame, Heartbeat, Hello, Open, Refuse, SessionReady, Stream, Welcome, WireError, WireFact,
-    encode,
+    FactAck, FactBatch, Frame, Heartbeat, Hello, KINDS, Open, Refuse, SessionReady, Stream, Welcome, WireError,
+    WireFact, encode,
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
@@ -170,6 +170,8 @@ impl HubLink {
     ) -> Result<(), WireError> {
         match (input, self.phase.clone()) {
             (_, Phase::Closed) => {}
+            // A newer release's word.
+            (HubInput::Frame(_, frame), _) if !KINDS.contains(&frame.kind) => {}
             (HubInput::Frame(Stream::Control, frame), Phase::Hello { .. }) => self.hello(&frame, out)?,
             (HubInput::Tick, Phase::Hello { until } | Phase::Ready { until, .. }) if now >= until => {
                 self.close("the node did not finish its handshake in time".into(), out);

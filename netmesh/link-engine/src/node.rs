@@ -4,7 +4,8 @@ use crate::facts::NodeFacts;
 use crate::limits::HANDSHAKE;
 use crate::sync::node::{ItemBatch, Step, handle as handle_sync};
 use crate::wire::{
-    FactAck, Frame, Heartbeat, Hello, Open, Payload, Refuse, SessionReady, Stream, Welcome, WireError, WireFact, encode,
+    FactAck, Frame, Heartbeat, Hello, KINDS, Open, Payload, Refuse, SessionReady, Stream, Welcome, WireError, WireFact,
+    encode,
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
@@ -168,6 +169,8 @@ impl NodeLink {
     ) -> Result<(), WireError> {
         match (input, self.phase.clone()) {
             (_, Phase::Closed) => Ok(()),
+            // A newer release's word.
+            (NodeInput::Frame(_, frame), _) if !KINDS.contains(&frame.kind) => Ok(()),
             (NodeInput::Frame(Stream::Control, frame), Phase::Hello { .. }) => self.answered(&frame, out),
             (NodeInput::Tick, Phase::Hello { until }) if now >= until => {
                 self.close("the hub did not answer in time".into(), false, out);

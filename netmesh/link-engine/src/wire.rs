@@ -97,22 +97,27 @@ impl FrameReader {
         self.buffer.extend_from_slice(data);
     }
 
-    /// The next whole frame.
+    /// The next whole frame of a known type; others are a newer release's words and skipped.
     ///
     /// # Errors
     /// [`WireError::TooLarge`]; the stream cannot be read on.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, WireError> {
-        let Some(head) = self.buffer.get(..6) else { return Ok(None) };
-        let kind = u16::from_le_bytes([head[0], head[1]]);
-        let length = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
-        if length > MAX_FRAME_BYTES {
-            return Err(WireError::TooLarge(length));
+        loop {
+            let Some(head) = self.buffer.get(..6) else { return Ok(None) };
+            let kind = u16::from_le_bytes([head[0], head[1]]);
+            let length = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
+            if length > MAX_FRAME_BYTES {
+                return Err(WireError::TooLarge(length));
+            }
+            if self.buffer.len() < 6 + length {
+                return Ok(None);
+            }
+            self.buffer.advance(6);
+            let payload = self.buffer.split_to(length).freeze();
+            if KINDS.contains(&kind) {
+                return Ok(Some(Frame { kind, payload }));
+            }
         }
-        if self.buffer.len() < 6 + length {
-            return Ok(None);
-        }
-        self.buffer.advance(6);
-        Ok(Some(Frame { kind, payload: self.buffer.split_to(length).freeze() }))
     }
 
     /// Whether bytes of a frame that is not whole are waiting.

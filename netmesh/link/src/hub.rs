@@ -95,6 +95,7 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
                     driver.senders.insert(stream, sender);
                     continue;
                 }
+                Some(Arrived::Broken(reason)) => break reason,
                 None => break "the driver ended".to_string(),
             },
             () = host.view_changed() => HubInput::ViewChanged,
@@ -113,6 +114,8 @@ enum Arrived {
     Input(HubInput),
     /// A stream that the node opened: its first frame comes after this.
     Opened(Stream, Box<dyn SendStream>),
+    /// A stream ended, or what it carries cannot be read: so must the connection.
+    Broken(String),
 }
 
 struct Driver {
@@ -210,8 +213,14 @@ impl Driver {
 }
 
 async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
-    while let Ok(Some(frame)) = frames.next().await {
-        if inputs.send(Arrived::Input(HubInput::Frame(stream, frame))).await.is_err() {
+    loop {
+        let arrived = match frames.next().await {
+            Ok(Some(frame)) => Arrived::Input(HubInput::Frame(stream, frame)),
+            Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
+            Err(err) => Arrived::Broken(err.to_string()),
+        };
+        let last = matches!(arrived, Arrived::Broken(_));
+        if inputs.send(arrived).await.is_err() || last {
             return;
         }
     }

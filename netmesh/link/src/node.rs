@@ -83,6 +83,10 @@ pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<d
                     driver.senders.insert(stream, sender);
                     continue;
                 }
+                Some(Arrived::Broken(reason)) => {
+                    end = Some(LinkEnd { reason, refused: false });
+                    break;
+                }
                 None => break,
             },
             () = host.facts_changed() => NodeInput::FactsChanged,
@@ -100,6 +104,8 @@ enum Arrived {
     Input(NodeInput),
     /// A stream that the peer opened: its first frame comes after this.
     Opened(Stream, Box<dyn SendStream>),
+    /// A stream ended, or what it carries cannot be read: so must the connection.
+    Broken(String),
 }
 
 struct Driver {
@@ -185,8 +191,14 @@ pub(crate) fn clock_micros(env: &World) -> i64 {
 }
 
 async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
-    while let Ok(Some(frame)) = frames.next().await {
-        if inputs.send(Arrived::Input(NodeInput::Frame(stream, frame))).await.is_err() {
+    loop {
+        let arrived = match frames.next().await {
+            Ok(Some(frame)) => Arrived::Input(NodeInput::Frame(stream, frame)),
+            Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
+            Err(err) => Arrived::Broken(err.to_string()),
+        };
+        let last = matches!(arrived, Arrived::Broken(_));
+        if inputs.send(arrived).await.is_err() || last {
             return;
         }
     }
@@ -207,14 +219,15 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeH
     while let Ok(stream) = connection.accept_bi().await {
         let (mut sender, mut frames) = split(stream);
         calls.retain(|call| !call.is_finished());
-        match frames.expect::<Open>().await {
-            Ok(Open { stream: Stream::Sync }) if readers.is_empty() => {
+        let opened = env.timeout(holdfast_link_engine::limits::HANDSHAKE, frames.expect::<Open>()).await;
+        match opened {
+            Some(Ok(Open { stream: Stream::Sync })) if readers.is_empty() => {
                 if inputs.send(Arrived::Opened(Stream::Sync, sender)).await.is_err() {
                     return;
                 }
                 readers.push(env.spawn("link-sync", Box::pin(read_frames(Stream::Sync, frames, inputs.clone()))));
             }
-            Ok(Open { stream: Stream::Call }) if calls.len() < MAX_CALLS => {
+            Some(Ok(Open { stream: Stream::Call })) if calls.len() < MAX_CALLS => {
                 let host = host.clone();
                 calls.push(env.spawn(
                     "link-call",

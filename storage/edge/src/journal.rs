@@ -56,6 +56,7 @@ impl Journal {
             .collect();
         segments.sort_unstable();
         let (free, mut live): (Vec<u64>, Vec<u64>) = segments.into_iter().partition(|number| *number < first);
+        check_gapless(first, &live)?;
         let mut replay = Replay::default();
         let mut offset = 0;
         for (index, generation) in live.iter().enumerate() {
@@ -74,13 +75,19 @@ impl Journal {
                         replay.torn_tail = true;
                         break;
                     }
+                    // A later segment was prepared, and the power went before anything was written to it.
+                    Read::Torn if all_empty(&*disk, &live[index + 1..])? => {
+                        replay.torn_tail = true;
+                        wipe_tail(&*disk.open(&path(*generation), false)?, offset as u64)?;
+                        break;
+                    }
                     Read::Torn => {
                         return Err(StoreError::Damaged { path: path(*generation), reason: "a frame is damaged" });
                     }
                 }
             }
         }
-        let mut journal = match live.pop() {
+        let journal = match live.pop() {
             Some(generation) => {
                 let file = disk.open(&path(generation), false)?;
                 Journal { disk, file, generation, offset: offset as u64, older: live, free }
@@ -92,7 +99,7 @@ impl Journal {
         };
         if replay.torn_tail {
             // What is left of the torn frame must not be read behind a later, shorter one.
-            journal.wipe_tail()?;
+            wipe_tail(&*journal.file, journal.offset)?;
         }
         Ok((journal, replay))
     }
@@ -103,23 +110,22 @@ impl Journal {
     /// The disk's. After a failed sync the journal must not be used any more.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), StoreError> {
         let mut data = Vec::with_capacity(payload.len() + frame::HEADER * 2);
-        if self.offset > 0 && self.offset + (payload.len() + frame::HEADER) as u64 > SEGMENT_BYTES {
+        if self.offset > 0 && self.offset + (payload.len() + frame::HEADER * 2) as u64 > SEGMENT_BYTES {
             self.roll()?;
         }
         frame::write(self.generation, payload, &mut data);
         let next = self.offset + data.len() as u64;
-        // Within a recycled or grown segment what follows must not look like a frame of this generation;
-        // it cannot, since only this generation's frames carry its number.
-        self.file.write_at(self.offset, &data)?;
-        self.file.sync_data()?;
+        // An empty header ends the segment: what a torn write or an earlier use left behind it is never read.
+        data.extend_from_slice(&[0; frame::HEADER]);
+        if let Err(err) = self.file.write_at(self.offset, &data) {
+            // A part of it may be there. When it cannot be taken back the journal is unusable, full disk or not.
+            self.file.write_at(self.offset, &[0; frame::HEADER]).map_err(fatal)?;
+            self.file.sync_data().map_err(fatal)?;
+            return Err(err.into());
+        }
+        self.file.sync_data().map_err(fatal)?;
         self.offset = next;
         Ok(())
-    }
-
-    fn wipe_tail(&mut self) -> Result<(), StoreError> {
-        let length = self.file.len()?.saturating_sub(self.offset);
-        self.file.write_at(self.offset, &vec![0; usize::try_from(length).unwrap_or(0)])?;
-        Ok(self.file.sync_data()?)
     }
 
     /// Segments written and not yet covered by a snapshot.
@@ -150,6 +156,46 @@ impl Journal {
     }
 }
 
+fn wipe_tail(file: &dyn File, offset: u64) -> Result<(), DiskError> {
+    let length = file.len()?.saturating_sub(offset);
+    file.write_at(offset, &vec![0; usize::try_from(length).unwrap_or(0)])?;
+    file.sync_data()
+}
+
+/// Whether none of these segments holds a frame of its own.
+fn all_empty(disk: &dyn Disk, segments: &[u64]) -> Result<bool, DiskError> {
+    for generation in segments {
+        let data = disk.read(&path(*generation))?.unwrap_or_default();
+        if frame::read(&data, 0, *generation) != Read::End {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A full disk that leaves the journal in doubt is no longer an error that the caller may go on after.
+fn fatal(err: DiskError) -> StoreError {
+    match err {
+        DiskError::Full(path) => StoreError::Disk(DiskError::Failed {
+            path,
+            operation: "write",
+            source: std::io::ErrorKind::StorageFull.into(),
+        }),
+        other => StoreError::Disk(other),
+    }
+}
+
+/// The segments must follow on the snapshot without a gap. An older snapshot may be all that is readable; the
+/// segments after it are recycled by then, and going on without them would lose what was acknowledged.
+fn check_gapless(first: u64, live: &[u64]) -> Result<(), StoreError> {
+    let gapless = live.iter().zip(first..).all(|(found, wanted)| *found == wanted);
+    // Before the first snapshot there may be no segment yet.
+    if gapless && (first == 1 || !live.is_empty()) {
+        return Ok(());
+    }
+    Err(StoreError::Damaged { path: path(first), reason: "segments that the snapshot needs are missing" })
+}
+
 /// Makes segment `number` from a free one, or from nothing; keeps at most one free segment beyond that.
 fn new_segment(disk: &dyn Disk, number: u64, mut free: Vec<u64>) -> Result<(Box<dyn File>, Vec<u64>), DiskError> {
     let recycled = free.pop();
@@ -161,7 +207,11 @@ fn new_segment(disk: &dyn Disk, number: u64, mut free: Vec<u64>) -> Result<(Box<
     }
     let file = disk.open(&path(number), recycled.is_none())?;
     if recycled.is_none() {
-        file.allocate(SEGMENT_BYTES)?;
+        if let Err(err) = file.allocate(SEGMENT_BYTES) {
+            drop(file);
+            disk.remove(&path(number))?;
+            return Err(err);
+        }
         file.sync_data()?;
     }
     disk.sync_dir(DIR)?;

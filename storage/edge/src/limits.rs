@@ -10,3 +10,5 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 pub const MAX_LOG_FACTS: usize = 10_000;
 /// Sequence numbers reserved by one durable write, so that a fact needs no sync of its own.
 pub const SEQ_BLOCK: u64 = 10_000;
+/// Lazy records kept in memory for the next synced commit; one more makes it happen.
+pub const MAX_LAZY_RECORDS: usize = 4096;

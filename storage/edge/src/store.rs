@@ -1,7 +1,7 @@
 //! [`EdgeStore`]: state, journal and snapshots together.
 
 use crate::journal::{Journal, Replay};
-use crate::limits::SNAPSHOT_AFTER_SEGMENTS;
+use crate::limits::{MAX_LAZY_RECORDS, SNAPSHOT_AFTER_SEGMENTS};
 use crate::record::Record;
 use crate::state::State;
 use bytes::Bytes;
@@ -58,6 +58,8 @@ pub struct EdgeStore {
     slot: usize,
     written_bytes: u64,
     syncs: u64,
+    /// Live segments at which the next snapshot is due.
+    snapshot_due: usize,
 }
 
 const SNAPSHOTS: [&str; 2] = ["snapshot.a", "snapshot.b"];
@@ -93,7 +95,17 @@ impl EdgeStore {
         // Numbers up to the ceiling may have left the node without being written down.
         let ceiling = state.outbox.ceiling;
         state.outbox.next = state.outbox.next.max(ceiling);
-        Ok((EdgeStore { disk, state, journal, lazy: Vec::new(), slot, written_bytes: 0, syncs: 0 }, report))
+        let store = EdgeStore {
+            disk,
+            state,
+            journal,
+            lazy: Vec::new(),
+            slot,
+            written_bytes: 0,
+            syncs: 0,
+            snapshot_due: SNAPSHOT_AFTER_SEGMENTS,
+        };
+        Ok((store, report))
     }
 
     /// The state as of the last commit.
@@ -114,7 +126,7 @@ impl EdgeStore {
         if batch.is_empty() {
             return Ok(());
         }
-        if durability == Durability::Lazy {
+        if durability == Durability::Lazy && self.lazy.len() < MAX_LAZY_RECORDS {
             self.lazy.extend(batch.iter().cloned());
         } else {
             let mut all = std::mem::take(&mut self.lazy);
@@ -129,8 +141,16 @@ impl EdgeStore {
         for record in batch {
             self.state.apply(record);
         }
-        if self.journal.live_segments() > SNAPSHOT_AFTER_SEGMENTS {
-            self.snapshot()?;
+        if self.journal.live_segments() > self.snapshot_due {
+            match self.snapshot() {
+                Ok(()) => self.snapshot_due = SNAPSHOT_AFTER_SEGMENTS,
+                // The batch is committed; only the journal grows until there is room.
+                Err(err @ (StoreError::Disk(DiskError::Full(_)) | StoreError::TooLarge(_))) => {
+                    tracing::warn!(%err, "No room for a snapshot of the node's store");
+                    self.snapshot_due = self.journal.live_segments() + SNAPSHOT_AFTER_SEGMENTS;
+                }
+                Err(err) => return Err(err),
+            }
         }
         Ok(())
     }
@@ -145,11 +165,7 @@ impl EdgeStore {
         {
             return Ok(seq);
         }
-        let (seq, mut batch) = self.number();
-        let durability = if batch.is_empty() { durability } else { Durability::Synced };
-        batch.push(Record::StateFact { key: key.to_string(), seq, body });
-        self.commit(batch, durability)?;
-        Ok(seq)
+        self.numbered(durability, |seq| Record::StateFact { key: key.to_string(), seq, body })
     }
 
     /// Appends a log fact.
@@ -157,16 +173,23 @@ impl EdgeStore {
     /// # Errors
     /// As [`EdgeStore::commit`].
     pub fn push_log_fact(&mut self, body: Bytes, durability: Durability) -> Result<Seq, StoreError> {
-        let (seq, mut batch) = self.number();
-        let durability = if batch.is_empty() { durability } else { Durability::Synced };
-        batch.push(Record::LogFact { seq, body });
-        self.commit(batch, durability)?;
-        Ok(seq)
+        self.numbered(durability, |seq| Record::LogFact { seq, body })
     }
 
-    fn number(&mut self) -> (Seq, Vec<Record>) {
+    /// Commits a record under the next number, with a new ceiling first when the number needs one.
+    fn numbered(&mut self, durability: Durability, record: impl FnOnce(Seq) -> Record) -> Result<Seq, StoreError> {
+        let outbox = &self.state.outbox;
+        let before = (outbox.next, outbox.ceiling);
         let (seq, ceiling) = self.state.outbox.take_seq();
-        (seq, ceiling.map(|seq| Record::SeqCeiling { seq }).into_iter().collect())
+        let durability = if ceiling.is_some() { Durability::Synced } else { durability };
+        let mut batch: Vec<Record> = ceiling.map(|seq| Record::SeqCeiling { seq }).into_iter().collect();
+        batch.push(record(seq));
+        if let Err(err) = self.commit(batch, durability) {
+            // A ceiling that is not on disk covers no number.
+            (self.state.outbox.next, self.state.outbox.ceiling) = before;
+            return Err(err);
+        }
+        Ok(seq)
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), StoreError> {

@@ -62,6 +62,8 @@ impl PodManager {
         let mut items = self.common.store.items();
         let mut oci = self.common.parts.oci.events();
         let mut wasm = self.common.parts.wasm.events();
+        super::sweep::places(&self.common).await;
+        let _sweep = env.spawn("pods-sweep", Box::pin(super::sweep::runtimes(self.common.clone())));
         loop {
             items.mark_unchanged();
             self.reconcile().await;
@@ -146,9 +148,12 @@ impl PodManager {
             for uid in &ended {
                 if let Some(worker) = workers.remove(uid) {
                     let key = Common::key(&worker.shown.borrow().pod);
-                    self.common
-                        .store
-                        .lazily(vec![Record::DropStateFact { key }, Record::DropNote { key: Common::memory_key(uid) }]);
+                    let mut forget = vec![Record::DropNote { key: Common::memory_key(uid) }];
+                    // A pod of the same name may be reporting under this key already.
+                    if self.common.store.read(|state| fact_is_of(state, &key, uid)) {
+                        forget.push(Record::DropStateFact { key });
+                    }
+                    self.common.store.lazily(forget);
                 }
             }
         }
@@ -205,6 +210,12 @@ impl PodManager {
     pub(super) fn common(&self) -> &Arc<Common> {
         &self.common
     }
+}
+
+/// Whether the state fact under `key` speaks of the pod with this UID.
+fn fact_is_of(state: &holdfast_edge_store::State, key: &str, uid: &str) -> bool {
+    let body = state.outbox().state_fact(key).and_then(|(_, body)| serde_json::from_slice(body).ok());
+    body.is_some_and(|body: serde_json::Value| body.get("uid").and_then(|uid| uid.as_str()) == Some(uid))
 }
 
 fn summary(shown: &Shown) -> PodSummary {

@@ -20,7 +20,7 @@ use holdfast_runtime::{ContainerState, Runtime, RuntimeError, SandboxSpec, Sandb
 use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
 use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,29 @@ use tokio::sync::{mpsc, watch};
 const EVENTS: usize = 64;
 /// How often a pod's volumes are compared with their sources.
 const REFRESH: Duration = Duration::from_secs(10);
+/// How often the runtimes are asked although nothing rang.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long one answer of a runtime or of the network may take.
+const ANSWER: Duration = Duration::from_secs(120);
+/// How long a container may take to start, its compilation and `postStart` hook included.
+const LAUNCH: Duration = Duration::from_secs(300);
+/// How long an image may take to come.
+const PULL: Duration = Duration::from_secs(30 * 60);
+/// How long a stop may take beyond the container's grace.
+const STOP_SLACK: Duration = Duration::from_secs(30);
+/// How often a pod's address is tried to be given back before it is left to the clean-up of the next start.
+const DETACH_TRIES: u32 = 3;
+
+/// What reaches a worker from its tasks.
+#[derive(Debug)]
+enum Word {
+    /// For the machine.
+    Event(PodEvent),
+    /// What the runtimes list, and how many events had been fed when they were asked.
+    Observed(u64, PodEvent),
+    /// The runtime that a container runs in.
+    RunsIn(String, &'static str),
+}
 
 /// What the manager tells a worker.
 #[derive(Debug)]
@@ -69,6 +92,8 @@ pub(crate) struct Common {
     pub(crate) events: Events,
     /// Rung by workers when their pod's status changed.
     pub(crate) changed: tokio::sync::Notify,
+    /// Which containers are in the Wasm runtime (`true`) or the other one, by id.
+    pub(crate) homes: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Common {
@@ -81,6 +106,18 @@ impl Common {
     /// The key of the note that holds a pod's memory.
     pub(super) fn memory_key(uid: &str) -> String {
         format!("pod/{uid}")
+    }
+
+    /// Notes where a container is.
+    fn settle(&self, container_id: &str, runtime: &dyn Runtime) {
+        let wasm = runtime.name() == self.parts.wasm.name();
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner).insert(container_id.to_string(), wasm);
+    }
+
+    /// Forgets where containers with this prefix of their ids are.
+    fn unsettle(&self, prefix: &str) {
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.retain(|id, _| !id.starts_with(prefix));
     }
 
     /// The runtime that has the image; the pod's own when neither has it.
@@ -121,11 +158,19 @@ struct State {
     machine: PodMachine,
     pod: Arc<Pod>,
     uid: String,
-    events: mpsc::Sender<PodEvent>,
+    events: mpsc::Sender<Word>,
     show: watch::Sender<Shown>,
     tasks: Vec<Task>,
     place: Arc<Mutex<Place>>,
     gone: bool,
+    /// Events fed that change what an observation must show.
+    fed: u64,
+    /// An observation is under way.
+    looking: bool,
+    /// Another one is needed after it.
+    look_again: bool,
+    /// Containers whose `preStop` hook has been run, or is.
+    stopping: BTreeSet<String>,
 }
 
 /// What was found out on the way, for the tasks.
@@ -137,12 +182,12 @@ struct Place {
 }
 
 impl State {
-    fn new(common: Arc<Common>, pod: Pod, events: mpsc::Sender<PodEvent>, show: watch::Sender<Shown>) -> State {
+    fn new(common: Arc<Common>, pod: Pod, events: mpsc::Sender<Word>, show: watch::Sender<Shown>) -> State {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let memory = common
             .store
             .read(|state| state.notes().get(&Common::memory_key(&uid)).cloned())
-            .and_then(|bytes| postcard::from_bytes::<PodMemory>(&bytes).ok())
+            .and_then(|bytes| PodMemory::decode(&bytes))
             .unwrap_or_default();
         let mut machine = PodMachine::new(pod.clone(), memory, now(&common));
         machine.set_host_ips(common.parts.config.node_ips.clone());
@@ -156,13 +201,18 @@ impl State {
             tasks: Vec::new(),
             place: Arc::default(),
             gone: false,
+            fed: 0,
+            looking: false,
+            look_again: false,
+            stopping: BTreeSet::new(),
         }
     }
 
-    async fn run(&mut self, mut orders: mpsc::Receiver<Order>, mut events: mpsc::Receiver<PodEvent>) {
+    async fn run(&mut self, mut orders: mpsc::Receiver<Order>, mut events: mpsc::Receiver<Word>) {
         let env = self.common.parts.env.clone();
         self.look();
         let mut refresh = env.monotonic().after(REFRESH);
+        let mut look = env.monotonic().after(LOOK);
         while !self.gone {
             self.tasks.retain(|task| !task.is_finished());
             let deadline = self.machine.next_deadline().map(Mono).map_or(refresh, |due| due.min(refresh));
@@ -184,21 +234,47 @@ impl State {
                     }
                     None => return,
                 },
-                event = events.recv() => match event {
-                    Some(event) => event,
+                word = events.recv() => match word {
+                    Some(Word::Event(event)) => event,
+                    Some(Word::Observed(at, event)) => {
+                        self.looking = false;
+                        // Listed before the latest event: it may show less than the machine knows.
+                        if at != self.fed || std::mem::take(&mut self.look_again) {
+                            self.look();
+                        }
+                        if at != self.fed {
+                            continue;
+                        }
+                        event
+                    }
+                    Some(Word::RunsIn(container, runtime)) => {
+                        self.machine.set_runtime(&container, runtime);
+                        continue;
+                    }
                     None => return,
                 },
                 () = env.sleep_until(deadline) => {
                     if env.monotonic() >= refresh {
                         refresh = env.monotonic().after(REFRESH);
                         self.refresh_volumes();
+                        if env.monotonic() >= look {
+                            look = env.monotonic().after(LOOK);
+                            self.look();
+                        }
                     }
                     PodEvent::Tick
                 }
             };
+            let stopped = matches!(event, PodEvent::ContainerStopped { .. });
+            if !matches!(event, PodEvent::Tick | PodEvent::ProbeResult { .. } | PodEvent::Observed { .. }) {
+                self.fed += 1;
+            }
             let actions = self.machine.handle(now(&self.common), event);
             for action in actions {
                 self.act(action).await;
+            }
+            if stopped {
+                self.look();
             }
         }
     }
@@ -208,7 +284,7 @@ impl State {
         let events = self.events.clone();
         let run = async move {
             // The worker has ended when this fails.
-            let _ = events.send(work.await).await;
+            let _ = events.send(Word::Event(work.await)).await;
         };
         self.tasks.push(self.common.parts.env.spawn("pod-work", Box::pin(run)));
     }
@@ -226,17 +302,7 @@ impl State {
             PodAction::RunProbe { container, attempt, probe } => self.run_probe(container, attempt, probe),
             PodAction::RemoveContainer { container, attempt } => self.remove_container(container, attempt),
             PodAction::StopSandbox { attempt } => self.stop_sandbox(attempt),
-            PodAction::TearDownVolumes => {
-                let (volumes, uid, env) =
-                    (self.common.parts.volumes.clone(), self.uid.clone(), self.common.parts.env.clone());
-                let pod = Common::key(&self.pod);
-                self.go(async move {
-                    if let Some(Err(err)) = env.blocking(move || volumes.tear_down(&uid)).await {
-                        tracing::warn!(pod, %err, "Could not tear down volumes");
-                    }
-                    PodEvent::VolumesGone
-                });
-            }
+            PodAction::TearDownVolumes => self.tear_down(),
             PodAction::Event { warning, reason, message, container } => {
                 self.common.events.pod(&self.pod, container.as_deref(), warning, reason, &message).await;
             }
@@ -247,10 +313,7 @@ impl State {
     }
 
     async fn remember(&self) {
-        let value = match postcard::to_allocvec(self.machine.memory()) {
-            Ok(value) => value,
-            Err(err) => return tracing::error!(%err, "A pod's memory does not encode"),
-        };
+        let value = self.machine.memory().encode();
         let note = Record::PutNote { key: Common::memory_key(&self.uid), value };
         if let Err(err) = self.common.store.commit(vec![note]).await {
             tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written");
@@ -271,6 +334,10 @@ impl State {
     }
 
     async fn fact(&self, body: &serde_json::Value, durable: bool) {
+        if self.machine.memory().deleted_at_hub {
+            // The hub has nothing to write it to, and a pod of the same name may be reporting already.
+            return;
+        }
         let body = serde_json::to_vec(body).unwrap_or_default();
         if let Err(err) = self.common.store.state_fact(Common::key(&self.pod), body.into(), durable).await {
             tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's status could not be noted");
@@ -279,25 +346,57 @@ impl State {
 
     async fn finish(&mut self) {
         self.gone = true;
+        self.common.unsettle(&format!("{}-", self.uid));
         self.fact(&json!({"uid": self.uid, "gone": true}), true).await;
         self.show.send_modify(|shown| shown.gone = true);
         self.common.changed.notify_one();
         tracing::info!(pod = Common::key(&self.pod), pod_uid = self.uid, "Pod is gone");
     }
 
-    /// Asks both runtimes what there is of this pod.
+    /// Asks both runtimes what there is of this pod. One question at a time.
     fn look(&mut self) {
+        if self.looking {
+            self.look_again = true;
+            return;
+        }
+        (self.looking, self.look_again) = (true, false);
         let (common, uid, place, pod) = (self.common.clone(), self.uid.clone(), self.place.clone(), self.pod.clone());
-        self.go(async move {
+        let (events, fed) = (self.events.clone(), self.fed);
+        let run = async move {
+            let env = &common.parts.env;
             loop {
-                match observe(&common, &uid, &place, &pod).await {
-                    Ok(event) => return event,
-                    Err(err) => {
-                        tracing::warn!(pod_uid = uid, %err, "A runtime does not answer");
-                        common.parts.env.sleep(Duration::from_secs(1)).await;
+                match env.timeout(ANSWER, observe(&common, &uid, &place, &pod)).await {
+                    Some(Ok(event)) => {
+                        // The worker has ended when this fails.
+                        let _ = events.send(Word::Observed(fed, event)).await;
+                        return;
                     }
+                    Some(Err(err)) => tracing::warn!(pod_uid = uid, %err, "A runtime does not answer"),
+                    None => tracing::warn!(pod_uid = uid, "A runtime does not answer in time"),
                 }
+                env.sleep(Duration::from_secs(1)).await;
             }
+        };
+        self.tasks.push(self.common.parts.env.spawn("pod-look", Box::pin(run)));
+    }
+
+    /// Gives the pod's address back and removes its volumes: it ends for good.
+    fn tear_down(&mut self) {
+        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
+        self.go(async move {
+            let env = &common.parts.env;
+            for attempt in 1..=DETACH_TRIES {
+                match env.timeout(ANSWER, detach(&common, &pod)).await.unwrap_or_else(|| Err("no answer".into())) {
+                    Ok(()) => break,
+                    Err(err) => tracing::warn!(pod_uid = uid, attempt, err, "Could not detach a pod from the network"),
+                }
+                env.sleep(Duration::from_secs(1)).await;
+            }
+            let (volumes, of) = (common.parts.volumes.clone(), uid.clone());
+            if let Some(Err(err)) = env.blocking(move || volumes.tear_down(&of)).await {
+                tracing::warn!(pod_uid = uid, %err, "Could not tear down volumes");
+            }
+            PodEvent::VolumesGone
         });
     }
 
@@ -331,7 +430,8 @@ impl State {
     fn run_sandbox(&mut self, attempt: u32) {
         let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
         self.go(async move {
-            match make_sandbox(&common, &pod, &uid, attempt).await {
+            let made = common.parts.env.timeout(ANSWER, make_sandbox(&common, &pod, &uid, attempt)).await;
+            match made.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
                 Ok((attachment, spec)) => {
                     let ips = attachment.ips.clone();
                     let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -345,10 +445,18 @@ impl State {
     }
 
     fn pull_image(&mut self, name: String, always: bool, never: bool) {
-        let (common, pod) = (self.common.clone(), self.pod.clone());
+        let (common, pod, events) = (self.common.clone(), self.pod.clone(), self.events.clone());
         self.go(async move {
             let image = container(&pod, &name).and_then(|c| c.image.clone()).unwrap_or_default();
-            match fetch_image(&common, &pod, &image, always, never).await {
+            let pulling = async {
+                let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
+            };
+            let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
+            let late = || RuntimeError::Failed {
+                operation: "PullImage",
+                reason: format!("the image did not come within {} minutes", PULL.as_secs() / 60),
+            };
+            match common.parts.env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
                 Ok(image_id) => PodEvent::ImageReady { container: name, image_id },
                 Err(err) => {
                     let reason = match err {
@@ -364,9 +472,15 @@ impl State {
 
     fn start_container(&mut self, name: String, attempt: u32) {
         let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
+        let events = self.events.clone();
         self.go(async move {
             let at = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            match launch(&common, &pod, &at, &uid, &name, attempt).await {
+            let launched = common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt)).await;
+            let late = || Err((StartFailure::Create, "context deadline exceeded".to_string()));
+            if let Some(runtime) = known_home(&common, &container_id(&uid, &name, attempt)) {
+                let _ = events.send(Word::RunsIn(name.clone(), runtime.name())).await;
+            }
+            match launched.unwrap_or_else(late) {
                 Ok(()) => PodEvent::ContainerStarted { container: name, attempt },
                 Err((reason, message)) => PodEvent::ContainerFailed { container: name, attempt, reason, message },
             }
@@ -376,38 +490,54 @@ impl State {
     fn stop_container(&mut self, name: String, attempt: u32, grace: Duration) {
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         let pod_ip = self.pod_ip();
+        let id = container_id(&uid, &name, attempt);
+        // A second order shortens the grace; the hook is run once.
+        let first = self.stopping.insert(id.clone());
         self.go(async move {
-            let id = container_id(&uid, &name, attempt);
             let env = common.parts.env.clone();
             let begun = env.monotonic();
-            if let Some(runtime) = runtime_with(&common, &id).await {
-                let hook = container(&pod, &name)
-                    .and_then(|c| c.lifecycle.as_ref())
-                    .and_then(|lifecycle| lifecycle.pre_stop.clone());
-                if let Some(hook) = hook {
-                    let target = ProbeTarget {
-                        env: env.clone(),
-                        runtime: runtime.clone(),
-                        prober: common.parts.prober.clone(),
-                        pod: pod.clone(),
-                        container: name.clone(),
-                        container_id: id.clone(),
-                        pod_ip,
-                    };
-                    if let Err(err) = run_hook(&target, &hook, grace).await {
-                        let message = format!("PreStopHook failed: {err}");
-                        common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", &message).await;
-                    }
+            let hook = container(&pod, &name)
+                .and_then(|c| c.lifecycle.as_ref())
+                .and_then(|lifecycle| lifecycle.pre_stop.clone())
+                .filter(|_| first);
+            if let Some(hook) = hook
+                && let Some(runtime) = runtime_with(&common, &id).await
+            {
+                let target = ProbeTarget {
+                    env: env.clone(),
+                    runtime,
+                    prober: common.parts.prober.clone(),
+                    pod: pod.clone(),
+                    container: name.clone(),
+                    container_id: id.clone(),
+                    pod_ip,
+                };
+                let run = env.timeout(grace, run_hook(&target, &hook, grace)).await;
+                if let Err(err) = run.unwrap_or_else(|| Err("the hook did not end within the grace".into())) {
+                    let message = format!("PreStopHook failed: {err}");
+                    common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", &message).await;
                 }
+            }
+            // A runtime that is just restarting is asked again: a container that was not stopped is not gone.
+            let until = begun.after(grace + STOP_SLACK);
+            loop {
                 let left = grace.saturating_sub(env.monotonic().since(begun)).max(Duration::from_secs(1).min(grace));
-                if let Err(err) = runtime.stop_container(&id, None, left).await {
-                    tracing::warn!(container = id, %err, "Could not stop a container");
-                    env.sleep(Duration::from_secs(1)).await;
+                let stopped = match runtime_with(&common, &id).await {
+                    Some(runtime) => env.timeout(left + STOP_SLACK, runtime.stop_container(&id, None, left)).await,
+                    None => None,
+                };
+                match stopped {
+                    Some(Ok(())) => break,
+                    Some(Err(err)) => tracing::warn!(container = id, %err, "Could not stop a container"),
+                    None => tracing::warn!(container = id, "No runtime answers for a container"),
                 }
+                if env.monotonic() >= until {
+                    break;
+                }
+                env.sleep(Duration::from_secs(1)).await;
             }
             PodEvent::ContainerStopped { container: name }
         });
-        // The exit code comes with the next look; the runtime's event asks for it.
     }
 
     fn pod_ip(&self) -> String {
@@ -446,7 +576,9 @@ impl State {
                 && let Err(err) = runtime.remove_container(&id).await
             {
                 tracing::warn!(container = id, %err, "Could not remove a container");
+                return;
             }
+            common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         };
         self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
     }
@@ -455,7 +587,8 @@ impl State {
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         self.go(async move {
             loop {
-                match drop_sandbox(&common, &pod, &uid, attempt).await {
+                let dropped = common.parts.env.timeout(ANSWER, drop_sandbox(&common, &pod, &uid, attempt)).await;
+                match dropped.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
                     Ok(()) => return PodEvent::SandboxStopped,
                     Err(err) => {
                         tracing::warn!(pod_uid = uid, %err, "Could not tear down a sandbox");
@@ -527,18 +660,30 @@ async fn place_of(
     Ok((attachment, spec))
 }
 
+/// Stops and removes a sandbox. The network attachment stays: a pod whose sandbox is made anew keeps its address.
 async fn drop_sandbox(common: &Common, pod: &Pod, uid: &str, attempt: u32) -> Result<(), String> {
     let id = sandbox_id(uid, attempt);
     for runtime in [&common.parts.oci, &common.parts.wasm] {
-        runtime.stop_sandbox(&id).await.map_err(|err| err.to_string())?;
-        runtime.remove_sandbox(&id).await.map_err(|err| err.to_string())?;
-    }
-    let host_network = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
-    if !host_network {
-        let dense = is_dense(&handler(common, pod).unwrap_or_default());
-        common.parts.network.detach(&pod_ref(pod), dense).await?;
+        let dropped = async {
+            runtime.stop_sandbox(&id).await?;
+            runtime.remove_sandbox(&id).await
+        };
+        match dropped.await {
+            // A runtime that this pod does not use may be missing altogether.
+            Err(RuntimeError::Unavailable { .. }) if !uses(common, pod, &**runtime) => {}
+            done => done.map_err(|err| err.to_string())?,
+        }
     }
     Ok(())
+}
+
+/// Gives the pod's place in the network back.
+async fn detach(common: &Common, pod: &Pod) -> Result<(), String> {
+    if pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false) {
+        return Ok(());
+    }
+    let dense = is_dense(&handler(common, pod).unwrap_or_default());
+    common.parts.network.detach(&pod_ref(pod), dense).await
 }
 
 async fn fetch_image(
@@ -547,6 +692,7 @@ async fn fetch_image(
     image: &str,
     always: bool,
     never: bool,
+    pulling: impl Future<Output = ()>,
 ) -> Result<String, RuntimeError> {
     let dense = is_dense(&handler(common, pod).unwrap_or_default());
     let runtime = common.runtime_of(image, dense).await?;
@@ -559,6 +705,7 @@ async fn fetch_image(
             None => Err(RuntimeError::ImageNeverPull(image.to_string())),
         };
     }
+    pulling.await;
     Ok(runtime.pull_image(image, None).await?.id)
 }
 
@@ -593,6 +740,7 @@ async fn launch(
     }
     // A hybrid pod has a sandbox in both runtimes, over one network namespace.
     runtime.run_sandbox(&sandbox).await.map_err(start_failure)?;
+    common.settle(&id, &*runtime);
     runtime.create_container(&sandbox, &spec).await.map_err(start_failure)?;
     runtime.start_container(&id).await.map_err(|err| (StartFailure::Run, err.to_string()))?;
     if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone()) {
@@ -691,12 +839,22 @@ async fn run_hook(target: &ProbeTarget, hook: &LifecycleHandler, limit: Duration
     Err("not implemented: this sort of hook".into())
 }
 
-/// The runtime that knows this container.
+/// The runtime in which a container was started or last seen.
+fn known_home(common: &Common, container_id: &str) -> Option<Arc<dyn Runtime>> {
+    let wasm = *common.homes.lock().unwrap_or_else(PoisonError::into_inner).get(container_id)?;
+    Some(if wasm { common.parts.wasm.clone() } else { common.parts.oci.clone() })
+}
+
+/// The runtime that has this container; both are asked only when nobody has seen it yet.
 pub(super) async fn runtime_with(common: &Common, container_id: &str) -> Option<Arc<dyn Runtime>> {
+    if let Some(runtime) = known_home(common, container_id) {
+        return Some(runtime);
+    }
     for runtime in [&common.parts.oci, &common.parts.wasm] {
-        if let Ok(containers) = runtime.list_containers().await
+        if let Some(Ok(containers)) = common.parts.env.timeout(ANSWER, runtime.list_containers()).await
             && containers.iter().any(|container| container.id == container_id)
         {
+            common.settle(container_id, &**runtime);
             return Some(runtime.clone());
         }
     }
@@ -726,6 +884,7 @@ async fn observe(common: &Common, uid: &str, place: &Mutex<Place>, pod: &Pod) ->
         }
         for info in runtime.list_containers().await? {
             if ours(&info.sandbox_id) {
+                common.settle(&info.id, &**runtime);
                 found.push(ObservedContainer {
                     id: info.id,
                     name: info.name,

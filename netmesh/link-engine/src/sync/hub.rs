@@ -38,8 +38,6 @@ pub struct HubSync {
     phase: Phase,
     /// What the node has, as far as it has said or acknowledged.
     known: BTreeMap<String, ContentHash>,
-    /// Keys that the node kept although we do not have them: not asked again.
-    kept: std::collections::BTreeSet<String>,
     in_flight: Option<InFlight>,
     next_id: u64,
     /// Drops found by comparison, not seen happening.
@@ -53,7 +51,6 @@ impl Default for HubSync {
         HubSync {
             phase: Phase::Idle,
             known: BTreeMap::new(),
-            kept: std::collections::BTreeSet::new(),
             in_flight: None,
             next_id: 1,
             comparing: false,
@@ -127,11 +124,8 @@ impl HubSync {
     fn settle(&mut self, batch: InFlight) {
         self.known.extend(batch.puts);
         for key in batch.drops {
-            // A node may keep what we may not delete; asking again would never end.
+            // A node may keep what we may not delete; it is forgotten here, as asking again would never end.
             self.known.remove(&key);
-            if self.comparing {
-                self.kept.insert(key);
-            }
         }
         if batch.complete {
             self.applied = batch.revision;

@@ -1,0 +1,112 @@
+//! Once at the start: what an earlier life left behind of pods that are no longer this node's.
+//!
+//! The agent may have ended between the hub's word that a pod is gone and the end of its teardown. Only what
+//! belongs to no pod of the journal is touched.
+
+use super::worker::Common;
+use crate::parts::PodRef;
+use holdfast_edge_store::Record;
+use holdfast_runtime::{Runtime, RuntimeError};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a container of such a pod may take to stop.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long one answer may take beyond that.
+const ANSWER: Duration = Duration::from_secs(60);
+/// The wait before a runtime that does not answer is asked again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often a runtime is asked; one that this node does not have never answers.
+const TRIES: u32 = 12;
+
+fn refs(common: &Common) -> Vec<PodRef> {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let of =
+        |meta: &ObjectMeta| PodRef { uid: part(&meta.uid), name: part(&meta.name), namespace: part(&meta.namespace) };
+    common.objects.pods().iter().map(|pod| of(&pod.metadata)).collect()
+}
+
+fn uids(refs: &[PodRef]) -> BTreeSet<String> {
+    refs.iter().map(|pod| pod.uid.clone()).collect()
+}
+
+/// Releases addresses and folders of unknown pods. Before the first worker starts: nothing can come meanwhile.
+pub(super) async fn places(common: &Common) {
+    let env = &common.parts.env;
+    let refs = refs(common);
+    match env.timeout(ANSWER, common.parts.network.gc(&refs)).await {
+        Some(Ok(())) => {}
+        Some(Err(err)) => tracing::debug!(err, "The network was not cleaned up"),
+        None => tracing::warn!("The network was not cleaned up in time"),
+    }
+    let (volumes, live) = (common.parts.volumes.clone(), uids(&refs));
+    match env.blocking(move || volumes.gc(&live)).await {
+        Some(Ok(removed)) if !removed.is_empty() => tracing::info!(?removed, "Removed volumes of unknown pods"),
+        Some(Err(err)) => tracing::warn!(%err, "Volumes of unknown pods could not be removed"),
+        _ => {}
+    }
+}
+
+/// Ends what still runs of unknown pods, and then forgets them. Beside the workers.
+pub(super) async fn runtimes(common: Arc<Common>) {
+    let mut known = uids(&refs(&common));
+    let stale = stale_notes(&common, &known);
+    let ended = leftovers(&common, &mut known).await;
+    if ended && !stale.is_empty() {
+        common.store.lazily(stale);
+    }
+}
+
+/// Notes of pods that are no longer here.
+fn stale_notes(common: &Common, live: &BTreeSet<String>) -> Vec<Record> {
+    common.store.read(|state| {
+        let keys = state.notes().keys().filter(|key| key.strip_prefix("pod/").is_some_and(|uid| !live.contains(uid)));
+        keys.map(|key| Record::DropNote { key: key.clone() }).collect()
+    })
+}
+
+/// Ends what runs of unknown pods; whether all of it is gone.
+async fn leftovers(common: &Common, known: &mut BTreeSet<String>) -> bool {
+    let mut clean = true;
+    for runtime in [&common.parts.oci, &common.parts.wasm] {
+        let mut done = false;
+        for _ in 0..TRIES {
+            match remove_unknown(common, &**runtime, known).await {
+                Ok(()) => {
+                    done = true;
+                    break;
+                }
+                Err(err) => tracing::debug!(runtime = runtime.name(), %err, "Unknown pods could not be ended yet"),
+            }
+            common.parts.env.sleep(RETRY).await;
+        }
+        clean &= done;
+    }
+    clean
+}
+
+async fn remove_unknown(
+    common: &Common,
+    runtime: &dyn Runtime,
+    known: &mut BTreeSet<String>,
+) -> Result<(), RuntimeError> {
+    let env = &common.parts.env;
+    let late = || RuntimeError::Unavailable { runtime: runtime.name(), reason: "no answer in time".into() };
+    let in_time = |answer: Option<Result<(), RuntimeError>>| answer.unwrap_or_else(|| Err(late()));
+    let list = async { Ok::<_, RuntimeError>((runtime.list_sandboxes().await?, runtime.list_containers().await?)) };
+    let (sandboxes, containers) = env.timeout(ANSWER, list).await.unwrap_or_else(|| Err(late()))?;
+    // A sandbox is there only after its pod is in the journal, so what came meanwhile is known from here on.
+    known.extend(uids(&refs(common)));
+    for sandbox in sandboxes.iter().filter(|sandbox| !known.contains(&sandbox.pod_uid)) {
+        tracing::info!(sandbox = sandbox.id, "Ending a pod that is no longer this node's");
+        for container in containers.iter().filter(|container| container.sandbox_id == sandbox.id) {
+            in_time(env.timeout(GRACE + ANSWER, runtime.stop_container(&container.id, None, GRACE)).await)?;
+            in_time(env.timeout(ANSWER, runtime.remove_container(&container.id)).await)?;
+        }
+        in_time(env.timeout(ANSWER, runtime.stop_sandbox(&sandbox.id)).await)?;
+        in_time(env.timeout(ANSWER, runtime.remove_sandbox(&sandbox.id)).await)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The bytes of every frame. They may never change: two releases must understand each other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use bytes::Bytes;
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session};
+use holdfast_link_engine::wire::*;
+use holdfast_link_engine::{FrameReader, Stream};
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Encodes, compares, reads back; the type's number, or what differs.
+fn check<T: Payload + PartialEq + Debug>(record: &T, golden: &str, wrong: &mut Vec<String>) -> u16 {
+    let bytes = encode(record);
+    if hex(&bytes) != golden {
+        wrong.push(format!("{} is {}", std::any::type_name::<T>(), hex(&bytes)));
+    }
+    let mut reader = FrameReader::default();
+    reader.push(&bytes);
+    let frame = reader.next_frame().unwrap().unwrap();
+    assert_eq!(frame.decode::<T>().unwrap(), *record);
+    assert!(!reader.is_mid_frame());
+    T::KIND
+}
+
+fn container() -> ContainerRef {
+    ContainerRef { namespace: "ns".into(), pod: "p".into(), pod_uid: "u".into(), container: "c".into() }
+}
+
+#[test]
+fn every_frame_has_its_golden_bytes() {
+    let mut wrong = Vec::new();
+    let w = &mut wrong;
+    let logs = LogCall {
+        container: container(),
+        follow: true,
+        previous: false,
+        timestamps: true,
+        tail_lines: Some(5),
+        since_micros: None,
+        limit_bytes: Some(9),
+    };
+    let exec = ExecCall {
+        container: container(),
+        command: vec!["ls".into()],
+        tty: true,
+        stdin: false,
+        stdout: true,
+        stderr: true,
+    };
+    let hello = Hello {
+        version_min: 1,
+        version_max: 2,
+        node_uid: "uid".into(),
+        node_name: "edge".into(),
+        boot: 3,
+        lineage: Lineage(4),
+        session: Session(5),
+        root: 6,
+        outbox: OutboxGen(7),
+        clock_micros: -8,
+    };
+    let welcome = Welcome {
+        version: 1,
+        lineage: Lineage(300),
+        session: Session(2),
+        time_micros: 3,
+        heartbeat_ms: 25_000,
+        mark: Seq(4),
+    };
+    let batch = SyncBatch {
+        id: 1,
+        revision: Revision(2),
+        puts: vec![ItemPut {
+            key: "k".into(),
+            hash: ContentHash(3),
+            revision: Revision(4),
+            body: Bytes::from_static(b"zz"),
+        }],
+        drops: vec![
+            ItemDrop { key: "a".into(), cause: DropCause::Tombstone },
+            ItemDrop { key: "b".into(), cause: DropCause::Absent },
+        ],
+        complete: true,
+    };
+    let fact = |sort| WireFact { seq: Seq(1), sort, key: "k".into(), body: Bytes::from_static(b"{}") };
+    let facts = FactBatch {
+        session: Session(1),
+        outbox: OutboxGen(2),
+        facts: vec![fact(FactSort::State), fact(FactSort::Log)],
+    };
+    let request = JoinRequest {
+        token_id: "id".into(),
+        token_secret: "s".into(),
+        node_name: "n".into(),
+        csr: Bytes::from_static(b"csr"),
+    };
+    let joined = JoinReply::Joined {
+        node_uid: "u".into(),
+        chain: vec![Bytes::from_static(b"c")],
+        roots: vec![Bytes::from_static(b"r")],
+    };
+    let kinds = [
+        check(&Open { stream: Stream::Control }, GOLDEN[0], w),
+        check(&Open { stream: Stream::Facts }, GOLDEN[1], w),
+        check(&Open { stream: Stream::Sync }, GOLDEN[2], w),
+        check(&Open { stream: Stream::Call }, GOLDEN[3], w),
+        check(&hello, GOLDEN[4], w),
+        check(&welcome, GOLDEN[5], w),
+        check(&SessionReady { session: Session(9) }, GOLDEN[6], w),
+        check(&Refuse { code: "C".into(), reason: "r".into() }, GOLDEN[7], w),
+        check(&SyncState { revision: Revision(1), root: 2 }, GOLDEN[8], w),
+        check(&SyncDigests { buckets: vec![1, 300] }, GOLDEN[9], w),
+        check(&SyncAsk { buckets: 1 << 63 }, GOLDEN[10], w),
+        check(&SyncEntries { entries: vec![("k".into(), ContentHash(1))] }, GOLDEN[11], w),
+        check(&batch, GOLDEN[12], w),
+        check(&SyncApplied { id: 1 }, GOLDEN[13], w),
+        check(&facts, GOLDEN[14], w),
+        check(&FactAck { outbox: OutboxGen(1), seq: Seq(2) }, GOLDEN[15], w),
+        check(&CallStart { request_id: "r".into(), call: Call::Logs(logs) }, GOLDEN[16], w),
+        check(&CallStart { request_id: "r".into(), call: Call::Exec(exec) }, GOLDEN[17], w),
+        check(&CallInput::Stdin(Bytes::from_static(b"in")), GOLDEN[18], w),
+        check(&CallInput::StdinClosed, GOLDEN[19], w),
+        check(&CallInput::Resize(80, 25), GOLDEN[20], w),
+        check(&CallOutput::Stdout(Bytes::from_static(b"o")), GOLDEN[21], w),
+        check(&CallOutput::Stderr(Bytes::from_static(b"e")), GOLDEN[22], w),
+        check(&CallOutput::Exited(-1), GOLDEN[23], w),
+        check(&CallOutput::Failed(404, "t".into()), GOLDEN[24], w),
+        check(&CallOutput::End, GOLDEN[25], w),
+        check(&Heartbeat { session: Session(1), count: 2, clock_micros: 3 }, GOLDEN[26], w),
+        check(&request, GOLDEN[27], w),
+        check(&joined, GOLDEN[28], w),
+        check(&JoinReply::Refused { reason: "no".into() }, GOLDEN[29], w),
+    ];
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let covered: BTreeSet<u16> = kinds.into_iter().collect();
+    assert_eq!(covered, KINDS.iter().copied().collect());
+}
+
+/// In the order of the test.
+const GOLDEN: &[&str] = &[
+    "01000100000000",
+    "01000100000001",
+    "01000100000002",
+    "01000100000003",
+    "0a0011000000010203756964046564676503040506070f",
+    "0b000900000001ac020206a8c30104",
+    "0c000100000009",
+    "0d000400000001430172",
+    "1400020000000102",
+    "1500040000000201ac02",
+    "16000a00000080808080808080808001",
+    "17000400000001016b01",
+    "180012000000010201016b0304027a7a0201610001620101",
+    "19000100000001",
+    "1e00110000000102020100016b027b7d0101016b027b7d",
+    "1f00020000000102",
+    "2800140000000172000175026e73017001630100000101050109",
+    "2800140000000172010175026e730170016301026c7300010101",
+    "2900040000000002696e",
+    "29000100000001",
+    "290003000000025019",
+    "2a000300000000016f",
+    "2a0003000000010165",
+    "2a00020000000201",
+    "2a00050000000394030174",
+    "2a000100000004",
+    "320003000000010206",
+    "3c000b0000000269640173016e03637372",
+    "3d0009000000000175010163010172",
+    "3d000400000001026e6f",
+];

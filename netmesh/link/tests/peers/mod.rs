@@ -1,0 +1,364 @@
+//! A hub and a node with stores in memory, and an authority for their certificates.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_core::digest::bucket_of;
+use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
+use holdfast_env::host::HostEnv;
+use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
+use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_link::call::NodeCall;
+use holdfast_link::{
+    Grant, HubHost, LinkEnd, NodeHost, NodeIdentity, QuicDialer, QuicListener, Refusal, drive_hub, drive_node, tls,
+};
+use holdfast_link_engine::wire::{FactSort, Hello, WireFact};
+use holdfast_link_engine::{HubItem, HubView, NodeView, Persist};
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SanType};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(200);
+pub(crate) const LOG_BYTES: usize = 1 << 20;
+const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.expect("nothing within the limit")
+}
+
+pub(crate) async fn poll(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < LIMIT, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn noise(size: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+pub(crate) struct Authority {
+    pub(crate) der: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Authority {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test CA");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Authority { der, issuer: Issuer::new(params, key) }
+    }
+
+    fn leaf(&self, name: &str, alternative: SanType) -> (Vec<u8>, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.subject_alt_names.push(alternative);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.der().to_vec(), key.serialize_der())
+    }
+
+    pub(crate) fn node(&self, uid: &str, name: &str) -> NodeIdentity {
+        let uri = SanType::URI(format!("holdfast://node/{uid}").as_str().try_into().unwrap());
+        let (leaf, key) = self.leaf(&format!("system:node:{name}"), uri);
+        NodeIdentity {
+            node_uid: uid.into(),
+            node_name: name.into(),
+            key,
+            chain: vec![leaf, self.der.clone()],
+            roots: vec![self.der.clone()],
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct HubState {
+    revision: u64,
+    items: BTreeMap<String, (ContentHash, HubItem)>,
+    digest: SetDigest,
+    refusal: Option<Refusal>,
+    pub(crate) online: Option<Arc<dyn Connection>>,
+    pub(crate) facts: Vec<u64>,
+    pub(crate) beats: usize,
+    pub(crate) ended: usize,
+    pub(crate) reason: String,
+}
+
+impl HubView for HubState {
+    fn revision(&self) -> Revision {
+        Revision(self.revision)
+    }
+    fn digest(&self) -> &SetDigest {
+        &self.digest
+    }
+    fn entries(&self) -> Box<dyn Iterator<Item = (&str, ContentHash)> + '_> {
+        Box::new(self.items.iter().map(|(key, (hash, _))| (key.as_str(), *hash)))
+    }
+    fn get(&self, key: &str) -> Option<HubItem> {
+        self.items.get(key).map(|(_, item)| item.clone())
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct HubSide {
+    state: Mutex<HubState>,
+    changed: Notify,
+}
+
+impl HubSide {
+    pub(crate) fn put(&self, key: &str, body: &[u8]) {
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        let (hash, revision) = (content_hash(body), Revision(state.revision));
+        state.digest.add(key, hash);
+        let item = HubItem { revision, body: Bytes::copy_from_slice(body) };
+        state.items.insert(key.into(), (hash, item));
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn refuse(&self, code: &str, reason: &str) {
+        self.state.lock().unwrap().refusal = Some(Refusal { code: code.into(), reason: reason.into() });
+    }
+}
+
+#[async_trait]
+impl HubHost for HubSide {
+    fn with_view(&self, use_view: &mut dyn FnMut(&dyn HubView)) {
+        use_view(&*self.state.lock().unwrap());
+    }
+    async fn view_changed(&self) {
+        self.changed.notified().await;
+    }
+    async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
+        match self.state.lock().unwrap().refusal.clone() {
+            Some(refusal) => Err(refusal),
+            None => Ok(Grant {
+                lineage: Lineage(1),
+                session: hello.session.next(),
+                mark: Seq(0),
+                heartbeat: HEARTBEAT,
+            }),
+        }
+    }
+    async fn apply_facts(&self, _session: Session, _outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
+        self.state.lock().unwrap().facts.extend(facts.iter().map(|fact| fact.seq.0));
+        Ok(())
+    }
+    async fn online(&self, _session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal> {
+        self.state.lock().unwrap().online = Some(connection);
+        Ok(())
+    }
+    fn alive(&self, _session: Session, _clock_micros: i64) {
+        self.state.lock().unwrap().beats += 1;
+    }
+    fn applied(&self, _revision: Revision) {}
+    async fn cut(&self) -> Refusal {
+        std::future::pending().await
+    }
+}
+
+pub(crate) struct Hub {
+    pub(crate) env: World,
+    pub(crate) address: String,
+    pub(crate) listener: Arc<QuicListener>,
+    pub(crate) host: Arc<HubSide>,
+}
+
+impl Hub {
+    pub(crate) fn new(ca: &Authority) -> Hub {
+        let env: World = HostEnv::new("/nonexistent");
+        let name = SanType::DnsName(tls::HUB_NAME.try_into().unwrap());
+        let (leaf, key) = ca.leaf("hub", name);
+        let chain = [leaf, ca.der.clone()];
+        let config = tls::hub_config(env.clone(), &chain, &key, std::slice::from_ref(&ca.der)).unwrap();
+        let listener = Arc::new(QuicListener::bind("127.0.0.1:0".parse().unwrap(), config, HEARTBEAT).unwrap());
+        let address = listener.local_address().unwrap().to_string();
+        Hub { env, address, listener, host: Arc::default() }
+    }
+
+    pub(crate) async fn accept(&self) -> Result<(Arc<dyn Connection>, bool), NetError> {
+        within(self.listener.next()).await.unwrap().accept().await
+    }
+
+    pub(crate) fn state(&self) -> HubState {
+        self.host.state.lock().unwrap().clone()
+    }
+
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&HubState) -> bool) {
+        poll(what, || is(&self.host.state.lock().unwrap())).await;
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct NodeState {
+    items: BTreeMap<String, ContentHash>,
+    digest: SetDigest,
+    facts: Vec<WireFact>,
+    pub(crate) acknowledged: u64,
+    pub(crate) beats: usize,
+    pub(crate) processes: usize,
+}
+
+impl NodeState {
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.items.keys().cloned().collect()
+    }
+}
+
+impl NodeView for NodeState {
+    fn digest(&self) -> &SetDigest {
+        &self.digest
+    }
+    fn entries(&self, buckets: u64) -> Vec<(String, ContentHash)> {
+        let asked = self.items.iter().filter(|(key, _)| buckets & (1 << bucket_of(key)) != 0);
+        asked.map(|(key, hash)| (key.clone(), *hash)).collect()
+    }
+    fn assigned(&self, _key: &str) -> Option<(Lineage, Revision)> {
+        None
+    }
+    fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact> {
+        self.facts.iter().filter(|fact| fact.seq > after).take(max).cloned().collect()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct NodeSide {
+    state: Arc<Mutex<NodeState>>,
+    changed: Notify,
+}
+
+impl NodeSide {
+    pub(crate) fn fact(&self, seq: u64) {
+        let fact = WireFact { seq: Seq(seq), sort: FactSort::Log, key: String::new(), body: Bytes::from_static(b"{}") };
+        self.state.lock().unwrap().facts.push(fact);
+        self.changed.notify_one();
+    }
+}
+
+#[async_trait]
+impl NodeHost for NodeSide {
+    fn with_view(&self, use_view: &mut dyn FnMut(&dyn NodeView)) {
+        use_view(&*self.state.lock().unwrap());
+    }
+    async fn persist(&self, what: Persist) -> Result<(), String> {
+        if let Persist::Items(batch) = what {
+            let mut state = self.state.lock().unwrap();
+            for (key, hash, ..) in batch.puts {
+                state.digest.add(&key, hash);
+                state.items.insert(key, hash);
+            }
+        }
+        Ok(())
+    }
+    fn acknowledged(&self, seq: Seq) {
+        self.state.lock().unwrap().acknowledged = seq.0;
+    }
+    fn connected(&self, _session: Session, _time_micros: i64) {}
+    fn alive(&self, _time_micros: i64) {
+        self.state.lock().unwrap().beats += 1;
+    }
+    fn in_sync(&self, _revision: Revision) {}
+    async fn facts_changed(&self) {
+        self.changed.notified().await;
+    }
+    async fn call(&self, call: NodeCall) {
+        if matches!(call.call, holdfast_core::calls::Call::Logs(_)) {
+            let (sender, receiver) = mpsc::channel(2);
+            let fill = async move {
+                for _ in 0..LOG_BYTES / 1024 {
+                    if sender.send(Ok(Bytes::from(vec![b'x'; 1024]))).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::join!(fill, call.serve_bytes(receiver));
+            return;
+        }
+        let (input, mut inputs) = mpsc::channel(2);
+        let (outputs, output) = mpsc::channel(2);
+        let state = self.state.clone();
+        state.lock().unwrap().processes += 1;
+        let process = async move {
+            while let Some(given) = inputs.recv().await {
+                let told = match given {
+                    StreamInput::Stdin(data) => StreamOutput::Stdout(data),
+                    StreamInput::StdinClosed => StreamOutput::Exited(3),
+                    StreamInput::Resize(_) => continue,
+                };
+                if outputs.send(told).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = call.serve_session(ExecSession { input, output }) => {}
+            () = process => {}
+        }
+        state.lock().unwrap().processes -= 1;
+    }
+}
+
+pub(crate) struct Node {
+    env: World,
+    identity: NodeIdentity,
+    pub(crate) host: Arc<NodeSide>,
+}
+
+impl Node {
+    pub(crate) fn new(ca: &Authority, uid: &str) -> Node {
+        Node { env: HostEnv::new("/nonexistent"), identity: ca.node(uid, "edge"), host: Arc::default() }
+    }
+
+    /// A connection that the hub serves with its driver.
+    pub(crate) async fn dial(&self, hub: &Hub) -> Arc<dyn Connection> {
+        let dialer = QuicDialer::new(tls::node_config(self.env.clone(), &self.identity).unwrap(), HEARTBEAT).unwrap();
+        let (dialled, accepted) = tokio::join!(within(dialer.dial(&hub.address)), hub.accept());
+        let (connection, joining) = accepted.unwrap();
+        assert!(!joining);
+        let leaf = connection.peer_certificates().remove(0);
+        assert_eq!(holdfast_link::identity::node_of(&leaf).unwrap(), ("uid-1".into(), "edge".into()));
+        let (env, host) = (hub.env.clone(), hub.host.clone());
+        tokio::spawn(async move {
+            let reason = drive_hub(env, connection, host.clone()).await;
+            let mut state = host.state.lock().unwrap();
+            state.ended += 1;
+            state.reason = reason;
+        });
+        dialled.unwrap()
+    }
+
+    /// Connects and runs the node's driver.
+    pub(crate) async fn connect(&self, hub: &Hub) -> JoinHandle<LinkEnd> {
+        let connection = self.dial(hub).await;
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            node_uid: self.identity.node_uid.clone(),
+            node_name: self.identity.node_name.clone(),
+            boot: 1,
+            lineage: Lineage(0),
+            session: Session(0),
+            root: SetDigest::default().root(),
+            outbox: OutboxGen(1),
+            clock_micros: 0,
+        };
+        tokio::spawn(drive_node(self.env.clone(), connection, self.host.clone(), hello))
+    }
+
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&NodeState) -> bool) {
+        poll(what, || is(&self.host.state.lock().unwrap())).await;
+    }
+}

@@ -1,0 +1,211 @@
+//! The link over real QUIC on loopback, with certificates made here.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod peers;
+
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_env::session::{StreamInput, StreamOutput};
+use holdfast_env::{Dialer, NetError};
+use holdfast_link::identity::ca_hash;
+use holdfast_link::join::{JoinError, JoinToken, join, serve_join};
+use holdfast_link::{QuicDialer, call, tls};
+use holdfast_link_engine::wire::JoinReply;
+use peers::{Authority, HEARTBEAT, Hub, Node, within};
+use std::sync::Arc;
+
+fn container() -> ContainerRef {
+    ContainerRef { namespace: "ns".into(), pod: "p".into(), pod_uid: "u".into(), container: "c".into() }
+}
+
+fn logs() -> Call {
+    Call::Logs(LogCall {
+        container: container(),
+        follow: false,
+        previous: false,
+        timestamps: false,
+        tail_lines: None,
+        since_micros: None,
+        limit_bytes: None,
+    })
+}
+
+fn exec() -> Call {
+    let command = vec!["cat".into()];
+    Call::Exec(ExecCall { container: container(), command, tty: false, stdin: true, stdout: true, stderr: true })
+}
+
+async fn join_with(hub: &Hub, hash: &str, answer: JoinReply) -> Result<holdfast_link::identity::NodeIdentity, JoinError> {
+    let listener = hub.listener.clone();
+    let env = hub.env.clone();
+    let serving = tokio::spawn(async move {
+        let (connection, joining) = listener.next().await.unwrap().accept().await?;
+        assert!(joining);
+        let served = serve_join(&env, &connection, |request| async move {
+            assert_eq!((request.token_id.as_str(), request.node_name.as_str()), ("abcdef", "edge"));
+            answer
+        });
+        served.await.map_err(|err| NetError::Closed(err.to_string()))
+    });
+    let dialer = QuicDialer::new(tls::join_config(hash).unwrap(), HEARTBEAT).unwrap();
+    let token = JoinToken { id: "abcdef".into(), secret: "0123456789abcdef".into(), ca_hash: hash.into() };
+    let joined = match within(dialer.dial(&hub.address)).await {
+        Ok(connection) => within(join(&hub.env, &connection, &token, "edge")).await,
+        Err(err) => Err(JoinError::Tls(err.to_string())),
+    };
+    let _ = within(serving).await;
+    joined
+}
+
+#[tokio::test]
+async fn a_join_needs_the_right_ca_and_tells_a_refusal() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    let hash = ca_hash(&ca.der).unwrap();
+    let reply = JoinReply::Joined {
+        node_uid: "uid-1".into(),
+        chain: vec![ca.der.clone().into()],
+        roots: vec![ca.der.clone().into()],
+    };
+    let identity = join_with(&hub, &hash, reply.clone()).await.unwrap();
+    assert_eq!((identity.node_uid.as_str(), identity.node_name.as_str()), ("uid-1", "edge"));
+
+    let refused = join_with(&hub, &hash, JoinReply::Refused { reason: "the token is expired".into() }).await;
+    assert_eq!(refused.unwrap_err().to_string(), "the hub refused the join: the token is expired");
+
+    let other = ca_hash(&Authority::new().der).unwrap();
+    let err = join_with(&hub, &other, reply).await.unwrap_err().to_string();
+    assert!(err.contains("does not have the hash"), "{err}");
+}
+
+#[tokio::test]
+async fn a_node_without_or_with_a_foreign_certificate_gets_no_link() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    // A foreign CA signed it: the handshake fails at the hub.
+    let mut identity = Authority::new().node("uid-1", "edge");
+    identity.roots = vec![ca.der.clone()];
+    let dialer = QuicDialer::new(tls::node_config(hub.env.clone(), &identity).unwrap(), HEARTBEAT).unwrap();
+    let (dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
+    assert!(accepted.is_err());
+    if let Ok(connection) = dialled {
+        // TLS 1.3: the client may be through before the server has judged.
+        within(connection.closed()).await;
+    }
+    // The hub's own certificate is not of the node's CA.
+    let stranger = Authority::new().node("uid-1", "edge");
+    let dialer = QuicDialer::new(tls::node_config(hub.env.clone(), &stranger).unwrap(), HEARTBEAT).unwrap();
+    let (dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
+    assert!(matches!(dialled, Err(NetError::Refused(_))), "{:?}", dialled.err());
+    assert!(accepted.is_err());
+    // No certificate, on the link's ALPN: the connection shows none, and the hub's callers turn it away.
+    let mut bare = tls::join_config(&ca_hash(&ca.der).unwrap()).unwrap();
+    bare.alpn_protocols = vec![holdfast_link_engine::wire::ALPN.to_vec()];
+    let dialer = QuicDialer::new(bare, HEARTBEAT).unwrap();
+    let (_dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
+    let (connection, joining) = accepted.unwrap();
+    assert!(!joining && connection.peer_certificates().is_empty());
+}
+
+#[tokio::test]
+async fn link_sync_facts_and_heartbeat() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    hub.host.put("/v1/pods/ns/a", b"one");
+    hub.host.put("/v1/secrets/ns/big", &peers::noise(3 << 20));
+    let node = Node::new(&ca, "uid-1");
+    node.host.fact(1);
+    let _link = node.connect(&hub).await;
+    node.until("in sync", |state| state.keys() == ["/v1/pods/ns/a", "/v1/secrets/ns/big"]).await;
+    hub.until("the fact", |state| state.facts == [1]).await;
+    node.until("the acknowledgement", |state| state.acknowledged == 1).await;
+    hub.host.put("/v1/pods/ns/b", b"two");
+    node.until("the change", |state| state.keys().contains(&"/v1/pods/ns/b".to_string())).await;
+    node.host.fact(2);
+    hub.until("the next fact", |state| state.facts == [1, 2]).await;
+    hub.until("a heartbeat", |state| state.beats > 0).await;
+    node.until("its answer", |state| state.beats > 0).await;
+}
+
+#[tokio::test]
+async fn calls_carry_logs_and_sessions() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    let node = Node::new(&ca, "uid-1");
+    let _link = node.connect(&hub).await;
+    hub.until("online", |state| state.online.is_some()).await;
+    let connection = hub.state().online.unwrap();
+
+    let mut bytes = within(call::logs(&hub.env, &connection, "r1", logs())).await.unwrap();
+    let mut log = Vec::new();
+    while let Some(item) = within(bytes.recv()).await {
+        log.extend_from_slice(&item.unwrap());
+    }
+    assert_eq!(log.len(), peers::LOG_BYTES);
+
+    let mut session = within(call::exec(&hub.env, &connection, "r2", exec())).await.unwrap();
+    session.input.send(StreamInput::Stdin("echo".into())).await.unwrap();
+    assert_eq!(within(session.output.recv()).await, Some(StreamOutput::Stdout("echo".into())));
+    session.input.send(StreamInput::StdinClosed).await.unwrap();
+    assert_eq!(within(session.output.recv()).await, Some(StreamOutput::Exited(3)));
+    assert_eq!(within(session.output.recv()).await, None);
+
+    // The caller goes away: the process at the node ends.
+    let session = within(call::exec(&hub.env, &connection, "r3", exec())).await.unwrap();
+    node.until("a process", |state| state.processes == 1).await;
+    drop(session);
+    node.until("its end", |state| state.processes == 0).await;
+}
+
+#[tokio::test]
+async fn a_refused_node_hears_why() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    hub.host.refuse("UnknownNode", "join again");
+    let node = Node::new(&ca, "uid-1");
+    let link = node.connect(&hub).await;
+    let end = within(link).await.unwrap();
+    assert!(end.refused, "{end:?}");
+    assert_eq!(end.reason, "UnknownNode: join again");
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_ends_the_other_side() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    let node = Node::new(&ca, "uid-1");
+    let link = node.connect(&hub).await;
+    hub.until("online", |state| state.online.is_some()).await;
+    hub.listener.close();
+    let end = within(link).await.unwrap();
+    assert!(!end.refused, "{end:?}");
+    hub.until("the driver's end", |state| state.ended == 1).await;
+}
+
+#[tokio::test]
+async fn dropping_the_node_ends_the_hubs_tasks() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    let node = Node::new(&ca, "uid-1");
+    let link = node.connect(&hub).await;
+    hub.until("online", |state| state.online.is_some()).await;
+    let held = Arc::downgrade(&node.host);
+    link.abort();
+    drop(node);
+    hub.until("the driver's end", |state| state.ended == 1).await;
+    peers::poll("the node's tasks to end", || held.upgrade().is_none()).await;
+}
+
+#[tokio::test]
+async fn an_unreadable_frame_ends_the_connection() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca);
+    let node = Node::new(&ca, "uid-1");
+    let connection = node.dial(&hub).await;
+    let (mut control, _keep) = connection.open_bi().await.unwrap();
+    control.write(holdfast_link::framed::opening(holdfast_link_engine::Stream::Control)).await.unwrap();
+    control.write(bytes::Bytes::from_static(&[10, 0, 255, 255, 255, 127])).await.unwrap();
+    hub.until("the driver's end", |state| state.ended == 1).await;
+    let reason = hub.state().reason;
+    assert!(reason.contains("larger than is allowed"), "{reason}");
+}
