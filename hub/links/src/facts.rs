@@ -15,6 +15,9 @@ use holdfast_store::{Check, Op, Store, Txn, TxnOutcome};
 use serde_json::json as document;
 use std::sync::Arc;
 
+/// How often a fact is tried again when other writers come first.
+const CONFLICT_TRIES: u32 = 5;
+
 /// One node's writer of facts, for one session.
 pub(crate) struct FactWriter {
     pub(crate) api: Arc<Api>,
@@ -35,10 +38,15 @@ impl FactWriter {
         for fact in facts {
             let reached = Mark { outbox, seq: fact.seq };
             let (check, op) = mark(&self.node_uid, self.session_at, &reached).map_err(|err| err.to_string())?;
-            let outcome = match fact.sort {
-                FactSort::State => self.state(&fact, &check, &op).await,
-                FactSort::Log => self.log(&fact, &check, &op).await,
-            };
+            let mut outcome = self.one(&fact, &check, &op).await;
+            for _ in 0..CONFLICT_TRIES {
+                // Others write the object at the same time: no reason to lose the node's word.
+                match &outcome {
+                    Err(status) if status.is(Reason::Conflict) && !is_stale_session(status) => {}
+                    _ => break,
+                }
+                outcome = self.one(&fact, &check, &op).await;
+            }
             match outcome {
                 Ok(()) => {}
                 Err(status) if is_stale_session(&status) => return Err("the session was replaced".into()),
@@ -53,6 +61,13 @@ impl FactWriter {
             }
         }
         Ok(())
+    }
+
+    async fn one(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
+        match fact.sort {
+            FactSort::State => self.state(fact, check, op).await,
+            FactSort::Log => self.log(fact, check, op).await,
+        }
     }
 
     async fn mark_only(&self, check: Check, op: Op) -> Result<(), String> {

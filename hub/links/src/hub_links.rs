@@ -251,3 +251,6 @@ impl HubLinks {
         tracing::info!(node = name, reason, "Node disconnected");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,11 @@ fn exec() -> Call {
     Call::Exec(ExecCall { container: container(), command, tty: false, stdin: true, stdout: true, stderr: true })
 }
 
-async fn join_with(hub: &Hub, hash: &str, answer: JoinReply) -> Result<holdfast_link::identity::NodeIdentity, JoinError> {
+async fn join_with(
+    hub: &Hub,
+    hash: &str,
+    answer: JoinReply,
+) -> Result<holdfast_link::identity::NodeIdentity, JoinError> {
     let listener = hub.listener.clone();
     let env = hub.env.clone();
     let serving = tokio::spawn(async move {

@@ -145,12 +145,9 @@ impl HubHost for HubSide {
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
         match self.state.lock().unwrap().refusal.clone() {
             Some(refusal) => Err(refusal),
-            None => Ok(Grant {
-                lineage: Lineage(1),
-                session: hello.session.next(),
-                mark: Seq(0),
-                heartbeat: HEARTBEAT,
-            }),
+            None => {
+                Ok(Grant { lineage: Lineage(1), session: hello.session.next(), mark: Seq(0), heartbeat: HEARTBEAT })
+            }
         }
     }
     async fn apply_facts(&self, _session: Session, _outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
