@@ -1,5 +1,7 @@
 //! What the view of Events promises: order, bounds, and that no state of its folder harms the agent.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+
 use holdfast_core::Seq;
 use holdfast_edge_views::{EventViews, limits};
 use holdfast_env::Mono;

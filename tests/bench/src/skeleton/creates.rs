@@ -35,7 +35,7 @@ pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path) -> Result<(
         let began = Instant::now();
         let times = runtime.block_on(write(&hub, writers, Until::Time(began + TIME)))?;
         let rate = times.len() as f64 / began.elapsed().as_secs_f64();
-        let name = format!("durable creates of ConfigMaps of {} B, {writers} writers", body(0, 0).len());
+        let name = format!("durable creates of ConfigMaps of {} B, writers: {writers}", body(0, 0).len());
         Figure::new(&name, rate, "1/s", times.len()).beside(disk::NAME, plain).print();
         Figure::new(format!("{name}: median latency"), median(&times), "ms", times.len()).print();
     }
@@ -61,7 +61,8 @@ async fn write(hub: &Hub, writers: usize, until: Until) -> Result<Vec<f64>> {
     }
     let mut tasks = JoinSet::new();
     for (writer, client) in clients.into_iter().enumerate() {
-        tasks.spawn(one(client, writer, until));
+        // The rows share a store: names differ by row.
+        tasks.spawn(one(client, writers * 1000 + writer, until));
     }
     let mut times = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -95,7 +96,7 @@ fn body(writer: usize, number: usize) -> Bytes {
     })
     .take(DATA_BYTES)
     .collect();
-    let name = format!("bench-{writer:03}-{number:09}");
+    let name = format!("bench-{writer:06}-{number:09}");
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": "default", "labels": {"app.kubernetes.io/name": "holdfast-bench"}},
