@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -80,16 +81,18 @@ impl Process {
         }
     }
 
-    /// Times that any thread of it went to sleep of its own will.
-    pub(crate) fn sleeps(&self) -> Result<u64> {
+    /// Times that its threads went to sleep of their own will, by the threads' name.
+    pub(crate) fn sleeps(&self) -> Result<BTreeMap<String, u64>> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).context("listing threads")?;
-        let count = |task: fs::DirEntry| -> u64 {
+        let mut sleeps = BTreeMap::new();
+        for task in tasks.flatten() {
             // A thread may have ended since.
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-        };
-        Ok(tasks.flatten().map(count).sum())
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+            *sleeps.entry(field("Name:").to_owned()).or_default() +=
+                field("voluntary_ctxt_switches:").parse::<u64>().unwrap_or(0);
+        }
+        Ok(sleeps)
     }
 
     pub(crate) fn threads(&self) -> usize {

@@ -101,9 +101,18 @@ pub(crate) fn measure(node: &mut Agent, dir: &Path) -> Result<()> {
     Figure::new(format!("agent, no pods, {state}: threads"), agent.threads() as f64, "threads", 1).print();
     let (before, began) = (agent.sleeps()?, Instant::now());
     std::thread::sleep(COUNT);
-    let per_minute = agent.sleeps()?.saturating_sub(before) as f64 * 60.0 / began.elapsed().as_secs_f64();
-    let name = format!("agent, no pods, {state}: voluntary context switches of all threads");
-    Figure::new(name, per_minute, "1/min", 1).print();
+    let after = agent.sleeps()?;
+    let scale = 60.0 / began.elapsed().as_secs_f64();
+    let name = format!("agent, no pods, {state}: voluntary context switches");
+    let mut all = 0.0;
+    for (thread, count) in &after {
+        let count = count.saturating_sub(before.get(thread).copied().unwrap_or(0));
+        all += count as f64 * scale;
+        if count > 0 {
+            Figure::new(format!("{name} of threads {thread:?}"), count as f64 * scale, "1/min", 1).print();
+        }
+    }
+    Figure::new(format!("{name} of all threads"), all, "1/min", 1).print();
     agent.check()
 }
 
