@@ -81,6 +81,17 @@ pub(crate) enum LocalCommand {
         #[arg(short, long, value_parser = ["json"])]
         output: Option<String>,
     },
+    /// What happened on this node: its Events, also those that the hub has
+    Events {
+        /// Only about this pod
+        pod: Option<String>,
+        /// Only of this namespace [default: all]
+        #[arg(short, long)]
+        namespace: Option<String>,
+        /// Output format: json, or a table when left out
+        #[arg(short, long, value_parser = ["json"])]
+        output: Option<String>,
+    },
     /// The log of a container
     Logs {
         /// Pod

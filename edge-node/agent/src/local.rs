@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod server;
+mod tables;
 
 use holdfast_core::calls::{ExecCall, LogCall};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ const MAX_BYTES: usize = 1 << 20;
 pub(crate) enum Request {
     Pods,
     Status,
+    Events { namespace: Option<String>, pod: Option<String> },
     Import { file: PathBuf },
     Logs(LogCall),
     Exec(ExecCall),

@@ -3,6 +3,7 @@
 use crate::cli::{AgentFlags, SOCKET};
 use crate::config::Config;
 use crate::dataplane::LinuxDataplane;
+use crate::happenings::Happenings;
 use crate::host::LinuxHost;
 use crate::identity::{self, HubConnector};
 use crate::network::CniNetwork;
@@ -131,6 +132,7 @@ fn parts(config: &Config, env: World, identity: &holdfast_link::NodeIdentity) ->
         prober: Arc::new(NetProber),
         connector: Arc::new(HubConnector::new(env.clone(), identity)?),
         host: Arc::new(LinuxHost::new(data.clone(), boot_id(&env)?)),
+        events: Arc::new(Happenings::start(env, data.join("views"))),
     })
 }
 

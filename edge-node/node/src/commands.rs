@@ -7,6 +7,7 @@ use crate::main_loop::Running;
 use crate::pods::{PodCalls, PodManager, PodSummary};
 use holdfast_core::Status;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -66,6 +67,14 @@ impl Commands {
             synced_to: (lineage.to_string(), revision.0),
             written: self.node.store.written(),
         }
+    }
+
+    /// What happened here: the Events of a namespace, or about one pod; the oldest first.
+    ///
+    /// # Errors
+    /// 503 when the index cannot be asked now.
+    pub async fn events(&self, namespace: Option<String>, pod: Option<String>) -> Result<Vec<Value>, Status> {
+        self.node.parts.events.find(namespace, pod).await.map_err(|err| Status::unavailable(err, 1))
     }
 
     /// Imports an archive of images: Wasm into the Wasm runtime, everything else into containerd.

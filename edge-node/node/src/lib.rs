@@ -20,7 +20,7 @@ pub mod store;
 
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, HostFacts, HostInfo, NodeConfig, NodeParts, PodNet, PodRef,
-    Prober,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
+    PodNet, PodRef, Prober,
 };
 pub use store::SharedStore;

@@ -68,7 +68,7 @@ impl NodeHandle {
 pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle {
     let env = parts.env.clone();
     let objects = Objects(store.clone());
-    let events = Events::new(env.clone(), store.clone(), &parts.config.node_name);
+    let events = Events::new(env.clone(), store.clone(), parts.events.clone(), &parts.config.node_name);
     let unknown = Some("the node has no pod network yet".to_string());
     let node = Arc::new(Running { parts: parts.clone(), store: store.clone(), network: Mutex::new(unknown) });
     let reconnected = Arc::new(Notify::new());

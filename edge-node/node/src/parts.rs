@@ -1,11 +1,14 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_core::Seq;
 use holdfast_env::{Connection, World};
 use holdfast_runtime::Runtime;
 use holdfast_volumes::VolumeManager;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,6 +156,19 @@ pub trait HostFacts: Send + Sync + 'static {
     fn read(&self) -> HostInfo;
 }
 
+/// What happened on this node, also after the hub has it and the outbox has let go of it.
+#[async_trait]
+pub trait EventIndex: Send + Sync + 'static {
+    /// Takes Events (JSON) with the numbers of their log facts; the same ones may come again. Does not wait, and
+    /// may lose them: they are a view, and the outbox holds what the hub is still owed.
+    fn record(&self, events: Vec<(Seq, Bytes)>);
+    /// The Events of a namespace, or about one pod by its name; all when neither is given. The oldest first.
+    ///
+    /// # Errors
+    /// Why the index cannot be asked now.
+    async fn find(&self, namespace: Option<String>, pod: Option<String>) -> Result<Vec<Value>, String>;
+}
+
 /// Everything that `node_main` works with.
 #[derive(Clone)]
 pub struct NodeParts {
@@ -176,4 +192,6 @@ pub struct NodeParts {
     pub connector: Arc<dyn Connector>,
     /// The machine.
     pub host: Arc<dyn HostFacts>,
+    /// What happened here.
+    pub events: Arc<dyn EventIndex>,
 }

@@ -4,6 +4,7 @@
 //! sync is fatal: the process must end and recover, so the first error is kept and told to `node_main`.
 
 use bytes::Bytes;
+use holdfast_core::Seq;
 use holdfast_edge_store::{Durability, EdgeStore, Record, State, StoreError};
 use holdfast_env::{DiskError, World};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,11 +67,11 @@ impl SharedStore {
         Ok(())
     }
 
-    /// Appends a log fact; on disk with the next synced commit.
-    pub async fn log_fact(&self, body: Bytes) -> Result<(), String> {
-        self.synced(move |store| store.push_log_fact(body, Durability::Lazy).map(|_| ())).await?;
+    /// Appends a log fact; on disk with the next synced commit. Its number.
+    pub async fn log_fact(&self, body: Bytes) -> Result<Seq, String> {
+        let seq = self.synced(move |store| store.push_log_fact(body, Durability::Lazy)).await?;
         self.facts.notify_one();
-        Ok(())
+        Ok(seq)
     }
 
     /// Notes what cannot be lost by being found out again.
@@ -80,13 +81,13 @@ impl SharedStore {
         }
     }
 
-    async fn synced(
+    async fn synced<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut EdgeStore) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), String> {
+        work: impl FnOnce(&mut EdgeStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, String> {
         let inner = self.inner.clone();
         match self.env.blocking(move || work(&mut lock(&inner))).await {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(done)) => Ok(done),
             Some(Err(err)) => {
                 self.failed(&err);
                 Err(err.to_string())

@@ -1,6 +1,6 @@
 //! The command's side.
 
-use super::{Request, kind, read_frame, write_frame};
+use super::{Request, kind, read_frame, tables, write_frame};
 use crate::cli::{ImagesCommand, LocalCommand};
 use anyhow::{Context, bail};
 use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
@@ -53,7 +53,7 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
             if output.is_some() {
                 println!("{}", serde_json::to_string_pretty(&answer)?);
             } else {
-                print!("{}", table(&serde_json::from_value::<Vec<PodSummary>>(answer)?));
+                print!("{}", tables::pods(&serde_json::from_value::<Vec<PodSummary>>(answer)?));
             }
         }
         LocalCommand::Status { output } => {
@@ -67,6 +67,14 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
                 println!("link:     {link}, session {}", status.session);
                 println!("objects:  {} at revision {}", status.items, status.synced_to.1);
                 println!("written:  {} bytes in {} syncs since the start", status.written.0, status.written.1);
+            }
+        }
+        LocalCommand::Events { pod, namespace, output } => {
+            let (answer, _) = ask(socket, &Request::Events { namespace, pod }).await?;
+            if output.is_some() {
+                println!("{}", serde_json::to_string_pretty(&answer)?);
+            } else {
+                print!("{}", tables::events(answer.as_array().map(Vec::as_slice).unwrap_or_default()));
             }
         }
         LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
@@ -150,58 +158,4 @@ async fn stream(connection: Connection, stdin: bool) -> anyhow::Result<ExitCode>
         }
     }
     bail!("the agent closed the connection")
-}
-
-/// NAMESPACE NAME STATUS RESTARTS IP AGE, as kubectl aligns columns.
-fn table(pods: &[PodSummary]) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let mut rows = vec![["NAMESPACE", "NAME", "STATUS", "RESTARTS", "IP", "AGE"].map(str::to_string)];
-    rows.extend(pods.iter().map(|pod| {
-        let age = pod.created.map(|created| holdfast_core::Timestamp::from_wall(now).since(created));
-        let ip = if pod.ip.is_empty() { "<none>".to_string() } else { pod.ip.clone() };
-        [
-            pod.namespace.clone(),
-            pod.name.clone(),
-            pod.status.clone(),
-            pod.restarts.to_string(),
-            ip,
-            age.map_or_else(|| "<unknown>".to_string(), |age| short(age.as_secs())),
-        ]
-    }));
-    let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
-    let line = |row: &[String; 6]| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        format!("{}\n", cells.join("   ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
-fn short(secs: u64) -> String {
-    match secs {
-        0..=119 => format!("{secs}s"),
-        120..=7199 => format!("{}m", secs / 60),
-        7200..=172_799 => format!("{}h", secs / 3600),
-        _ => format!("{}d", secs / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_are_shown_in_columns() {
-        let pod = PodSummary {
-            namespace: "demo".into(),
-            name: "web-1".into(),
-            status: "Running".into(),
-            ip: "10.42.0.2".into(),
-            ..PodSummary::default()
-        };
-        let shown = table(&[pod]);
-        assert_eq!(
-            shown,
-            "NAMESPACE   NAME    STATUS    RESTARTS   IP          AGE\ndemo        web-1   Running   0          10.42.0.2   <unknown>\n"
-        );
-    }
 }

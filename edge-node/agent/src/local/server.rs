@@ -65,6 +65,10 @@ async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
     match request {
         Request::Pods => answer(&mut writer, Ok(json!(commands.pods()))).await,
         Request::Status => answer(&mut writer, Ok(json!(commands.status()))).await,
+        Request::Events { namespace, pod } => {
+            let events = commands.events(namespace, pod).await;
+            answer(&mut writer, events.map(|events| json!(events))).await
+        }
         Request::Import { file } => {
             let names = commands.import_images(&file).await;
             answer(&mut writer, names.map(|names| json!(names))).await

@@ -1,0 +1,147 @@
+//! Figures 4 and 5: memory and wake-ups of an agent that has joined and has no pods.
+//!
+//! containerd and holdfast-wasm run beside it, as on a real node: an agent that looks for a missing one is not idle.
+
+use super::hub::Hub;
+use super::memory;
+use crate::figure::Figure;
+use crate::process::{Process, wait_for};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// On our loopback.
+pub(crate) const NODE_IP: &str = "172.29.255.1";
+const NAME: &str = "bench-1";
+const START: Duration = Duration::from_secs(30);
+/// The view of Events is closed after a minute of quiet.
+const QUIET: Duration = Duration::from_secs(90);
+/// How long wake-ups are counted.
+const COUNT: Duration = Duration::from_secs(20);
+
+pub(crate) struct Agent {
+    agent: Process,
+    wasm: Process,
+    containerd: Process,
+}
+
+/// The cgroup of pods; there are none, so it stays empty.
+pub(crate) fn cgroup(dir: &Path) -> String {
+    format!("/{}", dir.file_name().unwrap_or_default().display())
+}
+
+/// Removes the cgroup from whichever hierarchies it was made in. One that is missing is no error.
+pub(crate) fn remove_cgroup(cgroup: &str) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([root.to_owned()]) {
+        let ours = hierarchy.join(cgroup.trim_start_matches('/'));
+        for inner in fs::read_dir(&ours).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(inner.path());
+        }
+        let _ = fs::remove_dir(ours);
+    }
+}
+
+/// Starts the node's services; returns when its Node has reported that it is ready.
+pub(crate) fn start(runtime: &Runtime, bin_dir: &Path, dir: &Path, hub: &mut Hub) -> Result<Agent> {
+    let token = hub.join_token(bin_dir)?;
+    let config = dir.join("containerd.toml");
+    fs::write(&config, containerd_config(&dir.join("containerd")))?;
+    let mut command = Command::new("containerd");
+    let mut containerd = Process::spawn(command.arg("--config").arg(&config), &dir.join("containerd.log"))?;
+    let socket = Path::new("/run/containerd/containerd.sock");
+    wait_for("containerd's socket", START, &mut containerd, || socket.exists())?;
+
+    let mut command = Command::new(bin_dir.join("holdfast-wasm"));
+    command.args(["serve", "--socket", "/run/holdfast/wasm.sock", "--data-dir"]).arg(dir.join("wasm"));
+    fs::create_dir_all("/run/holdfast")?;
+    let mut wasm = Process::spawn(&mut command, &dir.join("wasm.log"))?;
+    let socket = Path::new("/run/holdfast/wasm.sock");
+    wait_for("holdfast-wasm's socket", START, &mut wasm, || socket.exists())?;
+
+    let mut command = Command::new(bin_dir.join("holdfast-edge"));
+    command.args(["agent", "--hub", &hub.link_address, "--token", &token, "--node-name", NAME, "--node-ip", NODE_IP]);
+    command.arg("--data-dir").arg(data_dir(dir)).args(["--cgroup-parent", &cgroup(dir)]);
+    let mut agent = Process::spawn(&mut command, &dir.join("agent.log"))?;
+    let mut client = runtime.block_on(hub.admin.connect())?;
+    let path = format!("/api/v1/nodes/{NAME}");
+    let began = Instant::now();
+    wait_for("the node's readiness", START, &mut agent, || {
+        let node = runtime.block_on(client.get(&path)).unwrap_or_default();
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition: &Value| condition["type"] == "Ready" && condition["status"] == "True")
+    })
+    .with_context(|| format!("the node did not report itself ready ({})", hub.process.log_tail()))?;
+    Figure::new("agent start to Ready at the hub (first join)", began.elapsed().as_secs_f64() * 1000.0, "ms", 1)
+        .print();
+    Ok(Agent { agent, wasm, containerd })
+}
+
+/// Memory and wake-ups once the agent has come to rest.
+pub(crate) fn measure(node: &mut Agent, dir: &Path) -> Result<()> {
+    let views = data_dir(dir).join("views");
+    let agent = &mut node.agent;
+    // Its threads wake hundreds of times a minute; it is open only around Events.
+    let files = PathBuf::from(&views);
+    let mut closed = false;
+    let deadline = Instant::now() + QUIET;
+    while !closed && Instant::now() < deadline {
+        agent.check()?;
+        std::thread::sleep(Duration::from_millis(200));
+        closed = !agent.holds(&files);
+    }
+    let state = if closed { "at rest" } else { "its view of Events still open" };
+    memory::print(&format!("agent, no pods, {state}"), &agent.settled_pss(memory::SETTLE)?);
+    memory::print("holdfast-wasm, no pods", &node.wasm.pss()?);
+    Figure::new(format!("agent, no pods, {state}: threads"), agent.threads() as f64, "threads", 1).print();
+    let (before, began) = (agent.sleeps()?, Instant::now());
+    std::thread::sleep(COUNT);
+    let after = agent.sleeps()?;
+    let scale = 60.0 / began.elapsed().as_secs_f64();
+    let name = format!("agent, no pods, {state}: voluntary context switches");
+    let mut all = 0.0;
+    for (thread, count) in &after {
+        let count = count.saturating_sub(before.get(thread).copied().unwrap_or(0));
+        all += count as f64 * scale;
+        if count > 0 {
+            Figure::new(format!("{name} of threads {thread:?}"), count as f64 * scale, "1/min", 1).print();
+        }
+    }
+    Figure::new(format!("{name} of all threads"), all, "1/min", 1).print();
+    agent.check()
+}
+
+pub(crate) fn stop(node: Agent) -> Result<()> {
+    node.agent.stop()?;
+    node.wasm.stop()?;
+    node.containerd.stop()
+}
+
+fn data_dir(dir: &Path) -> PathBuf {
+    dir.join("agent")
+}
+
+/// No CRI and no snapshotters that this machine may lack, as on the nodes of `cargo xtask up`.
+fn containerd_config(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        r#"version = 2
+root = "{root}"
+state = "/run/containerd"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+  "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.erofs", "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp",
+]
+
+[grpc]
+  address = "/run/containerd/containerd.sock"
+"#
+    )
+}
