@@ -6,8 +6,9 @@ mod containers;
 mod manager;
 mod probes;
 mod sweep;
+mod work;
 mod worker;
 
 pub use calls::PodCalls;
 pub use manager::{PodManager, PodSummary};
-pub(crate) use worker::Common;
+pub(crate) use work::Common;

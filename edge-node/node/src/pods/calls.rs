@@ -2,7 +2,8 @@
 
 use super::containers;
 use super::manager::PodManager;
-use super::worker::{Shown, runtime_with};
+use super::work::runtime_with;
+use super::worker::Shown;
 use crate::logs::{LogOptions, read};
 use bytes::Bytes;
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};

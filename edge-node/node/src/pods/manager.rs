@@ -1,6 +1,7 @@
 //! Starts and ends workers as the journal says.
 
-use super::worker::{Common, Order, Shown, Worker, start};
+use super::work::Common;
+use super::worker::{Order, Shown, Worker, start};
 use crate::parts::PodRef;
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;

@@ -3,7 +3,7 @@
 //! The agent may have ended between the hub's word that a pod is gone and the end of its teardown. Only what
 //! belongs to no pod of the journal is touched.
 
-use super::worker::Common;
+use super::work::Common;
 use crate::parts::PodRef;
 use holdfast_edge_store::Record;
 use holdfast_runtime::{Runtime, RuntimeError};

@@ -3,24 +3,22 @@
 //! Whatever takes time runs in a task that the worker owns and answers with an event; the worker itself never
 //! waits on anything outside but the journal.
 
-use super::containers::{self, Surroundings, container, container_spec, sandbox_spec, service_env};
+use super::containers::container;
 use super::probes::ProbeTarget;
-use crate::events::Events;
-use crate::objects::Objects;
-use crate::parts::{Attachment, NodeParts, PodRef};
-use crate::store::SharedStore;
+use super::work::{
+    ANSWER, Common, Place, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, observe, run_hook,
+    runtime_with,
+};
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_pods::{
-    ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, PodMachine, PodMemory,
-    ProbeKind, StartFailure, container_id, sandbox_id,
+    ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id,
 };
-use holdfast_runtime::{ContainerState, Runtime, RuntimeError, SandboxSpec, SandboxState};
-use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
-use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+use holdfast_runtime::RuntimeError;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -31,8 +29,6 @@ const EVENTS: usize = 64;
 const REFRESH: Duration = Duration::from_secs(10);
 /// How often the runtimes are asked although nothing rang.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long one answer of a runtime or of the network may take.
-const ANSWER: Duration = Duration::from_secs(120);
 /// How long a container may take to start, its compilation and `postStart` hook included.
 const LAUNCH: Duration = Duration::from_secs(300);
 /// How long an image may take to come.
@@ -84,61 +80,6 @@ pub(super) struct Worker {
     pub(super) task: Task,
 }
 
-/// What the workers of a node share.
-pub(crate) struct Common {
-    pub(crate) parts: NodeParts,
-    pub(crate) store: Arc<SharedStore>,
-    pub(crate) objects: Objects,
-    pub(crate) events: Events,
-    /// Rung by workers when their pod's status changed.
-    pub(crate) changed: tokio::sync::Notify,
-    /// Which containers are in the Wasm runtime (`true`) or the other one, by id.
-    pub(crate) homes: Mutex<BTreeMap<String, bool>>,
-}
-
-impl Common {
-    /// The key of a pod's facts and items.
-    pub(super) fn key(pod: &Pod) -> String {
-        let part = |text: &Option<String>| text.clone().unwrap_or_default();
-        format!("/v1/pods/{}/{}", part(&pod.metadata.namespace), part(&pod.metadata.name))
-    }
-
-    /// The key of the note that holds a pod's memory.
-    pub(super) fn memory_key(uid: &str) -> String {
-        format!("pod/{uid}")
-    }
-
-    /// Notes where a container is.
-    fn settle(&self, container_id: &str, runtime: &dyn Runtime) {
-        let wasm = runtime.name() == self.parts.wasm.name();
-        self.homes.lock().unwrap_or_else(PoisonError::into_inner).insert(container_id.to_string(), wasm);
-    }
-
-    /// Forgets where containers with this prefix of their ids are.
-    fn unsettle(&self, prefix: &str) {
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        homes.retain(|id, _| !id.starts_with(prefix));
-    }
-
-    /// The runtime that has the image; the pod's own when neither has it.
-    pub(super) async fn runtime_of(&self, image: &str, dense: bool) -> Result<Arc<dyn Runtime>, RuntimeError> {
-        let (first, second) =
-            if dense { (&self.parts.wasm, &self.parts.oci) } else { (&self.parts.oci, &self.parts.wasm) };
-        match first.image(image).await {
-            Ok(Some(_)) => return Ok(first.clone()),
-            Ok(None) => {}
-            // The other may still have it; if not, this is the answer.
-            Err(err) => {
-                return match second.image(image).await {
-                    Ok(Some(_)) => Ok(second.clone()),
-                    _ => Err(err),
-                };
-            }
-        }
-        Ok(if second.image(image).await.ok().flatten().is_some() { second.clone() } else { first.clone() })
-    }
-}
-
 /// Starts a worker.
 pub(super) fn start(common: Arc<Common>, pod: Pod) -> Worker {
     let (orders, order_queue) = mpsc::channel(EVENTS);
@@ -171,14 +112,6 @@ struct State {
     look_again: bool,
     /// Containers whose `preStop` hook has been run, or is.
     stopping: BTreeSet<String>,
-}
-
-/// What was found out on the way, for the tasks.
-#[derive(Clone, Debug, Default)]
-struct Place {
-    volumes: BTreeMap<String, MountedVolume>,
-    attachment: Option<Attachment>,
-    sandbox: Option<SandboxSpec>,
 }
 
 impl State {
@@ -603,339 +536,4 @@ impl State {
 fn now(common: &Common) -> Now {
     let env = &common.parts.env;
     Now { mono: env.monotonic().0, wall: Timestamp::from_wall(env.wall().0) }
-}
-
-fn pod_ref(pod: &Pod) -> PodRef {
-    let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    let meta = &pod.metadata;
-    PodRef { uid: part(&meta.uid), name: part(&meta.name), namespace: part(&meta.namespace) }
-}
-
-/// The handler of the pod's RuntimeClass, empty for the default.
-fn handler(common: &Common, pod: &Pod) -> Result<String, String> {
-    match pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref()) {
-        None | Some("") => Ok(String::new()),
-        Some(class) => common
-            .objects
-            .runtime_handler(class)
-            .ok_or_else(|| format!("failed to get sandbox runtime: no runtime for {class:?} is configured")),
-    }
-}
-
-/// Wasm pods share one network namespace; whatever else a pod holds, its class decides.
-fn is_dense(handler: &str) -> bool {
-    handler == "wasmtime"
-}
-
-async fn make_sandbox(
-    common: &Common,
-    pod: &Pod,
-    uid: &str,
-    attempt: u32,
-) -> Result<(Attachment, SandboxSpec), String> {
-    let handler = handler(common, pod)?;
-    let (attachment, spec) = place_of(common, pod, uid, attempt, &handler).await?;
-    let runtime = if is_dense(&handler) { &common.parts.wasm } else { &common.parts.oci };
-    let dir = containers::log_dir(&common.parts.config, pod);
-    common.parts.env.blocking(move || std::fs::create_dir_all(dir)).await;
-    runtime.run_sandbox(&spec).await.map_err(|err| err.to_string())?;
-    Ok((attachment, spec))
-}
-
-async fn place_of(
-    common: &Common,
-    pod: &Pod,
-    uid: &str,
-    attempt: u32,
-    handler: &str,
-) -> Result<(Attachment, SandboxSpec), String> {
-    let config = &common.parts.config;
-    let host_network = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
-    let attachment = if host_network {
-        Attachment { netns_path: String::new(), ips: config.node_ips.clone() }
-    } else {
-        common.parts.network.attach(&pod_ref(pod), is_dense(handler)).await?
-    };
-    let spec = sandbox_spec(config, pod, &sandbox_id(uid, attempt), handler, &attachment);
-    Ok((attachment, spec))
-}
-
-/// Stops and removes a sandbox. The network attachment stays: a pod whose sandbox is made anew keeps its address.
-async fn drop_sandbox(common: &Common, pod: &Pod, uid: &str, attempt: u32) -> Result<(), String> {
-    let id = sandbox_id(uid, attempt);
-    for runtime in [&common.parts.oci, &common.parts.wasm] {
-        let dropped = async {
-            runtime.stop_sandbox(&id).await?;
-            runtime.remove_sandbox(&id).await
-        };
-        match dropped.await {
-            // A runtime that this pod does not use may be missing altogether.
-            Err(RuntimeError::Unavailable { .. }) if !uses(common, pod, &**runtime) => {}
-            done => done.map_err(|err| err.to_string())?,
-        }
-    }
-    Ok(())
-}
-
-/// Gives the pod's place in the network back.
-async fn detach(common: &Common, pod: &Pod) -> Result<(), String> {
-    if pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false) {
-        return Ok(());
-    }
-    let dense = is_dense(&handler(common, pod).unwrap_or_default());
-    common.parts.network.detach(&pod_ref(pod), dense).await
-}
-
-async fn fetch_image(
-    common: &Common,
-    pod: &Pod,
-    image: &str,
-    always: bool,
-    never: bool,
-    pulling: impl Future<Output = ()>,
-) -> Result<String, RuntimeError> {
-    let dense = is_dense(&handler(common, pod).unwrap_or_default());
-    let runtime = common.runtime_of(image, dense).await?;
-    if !always && let Some(info) = runtime.image(image).await? {
-        return Ok(info.id);
-    }
-    if never {
-        return match runtime.image(image).await? {
-            Some(info) => Ok(info.id),
-            None => Err(RuntimeError::ImageNeverPull(image.to_string())),
-        };
-    }
-    pulling.await;
-    Ok(runtime.pull_image(image, None).await?.id)
-}
-
-async fn launch(
-    common: &Common,
-    pod: &Pod,
-    place: &Place,
-    uid: &str,
-    name: &str,
-    attempt: u32,
-) -> Result<(), (StartFailure, String)> {
-    let config_error = |text: String| (StartFailure::Config, text);
-    let container = container(pod, name).ok_or_else(|| config_error(format!("no container {name:?}")))?;
-    let sandbox = place.sandbox.clone().ok_or_else(|| config_error("the pod has no sandbox".into()))?;
-    let objects = &common.objects;
-    let config = &common.parts.config;
-    let services = service_env(pod, &objects.services());
-    let host_ip = config.node_ips.first().cloned().unwrap_or_default();
-    let env = resolve_env(pod, container, objects, &services, &sandbox.ips, &host_ip, &config.node_name)
-        .map_err(config_error)?;
-    let id = container_id(uid, name, attempt);
-    let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
-    let around = Surroundings { volumes: &place.volumes, env, files };
-    let spec = container_spec(config, pod, container, &id, attempt, around).map_err(config_error)?;
-    let dense = is_dense(&sandbox.handler);
-    let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
-    if dense && runtime.name() != common.parts.wasm.name() {
-        return Err(config_error(format!(
-            "image {:?} is not a Wasm module, and the pod's runtime class is for Wasm",
-            spec.image
-        )));
-    }
-    // A hybrid pod has a sandbox in both runtimes, over one network namespace.
-    runtime.run_sandbox(&sandbox).await.map_err(start_failure)?;
-    common.settle(&id, &*runtime);
-    runtime.create_container(&sandbox, &spec).await.map_err(start_failure)?;
-    runtime.start_container(&id).await.map_err(|err| (StartFailure::Run, err.to_string()))?;
-    if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone()) {
-        let target = ProbeTarget {
-            env: common.parts.env.clone(),
-            runtime: runtime.clone(),
-            prober: common.parts.prober.clone(),
-            pod: Arc::new(pod.clone()),
-            container: name.to_string(),
-            container_id: id.clone(),
-            pod_ip: sandbox.ips.first().cloned().unwrap_or_default(),
-        };
-        if let Err(err) = run_hook(&target, &hook, Duration::from_secs(60)).await {
-            let message = format!("PostStartHook failed: {err}");
-            common.events.pod(pod, Some(name), true, "FailedPostStartHook", &message).await;
-            // Best effort: the machine hears of the failed start either way.
-            let _ = runtime.stop_container(&id, None, Duration::from_secs(2)).await;
-            return Err((StartFailure::Run, message));
-        }
-    }
-    Ok(())
-}
-
-/// Writes the files that every container of a pod gets (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`) and
-/// makes the folder of the log: (host path, container path) of each file.
-async fn pod_files(
-    common: &Common,
-    pod: &Pod,
-    sandbox: &SandboxSpec,
-    name: &str,
-    attempt: u32,
-) -> Result<Vec<(String, String)>, String> {
-    let config = &common.parts.config;
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
-    let dir = common.parts.volumes.pod_dir(&uid).ok_or_else(|| format!("{uid:?} is no UID of a pod"))?.join("etc");
-    let log = containers::log_path(config, pod, name, attempt);
-    let (pod, sandbox, config) = (pod.clone(), sandbox.clone(), config.clone());
-    let write = move || -> std::io::Result<Vec<(String, String)>> {
-        let dns = HostDns {
-            cluster_servers: vec![config.dns_ip.clone()],
-            cluster_domain: config.cluster_domain.clone(),
-            host_resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        };
-        let host_hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        std::fs::create_dir_all(&dir)?;
-        if let Some(dir) = log.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        let contents = [
-            ("hosts", hosts_file(&pod, &sandbox.ips, &config.node_name, &config.cluster_domain, &host_hosts)),
-            ("hostname", hostname_file(&sandbox.hostname)),
-            ("resolv.conf", resolv_conf(&pod, &dns)),
-        ];
-        let mut files = Vec::new();
-        for (file, content) in contents {
-            let path = dir.join(file);
-            // A container may have it mounted: the file is changed in place, and only when it differs.
-            if std::fs::read_to_string(&path).ok().as_deref() != Some(&content) {
-                std::fs::write(&path, content)?;
-            }
-            files.push((path.to_string_lossy().into_owned(), format!("/etc/{file}")));
-        }
-        Ok(files)
-    };
-    match common.parts.env.blocking(write).await {
-        Some(Ok(files)) => Ok(files),
-        Some(Err(err)) => Err(format!("the pod's files could not be written: {err}")),
-        None => Err("the node is stopping".into()),
-    }
-}
-
-fn start_failure(err: RuntimeError) -> (StartFailure, String) {
-    let reason = match err {
-        RuntimeError::Config(_) | RuntimeError::NotImplemented(_) => StartFailure::Config,
-        _ => StartFailure::Create,
-    };
-    (reason, err.to_string())
-}
-
-async fn run_hook(target: &ProbeTarget, hook: &LifecycleHandler, limit: Duration) -> Result<(), String> {
-    if let Some(exec) = &hook.exec {
-        return match target.exec(exec, limit).await? {
-            (0, _) => Ok(()),
-            (code, output) => Err(format!("the command exited with {code}: {output}")),
-        };
-    }
-    if let Some(http) = &hook.http_get {
-        let container = container(&target.pod, &target.container).cloned().unwrap_or_default();
-        return target.http(&container, http, limit).await.map(|_| ());
-    }
-    if let Some(sleep) = &hook.sleep {
-        let wait = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0)).min(limit);
-        target.env.sleep(wait).await;
-        return Ok(());
-    }
-    Err("not implemented: this sort of hook".into())
-}
-
-/// The runtime in which a container was started or last seen.
-fn known_home(common: &Common, container_id: &str) -> Option<Arc<dyn Runtime>> {
-    let wasm = *common.homes.lock().unwrap_or_else(PoisonError::into_inner).get(container_id)?;
-    Some(if wasm { common.parts.wasm.clone() } else { common.parts.oci.clone() })
-}
-
-/// The runtime that has this container; both are asked only when nobody has seen it yet.
-pub(super) async fn runtime_with(common: &Common, container_id: &str) -> Option<Arc<dyn Runtime>> {
-    if let Some(runtime) = known_home(common, container_id) {
-        return Some(runtime);
-    }
-    for runtime in [&common.parts.oci, &common.parts.wasm] {
-        if let Some(Ok(containers)) = common.parts.env.timeout(ANSWER, runtime.list_containers()).await
-            && containers.iter().any(|container| container.id == container_id)
-        {
-            common.settle(container_id, &**runtime);
-            return Some(runtime.clone());
-        }
-    }
-    None
-}
-
-/// What the runtimes have of a pod, and its place again after a restart of the agent.
-async fn observe(common: &Common, uid: &str, place: &Mutex<Place>, pod: &Pod) -> Result<PodEvent, RuntimeError> {
-    let mut sandbox: Option<ObservedSandbox> = None;
-    let mut found = Vec::new();
-    for runtime in [&common.parts.oci, &common.parts.wasm] {
-        let ours = |id: &str| id.strip_prefix(uid).is_some_and(|rest| rest.starts_with('-'));
-        let sandboxes = match runtime.list_sandboxes().await {
-            Ok(sandboxes) => sandboxes,
-            // A runtime that this pod does not use may be missing altogether.
-            Err(RuntimeError::Unavailable { .. }) if !uses(common, pod, &**runtime) => continue,
-            Err(err) => return Err(err),
-        };
-        for info in sandboxes.into_iter().filter(|info| info.pod_uid == uid) {
-            let attempt = info.id.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or(0);
-            let ready = info.state == SandboxState::Ready;
-            let newest =
-                sandbox.as_ref().is_none_or(|known| attempt > known.attempt || (attempt == known.attempt && ready));
-            if newest {
-                sandbox = Some(ObservedSandbox { id: info.id, attempt, ready, ips: Vec::new() });
-            }
-        }
-        for info in runtime.list_containers().await? {
-            if ours(&info.sandbox_id) {
-                common.settle(&info.id, &**runtime);
-                found.push(ObservedContainer {
-                    id: info.id,
-                    name: info.name,
-                    attempt: info.attempt,
-                    image: info.image,
-                    image_id: info.image_id,
-                    state: observed_state(info.state),
-                });
-            }
-        }
-    }
-    if let Some(sandbox) = sandbox.as_mut().filter(|sandbox| sandbox.ready) {
-        let known = place.lock().unwrap_or_else(PoisonError::into_inner).attachment.clone();
-        let attachment = match known {
-            Some(attachment) => Some(attachment),
-            None => {
-                let handler = handler(common, pod).unwrap_or_default();
-                match place_of(common, pod, uid, sandbox.attempt, &handler).await {
-                    Ok((attachment, spec)) => {
-                        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-                        place.attachment = Some(attachment.clone());
-                        place.sandbox = Some(spec);
-                        Some(attachment)
-                    }
-                    Err(err) => {
-                        tracing::warn!(pod_uid = uid, err, "The network of a running pod is gone");
-                        None
-                    }
-                }
-            }
-        };
-        match attachment {
-            Some(attachment) => sandbox.ips = attachment.ips,
-            None => sandbox.ready = false,
-        }
-    }
-    Ok(PodEvent::Observed { sandbox, containers: found })
-}
-
-fn uses(common: &Common, pod: &Pod, runtime: &dyn Runtime) -> bool {
-    let dense = is_dense(&handler(common, pod).unwrap_or_default());
-    (runtime.name() == common.parts.wasm.name()) == dense
-}
-
-fn observed_state(state: ContainerState) -> ObservedState {
-    match state {
-        ContainerState::Created => ObservedState::Created,
-        ContainerState::Running { started_at } => ObservedState::Running { started_at },
-        ContainerState::Exited { started_at, finished_at, exit_code, reason, message } => {
-            ObservedState::Exited { started_at, finished_at, exit_code, reason, message }
-        }
-        ContainerState::Unknown => ObservedState::Unknown,
-    }
 }
