@@ -2,6 +2,7 @@
 
 use crate::calls::LinkCalls;
 use crate::session::{Cut, NodeSession};
+use crate::tokens::NodeTokens;
 use crate::views::Views;
 use crate::{join, lifecycle};
 use async_trait::async_trait;
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) views: Arc<Views>,
     active: Mutex<BTreeMap<String, Active>>,
     heard: Mutex<BTreeMap<String, Mono>>,
+    /// Minted tokens outlive connections: a node that comes back is not sent new ones.
+    tokens: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<NodeTokens>>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -126,9 +129,15 @@ impl Shared {
         }
     }
 
+    /// The tokens of a node's pods.
+    pub(crate) fn tokens_of(&self, node: &str) -> Arc<tokio::sync::Mutex<NodeTokens>> {
+        lock(&self.tokens).entry(node.to_string()).or_default().clone()
+    }
+
     /// Cuts nodes whose Node object is gone or is another one.
     pub(crate) fn forget_deleted(&self, nodes: &BTreeMap<String, String>) {
         lock(&self.heard).retain(|name, _| nodes.contains_key(name));
+        lock(&self.tokens).retain(|name, _| nodes.contains_key(name));
         for (name, active) in lock(&self.active).iter() {
             if nodes.get(name) != Some(&active.node_uid) {
                 active.cut.pull("UnknownNode", "the Node object was deleted");
@@ -182,6 +191,7 @@ impl HubLinks {
             views: Arc::new(Views::default()),
             active: Mutex::default(),
             heard: Mutex::default(),
+            tokens: Mutex::default(),
         });
         let follow = shared.views.clone().follow(store, env.clone());
         let tasks = vec![

@@ -26,7 +26,7 @@ pub(crate) struct NodeSession {
     slot: Arc<Slot>,
     view: Mutex<NodeView>,
     view_ready: Notify,
-    tokens: tokio::sync::Mutex<NodeTokens>,
+    tokens: Arc<tokio::sync::Mutex<NodeTokens>>,
     cut: Arc<Cut>,
 }
 
@@ -66,6 +66,7 @@ impl NodeSession {
     /// The host of a connection whose certificate speaks for this node.
     pub(crate) fn new(shared: Arc<Shared>, node_name: &str, node_uid: &str) -> Arc<NodeSession> {
         let slot = shared.views.slot(node_name);
+        let tokens = shared.tokens_of(node_name);
         Arc::new(NodeSession {
             shared,
             node_name: node_name.to_string(),
@@ -73,7 +74,7 @@ impl NodeSession {
             slot,
             view: Mutex::new(NodeView::default()),
             view_ready: Notify::new(),
-            tokens: tokio::sync::Mutex::new(NodeTokens::default()),
+            tokens,
             cut: Arc::default(),
         })
     }

@@ -3,6 +3,8 @@
 //!
 //! One seed is one history of commits, cuts and recoveries; `HOLDFAST_SEEDS` runs more of them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, Revision, Seq};
 use holdfast_edge_store::{Durability, EdgeStore, Item, Record, StoreError};
