@@ -164,7 +164,7 @@ impl LinkHost {
             version_max: VERSION,
             node_uid: config.node_uid.clone(),
             node_name: config.node_name.clone(),
-            boot: 0,
+            boot: u128::from_str_radix(&self.parts.host.read().boot_id.replace('-', ""), 16).unwrap_or(0),
             lineage,
             session,
             root,

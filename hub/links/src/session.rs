@@ -5,7 +5,7 @@ use crate::hub_links::Shared;
 use crate::sessions::{Issued, issue, ready};
 use crate::tokens::NodeTokens;
 use crate::view::{NodeView, build};
-use crate::views::{Slot, shown};
+use crate::views::Slot;
 use async_trait::async_trait;
 use holdfast_core::{Gvr, NodeUid, OutboxGen, Revision, Session, Target};
 use holdfast_env::Connection;
@@ -221,7 +221,7 @@ impl HubHost for NodeSession {
     }
 
     fn applied(&self, revision: Revision) {
-        tracing::debug!(node = self.node_name, revision = shown(revision), "Node has its view");
+        tracing::debug!(node = self.node_name, revision = revision.0, "Node has its view");
     }
 
     async fn cut(&self) -> Refusal {

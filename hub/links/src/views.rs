@@ -4,7 +4,7 @@
 //! own view when marked. What is marked while it rebuilds is rebuilt again.
 
 use crate::view::{NodeView, is_shared, object};
-use holdfast_core::{Revision, json};
+use holdfast_core::json;
 use holdfast_store::{Event, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,9 +105,4 @@ impl Views {
             env.sleep(std::time::Duration::from_millis(100)).await;
         }
     }
-}
-
-/// A revision for logs.
-pub(crate) fn shown(revision: Revision) -> u64 {
-    revision.0
 }
