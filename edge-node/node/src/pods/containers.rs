@@ -39,7 +39,7 @@ fn resources(pod: &Pod, container: &Container) -> Resources {
     let cpu_request = quantity(wanted, false, "cpu").or(cpu_limit);
     let memory_limit = quantity(wanted, true, "memory");
     let shares = cpu_request.map_or(2, |cpu| (cpu.milli().max(0) as u64 * 1024 / 1000).clamp(2, 262_144));
-    let qos = qos_class(pod);
+    let qos = holdfast_pods::qos_class(pod);
     Resources {
         cpu_shares: shares,
         cpu_period_us: if cpu_limit.is_some() { 100_000 } else { 0 },
@@ -52,27 +52,6 @@ fn resources(pod: &Pod, container: &Container) -> Resources {
             // where requests are small against it.
             _ => 900,
         },
-    }
-}
-
-/// The quality-of-service class that the hub wrote, or the one that follows from the resources.
-pub(super) fn qos_class(pod: &Pod) -> &'static str {
-    let containers =
-        pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-    let (mut any, mut guaranteed) = (false, true);
-    for container in containers {
-        let wanted = container.resources.as_ref();
-        for resource in ["cpu", "memory"] {
-            let limit = quantity(wanted, true, resource);
-            let request = quantity(wanted, false, resource);
-            any |= limit.is_some() || request.is_some();
-            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
     }
 }
 
