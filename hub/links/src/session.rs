@@ -106,6 +106,7 @@ impl NodeSession {
             self.view_ready.notify_one();
             let wait = due.unwrap_or(std::time::Duration::from_secs(24 * 3600));
             tokio::select! {
+                biased;
                 () = self.slot.dirty.notified() => {}
                 () = self.shared.env.sleep(wait) => {}
             }

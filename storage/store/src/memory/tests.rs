@@ -12,6 +12,8 @@ use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use holdfast_env::host::HostEnv;
+use holdfast_env::{Task, World};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -21,6 +23,17 @@ fn fresh() -> (Arc<dyn Store>, ()) {
 
 mod contract {
     crate::store_suite!(super::fresh);
+}
+
+/// The writer as a task over `Env`, as the simulator runs it.
+fn in_turns() -> (Arc<dyn Store>, Task) {
+    let env: World = HostEnv::new("/nonexistent");
+    let (store, writer) = CachedStore::open_over(&env, MemoryLog::new()).unwrap();
+    (store, writer)
+}
+
+mod contract_in_turns {
+    crate::store_suite!(super::in_turns);
 }
 
 fn open() -> (Arc<MemoryLog>, Arc<CachedStore>) {
