@@ -105,10 +105,11 @@ impl SimHub {
         let (me, env) = (self.clone(), self.machine.process());
         let run = async move {
             let env: World = env;
-            if let Err(why) = me.run(env).await
-                && let Some(ledger) = &me.ledger
-            {
-                ledger.violation(format!("the hub does not start: {why}"));
+            if let Err(why) = me.run(env).await {
+                tracing::error!(why, "The hub does not start");
+                if let Some(ledger) = &me.ledger {
+                    ledger.violation(format!("the hub does not start: {why}"));
+                }
             }
         };
         self.universe.spawn(HUB, "hub", Box::pin(run));
@@ -233,7 +234,7 @@ pub fn first_log() -> Result<Backup, String> {
     while universe.now() < limit {
         universe.step(limit);
         // The controllers make ServiceAccounts and the CA's ConfigMap in every namespace.
-        if hub.is_ready() && hub.log.under("/registry/serviceaccounts/default/default").len() == 1 {
+        if hub.is_ready() && hub.log.under("/registry/core/serviceaccounts/default/default").len() == 1 {
             let settled = universe.now() + Duration::from_secs(5);
             while universe.now() < settled {
                 universe.step(settled);

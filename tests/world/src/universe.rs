@@ -2,7 +2,7 @@
 
 use crate::rng::Rng;
 use holdfast_env::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -19,8 +19,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct TaskWaker {
     id: u64,
     queued: AtomicBool,
-    ready: Arc<Mutex<Vec<u64>>>,
+    ready: Ready,
 }
+
+/// Tasks that could run. Ordered, so that the order of wake-ups within one poll does not matter: tokio's `watch` wakes
+/// its receivers in an order of its own.
+type Ready = Arc<Mutex<BTreeSet<u64>>>;
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
@@ -28,7 +32,7 @@ impl Wake for TaskWaker {
     }
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::Relaxed) {
-            lock(&self.ready).push(self.id);
+            lock(&self.ready).insert(self.id);
         }
     }
 }
@@ -66,7 +70,7 @@ pub enum Step {
 #[derive(Clone)]
 pub struct Universe {
     state: Arc<Mutex<State>>,
-    ready: Arc<Mutex<Vec<u64>>>,
+    ready: Ready,
 }
 
 impl Universe {
@@ -121,7 +125,7 @@ impl Universe {
         let waker = Arc::new(TaskWaker { id, queued: AtomicBool::new(true), ready: self.ready.clone() });
         state.tasks.insert(id, Slot { machine, name, future: Some(future), waker });
         drop(state);
-        lock(&self.ready).push(id);
+        lock(&self.ready).insert(id);
         id
     }
 
@@ -168,7 +172,11 @@ impl Universe {
             let count = ready.len() as u64;
             // Which of the tasks that could run does run: that is where races come from.
             let at = if count > 1 { lock(&self.state).rng.below(count) } else { 0 };
-            if count == 0 { None } else { Some(ready.remove(usize::try_from(at).unwrap_or(0))) }
+            let id = ready.iter().nth(usize::try_from(at).unwrap_or(0)).copied();
+            if let Some(id) = &id {
+                ready.remove(id);
+            }
+            id
         };
         let Some(id) = next else { return self.wait(limit) };
         let taken = {
@@ -182,6 +190,7 @@ impl Universe {
         let Some((mut future, waker, machine, name)) = taken else {
             return Step::Polled(Universe::NOBODY, "ended");
         };
+        tracing::trace!(target: "poll", at = self.now().as_secs_f64(), id, machine, name);
         let done = future.as_mut().poll(&mut Context::from_waker(&Waker::from(waker))).is_ready();
         let mut state = lock(&self.state);
         state.polls += 1;

@@ -65,6 +65,7 @@ impl Check for OwnObjects {
                     let namespace = text(&pod, &["metadata", "namespace"]);
                     let allowed = self.allowed.entry(node.to_string()).or_default();
                     allowed.insert(format!("/v1/pods/{namespace}/{}", text(&pod, &["metadata", "name"])));
+                    allowed.insert(format!("/v1/namespaces//{namespace}"));
                     let uid = text(&pod, &["metadata", "uid"]);
                     allowed.insert(format!("edge.holdfast.io/v1/tokens/{namespace}/{uid}"));
                     let mut found = BTreeSet::new();
