@@ -10,7 +10,7 @@ use holdfast_apiserver::LocalClient;
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::ControllersConfig;
 use holdfast_core::{UserInfo, user};
-use holdfast_env::{Connection, Task, World};
+use holdfast_env::{Connection, World};
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer, lineage};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
 use holdfast_server::Api;
@@ -59,7 +59,6 @@ pub struct SimHub {
     ledger: Option<Ledger>,
     client: Mutex<Option<Arc<LocalClient>>>,
     is_on: Mutex<bool>,
-    controllers: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,13 +67,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SimHub {
     /// A hub that is off, over a log that begins with `from`.
-    pub fn new(
-        universe: &Universe,
-        net: &Net,
-        ledger: Option<&Ledger>,
-        from: Backup,
-        controllers: bool,
-    ) -> Arc<SimHub> {
+    pub fn new(universe: &Universe, net: &Net, ledger: Option<&Ledger>, from: Backup) -> Arc<SimHub> {
         Arc::new(SimHub {
             machine: Machine::new(universe, HUB, crate::limits::EPOCH, 0),
             log: SimLog::new(from, ledger.cloned()),
@@ -83,7 +76,6 @@ impl SimHub {
             ledger: ledger.cloned(),
             client: Mutex::new(None),
             is_on: Mutex::new(false),
-            controllers,
         })
     }
 
@@ -165,19 +157,16 @@ impl SimHub {
         });
         registry.set_node_calls(links.node_calls());
         let admin = client(UserInfo::new("kubernetes-admin", &[user::MASTERS]));
-        let mut tasks: Vec<Task> = Vec::new();
-        if self.controllers {
-            holdfast_controllers::ensure_roles(&*admin).await.map_err(|err| text(&err))?;
-            let clients = |name: &str| -> Arc<dyn Client> { client(UserInfo::service_account("kube-system", name)) };
-            let config = ControllersConfig {
-                root_ca_pem: "simulated".into(),
-                kinds: holdfast_kinds::all().iter().map(ResourceKind::from).collect(),
-                ..ControllersConfig::default()
-            };
-            tasks = holdfast_controllers::start_all(env.clone(), &clients, config);
-            let scheduler = holdfast_scheduler::run_scheduler(env.clone(), clients("kube-scheduler"));
-            tasks.push(env.spawn("scheduler", Box::pin(scheduler)));
-        }
+        holdfast_controllers::ensure_roles(&*admin).await.map_err(|err| text(&err))?;
+        let clients = |name: &str| -> Arc<dyn Client> { client(UserInfo::service_account("kube-system", name)) };
+        let config = ControllersConfig {
+            root_ca_pem: "simulated".into(),
+            kinds: holdfast_kinds::all().iter().map(ResourceKind::from).collect(),
+            ..ControllersConfig::default()
+        };
+        let mut tasks = holdfast_controllers::start_all(env.clone(), &clients, config);
+        let scheduler = holdfast_scheduler::run_scheduler(env.clone(), clients("kube-scheduler"));
+        tasks.push(env.spawn("scheduler", Box::pin(scheduler)));
         *lock(&self.client) = Some(admin);
         let mut incoming = self.net.listen(HUB_ADDRESS, HUB);
         while let Some(connection) = incoming.recv().await {
@@ -228,7 +217,7 @@ async fn serve(links: Arc<HubLinks>, connection: Arc<dyn Connection>) {
 pub fn first_log() -> Result<Backup, String> {
     let universe = Universe::new(1);
     let net = Net::new(&universe);
-    let hub = SimHub::new(&universe, &net, None, Backup::default(), true);
+    let hub = SimHub::new(&universe, &net, None, Backup::default());
     hub.start();
     let limit = Duration::from_secs(120);
     while universe.now() < limit {

@@ -5,7 +5,6 @@ use crate::hub::SimHub;
 use crate::limits::EPOCH;
 use crate::log::Backup;
 use crate::node::SimNode;
-use crate::runtime::MISSING;
 use crate::wire::HUB;
 use holdfast_apiserver::LocalClient;
 use holdfast_controller::Client;
@@ -77,8 +76,8 @@ pub struct Plan {
     pub fault_every: Duration,
     /// Longest time between two acts of the user.
     pub work_every: Duration,
-    /// Controllers and scheduler run at the hub.
-    pub controllers: bool,
+    /// The user has Deployments, too.
+    pub deployments: bool,
     /// Nodes that stay cut to the end, and are rebooted then.
     pub cut_to_the_end: u32,
 }
@@ -98,7 +97,7 @@ impl Plan {
             faults,
             fault_every: Duration::from_secs(rng.between(5, 90)),
             work_every: Duration::from_secs(rng.between(3, 40)),
-            controllers: rng.chance(3),
+            deployments: rng.chance(3),
             cut_to_the_end: if rng.chance(3) { 1 } else { 0 },
         }
     }
@@ -302,7 +301,7 @@ async fn act(plan: &Plan, rng: &mut Rng, hub: &SimHub, desk: &Arc<Mutex<Desk>>) 
             let patch = Patch { patch_type: PatchType::Merge, body };
             ask(hub, |client| async move { client.patch(&object("", plural, &name), patch).await.is_ok() }).await;
         }
-        7 | 8 if plan.controllers => deployment(rng, hub, desk).await,
+        7 | 8 if plan.deployments => deployment(rng, hub, desk).await,
         _ => {}
     }
 }
@@ -346,7 +345,7 @@ fn pod_spec(rng: &mut Rng, node: Option<&str>) -> Json {
         0 if node.is_some() => json!(["exit", rng.pick(&["0", "0", "1"]), rng.between(2, 40).to_string()]),
         _ => json!(["run"]),
     };
-    let image = if rng.chance(20) { format!("{MISSING}:1") } else { "registry.local/app:1".into() };
+    let image = if rng.chance(20) { "missing:1" } else { "registry.local/app:1" };
     let mut container = json!({"name": "main", "image": image, "args": args});
     let mut volumes = Vec::new();
     if rng.chance(3) {

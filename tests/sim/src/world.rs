@@ -34,12 +34,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// A cluster whose machines are off. `dir` is for what the nodes' volumes write.
-    pub fn new(seed: u64, nodes: u32, log: Backup, controllers: bool, dir: &Path) -> Cluster {
+    pub fn new(seed: u64, nodes: u32, log: Backup, dir: &Path) -> Cluster {
         let universe = Universe::new(seed);
         let net = Net::new(&universe);
         let ledger = Ledger::new(&universe);
         wire::watch(&net, &ledger);
-        let hub = SimHub::new(&universe, &net, Some(&ledger), log, controllers);
+        let hub = SimHub::new(&universe, &net, Some(&ledger), log);
         let node = |no| SimNode::new(no, &universe, &net, &ledger, EPOCH, dir);
         let nodes = (1..=nodes).map(node).collect();
         Cluster { universe, net, ledger, hub, nodes }

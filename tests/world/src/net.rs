@@ -300,6 +300,17 @@ impl Shared {
         self.rung[side].notify_waiters();
     }
 
+    async fn wait_for_end(&self, side: usize) {
+        loop {
+            let mut rung = std::pin::pin!(self.rung[side].notified());
+            rung.as_mut().enable();
+            if self.ended(side).is_some() {
+                return;
+            }
+            rung.await;
+        }
+    }
+
     fn heard(&self, side: usize) {
         lock(&self.sides[side]).silent_at = self.net.universe.now() + self.idle;
     }
@@ -372,11 +383,10 @@ async fn pump(
         if !data.is_empty() && alive() {
             shared.net.show(&tap);
         }
-        if shared.net.carry(from, to, data.len(), None, || shared.ended(side).is_none()).await.is_none() {
-            return;
-        }
-        if !alive() {
-            return;
+        let carried = shared.net.carry(from, to, data.len(), None, || shared.ended(side).is_none()).await;
+        if carried.is_none() || !alive() {
+            // The receiver hears nothing more, and finds out by the silence.
+            return shared.wait_for_end(1 - side).await;
         }
         shared.arrived(side);
         if !data.is_empty() {

@@ -32,7 +32,9 @@ impl Check for Adopted {
                             if is_deleting(&pod) {
                                 self.deleted.insert(uid.clone());
                             }
-                            self.pods.insert(entry.key.to_string(), uid);
+                            // Another pod of this name takes the place of one that a restore forgot.
+                            let old = self.pods.insert(entry.key.to_string(), uid.clone());
+                            self.deleted.extend(old.filter(|old| *old != uid));
                         }
                         None => {
                             self.deleted.extend(self.pods.remove(&*entry.key));

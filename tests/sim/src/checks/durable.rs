@@ -13,7 +13,8 @@ type Items = BTreeMap<String, ContentHash>;
 struct Node {
     /// What the node has said it has.
     acknowledged: Items,
-    /// Objects that the hub said are absent: the node may keep them, or let them go.
+    /// Objects that the hub said are absent, which the node may keep or let go, and those of batches whose connection
+    /// ended before they were acknowledged.
     maybe: BTreeSet<String>,
     /// Batches that reached the node and were not acknowledged.
     open: Vec<(u64, SyncBatch)>,
@@ -65,9 +66,14 @@ impl Check for Durable {
                     return report
                         .violation(format!("edge-{node} acknowledges batch {} that it never had", applied.id));
                 };
-                // Batches are applied in order: what came before is on disk too, or was never begun.
-                for (_, batch) in known.open.drain(..=at).collect::<Vec<_>>() {
-                    apply(&mut known.acknowledged, &mut known.maybe, &batch);
+                // Batches of a connection are applied in order; those of an earlier one may be there or not.
+                for (of, batch) in known.open.drain(..=at).collect::<Vec<_>>() {
+                    if of == *connection {
+                        apply(&mut known.acknowledged, &mut known.maybe, &batch);
+                    } else {
+                        known.maybe.extend(batch.puts.into_iter().map(|put| put.key));
+                        known.maybe.extend(batch.drops.into_iter().map(|drop| drop.key));
+                    }
                 }
             }
             Seen::NodeOpened { node, state } => {

@@ -66,6 +66,11 @@ impl Check for ExactlyOnce {
                 self.created.clear();
                 self.marks.clear();
             }
+            Seen::NodeOpened { node, state } => {
+                // Log facts are lazy: what was not synced may be lost with the process, whether or not it was sent.
+                let kept: Vec<Seq> = state.outbox().after(Seq(0), usize::MAX).iter().map(|fact| fact.seq).collect();
+                self.sent.retain(|(of, _, seq), _| of != node || kept.binary_search(seq).is_ok());
+            }
             Seen::Frame { node, way: Way::Up, side: TapSide::Sent, frame, .. } if frame.kind == FactBatch::KIND => {
                 let Ok(batch) = frame.decode::<FactBatch>() else { return };
                 for fact in batch.facts.iter().filter(|fact| fact.sort == FactSort::Log) {

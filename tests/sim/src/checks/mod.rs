@@ -56,7 +56,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(identity::OneIdentity::default()),
         Box::new(durable::Durable::default()),
         Box::new(facts::ExactlyOnce::default()),
-        Box::new(offline::OfflineLife),
+        Box::new(offline::OfflineLife::default()),
         Box::new(adopted::Adopted::default()),
         Box::new(healing::OnlyDifferences::default()),
         Box::new(rights::OwnObjects::default()),
@@ -83,7 +83,8 @@ pub fn is_terminal(pod: &Value) -> bool {
     matches!(text(pod, &["status", "phase"]), "Succeeded" | "Failed")
 }
 
-/// Whether a pod's program never ends by itself.
+/// Whether a pod can run, and its program never ends by itself.
 pub fn runs_for_ever(pod: &Value) -> bool {
-    pod["spec"]["containers"].as_array().into_iter().flatten().all(|container| container["args"][0] == "run")
+    let mut containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    containers.all(|container| container["args"][0] == "run" && !text(container, &["image"]).starts_with("missing"))
 }
