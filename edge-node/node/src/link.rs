@@ -11,6 +11,7 @@ use holdfast_link::call::NodeCall;
 use holdfast_link::{NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
+use holdfast_mutation::broken;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -131,7 +132,8 @@ impl LinkHost {
     fn heard(&self) {
         let now = self.parts.env.monotonic();
         let before = self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        if before.is_none_or(|before| now.since(before) > self.parts.config.grace / 2) {
+        let silent = before.is_none_or(|before| now.since(before) > self.parts.config.grace / 2);
+        if silent && !(broken("silence-not-reported") && before.is_some()) {
             self.reconnected.notify_one();
         }
     }
@@ -200,14 +202,16 @@ impl NodeHost for LinkHost {
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
                 }
+                let (notes, needed) = self.store.read(|state| crate::kept::judge(state, &batch));
                 let lineage = batch.lineage;
                 let puts = batch.puts.into_iter().map(|(key, hash, revision, body)| Record::PutItem {
                     key,
                     item: Item { hash, lineage, revision, body },
                 });
-                let drops = batch.drops.into_iter().map(|key| Record::DropItem { key });
+                let drops = batch.drops.into_iter().filter(|key| !needed.contains(key));
+                let drops = drops.map(|key| Record::DropItem { key });
                 let synced = batch.complete.then_some(Record::SyncedTo { lineage, revision: batch.revision });
-                puts.chain(drops).chain(synced).collect()
+                puts.chain(drops).chain(notes).chain(synced).collect()
             }
         };
         self.store.commit(batch).await

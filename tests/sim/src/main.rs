@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use holdfast_mutation::MUTATIONS;
 use holdfast_sim::log::Backup;
 use holdfast_sim::{Outcome, hub, run};
 use std::process::ExitCode;
@@ -27,6 +28,12 @@ struct Args {
     /// Run each seed twice and compare
     #[arg(long)]
     twice: bool,
+    /// Break this rule (needs the feature `mutations`: `cargo xtask sim` sees to it)
+    #[arg(long)]
+    mutation: Option<String>,
+    /// Break every rule in turn; each must be caught within its number of seeds
+    #[arg(long, conflicts_with_all = ["seed", "mutation"])]
+    mutations: bool,
     /// Threads
     #[arg(long, default_value_t = 2)]
     jobs: u64,
@@ -50,6 +57,12 @@ fn work(args: &Args) -> Result<ExitCode> {
     }
     let began = Instant::now();
     let log = hub::first_log().map_err(anyhow::Error::msg)?;
+    if args.mutations {
+        return mutations(args, &log);
+    }
+    if let Some(name) = &args.mutation {
+        activate(Some(name))?;
+    }
     let (from, count) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
     let next = AtomicU64::new(from);
     let failed: Mutex<Vec<Outcome>> = Mutex::default();
@@ -89,6 +102,59 @@ fn work(args: &Args) -> Result<ExitCode> {
     let first = first.map_or("none".to_string(), |seed| seed.to_string());
     println!("seeds={count} failed={} first={first}", failed.len());
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(feature = "mutations")]
+fn activate(name: Option<&str>) -> Result<()> {
+    anyhow::ensure!(holdfast_mutation::activate(name), "there is no mutation {:?}", name.unwrap_or_default());
+    Ok(())
+}
+
+#[cfg(not(feature = "mutations"))]
+fn activate(_name: Option<&str>) -> Result<()> {
+    anyhow::bail!("this program was built without the feature `mutations`; use `cargo xtask sim --mutation NAME`")
+}
+
+/// Breaks every rule in turn; the last line counts those that were not caught.
+fn mutations(args: &Args, log: &Backup) -> Result<ExitCode> {
+    let mut missed = Vec::new();
+    for mutation in MUTATIONS {
+        activate(Some(mutation.name))?;
+        let began = Instant::now();
+        let next = AtomicU64::new(0);
+        let caught: Mutex<Option<Outcome>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..args.jobs.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        let done = caught.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+                        if done || seed >= mutation.within {
+                            return;
+                        }
+                        match one(seed, log, false) {
+                            Ok(outcome) if outcome.violations.is_empty() => {}
+                            Ok(outcome) => *caught.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome),
+                            Err(err) => eprintln!("sim: {err:#}"),
+                        }
+                    }
+                });
+            }
+        });
+        let seconds = began.elapsed().as_secs_f32();
+        match caught.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(Outcome { seed, violations, .. }) => {
+                let first: String = violations.first().into_iter().flat_map(|text| text.chars().take(110)).collect();
+                println!("{}: caught by seed {seed} of {} ({seconds:.1} s): {first}", mutation.name, mutation.within);
+            }
+            None => {
+                println!("{}: NOT caught within {} seeds ({seconds:.1} s)", mutation.name, mutation.within);
+                missed.push(mutation.name);
+            }
+        }
+    }
+    println!("mutations={} missed={} names={}", MUTATIONS.len(), missed.len(), missed.join(","));
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn one(seed: u64, log: &Backup, twice: bool) -> Result<Outcome> {

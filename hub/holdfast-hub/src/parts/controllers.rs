@@ -5,8 +5,8 @@ use anyhow::Context;
 use holdfast_apiserver::ApiServer;
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::ControllersConfig;
-use holdfast_core::user::MASTERS;
 use holdfast_core::UserInfo;
+use holdfast_core::user::MASTERS;
 use holdfast_env::Task;
 use std::sync::Arc;
 

@@ -8,12 +8,12 @@ use crate::limits::{BATCH_TXNS, SWEEP_WATCHERS, WRITE_QUEUE};
 use crate::suite::{delete, events, put, write};
 use crate::testing::{MemoryLog, memory_store};
 use crate::{Check, Condition, LogEntry, Op};
+use holdfast_env::host::HostEnv;
+use holdfast_env::{Task, World};
 use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use holdfast_env::host::HostEnv;
-use holdfast_env::{Task, World};
 use std::time::Duration;
 use tokio::task::JoinSet;
 

@@ -91,7 +91,8 @@ impl Writer {
     /// A writer without threads; it commits while the second value's [`Turns::run`] is polled.
     pub(super) fn in_turns(shared: &Arc<Shared>, backend: Arc<dyn LogBackend>) -> (Writer, Turns) {
         let desk = Desk::new();
-        let turns = Turns { desk: desk.clone(), evaluator: Evaluator::new(shared.clone()), shared: shared.clone(), backend };
+        let turns =
+            Turns { desk: desk.clone(), evaluator: Evaluator::new(shared.clone()), shared: shared.clone(), backend };
         (Writer { desk, places: Arc::new(Semaphore::new(WRITE_QUEUE)), threads: Mutex::default() }, turns)
     }
 

@@ -20,13 +20,17 @@ struct Node {
     open: Vec<(u64, SyncBatch)>,
 }
 
-fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &SyncBatch) {
+fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &SyncBatch, restored: bool) {
     for put in &batch.puts {
         items.insert(put.key.clone(), put.hash);
         maybe.remove(&put.key);
     }
     for drop in &batch.drops {
         match drop.cause {
+            // What a pod names that a restore made the hub forget is kept with it.
+            DropCause::Tombstone if restored && !drop.key.starts_with("/v1/pods/") => {
+                maybe.insert(drop.key.clone());
+            }
             DropCause::Tombstone => {
                 items.remove(&drop.key);
             }
@@ -40,6 +44,7 @@ fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &SyncBatch) {
 /// What each node must have.
 #[derive(Default)]
 pub struct Durable {
+    restored: bool,
     nodes: BTreeMap<NodeNo, Node>,
 }
 
@@ -50,6 +55,7 @@ impl Check for Durable {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
+            Seen::Restored => self.restored = true,
             Seen::Frame { node, connection, way: Way::Down, side: TapSide::Delivered, frame }
                 if frame.kind == SyncBatch::KIND =>
             {
@@ -69,7 +75,7 @@ impl Check for Durable {
                 // Batches of a connection are applied in order; those of an earlier one may be there or not.
                 for (of, batch) in known.open.drain(..=at).collect::<Vec<_>>() {
                     if of == *connection {
-                        apply(&mut known.acknowledged, &mut known.maybe, &batch);
+                        apply(&mut known.acknowledged, &mut known.maybe, &batch, self.restored);
                     } else {
                         known.maybe.extend(batch.puts.into_iter().map(|put| put.key));
                         known.maybe.extend(batch.drops.into_iter().map(|drop| drop.key));
@@ -93,7 +99,7 @@ impl Check for Durable {
                     if good {
                         break;
                     }
-                    apply(&mut items, &mut maybe, batch);
+                    apply(&mut items, &mut maybe, batch, self.restored);
                     good = fits(&items, &maybe);
                 }
                 if !good {
