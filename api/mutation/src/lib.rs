@@ -27,7 +27,7 @@ pub const MUTATIONS: &[Mutation] = &[
     // The node's store.
     mutation("closure-not-atomic", 200),
     mutation("commit-without-sync", 50),
-    mutation("numbers-used-twice", 200),
+    mutation("numbers-used-twice", 400),
     mutation("page-cache-trusted", 400),
     // The hub's end of the link.
     mutation("mark-outside-the-transaction", 10),

@@ -125,7 +125,7 @@ impl SimHub {
     pub fn restore(&self, backup: &Backup, lineage: u64) {
         self.log.restore(backup, &holdfast_core::Lineage(u128::from(lineage)).to_string());
         if let Some(ledger) = &self.ledger {
-            ledger.see(&Seen::Restored);
+            ledger.see(&Seen::Restored(&self.log.under("/registry/core/pods/")));
         }
     }
 

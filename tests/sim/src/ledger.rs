@@ -25,8 +25,8 @@ pub enum Way {
 pub enum Seen<'a> {
     /// A transaction is durable in the hub's log.
     Commit(&'a [LogEntry]),
-    /// The hub's log was set back to a backup.
-    Restored,
+    /// The hub's log was set back to a backup, which holds these pods.
+    Restored(&'a [(Arc<str>, Bytes)]),
     /// The hub's process has ended.
     HubEnded,
     /// A whole frame of a link was sent or delivered, on this connection.

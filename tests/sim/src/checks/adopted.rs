@@ -42,6 +42,13 @@ impl Check for Adopted {
                     }
                 }
             }
+            Seen::Restored(pods) => {
+                for (key, value) in *pods {
+                    let uid = text(&json(value), &["metadata", "uid"]).to_string();
+                    let old = self.pods.insert(key.to_string(), uid.clone());
+                    self.deleted.extend(old.filter(|old| *old != uid));
+                }
+            }
             Seen::Stopped { node, pod_uid, container, told: true, .. } if !self.deleted.contains(*pod_uid) => {
                 report.violation(format!("edge-{node} stops {container} of pod {pod_uid}, which nobody deleted"));
             }

@@ -55,7 +55,7 @@ impl Check for Durable {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
-            Seen::Restored => self.restored = true,
+            Seen::Restored(_) => self.restored = true,
             Seen::Frame { node, connection, way: Way::Down, side: TapSide::Delivered, frame }
                 if frame.kind == SyncBatch::KIND =>
             {

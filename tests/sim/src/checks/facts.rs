@@ -62,7 +62,7 @@ impl Check for ExactlyOnce {
                     }
                 }
             }
-            Seen::Restored => {
+            Seen::Restored(_) => {
                 self.created.clear();
                 self.marks.clear();
             }

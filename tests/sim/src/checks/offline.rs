@@ -29,7 +29,7 @@ impl Check for OfflineLife {
                     entries.iter().filter(|entry| entry.key.starts_with(PODS)).filter_map(|e| e.value.as_ref());
                 self.known.extend(bodies.map(|body| text(&json(body), &["metadata", "uid"]).to_string()));
             }
-            Seen::Restored => self.forgotten.append(&mut self.known),
+            Seen::Restored(_) => self.forgotten.append(&mut self.known),
             _ => {}
         }
     }
