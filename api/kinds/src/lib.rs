@@ -11,6 +11,7 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
+pub mod fencing;
 pub mod kind;
 mod node;
 mod rbac;

@@ -1,7 +1,10 @@
 //! Facts of the machine.
 
 use holdfast_node::{HostFacts, HostInfo};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Where values live that outlive the agent and not the boot.
+const RUN: &str = "/run/holdfast";
 
 /// Reads `/proc` and friends. What cannot change is read once.
 pub(crate) struct LinuxHost {
@@ -38,6 +41,17 @@ impl HostFacts for LinuxHost {
     fn read(&self) -> HostInfo {
         let disk = rustix::fs::statvfs(&self.data_dir).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
         HostInfo { disk_bytes: disk, ..self.fixed.clone() }
+    }
+
+    fn remember(&self, name: &str, value: &[u8]) {
+        let (path, temporary) = (Path::new(RUN).join(name), Path::new(RUN).join(format!("{name}.new")));
+        if let Err(err) = std::fs::write(&temporary, value).and_then(|()| std::fs::rename(&temporary, &path)) {
+            tracing::warn!(path = %path.display(), %err, "Could not keep a value of this boot");
+        }
+    }
+
+    fn recall(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(Path::new(RUN).join(name)).ok()
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod commands;
 pub mod events;
 mod kept;
+mod lease;
 pub mod link;
 pub mod logs;
 pub mod main_loop;

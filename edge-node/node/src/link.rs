@@ -1,5 +1,6 @@
 //! The link loop: connect, run, come back.
 
+use crate::lease::RunLease;
 use crate::parts::NodeParts;
 use crate::pods::PodCalls;
 use crate::store::SharedStore;
@@ -45,6 +46,7 @@ pub struct LinkHost {
     state: watch::Sender<LinkState>,
     /// When the hub was heard last; never in this life of the agent for `None`.
     heard_at: Mutex<Option<Mono>>,
+    lease: Arc<RunLease>,
     reconnected: Arc<tokio::sync::Notify>,
 }
 
@@ -84,15 +86,16 @@ impl NodeView for View<'_> {
 }
 
 impl LinkHost {
-    /// A host; `reconnected` is rung when the hub may have written the node's pods off meanwhile.
-    pub fn new(
+    /// A host; `lease` is renewed by it, and `reconnected` is rung when the hub may have written the node's pods off meanwhile.
+    pub(crate) fn new(
         parts: NodeParts,
         store: Arc<SharedStore>,
         calls: Arc<PodCalls>,
         reconnected: Arc<tokio::sync::Notify>,
+        lease: Arc<RunLease>,
     ) -> Arc<LinkHost> {
         let state = watch::channel(LinkState::default()).0;
-        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), reconnected })
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), lease, reconnected })
     }
 
     /// Follows the state of the link.
@@ -231,11 +234,20 @@ impl NodeHost for LinkHost {
         self.store.ring_facts();
     }
 
+    fn renewing(&self, count: u64) {
+        self.lease.sending(count);
+    }
+
+    fn renewed(&self, count: u64) {
+        self.lease.acknowledged(count);
+    }
+
     fn alive(&self, _time_micros: i64) {
         self.heard();
     }
 
     fn in_sync(&self, revision: Revision) {
+        self.lease.in_sync();
         tracing::debug!(revision = revision.0, "In sync with the hub");
     }
 

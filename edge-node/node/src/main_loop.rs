@@ -2,6 +2,7 @@
 
 use crate::commands::Commands;
 use crate::events::Events;
+use crate::lease::RunLease;
 use crate::link::LinkHost;
 use crate::objects::Objects;
 use crate::parts::{DataplaneSnapshot, NodeParts};
@@ -74,7 +75,9 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let reconnected = Arc::new(Notify::new());
     let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
+    let lease = RunLease::new(&parts);
     let common = Arc::new(Common {
+        lease: lease.clone(),
         parts: parts.clone(),
         store: store.clone(),
         objects: objects.clone(),
@@ -84,7 +87,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     });
     let pods = PodManager::new(common, report_pods.clone());
     let calls = PodCalls::new(pods.clone());
-    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone());
+    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), lease);
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.state() };
 
     configure_network(&node, &objects).await;

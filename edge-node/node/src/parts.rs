@@ -154,6 +154,10 @@ pub struct HostInfo {
 pub trait HostFacts: Send + Sync + 'static {
     /// What the machine is now.
     fn read(&self) -> HostInfo;
+    /// Keeps a small value where it outlives the agent and not the boot (`/run`), and costs the disk nothing.
+    fn remember(&self, name: &str, value: &[u8]);
+    /// Such a value, if it was kept since the boot.
+    fn recall(&self, name: &str) -> Option<Vec<u8>>;
 }
 
 /// What happened on this node, also after the hub has it and the outbox has let go of it.

@@ -191,6 +191,9 @@ pub enum PodEvent {
         /// Its output.
         message: String,
     },
+    /// The node's run lease does not cover the pod any more (or, `false`, does so again): it must not run, as the hub
+    /// may have replaced it.
+    Fenced(bool),
     /// [`PodAction::StopSandbox`] is done.
     SandboxStopped,
     /// [`PodAction::TearDownVolumes`] is done.

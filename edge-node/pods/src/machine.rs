@@ -54,6 +54,8 @@ pub struct PodMachine {
     /// Since when all containers are being stopped.
     pub(crate) stop_began: Option<Duration>,
     pub(crate) gone: bool,
+    /// The pod must not run now, see [`PodEvent::Fenced`].
+    pub(crate) fenced: bool,
     /// The status of a pod that was over before this machine knew it.
     pub(crate) frozen: Option<PodStatus>,
     /// When the machine was made, and how old the pod was by the wall clock.
@@ -92,6 +94,7 @@ impl PodMachine {
             strays: BTreeMap::new(),
             stop_began: None,
             gone: false,
+            fenced: false,
             frozen,
             born: (now.mono, age),
             handled_at: now.mono,
@@ -166,6 +169,13 @@ impl PodMachine {
             PodEvent::ProbeResult { container, probe, success, message } => {
                 self.probe_result(now, &container, probe, success, message, out);
             }
+            PodEvent::Fenced(fenced) => {
+                if fenced && !self.fenced && !self.ending() {
+                    let message = "Stopping: the hub was not heard for as long as this pod may run without it";
+                    out.push(self.event(true, "RunLeaseExpired", message.into(), None));
+                }
+                self.fenced = fenced;
+            }
             PodEvent::SandboxStopped if self.sandbox == Sandbox::Stopping => self.sandbox = Sandbox::None,
             PodEvent::VolumesGone if self.volumes == Volumes::TearingDown => self.volumes = Volumes::Gone,
             // A late answer to what is no longer asked, or a tick: `advance` looks at the clock itself.
@@ -185,6 +195,9 @@ impl PodMachine {
         self.decide_outcome(now, out);
         if self.ending() {
             self.end(now, out);
+        } else if self.fenced {
+            let grace = spec::grace(&self.pod);
+            self.stop_containers(now, grace, out);
         } else {
             self.run(now, out);
         }
@@ -278,6 +291,11 @@ impl PodMachine {
             // What was due by the latest event has been dealt with, or waits for another event.
             .filter(|at| *at > self.handled_at)
             .min()
+    }
+
+    /// Says before the first event whether the pod must not run, see [`PodEvent::Fenced`].
+    pub fn set_fenced(&mut self, fenced: bool) {
+        self.fenced = fenced;
     }
 
     /// Sets the node's addresses, first the primary.

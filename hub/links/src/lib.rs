@@ -10,6 +10,7 @@
 
 pub mod calls;
 pub mod facts;
+mod failover;
 pub mod hub_links;
 pub mod join;
 pub mod lifecycle;

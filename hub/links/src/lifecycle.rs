@@ -30,10 +30,15 @@ pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
                 for node in nodes {
                     let now = shared.env.monotonic();
                     let heard = shared.last_heard(&node.meta.name).unwrap_or(start);
-                    if now.since(heard) > grace
-                        && let Err(err) = mark_unknown(&shared, &node).await
-                    {
+                    let silence = now.since(heard);
+                    if silence <= grace {
+                        continue;
+                    }
+                    if let Err(err) = mark_unknown(&shared, &node).await {
                         tracing::warn!(node = node.meta.name, %err, "Could not mark a silent node");
+                    }
+                    if let Err(err) = crate::failover::replace(&shared, &node.meta.name, silence).await {
+                        tracing::warn!(node = node.meta.name, %err, "Could not replace the pods of a silent node");
                     }
                 }
             }

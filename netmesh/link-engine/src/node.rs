@@ -59,8 +59,13 @@ pub enum NodeInput {
 pub enum NodeOutput {
     /// Write to a stream.
     Send(Stream, Bytes),
-    /// Send a datagram.
-    SendDatagram(Bytes),
+    /// Send this heartbeat as a datagram.
+    SendHeartbeat {
+        /// Its number in this connection, from 1.
+        count: u64,
+        /// The datagram.
+        data: Bytes,
+    },
     /// Make durable, then say [`NodeInput::Persisted`].
     Persist(Persist),
     /// The hub's store has all facts up to here.
@@ -74,6 +79,8 @@ pub enum NodeOutput {
     },
     /// The hub answered a heartbeat, with its clock.
     Alive {
+        /// The heartbeat's number.
+        count: u64,
         /// The hub's clock.
         time_micros: i64,
     },
@@ -273,7 +280,7 @@ impl NodeLink {
                 if let Some(beat) = parse_heartbeat(&data)
                     && beat.session == session
                 {
-                    out.push(NodeOutput::Alive { time_micros: beat.clock_micros });
+                    out.push(NodeOutput::Alive { count: beat.count, time_micros: beat.clock_micros });
                 }
             }
             NodeInput::Tick => {
@@ -281,7 +288,7 @@ impl NodeLink {
                     self.heartbeats += 1;
                     self.next_heartbeat = now + heartbeat;
                     let beat = Heartbeat { session, count: self.heartbeats, clock_micros: self.clock_micros };
-                    out.push(NodeOutput::SendDatagram(encode(&beat)));
+                    out.push(NodeOutput::SendHeartbeat { count: self.heartbeats, data: encode(&beat) });
                 }
             }
         }

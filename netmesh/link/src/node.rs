@@ -27,6 +27,10 @@ pub trait NodeHost: Send + Sync + 'static {
     fn acknowledged(&self, seq: Seq);
     /// The session is up.
     fn connected(&self, session: Session, time_micros: i64);
+    /// The hello (0) or a heartbeat, by its number, is about to be sent.
+    fn renewing(&self, _count: u64) {}
+    /// The hub has answered the hello (0) or a heartbeat.
+    fn renewed(&self, _count: u64) {}
     /// The hub answered a heartbeat.
     fn alive(&self, time_micros: i64);
     /// The whole view at this revision is here.
@@ -61,6 +65,7 @@ pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<d
         env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), host.clone(), inputs.clone()))),
     );
     driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs.clone()))));
+    host.renewing(0);
     let (mut engine, outputs) = NodeLink::start(env.monotonic().0, &hello);
     let mut end = driver.perform(outputs).await;
     while end.is_none() {
@@ -153,13 +158,20 @@ impl Driver {
                         return Some(LinkEnd { reason: err.to_string(), refused: false });
                     }
                 }
-                NodeOutput::SendDatagram(data) => {
+                NodeOutput::SendHeartbeat { count, data } => {
+                    self.host.renewing(count);
                     // A heartbeat that does not fit the path now is as good as lost.
                     let _ = self.connection.send_datagram(data);
                 }
                 NodeOutput::Acknowledged(seq) => self.host.acknowledged(seq),
-                NodeOutput::Connected { session, time_micros } => self.host.connected(session, time_micros),
-                NodeOutput::Alive { time_micros } => self.host.alive(time_micros),
+                NodeOutput::Connected { session, time_micros } => {
+                    self.host.renewed(0);
+                    self.host.connected(session, time_micros);
+                }
+                NodeOutput::Alive { count, time_micros } => {
+                    self.host.renewed(count);
+                    self.host.alive(time_micros);
+                }
                 NodeOutput::InSync(revision) => self.host.in_sync(revision),
                 NodeOutput::Close { reason, refused } => return Some(LinkEnd { reason, refused }),
                 NodeOutput::Persist(_) => debug_assert!(false, "persisting is the feeder's"),

@@ -15,4 +15,4 @@ pub const HUB_ADDRESS: &str = "hub:6444";
 /// 2026-01-01T00:00:00Z: true wall time when the world begins.
 pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 /// Polls after which a seed is given up: something spins.
-pub const MAX_POLLS: u64 = 40_000_000;
+pub const MAX_POLLS: u64 = 2_000_000;

@@ -13,6 +13,7 @@ use holdfast_node::{NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Universe};
 use holdfast_volumes::VolumeManager;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub struct SimNode {
     agent: Mutex<Option<Agent>>,
     powered: Mutex<bool>,
     boots: Mutex<u64>,
+    /// What is on `/run`.
+    kept: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     /// Rung when the agent has ended by itself.
     ended: Notify,
     me: Weak<SimNode>,
@@ -91,6 +94,7 @@ impl SimNode {
             agent: Mutex::new(None),
             powered: Mutex::new(false),
             boots: Mutex::new(0),
+            kept: Arc::default(),
             ended: Notify::new(),
             me: me.clone(),
         });
@@ -130,6 +134,7 @@ impl SimNode {
         *lock(&self.powered) = false;
         self.stop_agent();
         self.machine.cut_power();
+        lock(&self.kept).clear();
         for runtime in [&self.oci, &self.wasm] {
             runtime.power_lost();
         }
@@ -209,7 +214,10 @@ impl SimNode {
                 certificate: identity.certificate,
                 idle: HEARTBEAT * 3 + Duration::from_secs(10),
             }),
-            host: Arc::new(SimHost(format!("00000000-0000-0000-0000-{:04x}{boot:08x}", self.no))),
+            host: Arc::new(SimHost {
+                boot_id: format!("00000000-0000-0000-0000-{:04x}{boot:08x}", self.no),
+                kept: self.kept.clone(),
+            }),
             events: Arc::new(NoIndex),
         };
         let store = SharedStore::new(env.clone(), store);

@@ -74,7 +74,12 @@ impl Prober for SimProber {
 }
 
 /// What the machine is.
-pub struct SimHost(pub String);
+pub struct SimHost {
+    /// Of this boot.
+    pub boot_id: String,
+    /// What outlives the agent and not the boot.
+    pub kept: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
 
 impl HostFacts for SimHost {
     fn read(&self) -> HostInfo {
@@ -82,13 +87,21 @@ impl HostFacts for SimHost {
             architecture: "arm64".into(),
             os_image: "Simulated".into(),
             kernel: "6.0".into(),
-            boot_id: self.0.clone(),
+            boot_id: self.boot_id.clone(),
             cpus: 4,
             memory_bytes: 1 << 30,
             disk_bytes: 1 << 33,
             agent_version: "0".into(),
             ..HostInfo::default()
         }
+    }
+
+    fn remember(&self, name: &str, value: &[u8]) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), value.to_vec());
+    }
+
+    fn recall(&self, name: &str) -> Option<Vec<u8>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }
 

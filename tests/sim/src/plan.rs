@@ -10,6 +10,7 @@ use holdfast_apiserver::LocalClient;
 use holdfast_controller::Client;
 use holdfast_core::verbs::Propagation;
 use holdfast_core::{DeleteOptions, Gvr, Json, Patch, PatchType, Target};
+use holdfast_kinds::fencing::ANNOTATION;
 use holdfast_sim_world::{Net, PathFaults, Rng, Universe};
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,7 +121,7 @@ pub async fn chaos(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: 
         let node = rng.pick(&nodes).clone();
         let fault = *rng.pick(&plan.faults);
         // Mostly short; sometimes longer than every grace.
-        let longest = if rng.chance(4) { 150 } else { 20 };
+        let longest = if rng.chance(4) { 400 } else { 20 };
         let length = Duration::from_millis(rng.between(100, longest * 1000));
         tracing::info!(?fault, node = node.name, seconds = length.as_secs_f32(), "Fault");
         universe.note(fault as u64);
@@ -312,12 +313,17 @@ async fn deployment(rng: &mut Rng, hub: &SimHub, desk: &Arc<Mutex<Desk>>) {
     if known.len() < 2 {
         let name = format!("deploy-{}", known.len() + usize::try_from(rng.below(2)).unwrap_or(0) * 2);
         let labels = json!({"app": name});
+        let annotations = match rng.below(3) {
+            0 => json!({ANNOTATION: format!("FailOverAfter={}s", rng.between(60, 120))}),
+            1 => json!({ANNOTATION: "RunForever"}),
+            _ => json!({}),
+        };
         let body = json!({
             "metadata": {"name": name},
             "spec": {
                 "replicas": rng.between(1, 4),
                 "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod_spec(rng, None)},
+                "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod_spec(rng, None)},
             },
         });
         if ask(hub, |client| async move { client.create(&collection("apps", "deployments"), body).await.is_ok() }).await

@@ -5,6 +5,7 @@
 use super::containers::{self, Surroundings, container, container_spec, sandbox_spec, service_env};
 use super::probes::ProbeTarget;
 use crate::events::Events;
+use crate::lease::RunLease;
 use crate::objects::Objects;
 use crate::parts::{Attachment, NodeParts, PodRef};
 use crate::store::SharedStore;
@@ -31,6 +32,8 @@ pub(crate) struct Common {
     pub(crate) changed: tokio::sync::Notify,
     /// Which containers are in the Wasm runtime (`true`) or the other one, by id.
     pub(crate) homes: Mutex<BTreeMap<String, bool>>,
+    /// Until when pods that fail over may run.
+    pub(crate) lease: Arc<RunLease>,
 }
 
 impl Common {

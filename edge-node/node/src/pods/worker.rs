@@ -12,6 +12,7 @@ use super::work::{
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
+use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_pods::{
     ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id,
 };
@@ -94,6 +95,15 @@ pub(super) fn start(common: Arc<Common>, pod: Pod) -> Worker {
     Worker { orders, shown, task }
 }
 
+/// How long after the last renewal a pod may run, when its mode says that it fails over.
+fn fails_over_after(pod: &Pod) -> Option<Duration> {
+    let doc = serde_json::to_value(pod).unwrap_or_default();
+    match fencing::of(&doc) {
+        Fencing::FailOverAfter(after) => Some(after),
+        Fencing::RunForever | Fencing::Kubernetes => None,
+    }
+}
+
 struct State {
     common: Arc<Common>,
     machine: PodMachine,
@@ -112,6 +122,9 @@ struct State {
     look_again: bool,
     /// Containers whose `preStop` hook has been run, or is.
     stopping: BTreeSet<String>,
+    /// How long after the last renewal the pod may run, when it fails over.
+    fails_over_after: Option<Duration>,
+    fenced: bool,
 }
 
 impl State {
@@ -124,6 +137,9 @@ impl State {
             .unwrap_or_default();
         let mut machine = PodMachine::new(pod.clone(), memory, now(&common));
         machine.set_host_ips(common.parts.config.node_ips.clone());
+        let fails_over_after = fails_over_after(&pod);
+        let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
+        machine.set_fenced(fenced);
         State {
             common,
             machine,
@@ -138,7 +154,20 @@ impl State {
             looking: false,
             look_again: false,
             stopping: BTreeSet::new(),
+            fails_over_after,
+            fenced,
         }
+    }
+
+    /// Looks at the run lease; when to look again, if it covers the pod for a while.
+    fn look_at_lease(&mut self) -> (Option<PodEvent>, Duration) {
+        let Some(after) = self.fails_over_after else { return (None, Duration::MAX) };
+        let left = self.common.lease.left(after);
+        let fenced = left.is_zero();
+        let changed = std::mem::replace(&mut self.fenced, fenced) != fenced;
+        // The lease runs on a clock that goes on in suspend, and timers do not: it is looked at often.
+        let wait = if fenced { fencing::LOOK } else { left.min(fencing::LOOK) };
+        (changed.then_some(PodEvent::Fenced(fenced)), wait)
     }
 
     async fn run(&mut self, mut orders: mpsc::Receiver<Order>, mut events: mpsc::Receiver<Word>) {
@@ -146,14 +175,22 @@ impl State {
         self.look();
         let mut refresh = env.monotonic().after(REFRESH);
         let mut look = env.monotonic().after(LOOK);
+        let mut renewals = self.common.lease.follow();
         while !self.gone {
             self.tasks.retain(|task| !task.is_finished());
+            let (fence, lease_left) = self.look_at_lease();
+            if let Some(event) = fence {
+                self.feed(event).await;
+                continue;
+            }
             let deadline = self.machine.next_deadline().map(Mono).map_or(refresh, |due| due.min(refresh));
+            let deadline = deadline.min(env.monotonic().after(lease_left));
             let event = tokio::select! {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Changed(pod)) => {
                         self.pod = Arc::new((*pod).clone());
+                        self.fails_over_after = fails_over_after(&pod);
                         self.show.send_modify(|shown| shown.pod = self.pod.clone());
                         PodEvent::PodChanged(pod)
                     }
@@ -187,6 +224,10 @@ impl State {
                     }
                     None => return,
                 },
+                renewed = renewals.changed(), if self.fenced => match renewed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
                 () = env.sleep_until(deadline) => {
                     if env.monotonic() >= refresh {
                         refresh = env.monotonic().after(REFRESH);
@@ -199,17 +240,22 @@ impl State {
                     PodEvent::Tick
                 }
             };
-            let stopped = matches!(event, PodEvent::ContainerStopped { .. });
-            if !matches!(event, PodEvent::Tick | PodEvent::ProbeResult { .. } | PodEvent::Observed { .. }) {
-                self.fed += 1;
-            }
-            let actions = self.machine.handle(now(&self.common), event);
-            for action in actions {
-                self.act(action).await;
-            }
-            if stopped {
-                self.look();
-            }
+            self.feed(event).await;
+        }
+    }
+
+    /// Feeds the machine and does what it says.
+    async fn feed(&mut self, event: PodEvent) {
+        let stopped = matches!(event, PodEvent::ContainerStopped { .. });
+        if !matches!(event, PodEvent::Tick | PodEvent::ProbeResult { .. } | PodEvent::Observed { .. }) {
+            self.fed += 1;
+        }
+        let actions = self.machine.handle(now(&self.common), event);
+        for action in actions {
+            self.act(action).await;
+        }
+        if stopped {
+            self.look();
         }
     }
 

@@ -1,7 +1,9 @@
-//! DefaultTolerationSeconds: a pod stays 300 s on a node that is not ready or unreachable.
+//! DefaultTolerationSeconds: a pod stays 300 s on a node that is not ready or unreachable. One that is bound to its box,
+//! or whose fencing mode says so, stays for ever, or until its run lease is over: as with a DaemonSet's pods.
 
 use holdfast_core::Json;
 use holdfast_core::json::{items_at, set, str_at};
+use holdfast_kinds::fencing::{self, Fencing};
 use serde_json::json;
 
 const SECONDS: i64 = 300;
@@ -15,9 +17,11 @@ pub(crate) fn mutate(doc: &mut Json) {
             (text("key") == key || text("key").is_empty()) && matches!(text("effect"), "NoExecute" | "")
         });
         if !tolerated {
-            tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS,
-            }));
+            let mut toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute"});
+            if fencing::of(doc) == Fencing::Kubernetes {
+                toleration["tolerationSeconds"] = json!(SECONDS);
+            }
+            tolerations.push(toleration);
         }
     }
     if tolerations.len() != before {

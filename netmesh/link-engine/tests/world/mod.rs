@@ -334,7 +334,7 @@ impl World {
                     }
                     self.send(From::Node, stream, &data);
                 }
-                NodeOutput::SendDatagram(data) => self.datagrams.push_back((From::Node, data)),
+                NodeOutput::SendHeartbeat { data, .. } => self.datagrams.push_back((From::Node, data)),
                 NodeOutput::Persist(what) => {
                     match what {
                         Persist::Session { lineage, session } => {

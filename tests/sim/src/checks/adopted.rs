@@ -1,5 +1,5 @@
 //! Invariants 5 and 6: what runs as it should is left alone. A container is told to stop only when its pod was
-//! deleted, whatever agent, hub, link and clocks go through.
+//! deleted, or fails over, whatever agent, hub, link and clocks go through.
 
 use super::{Check, is_deleting, text};
 use crate::ledger::{Report, Seen, json};
@@ -29,7 +29,8 @@ impl Check for Adopted {
                         Some(value) => {
                             let pod = json(value);
                             let uid = text(&pod, &["metadata", "uid"]).to_string();
-                            if is_deleting(&pod) {
+                            let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
+                            if is_deleting(&pod) || mode.is_some_and(|mode| mode.starts_with("FailOverAfter")) {
                                 self.deleted.insert(uid.clone());
                             }
                             // Another pod of this name takes the place of one that a restore forgot.

@@ -35,6 +35,8 @@ impl Check for OnlyDifferences {
                     if known.has.get(&put.key) == Some(&put.hash) {
                         report.violation(format!("{} is sent to edge-{node}, which has it", put.key));
                     }
+                    // Whether it arrives is not known before the node has said so.
+                    known.has.remove(&put.key);
                 }
                 known.open.push((*connection, batch));
             }

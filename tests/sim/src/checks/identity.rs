@@ -1,13 +1,43 @@
-//! Invariant 1: no two nodes run the same pod at the same instant.
+//! Invariant 1: no two nodes run the same identity at the same instant: a pod by its UID, and what replaces a pod that
+//! is to fail over only when that one has stopped for certain.
 
-use super::Check;
-use crate::ledger::{NodeNo, Report, Seen};
-use std::collections::BTreeMap;
+use super::{Check, is_deleting, text};
+use crate::ledger::{NodeNo, Report, Seen, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Prefix of pods in the hub's log.
+const PODS: &str = "/registry/core/pods/";
 
 /// Where each pod runs.
 #[derive(Default)]
 pub struct OneIdentity {
     running: BTreeMap<String, BTreeMap<(NodeNo, String), u32>>,
+    /// Pods that fail over: UID by key.
+    failing_over: BTreeMap<String, String>,
+    /// Pods that the hub has replaced although their node had not confirmed their end.
+    replaced: BTreeSet<String>,
+}
+
+impl OneIdentity {
+    fn committed(&mut self, key: &str, value: Option<&serde_json::Value>, report: &mut Report<'_>) {
+        match value {
+            Some(pod) => {
+                let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
+                if mode.is_some_and(|mode| mode.starts_with("FailOverAfter")) && !is_deleting(pod) {
+                    self.failing_over.insert(key.to_string(), text(pod, &["metadata", "uid"]).to_string());
+                } else {
+                    self.failing_over.remove(key);
+                }
+            }
+            None => {
+                let Some(uid) = self.failing_over.remove(key) else { return };
+                if let Some((node, _)) = self.running.get(&uid).and_then(|places| places.keys().next()) {
+                    report.violation(format!("pod {uid} is replaced while it runs on edge-{node}"));
+                }
+                self.replaced.insert(uid);
+            }
+        }
+    }
 }
 
 impl Check for OneIdentity {
@@ -17,7 +47,20 @@ impl Check for OneIdentity {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
+            Seen::Commit(entries) => {
+                for entry in entries.iter().filter(|entry| entry.key.starts_with(PODS)) {
+                    self.committed(&entry.key, entry.value.as_ref().map(json).as_ref(), report);
+                }
+            }
+            // What was replaced may be back in a backup.
+            Seen::Restored(_) => {
+                self.failing_over.clear();
+                self.replaced.clear();
+            }
             Seen::Started { node, pod_uid, container, attempt } => {
+                if self.replaced.contains(*pod_uid) {
+                    report.violation(format!("pod {pod_uid} starts on edge-{node} after it was replaced"));
+                }
                 let places = self.running.entry((*pod_uid).to_string()).or_default();
                 if let Some((other, _)) = places.keys().find(|(other, _)| other != node) {
                     report.violation(format!("pod {pod_uid} starts on edge-{node} and runs on edge-{other}"));

@@ -42,7 +42,12 @@ impl Check for OfflineLife {
                 let status = node.statuses.get(uid).cloned().unwrap_or_default();
                 // The power may have ended what may not be started again.
                 let spent = text(pod, &["spec", "restartPolicy"]) == "Never" && text(&status, &["phase"]) == "Failed";
-                let ought = !is_deleting(pod) && !is_terminal(pod) && runs_for_ever(pod) && !spent;
+                let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
+                let fenced = node.cut && mode.is_some_and(|mode| mode.starts_with("FailOverAfter"));
+                let ought = !is_deleting(pod) && !is_terminal(pod) && runs_for_ever(pod) && !spent && !fenced;
+                if fenced && node.running.contains_key(uid) {
+                    report.violation(format!("{name}: pod {pod_name} ({uid}) runs, and its lease is long over"));
+                }
                 if ought && !node.running.contains_key(uid) {
                     report.violation(format!("{name}: pod {pod_name} ({uid}) of its journal does not run: {status}"));
                 }

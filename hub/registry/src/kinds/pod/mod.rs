@@ -15,6 +15,7 @@ pub(crate) mod volumes;
 use crate::strategy::{Strategy, keep_all_but_status};
 use holdfast_core::json::{copy, i64_at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
+use holdfast_kinds::fencing;
 
 /// core/v1 Pod.
 pub(crate) struct Pod;
@@ -48,6 +49,13 @@ impl Strategy for Pod {
         let path = FieldPath::new("spec");
         spec::validate(doc.get("spec").unwrap_or(&Json::Null), &path, errors);
         spec::validate_pod_only(doc, &path, errors);
+        let annotations = holdfast_core::json::at(doc, &["metadata", "annotations"]);
+        if let Some(mode) = annotations.and_then(|all| str_at(all, &[fencing::ANNOTATION]))
+            && let Err(problem) = fencing::parse(mode)
+        {
+            let path = FieldPath::new("metadata").child("annotations").key(fencing::ANNOTATION);
+            errors.invalid(&path, mode, problem);
+        }
     }
 
     fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {

@@ -1,0 +1,84 @@
+//! Replacing pods whose run lease is over: those that say `FailOverAfter` on a node that has been silent for longer than
+//! they may run without the hub.
+//!
+//! The hub counts from when it last heard the node, which is later than when the node sent that word; the node counts
+//! from there. By [`fencing::replace_after`] the node has stopped the pod for certain, so its object may go without the
+//! node's confirmation. After a start of the hub every node counts as heard just now.
+
+use crate::hub_links::Shared;
+use holdfast_core::json::str_at;
+use holdfast_core::verbs::Preconditions;
+use holdfast_core::{
+    DeleteOptions, FieldSelector, Gvr, Json, ListOptions, Object, Reason, Status, Target, Timestamp, WriteOptions,
+};
+use holdfast_kinds::fencing::{self, Fencing};
+use holdfast_mutation::broken;
+use holdfast_server::{Operation, Reply};
+use serde_json::json;
+use std::time::Duration;
+
+/// Replaces what may be replaced of a node that has been silent for `silence`.
+///
+/// # Errors
+/// The API's; what could not be deleted is tried again at the next look.
+pub(crate) async fn replace(shared: &Shared, node: &str, silence: Duration) -> Result<(), Status> {
+    if silence < fencing::FAIL_OVER_MIN {
+        return Ok(());
+    }
+    let pods = Target::collection(Gvr::new("", "v1", "pods"), "");
+    let options = ListOptions { fields: FieldSelector::equals("spec.nodeName", node), ..ListOptions::default() };
+    let Reply::List(list) = shared.call(pods, Operation::List(options)).await? else {
+        return Err(Status::internal("list gave no list"));
+    };
+    for pod in &list.items {
+        let doc = pod.to_json();
+        let Fencing::FailOverAfter(after) = fencing::of(&doc) else { continue };
+        let wait = if broken("replaced-too-early") { after / 2 } else { fencing::replace_after(&doc, after) };
+        if silence < wait || matches!(str_at(&doc, &["status", "phase"]), Some("Succeeded" | "Failed")) {
+            continue;
+        }
+        delete(shared, pod).await?;
+        tracing::info!(
+            node,
+            pod = format!("{}/{}", pod.meta.namespace, pod.meta.name),
+            "Replaced a pod of a silent node"
+        );
+        tell(shared, pod, node).await;
+    }
+    Ok(())
+}
+
+async fn delete(shared: &Shared, pod: &Object) -> Result<(), Status> {
+    let target = Target::object(Gvr::new("", "v1", "pods"), &pod.meta.namespace, &pod.meta.name);
+    let preconditions = Preconditions { uid: Some(pod.meta.uid.clone()), resource_version: None };
+    let options =
+        DeleteOptions { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteOptions::default() };
+    match shared.call(target, Operation::Delete(options)).await {
+        Ok(_) => Ok(()),
+        // Somebody else was faster, or another pod has the name by now.
+        Err(status) if status.is(Reason::NotFound) || status.is(Reason::Conflict) => Ok(()),
+        Err(status) => Err(status),
+    }
+}
+
+async fn tell(shared: &Shared, pod: &Object, node: &str) {
+    let now = Timestamp::from_wall(shared.env.wall().0);
+    let (namespace, name) = (&pod.meta.namespace, &pod.meta.name);
+    let body: Json = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": format!("{name}.{:016x}", shared.env.random_u64()), "namespace": namespace},
+        "involvedObject": {
+            "kind": "Pod", "apiVersion": "v1", "namespace": namespace, "name": name, "uid": pod.meta.uid,
+        },
+        "type": "Warning",
+        "reason": "FailedOver",
+        "message": format!("Deleted: node {node} was not heard for longer than this pod may run without the hub"),
+        "source": {"component": "holdfast-links"},
+        "firstTimestamp": now, "lastTimestamp": now, "count": 1,
+    });
+    let target = Target::collection(Gvr::new("", "v1", "events"), namespace);
+    if let Err(err) = shared.call(target, Operation::Create { body, options: WriteOptions::default() }).await {
+        tracing::warn!(pod = format!("{namespace}/{name}"), %err, "Could not record an event");
+    }
+}
