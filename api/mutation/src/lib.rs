@@ -24,9 +24,9 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("facts-forgotten-on-reconnect", 50),
     mutation("silence-not-reported", 100),
     mutation("kept-pod-loses-closure", 400),
-    mutation("lease-not-enforced", 200),
-    mutation("lease-before-sync", 400),
-    mutation("lease-outlives-the-boot", 400),
+    mutation("lease-not-enforced", 50),
+    mutation("lease-before-sync", 50),
+    mutation("lease-outlives-the-boot", 150),
     // The node's store.
     mutation("closure-not-atomic", 200),
     mutation("commit-without-sync", 50),
@@ -40,7 +40,7 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("secrets-of-all", 10),
     mutation("pods-of-all", 20),
     mutation("view-shared-by-connections", 50),
-    mutation("replaced-too-early", 200),
+    mutation("replaced-too-early", 50),
 ];
 
 #[cfg(feature = "mutations")]

@@ -81,6 +81,8 @@ pub struct Plan {
     pub deployments: bool,
     /// Nodes that stay cut to the end, and are rebooted then.
     pub cut_to_the_end: u32,
+    /// Faults last longer than any run lease, and Deployments fail over: one seed in five is about fencing.
+    pub long: bool,
 }
 
 impl Plan {
@@ -92,7 +94,7 @@ impl Plan {
         faults.sort();
         faults.dedup();
         let nodes = 1 + u32::try_from(rng.below(3)).unwrap_or(0);
-        Plan {
+        let mut plan = Plan {
             nodes,
             busy: Duration::from_secs(rng.between(60, 600)),
             faults,
@@ -100,7 +102,21 @@ impl Plan {
             work_every: Duration::from_secs(rng.between(3, 40)),
             deployments: rng.chance(3),
             cut_to_the_end: if rng.chance(3) { 1 } else { 0 },
+            long: rng.chance(5),
+        };
+        if plan.long {
+            plan.nodes = plan.nodes.max(2);
+            plan.busy = Duration::from_secs(rng.between(400, 900));
+            plan.faults = vec![Fault::Cut, *rng.pick(&[Fault::Power, Fault::CutOneWay, Fault::Agent])];
+            plan.fault_every = Duration::from_secs(rng.between(60, 240));
+            plan.deployments = true;
+        } else if rng.chance(6) {
+            // What a restore makes the hub forget has to live through reboots.
+            plan.faults = vec![Fault::Restore, Fault::Power];
+            plan.fault_every = Duration::from_secs(rng.between(20, 60));
+            plan.work_every = Duration::from_secs(rng.between(3, 8));
         }
+        plan
     }
 }
 
@@ -121,8 +137,10 @@ pub async fn chaos(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: 
         let node = rng.pick(&nodes).clone();
         let fault = *rng.pick(&plan.faults);
         // Mostly short; sometimes longer than every grace.
-        let longest = if rng.chance(4) { 400 } else { 20 };
+        let longest = if plan.long || rng.chance(4) { 400 } else { 20 };
         let length = Duration::from_millis(rng.between(100, longest * 1000));
+        // Power that comes back early shows whether a lease outlives the boot.
+        let length = if plan.long && fault == Fault::Power { length / 8 } else { length };
         tracing::info!(?fault, node = node.name, seconds = length.as_secs_f32(), "Fault");
         universe.note(fault as u64);
         let later = universe.sleep(length);
@@ -302,18 +320,18 @@ async fn act(plan: &Plan, rng: &mut Rng, hub: &SimHub, desk: &Arc<Mutex<Desk>>) 
             let patch = Patch { patch_type: PatchType::Merge, body };
             ask(hub, |client| async move { client.patch(&object("", plural, &name), patch).await.is_ok() }).await;
         }
-        7 | 8 if plan.deployments => deployment(rng, hub, desk).await,
+        7 | 8 if plan.deployments => deployment(plan, rng, hub, desk).await,
         _ => {}
     }
 }
 
-async fn deployment(rng: &mut Rng, hub: &SimHub, desk: &Arc<Mutex<Desk>>) {
+async fn deployment(plan: &Plan, rng: &mut Rng, hub: &SimHub, desk: &Arc<Mutex<Desk>>) {
     let lock = || desk.lock().unwrap_or_else(PoisonError::into_inner);
     let known = lock().deployments.clone();
     if known.len() < 2 {
         let name = format!("deploy-{}", known.len() + usize::try_from(rng.below(2)).unwrap_or(0) * 2);
         let labels = json!({"app": name});
-        let annotations = match rng.below(3) {
+        let annotations = match if plan.long { 0 } else { rng.below(3) } {
             0 => json!({ANNOTATION: format!("FailOverAfter={}s", rng.between(60, 120))}),
             1 => json!({ANNOTATION: "RunForever"}),
             _ => json!({}),
