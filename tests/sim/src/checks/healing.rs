@@ -40,6 +40,9 @@ impl Check for OnlyDifferences {
                     // Whether it arrives is not known before the node has said so.
                     known.has.remove(&put.key);
                 }
+                for drop in &batch.drops {
+                    known.has.remove(&drop.key);
+                }
                 known.open.push((*connection, batch));
             }
             Seen::Frame { node, connection, way: Way::Up, side: TapSide::Delivered, frame }
