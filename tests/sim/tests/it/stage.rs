@@ -90,6 +90,11 @@ impl Stage {
 
     /// Makes a pod on a node that runs for ever.
     pub(crate) fn pod(&self, name: &str, no: u32, more: Json) {
+        self.pod_with(json!({"name": name}), no, more);
+    }
+
+    /// The same with other metadata.
+    pub(crate) fn pod_with(&self, metadata: Json, no: u32, more: Json) {
         let mut spec = json!({
             "nodeName": format!("edge-{no}"),
             "automountServiceAccountToken": false,
@@ -99,7 +104,7 @@ impl Stage {
         for (field, value) in more.as_object().into_iter().flatten() {
             spec[field] = value.clone();
         }
-        let body = json!({"metadata": {"name": name}, "spec": spec});
+        let body = json!({"metadata": metadata, "spec": spec});
         self.create("pods", body);
     }
 
