@@ -1,4 +1,6 @@
-//! The link loop: connect, run, come back.
+//! The link loop: connect, run, come back; [`renewal`] of the node's certificate.
+
+mod renewal;
 
 use crate::parts::NodeParts;
 use crate::pods::PodCalls;
@@ -6,9 +8,9 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::Mono;
+use holdfast_env::{Connection, Mono, NetError};
 use holdfast_link::call::NodeCall;
-use holdfast_link::{NodeHost, drive_node};
+use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,27 +105,75 @@ impl LinkHost {
         let env = &self.parts.env;
         let mut backoff = Backoff::new(RETRY, RETRY_CAP);
         let outbox = self.outbox().await;
+        let (_, mut shown) = self.parts.identity.in_use();
         loop {
             let mut refused = false;
             for hub in &self.parts.config.hubs {
+                self.show_identity(&mut shown);
                 match self.parts.connector.connect(hub).await {
                     Ok(connection) => {
-                        let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
+                        let end = self.session(connection, outbox).await;
                         if self.state.borrow().connected {
                             backoff.reset();
                             *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
                         }
                         refused = end.refused;
+                        let expired = refused && renewal::is_expired(&end.reason);
                         self.note_end(hub, end.reason);
+                        if expired {
+                            if let Err(err) = self.renew_expired(hub).await {
+                                tracing::warn!(hub, err, "The expired certificate could not be renewed");
+                            }
+                        } else if refused {
+                            self.parts.identity.refused();
+                        }
                     }
-                    Err(err) => self.note_end(hub, err.to_string()),
+                    Err(err) => {
+                        if matches!(err, NetError::Refused(_)) {
+                            self.parts.identity.refused();
+                        }
+                        self.note_end(hub, err.to_string());
+                    }
                 }
+            }
+            if self.parts.identity.in_use().1 != shown {
+                // Another identity is to be tried: what was said of the last one is no reason to wait for long.
+                env.sleep(RETRY).await;
+                continue;
             }
             let wait = if refused { REFUSED } else { backoff.fail() };
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
             env.sleep(wait + jitter).await;
         }
+    }
+
+    /// Shows the identity that is in use from the next connection on.
+    fn show_identity(&self, shown: &mut u64) {
+        let (identity, version) = self.parts.identity.in_use();
+        if version != *shown {
+            match self.parts.connector.use_identity(&identity) {
+                Ok(()) => *shown = version,
+                Err(err) => {
+                    tracing::error!(err, "The node cannot connect with its new identity");
+                    self.parts.identity.refused();
+                    *shown = self.parts.identity.in_use().1;
+                }
+            }
+        }
+    }
+
+    /// One connection to its end, which also comes when the node has a new identity.
+    async fn session(self: &Arc<Self>, connection: Arc<dyn Connection>, outbox: OutboxGen) -> LinkEnd {
+        let env = self.parts.env.clone();
+        let mut driving = std::pin::pin!(drive_node(env, connection.clone(), self.clone(), self.hello(outbox)));
+        tokio::select! {
+            biased;
+            end = &mut driving => return end,
+            () = self.renew_when_due(&connection) => {}
+        }
+        connection.close("the node comes back with its new certificate");
+        driving.await
     }
 
     fn note_end(&self, hub: &str, reason: String) {
@@ -151,14 +201,18 @@ impl LinkHost {
         OutboxGen(drawn)
     }
 
+    /// The last session that this node made durable, and in which history.
+    fn last_session(&self) -> (Lineage, Session) {
+        self.store.read(|state| {
+            let note = state.notes().get(NOTE_SESSION);
+            note.and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default()
+        })
+    }
+
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session, root) = self.store.read(|state| {
-            let note = state.notes().get(NOTE_SESSION);
-            let (lineage, session) =
-                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
-            (lineage, session, state.digest().root())
-        });
+        let (lineage, session) = self.last_session();
+        let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION,
@@ -207,7 +261,8 @@ impl NodeHost for LinkHost {
         self.store.lazily(vec![Record::Acknowledged { seq }]);
     }
 
-    fn connected(&self, session: Session, _time_micros: i64) {
+    fn connected(&self, session: Session, time_micros: i64) {
+        self.parts.clock.hub_time(time_micros);
         tracing::info!(session = session.0, "The link is up");
         let lost = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner).take();
         let silent = lost.is_none_or(|lost| self.parts.env.monotonic().since(lost) > self.parts.config.grace / 2);
@@ -221,7 +276,9 @@ impl NodeHost for LinkHost {
         self.store.ring_facts();
     }
 
-    fn alive(&self, _time_micros: i64) {}
+    fn alive(&self, time_micros: i64) {
+        self.parts.clock.hub_time(time_micros);
+    }
 
     fn in_sync(&self, revision: Revision) {
         tracing::debug!(revision = revision.0, "In sync with the hub");

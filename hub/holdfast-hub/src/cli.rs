@@ -2,7 +2,7 @@
 
 use crate::config::ServeArguments;
 use crate::duration::Span;
-use crate::{remote, serve, tokens};
+use crate::{nodes, remote, serve, tokens};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -22,6 +22,11 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Manage nodes' identities. The hub must be running.
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
     },
     /// Print the administrator's kubeconfig.
     Kubeconfig {
@@ -55,6 +60,25 @@ struct FileArguments {
     data: DataDir,
     /// The file.
     file: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// Revoke a node's certificates: it is cut, and may neither connect, nor renew, nor use the API. Its pods stay
+    /// assigned. To let the machine join again, delete the Node.
+    Revoke {
+        #[command(flatten)]
+        data: DataDir,
+        /// The node's name.
+        name: String,
+    },
+    /// Take a revocation back.
+    Restore {
+        #[command(flatten)]
+        data: DataDir,
+        /// The node's name.
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -96,6 +120,12 @@ impl Arguments {
                     }
                     TokenCommand::List { data } => tokens::list(&data.data_dir).await,
                     TokenCommand::Revoke { data, token } => tokens::revoke(&data.data_dir, &token).await,
+                }
+            }),
+            Command::Node { command } => remote::block_on(async {
+                match command {
+                    NodeCommand::Revoke { data, name } => nodes::set_revoked(&data.data_dir, &name, true).await,
+                    NodeCommand::Restore { data, name } => nodes::set_revoked(&data.data_dir, &name, false).await,
                 }
             }),
             Command::Kubeconfig { data, server } => {

@@ -119,7 +119,7 @@ impl Remote {
         Ok(Remote { address, name, tls: TlsConnector::from(Arc::new(tls)), ca })
     }
 
-    /// One request; the answer's document.
+    /// One request; the answer's document. The body of a `PATCH` is a merge patch.
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Json>) -> anyhow::Result<Json> {
         let stream = TcpStream::connect(&self.address)
             .await
@@ -132,11 +132,12 @@ impl Remote {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.context("speak HTTP with the hub")?;
         let bytes = body.map(Json::to_string).unwrap_or_default();
+        let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.address)
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .header("accept", "application/json")
             .header("user-agent", concat!("holdfast-hub/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(bytes)))

@@ -1,5 +1,6 @@
 //! Joining: a bootstrap token and a name become a Node object and a certificate.
 
+use crate::certificates;
 use crate::hub_links::{NodeIssuer, Shared};
 use crate::sessions::was_ready;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ async fn join(shared: &Shared, issuer: &dyn NodeIssuer, request: &JoinRequest) -
     let node = node_object(shared, &request.node_name).await?;
     let uid = node.meta.uid.clone();
     let chain = issuer.sign(&request.csr, &request.node_name, &uid)?;
+    let leaf = chain.first().ok_or("the hub's CA gave no certificate")?;
+    certificates::issued(&*shared.store, &NodeUid(uid.clone()), leaf).await.map_err(|err| err.to_string())?;
     Ok(JoinReply::Joined {
         node_uid: uid,
         chain: chain.into_iter().map(Bytes::from).collect(),
@@ -56,6 +59,9 @@ async fn node_object(shared: &Shared, name: &str) -> Result<Arc<Object>, String>
         Ok(_) => Err("creating the node gave no object".into()),
         Err(status) if status.is(Reason::AlreadyExists) => {
             let node = shared.get(Target::object(nodes, "", name)).await.map_err(text)?;
+            if node.meta.is_revoked() {
+                return Err(format!("node {name:?} is revoked; run `kubectl delete node {name}` and join again"));
+            }
             let used =
                 was_ready(&*shared.store, &NodeUid(node.meta.uid.clone())).await.map_err(|err| err.to_string())?;
             if used {

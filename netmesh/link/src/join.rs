@@ -79,17 +79,12 @@ pub async fn join(
     token: &JoinToken,
     node_name: &str,
 ) -> Result<NodeIdentity, JoinError> {
-    let tls = |err: &dyn std::fmt::Display| JoinError::Tls(err.to_string());
-    let key = rcgen::KeyPair::generate().map_err(|err| tls(&err))?;
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node_name}"));
-    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
-    let csr = params.serialize_request(&key).map_err(|err| tls(&err))?;
+    let (key, csr) = crate::identity::request(node_name).map_err(|err| JoinError::Tls(err.to_string()))?;
     let request = JoinRequest {
         token_id: token.id.clone(),
         token_secret: token.secret.clone(),
         node_name: node_name.to_string(),
-        csr: Bytes::copy_from_slice(csr.der()),
+        csr: Bytes::from(csr),
     };
     let exchange = async {
         let (mut sender, receiver) = connection.open_bi().await.map_err(LinkError::Net)?;

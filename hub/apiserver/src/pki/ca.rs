@@ -15,7 +15,7 @@ use std::time::Duration;
 const CA_TTL: Duration = Duration::from_secs(3653 * 24 * 3600);
 /// Life of a serving certificate; a new one is made at each start.
 const SERVER_TTL: Duration = Duration::from_secs(3653 * 24 * 3600);
-/// Certificates begin to be valid so long before now, for clocks that are behind.
+/// Certificates begin to be valid so long before now, or a tenth of their life, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_secs(24 * 3600);
 /// A certificate request larger than this is refused unread.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -196,7 +196,7 @@ fn leaf(name: &str, groups: &[&str], now: Timestamp, ttl: Duration) -> Certifica
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = now.since_epoch();
     let mut params = CertificateParams::default();
-    params.not_before = epoch + now.saturating_sub(BACKDATE);
+    params.not_before = epoch + now.saturating_sub(BACKDATE.min(ttl / 10));
     params.not_after = epoch + now.saturating_add(ttl);
     params.distinguished_name = DistinguishedName::new();
     for group in groups {

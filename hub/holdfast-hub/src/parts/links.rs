@@ -13,6 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A node is issued one certificate in this time at most, or in a tenth of a certificate's life.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Running links.
 pub(crate) struct Links {
     listener: Arc<QuicListener>,
@@ -67,8 +70,9 @@ pub(crate) fn start(
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
     let roots = [shared.pki.ca.certificate().to_vec()];
     let key = shared.identity.key.secret_der();
-    let tls =
-        holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
+    let grace = shared.config.node_certificate_grace;
+    let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots, grace)
+        .context("set up the link's TLS")?;
     let address = shared.config.link_listen;
     let heartbeat = shared.config.heartbeat;
     let listener =
@@ -88,6 +92,8 @@ pub(crate) fn start(
         lineage,
         heartbeat,
         grace: shared.config.node_monitor_grace,
+        certificate_grace: grace,
+        renewal_interval: RENEWAL_INTERVAL.min(shared.config.node_certificate_ttl / 10),
     });
     registry.set_node_calls(links.node_calls());
     let serving = shared.world.spawn("links", Box::pin(links.clone().serve(listener.clone())));
