@@ -1,6 +1,7 @@
 //! The link loop: connect, run, come back; [`renewal`] of the node's certificate.
 
 mod renewal;
+mod time_reset;
 
 use crate::parts::NodeParts;
 use crate::pods::PodCalls;
@@ -23,6 +24,9 @@ const RETRY: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(20);
 /// The wait after the hub has refused this node.
 const REFUSED: Duration = Duration::from_secs(30);
+
+/// Why a connection ends that has brought a new certificate.
+const RENEWED: &str = "the node comes back with its new certificate";
 
 const NOTE_SESSION: &str = "link/session";
 const NOTE_OUTBOX: &str = "link/outbox";
@@ -108,36 +112,41 @@ impl LinkHost {
         let (_, mut shown) = self.parts.identity.in_use();
         loop {
             let mut refused = false;
+            let mut renewed = false;
             for hub in &self.parts.config.hubs {
                 self.show_identity(&mut shown);
                 match self.parts.connector.connect(hub).await {
                     Ok(connection) => {
-                        let end = self.session(connection, outbox).await;
+                        let end = self.session(hub, connection, outbox).await;
+                        let expired = end.refused && renewal::is_expired(&end.reason);
+                        refused = end.refused;
+                        renewed = end.reason == RENEWED;
                         if self.state.borrow().connected {
                             backoff.reset();
                             *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
+                        } else if !expired {
+                            self.parts.identity.refused();
                         }
-                        refused = end.refused;
-                        let expired = refused && renewal::is_expired(&end.reason);
                         self.note_end(hub, end.reason);
                         if expired {
-                            if let Err(err) = self.renew_expired(hub).await {
-                                tracing::warn!(hub, err, "The expired certificate could not be renewed");
+                            match self.renew_expired(hub).await {
+                                Ok(()) => renewed = true,
+                                Err(err) => tracing::warn!(hub, err, "The expired certificate could not be renewed"),
                             }
-                        } else if refused {
-                            self.parts.identity.refused();
                         }
                     }
                     Err(err) => {
-                        if matches!(err, NetError::Refused(_)) {
-                            self.parts.identity.refused();
-                        }
+                        let judged = matches!(err, NetError::Refused(_));
                         self.note_end(hub, err.to_string());
+                        if judged {
+                            // One of the two does not take the other's certificate.
+                            self.parts.identity.refused();
+                            self.reset_time(hub).await;
+                        }
                     }
                 }
             }
-            if self.parts.identity.in_use().1 != shown {
-                // Another identity is to be tried: what was said of the last one is no reason to wait for long.
+            if renewed {
                 env.sleep(RETRY).await;
                 continue;
             }
@@ -164,16 +173,17 @@ impl LinkHost {
     }
 
     /// One connection to its end, which also comes when the node has a new identity.
-    async fn session(self: &Arc<Self>, connection: Arc<dyn Connection>, outbox: OutboxGen) -> LinkEnd {
+    async fn session(self: &Arc<Self>, hub: &str, connection: Arc<dyn Connection>, outbox: OutboxGen) -> LinkEnd {
         let env = self.parts.env.clone();
         let mut driving = std::pin::pin!(drive_node(env, connection.clone(), self.clone(), self.hello(outbox)));
         tokio::select! {
             biased;
             end = &mut driving => return end,
             () = self.renew_when_due(&connection) => {}
+            () = self.reset_while_behind(hub) => {}
         }
-        connection.close("the node comes back with its new certificate");
-        driving.await
+        connection.close(RENEWED);
+        LinkEnd { reason: RENEWED.into(), ..driving.await }
     }
 
     fn note_end(&self, hub: &str, reason: String) {

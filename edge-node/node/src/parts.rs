@@ -126,6 +126,9 @@ pub struct HttpProbe {
 pub trait Connector: Send + Sync + 'static {
     /// Connects to one of the hub's addresses.
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
+    /// Connects without showing an identity, to a hub that proves the CA with this hash, whatever the time
+    /// ([`holdfast_link::tls::join_config`]).
+    async fn connect_bare(&self, hub: &str, ca_hash: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
     /// From the next connection on, shows this identity.
     ///
     /// # Errors

@@ -28,6 +28,15 @@ enum Command {
         #[command(subcommand)]
         command: NodeCommand,
     },
+    /// Allow nodes to take their time floor down to this hub's clock, after its clock was far ahead. The hub must be
+    /// running, and its clock right.
+    TimeReset {
+        #[command(flatten)]
+        data: DataDir,
+        /// For how long; 0s to end it.
+        #[arg(long = "for", default_value = "1h", value_name = "DURATION")]
+        period: Span,
+    },
     /// Print the administrator's kubeconfig.
     Kubeconfig {
         #[command(flatten)]
@@ -128,6 +137,7 @@ impl Arguments {
                     NodeCommand::Restore { data, name } => nodes::set_revoked(&data.data_dir, &name, false).await,
                 }
             }),
+            Command::TimeReset { data, period } => remote::block_on(nodes::allow_time_reset(&data.data_dir, period.0)),
             Command::Kubeconfig { data, server } => {
                 let text = remote::read_kubeconfig(&data.data_dir)?;
                 print!("{}", remote::with_server(&text, server.as_deref()));

@@ -32,6 +32,8 @@ pub trait NodeIssuer: Send + Sync + 'static {
     fn sign(&self, csr: &[u8], node_name: &str, node_uid: &str) -> Result<Vec<Vec<u8>>, String>;
     /// The CA certificates that nodes trust, DER.
     fn roots(&self) -> Vec<Vec<u8>>;
+    /// The CA's signature (ASN.1, ECDSA P-256, SHA-256) of a time reset.
+    fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String>;
 }
 
 /// The parts of the hub that links work with.
@@ -285,10 +287,10 @@ impl HubLinks {
         }
     }
 
-    /// Serves one join.
+    /// Serves one join, or a node that asks for the time.
     pub async fn join(&self, connection: Arc<dyn Connection>) {
-        let decide = |request| join::decide(&self.shared, &*self.shared.issuer, request);
-        if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, decide).await {
+        let doorkeeper = join::Door(&self.shared);
+        if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, &doorkeeper).await {
             tracing::debug!(peer = connection.peer_address(), %err, "A join did not finish");
         }
     }

@@ -1,14 +1,30 @@
 //! Joining: a bootstrap token and a name become a Node object and a certificate.
 
-use crate::certificates;
 use crate::hub_links::{NodeIssuer, Shared};
 use crate::sessions::was_ready;
+use crate::{certificates, time_reset};
+use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::{Gvr, NodeUid, Object, Reason, Status, Target, WriteOptions, names};
-use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_link::join::Doorkeeper;
+use holdfast_link_engine::wire::{JoinReply, JoinRequest, TimeResetReply, TimeResetRequest};
 use holdfast_server::{Operation, Reply};
 use serde_json::json;
 use std::sync::Arc;
+
+/// Decides for those who come without a certificate.
+pub(crate) struct Door<'a>(pub(crate) &'a Shared);
+
+#[async_trait]
+impl Doorkeeper for Door<'_> {
+    async fn join(&self, request: JoinRequest) -> JoinReply {
+        decide(self.0, &*self.0.issuer, request).await
+    }
+
+    async fn time_reset(&self, request: TimeResetRequest) -> TimeResetReply {
+        time_reset::decide(self.0, request).await
+    }
+}
 
 /// Decides a join.
 pub(crate) async fn decide(shared: &Shared, issuer: &dyn NodeIssuer, request: JoinRequest) -> JoinReply {

@@ -158,6 +158,8 @@ payloads! {
     61 => JoinReply,
     62 => RenewRequest,
     63 => RenewReply,
+    64 => TimeResetRequest,
+    65 => TimeResetReply,
 }
 
 /// First frame of every stream.
@@ -453,6 +455,34 @@ pub enum RenewReply {
     /// Not now, or never.
     Refused {
         /// For programs, for example `RateLimited`, `Revoked`, `UnknownNode`.
+        code: String,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A node asks for the time, signed by the CA, over [`ALPN_JOIN`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeResetRequest {
+    /// The node's identity; it need not prove it: the answer is good for nobody else.
+    pub node_uid: String,
+    /// Drawn for this question.
+    pub nonce: u128,
+}
+
+/// The answer to a [`TimeResetRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimeResetReply {
+    /// It is this time now.
+    Reset {
+        /// Microseconds since 1970.
+        time_micros: i64,
+        /// By the CA's key over node, nonce and time (ASN.1, ECDSA P-256, SHA-256).
+        signature: Bytes,
+    },
+    /// Not now.
+    Refused {
+        /// For programs, for example `NotAllowed`.
         code: String,
         /// For people.
         reason: String,

@@ -142,6 +142,9 @@ fn every_frame_has_its_golden_bytes() {
         check(&renew, GOLDEN[31], w),
         check(&renewed, GOLDEN[32], w),
         check(&RenewReply::Refused { code: "C".into(), reason: "no".into() }, GOLDEN[33], w),
+        check(&TimeResetRequest { node_uid: "u".into(), nonce: 300 }, GOLDEN[34], w),
+        check(&TimeResetReply::Reset { time_micros: 3, signature: Bytes::from_static(b"s") }, GOLDEN[35], w),
+        check(&TimeResetReply::Refused { code: "C".into(), reason: "no".into() }, GOLDEN[36], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -184,4 +187,7 @@ const GOLDEN: &[&str] = &[
     "3e0006000000040503637372",
     "3f000700000000010163010172",
     "3f0006000000010143026e6f",
+    "4000040000000175ac02",
+    "41000400000000060173",
+    "410006000000010143026e6f",
 ];

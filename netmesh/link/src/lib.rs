@@ -1,7 +1,7 @@
 //! Drivers of the link engine.
 //!
 //! [`quic`] makes authenticated connections by quinn and rustls; [`join`] turns a token into an identity, and
-//! [`renew`] an identity into its successor;
+//! [`renew`] an identity into its successor; [`time_reset`] takes a node's time floor down;
 //! [`node`] and [`hub`] feed the engine's two ends and do what they say; [`call`] carries logs and exec.
 //! The drivers decide nothing. Everything but `quic` runs over [`holdfast_env::Env`] and its connections, so
 //! the simulator drives it too.
@@ -17,6 +17,7 @@ pub mod join;
 pub mod node;
 pub mod quic;
 pub mod renew;
+pub mod time_reset;
 pub mod tls;
 
 pub use framed::LinkError;

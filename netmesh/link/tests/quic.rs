@@ -5,13 +5,14 @@
 mod certificates;
 mod peers;
 
+use async_trait::async_trait;
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
 use holdfast_env::session::{StreamInput, StreamOutput};
 use holdfast_env::{Dialer, NetError};
 use holdfast_link::identity::ca_hash;
-use holdfast_link::join::{JoinError, JoinToken, join, serve_join};
+use holdfast_link::join::{Doorkeeper, JoinError, JoinToken, join, serve_join};
 use holdfast_link::{QuicDialer, call, tls};
-use holdfast_link_engine::wire::JoinReply;
+use holdfast_link_engine::wire::{JoinReply, JoinRequest, TimeResetReply, TimeResetRequest};
 use peers::{Authority, Clock, HEARTBEAT, Hub, Node, within};
 use std::sync::Arc;
 
@@ -36,6 +37,19 @@ fn exec() -> Call {
     Call::Exec(ExecCall { container: container(), command, tty: false, stdin: true, stdout: true, stderr: true })
 }
 
+struct Answers(JoinReply);
+
+#[async_trait]
+impl Doorkeeper for Answers {
+    async fn join(&self, request: JoinRequest) -> JoinReply {
+        assert_eq!((request.token_id.as_str(), request.node_name.as_str()), ("abcdef", "edge"));
+        self.0.clone()
+    }
+    async fn time_reset(&self, _request: TimeResetRequest) -> TimeResetReply {
+        TimeResetReply::Refused { code: "NotAllowed".into(), reason: "not now".into() }
+    }
+}
+
 async fn join_with(
     hub: &Hub,
     hash: &str,
@@ -46,11 +60,7 @@ async fn join_with(
     let serving = tokio::spawn(async move {
         let (connection, joining) = listener.next().await.unwrap().accept().await?;
         assert!(joining);
-        let served = serve_join(&env, &connection, |request| async move {
-            assert_eq!((request.token_id.as_str(), request.node_name.as_str()), ("abcdef", "edge"));
-            answer
-        });
-        served.await.map_err(|err| NetError::Closed(err.to_string()))
+        serve_join(&env, &connection, &Answers(answer)).await.map_err(|err| NetError::Closed(err.to_string()))
     });
     let dialer = QuicDialer::new(tls::join_config(hash).unwrap(), HEARTBEAT).unwrap();
     let token = JoinToken { id: "abcdef".into(), secret: "0123456789abcdef".into(), ca_hash: hash.into() };

@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 
 /// Where the floor is.
 const PATH: &str = "time-floor";
-/// A hub's time that is so much behind the floor is worth a word.
+/// Boot time that runs a little fast lifts the floor above the hub's time; a hub that is more than this behind was
+/// or is wrong.
 const SLACK: Duration = Duration::from_secs(24 * 3600);
 
 /// The world of a node: everything is the inner world's but the wall clock, which is the estimate.
@@ -52,20 +53,17 @@ impl NodeClock {
         let Ok(micros) = u64::try_from(micros) else { return };
         let (boottime, moment) = (self.inner.boottime(), Duration::from_micros(micros));
         let mut floor = self.lock();
-        let first = !floor.is_trusted();
-        let behind = floor.hub_time(boottime, moment);
-        let (lowest, due) = (floor.floor(boottime), floor.due(boottime).is_some());
+        floor.hub_time(boottime, moment);
+        let due = floor.due(boottime).is_some();
         drop(floor);
-        if first && behind && moment.saturating_add(SLACK) < lowest {
-            tracing::warn!(
-                hub_secs = moment.as_secs(),
-                floor_secs = lowest.as_secs(),
-                "The hub's time is behind this node's time floor: its clock is or was wrong"
-            );
-        }
         if due {
             self.rose.notify_one();
         }
+    }
+
+    /// Whether the hub's time is so far behind the floor that a reset is worth asking for.
+    pub fn is_hub_behind(&self) -> bool {
+        self.lock().hub_behind(self.inner.boottime()) > SLACK
     }
 
     /// The cluster's CA signed something at this moment, since 1970: it is past.

@@ -97,16 +97,17 @@ impl TimeFloor {
         }
     }
 
-    /// The hub told the time over an authenticated connection. Whether it is behind the floor: then one of the
-    /// hub's clocks, then or now, is or was wrong.
-    pub fn hub_time(&mut self, boottime: Duration, moment: Duration) -> bool {
-        if moment > LAST {
-            return false;
+    /// The hub told the time over an authenticated connection.
+    pub fn hub_time(&mut self, boottime: Duration, moment: Duration) {
+        if moment <= LAST {
+            self.hub = Some(Anchor { moment, boottime });
+            self.certified(boottime, moment);
         }
-        let heard = Anchor { moment, boottime };
-        self.hub = Some(heard);
-        self.certified(boottime, moment);
-        moment < self.floor(boottime)
+    }
+
+    /// How far the hub's time is behind the floor: then the hub's clock is wrong, or was.
+    pub fn hub_behind(&self, boottime: Duration) -> Duration {
+        self.hub.map_or(Duration::ZERO, |hub| self.floor(boottime).saturating_sub(hub.at(boottime)))
     }
 
     /// The cluster's CA vouches that `moment` is past: it signed something then.

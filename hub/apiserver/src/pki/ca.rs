@@ -169,6 +169,15 @@ impl ClusterCa {
         Ok(ServerIdentity { chain: issued.chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
     }
 
+    /// The CA's signature of `message` (ASN.1, ECDSA P-256, SHA-256). Whoever calls it answers for the first bytes
+    /// being no certificate's.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, PkiError> {
+        Ok(rcgen::SigningKey::sign(self.issuer.key(), message)?)
+    }
+
     fn sign(&self, params: &CertificateParams, key: &impl rcgen::PublicKeyData) -> Result<IssuedCertificate, PkiError> {
         let certificate = params.signed_by(key, &self.issuer)?;
         Ok(IssuedCertificate {

@@ -58,6 +58,10 @@ impl NodeIssuer for Issuer {
     fn roots(&self) -> Vec<Vec<u8>> {
         vec![self.pki.ca.certificate().to_vec()]
     }
+
+    fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        self.pki.ca.sign_message(message).map_err(|err| err.to_string())
+    }
 }
 
 /// Starts them, and tells the registry how nodes are reached.

@@ -77,6 +77,9 @@ impl NodeIssuer for TestIssuer {
     fn roots(&self) -> Vec<Vec<u8>> {
         vec![b"root".to_vec()]
     }
+    fn sign_time(&self, _message: &[u8]) -> Result<Vec<u8>, String> {
+        Err("this CA has no key".into())
+    }
 }
 
 /// A connection that carries nothing.

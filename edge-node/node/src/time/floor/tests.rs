@@ -51,7 +51,8 @@ fn an_rtc_in_1970_or_2106_is_harmless_and_one_in_between_is_a_hint() {
 fn the_hub_is_believed_until_the_machine_boots() {
     let mut floor = TimeFloor::open(None, 7, secs(10));
     floor.certified(secs(10), NOW - YEAR);
-    assert!(!floor.hub_time(secs(20), NOW));
+    floor.hub_time(secs(20), NOW);
+    assert_eq!(floor.hub_behind(secs(25)), Duration::ZERO);
     assert!(floor.is_trusted());
     assert_eq!(floor.now(secs(30), YEAR_2106), NOW + secs(10));
     let written = floor.due(secs(30)).unwrap();
@@ -73,7 +74,8 @@ fn a_hub_that_was_years_ahead_is_undone_by_a_reset_only() {
     floor.hub_time(secs(0), NOW + 5 * YEAR);
     let wrong = floor.due(secs(0)).unwrap();
     floor.written(&wrong);
-    assert!(floor.hub_time(secs(1), NOW), "it is told");
+    floor.hub_time(secs(1), NOW);
+    assert_eq!(floor.hub_behind(secs(1)), 5 * YEAR + secs(1));
     assert_eq!(floor.now(secs(1), NOW), NOW, "timestamps are the hub's");
     assert_eq!(floor.floor(secs(1)), NOW + 5 * YEAR + secs(1), "certificates are judged by the floor");
     assert_eq!(floor.due(secs(1)), None);
@@ -130,10 +132,10 @@ proptest! {
                 Step::Hub(secs) | Step::Certified(secs) if Duration::from_secs(secs) <= LAST => {
                     let moment = Duration::from_secs(secs);
                     word = word.max(moment);
-                    if matches!(step, Step::Hub(_)) { let _ = floor.hub_time(boottime, moment); }
+                    if matches!(step, Step::Hub(_)) { floor.hub_time(boottime, moment); }
                     else { floor.certified(boottime, moment); }
                 }
-                Step::Hub(secs) => { let _ = floor.hub_time(boottime, Duration::from_secs(secs)); }
+                Step::Hub(secs) => { floor.hub_time(boottime, Duration::from_secs(secs)); }
                 Step::Certified(secs) => floor.certified(boottime, Duration::from_secs(secs)),
                 Step::Boot => {
                     boot += 1;

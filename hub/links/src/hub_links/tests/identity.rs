@@ -1,4 +1,6 @@
-//! Who a node is, over real QUIC: joins, clones, renewals, revocation.
+//! Who a node is, over real QUIC: joins, clones, renewals, revocation, and its time.
+
+#![allow(clippy::disallowed_methods, reason = "tests spawn and sleep for real")]
 
 use super::*;
 use holdfast_core::{Patch, PatchType};
@@ -6,6 +8,7 @@ use holdfast_env::{Dialer, World};
 use holdfast_link::call::NodeCall;
 use holdfast_link::join::{JoinToken, join};
 use holdfast_link::renew::{EXPIRED_FOR_GOOD, RenewError, renew};
+use holdfast_link::time_reset::{TimeResetError, ask};
 use holdfast_link::tls::{self, CertificateClock, CertificateTime, HUB_NAME};
 use holdfast_link::{LinkEnd, NodeHost, NodeIdentity, QuicDialer, drive_node, identity};
 use holdfast_link_engine::{NodeView, Persist};
@@ -61,6 +64,9 @@ impl NodeIssuer for Authority {
     }
     fn roots(&self) -> Vec<Vec<u8>> {
         vec![self.der.clone()]
+    }
+    fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        rcgen::SigningKey::sign(self.issuer.key(), message).map_err(|err| err.to_string())
     }
 }
 
@@ -345,4 +351,34 @@ async fn a_deleted_or_revoked_node_is_cut_and_gets_nothing() {
     let end = within(hub.connect(&edge).await).await.unwrap();
     assert!(end.reason.starts_with("UnknownNode: "), "{end:?}");
     hub.up(&successor).await;
+}
+
+#[tokio::test]
+async fn the_time_is_reset_only_while_it_is_allowed_and_only_for_live_nodes() {
+    let hub = listening().await;
+    let edge = hub.join("edge").await;
+    let env: World = hub.cluster.env.clone();
+    // Connected as it will be by a node that takes the hub's certificate for expired.
+    let dialer = QuicDialer::new(tls::join_config(&hub.ca_hash).unwrap(), HEARTBEAT).unwrap();
+    let asked = async |identity: &NodeIdentity| {
+        let connection = within(dialer.dial(&hub.address)).await.unwrap();
+        match within(ask(&env, &connection, identity)).await {
+            Err(TimeResetError::Refused { code, .. }) => Err(code),
+            other => Ok(other),
+        }
+    };
+    let identity = edge.card().identity;
+    assert_eq!(asked(&identity).await.unwrap_err(), "NotAllowed");
+    let until = holdfast_core::Timestamp::from_wall(hub.machine.wall().0 + Duration::from_secs(600));
+    let permission = json!({"metadata": {"name": crate::time_reset::CONFIG_MAP}, "data": {"until": until}});
+    hub.cluster.create("configmaps", crate::time_reset::NAMESPACE, permission).await;
+    let told = asked(&identity).await.unwrap().unwrap();
+    assert!(hub.machine.wall().0.saturating_sub(told) < Duration::from_secs(60));
+    assert!(hub.has_event("TimeFloorReset").await);
+    let stranger = NodeIdentity { node_uid: "another".into(), ..identity.clone() };
+    assert_eq!(asked(&stranger).await.unwrap_err(), "UnknownNode");
+    let elsewhere = NodeIdentity { roots: vec![Authority::new(hub.machine.clone()).der], ..identity.clone() };
+    assert!(matches!(asked(&elsewhere).await.unwrap(), Err(TimeResetError::NotSigned)));
+    hub.machine.set_wall_offset(601);
+    assert_eq!(asked(&identity).await.unwrap_err(), "NotAllowed");
 }
