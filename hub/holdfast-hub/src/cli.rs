@@ -2,7 +2,7 @@
 
 use crate::config::ServeArguments;
 use crate::duration::Span;
-use crate::{nodes, remote, serve, tokens};
+use crate::{data_dir, nodes, remote, serve, tokens};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -27,6 +27,11 @@ enum Command {
     Node {
         #[command(subcommand)]
         command: NodeCommand,
+    },
+    /// Manage the cluster's CA.
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
     },
     /// Allow nodes to take their time floor down to this hub's clock, after its clock was far ahead. The hub must be
     /// running, and its clock right.
@@ -69,6 +74,19 @@ struct FileArguments {
     data: DataDir,
     /// The file.
     file: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum CaCommand {
+    /// Make a new CA. From the next start of the hub on it certifies nodes and clients, and nodes learn it as they
+    /// renew; the old one is used beside it until all that it signed has ended.
+    Rotate {
+        #[command(flatten)]
+        data: DataDir,
+        /// The life of nodes' certificates plus their grace: a rotation is not over earlier.
+        #[arg(long, default_value = "455d", value_name = "DURATION")]
+        overlap: Span,
+    },
 }
 
 #[derive(Subcommand)]
@@ -137,6 +155,9 @@ impl Arguments {
                     NodeCommand::Restore { data, name } => nodes::set_revoked(&data.data_dir, &name, false).await,
                 }
             }),
+            Command::Ca { command: CaCommand::Rotate { data, overlap } } => {
+                data_dir::rotate_ca(&data.data_dir, overlap.0)
+            }
             Command::TimeReset { data, period } => remote::block_on(nodes::allow_time_reset(&data.data_dir, period.0)),
             Command::Kubeconfig { data, server } => {
                 let text = remote::read_kubeconfig(&data.data_dir)?;

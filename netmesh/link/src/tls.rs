@@ -20,6 +20,10 @@ use std::time::Duration;
 /// The name that the hub's certificate carries for the link; nodes know the hub by many addresses.
 pub const HUB_NAME: &str = "hub.holdfast.internal";
 
+/// What a node says of a hub's certificate that ended before the node's time floor.
+const HUB_EXPIRED: &str = "the hub's certificate has expired by this node's time floor; start the hub again for a new \
+    one, or, if a hub's clock was far ahead once, allow `holdfast-hub time-reset`";
+
 /// What is wrong with keys or certificates.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TlsError {
@@ -257,7 +261,13 @@ impl ServerCertVerifier for HubCertificates {
             }
         }
         let at = UnixTime::since_unix_epoch(at);
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, at)
+        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, at) {
+            // The text must not change with every second: the node logs what is new.
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. })) => {
+                Err(rustls::Error::General(HUB_EXPIRED.into()))
+            }
+            judged => judged,
+        }
     }
 
     fn verify_tls12_signature(

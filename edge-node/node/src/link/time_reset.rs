@@ -32,7 +32,8 @@ impl LinkHost {
                     Ok(()) => tracing::warn!(secs = time.as_secs(), "The time floor was reset by the cluster's CA"),
                     Err(err) => tracing::error!(err, "The reset of the time floor could not be written"),
                 },
-                Err(err) => tracing::info!(hub, %err, "The time floor stays"),
+                // The link's own reason was logged; this one is asked at every attempt.
+                Err(err) => tracing::debug!(hub, %err, "The time floor stays"),
             }
             return;
         }

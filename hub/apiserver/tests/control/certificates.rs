@@ -19,7 +19,7 @@ async fn a_nodes_certificate_is_worth_nothing_without_its_node() {
     let dir = tempfile::tempdir().unwrap();
     let world: World = HostEnv::new("/nonexistent");
     let now = Timestamp::from_wall(world.wall().0);
-    let pki = Pki::open(dir.path(), now).unwrap();
+    let pki = Pki::open(dir.path(), now, Duration::ZERO).unwrap();
     let issuer = JwtIssuer::from_pem(pki.service_account_key_pem.as_bytes(), "https://hub", "https://hub").unwrap();
     let registry: Arc<dyn Registry> = Arc::new(HubRegistry::new(HubRegistryConfig {
         store: CachedStore::open(MemoryLog::new()).unwrap(),

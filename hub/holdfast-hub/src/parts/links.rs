@@ -56,11 +56,11 @@ impl NodeIssuer for Issuer {
     }
 
     fn roots(&self) -> Vec<Vec<u8>> {
-        vec![self.pki.ca.certificate().to_vec()]
+        self.pki.roots().iter().map(|root| root.to_vec()).collect()
     }
 
     fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String> {
-        self.pki.ca.sign_message(message).map_err(|err| err.to_string())
+        self.pki.serving_ca().sign_message(message).map_err(|err| err.to_string())
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn start(
     lineage: Lineage,
 ) -> anyhow::Result<Links> {
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
-    let roots = [shared.pki.ca.certificate().to_vec()];
+    let roots: Vec<Vec<u8>> = shared.pki.roots().iter().map(|root| root.to_vec()).collect();
     let key = shared.identity.key.secret_der();
     let grace = shared.config.node_certificate_grace;
     let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots, grace)
