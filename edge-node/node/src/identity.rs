@@ -211,7 +211,8 @@ mod tests {
         again.refused();
         assert_eq!(shown(&again), 1);
         again.connected().await.unwrap();
-        assert_eq!(shown(&load(&env)), 2, "the old one has connected: nothing is decided about the new one");
+        assert_eq!(read(&*env.disk(), PATH).unwrap(), Some(identity(1)), "the old one has connected, not the new one");
+        assert_eq!(shown(&load(&env)), 2);
         again.refused();
         again.connected().await.unwrap();
         assert_eq!(shown(&again), 2);
