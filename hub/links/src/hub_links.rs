@@ -133,11 +133,14 @@ impl Shared {
         lock(&self.active).get(node).map(|active| active.connection.clone())
     }
 
-    /// The certificate that a node's session came with.
-    pub(crate) fn certificate(&self, node: &str, session: Session) -> Option<Vec<u8>> {
+    /// The certificate that a session came with, if `host` is the connection that has it.
+    pub(crate) fn certificate(&self, host: &NodeSession, session: Session) -> Option<Vec<u8>> {
         let active = lock(&self.active);
-        let connection = &active.get(node).filter(|active| active.session == session)?.connection;
-        connection.peer_certificates().into_iter().next()
+        let active = active.get(host.node_name()).filter(|active| active.session == session)?;
+        if !Arc::ptr_eq(&active.cut, &host.cut_handle()) {
+            return None;
+        }
+        active.connection.peer_certificates().into_iter().next()
     }
 
     fn disconnect(&self, node: &str, connection: &Arc<dyn Connection>) {

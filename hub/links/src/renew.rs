@@ -2,6 +2,7 @@
 
 use crate::certificates;
 use crate::hub_links::Shared;
+use crate::session::NodeSession;
 use crate::sessions::is_behind;
 use bytes::Bytes;
 use holdfast_core::NodeUid;
@@ -46,9 +47,10 @@ fn refusal(code: &str, reason: impl Into<String>) -> Refusal {
 }
 
 /// A node asks on a stream of its session.
-pub(crate) async fn within_session(shared: &Shared, name: &str, uid: &NodeUid, request: RenewRequest) -> RenewReply {
-    let decided = match shared.certificate(name, request.session) {
-        Some(leaf) => decide(shared, name, uid, &leaf, &request).await,
+pub(crate) async fn within_session(shared: &Shared, host: &NodeSession, request: RenewRequest) -> RenewReply {
+    let name = host.node_name();
+    let decided = match shared.certificate(host, request.session) {
+        Some(leaf) => decide(shared, name, &NodeUid(host.node_uid().into()), &leaf, &request).await,
         None => Err(refusal("Replaced", "this is not the node's session, or it is not up yet")),
     };
     answer(name, decided)

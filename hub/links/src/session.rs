@@ -225,7 +225,7 @@ impl HubHost for NodeSession {
     }
 
     async fn renew(&self, request: RenewRequest) -> RenewReply {
-        renew::within_session(&self.shared, &self.node_name, &self.node_uid, request).await
+        renew::within_session(&self.shared, self, request).await
     }
 
     async fn cut(&self) -> Refusal {

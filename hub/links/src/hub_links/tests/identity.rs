@@ -311,6 +311,9 @@ async fn a_session_renews_before_the_end() {
         other => panic!("{other:?}"),
     };
     assert_eq!(code(Session(9)).await, "Replaced", "not this session");
+    // Another connection with the same certificate is not the session, whatever it says.
+    let beside = Card { session: (Lineage(1), Session(1)), ..card.clone() };
+    assert_eq!(hub.refused(&beside).await, "Replaced");
     let next = within(renew(&env, &connection, &card.identity, Lineage(1), Session(1))).await.unwrap();
     assert_eq!(code(Session(1)).await, "RateLimited");
     assert!(!link.is_finished(), "a renewal does not disturb the session");
