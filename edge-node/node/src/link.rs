@@ -42,6 +42,15 @@ pub struct LinkState {
     pub last_error: String,
 }
 
+/// What came of trying a hub once.
+#[derive(Default)]
+struct Tried {
+    /// The hub refused this node.
+    refused: bool,
+    /// The node has a new certificate, and is to come back with it.
+    renewed: bool,
+}
+
 /// The node as the link's host.
 pub struct LinkHost {
     parts: NodeParts,
@@ -111,50 +120,53 @@ impl LinkHost {
         let outbox = self.outbox().await;
         let (_, mut shown) = self.parts.identity.in_use();
         loop {
-            let mut refused = false;
-            let mut renewed = false;
+            let mut tried = Tried::default();
             for hub in &self.parts.config.hubs {
                 self.show_identity(&mut shown);
-                match self.parts.connector.connect(hub).await {
-                    Ok(connection) => {
-                        let end = self.session(hub, connection, outbox).await;
-                        let expired = end.refused && renewal::is_expired(&end.reason);
-                        refused = end.refused;
-                        renewed = end.reason == RENEWED;
-                        if self.state.borrow().connected {
-                            backoff.reset();
-                            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
-                        } else if !expired {
-                            self.parts.identity.refused();
-                        }
-                        self.note_end(hub, end.reason);
-                        if expired {
-                            match self.renew_expired(hub).await {
-                                Ok(()) => renewed = true,
-                                Err(err) => tracing::warn!(hub, err, "The expired certificate could not be renewed"),
-                            }
-                        }
-                    }
-                    Err(err) => {
-                        let judged = matches!(err, NetError::Refused(_));
-                        self.note_end(hub, err.to_string());
-                        if judged {
-                            // One of the two does not take the other's certificate.
-                            self.parts.identity.refused();
-                            self.reset_time(hub).await;
-                        }
-                    }
-                }
+                tried = self.attempt(hub, outbox, &mut backoff).await;
             }
-            if renewed {
+            if tried.renewed {
                 env.sleep(RETRY).await;
                 continue;
             }
-            let wait = if refused { REFUSED } else { backoff.fail() };
+            let wait = if tried.refused { REFUSED } else { backoff.fail() };
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
             env.sleep(wait + jitter).await;
         }
+    }
+
+    /// One connection to its end.
+    async fn attempt(self: &Arc<Self>, hub: &str, outbox: OutboxGen, backoff: &mut Backoff) -> Tried {
+        let connection = match self.parts.connector.connect(hub).await {
+            Ok(connection) => connection,
+            Err(err) => {
+                self.note_end(hub, err.to_string());
+                if matches!(err, NetError::Refused(_)) {
+                    // One of the two does not take the other's certificate.
+                    self.parts.identity.refused();
+                    self.reset_time(hub).await;
+                }
+                return Tried::default();
+            }
+        };
+        let end = self.session(hub, connection, outbox).await;
+        let mut tried = Tried { refused: end.refused, renewed: end.reason == RENEWED };
+        let expired = end.refused && renewal::is_expired(&end.reason);
+        if self.state.borrow().connected {
+            backoff.reset();
+            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.parts.env.monotonic());
+        } else if !expired {
+            self.parts.identity.refused();
+        }
+        self.note_end(hub, end.reason);
+        if expired {
+            match self.renew_expired(hub).await {
+                Ok(()) => tried.renewed = true,
+                Err(err) => tracing::warn!(hub, err, "The expired certificate could not be renewed"),
+            }
+        }
+        tried
     }
 
     /// Shows the identity that is in use from the next connection on.
