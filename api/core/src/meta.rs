@@ -69,6 +69,16 @@ pub struct ObjectMeta {
     pub finalizers: Vec<String>,
 }
 
+/// Annotation of a Node: its certificates are good for nothing any more. Any value counts but `false`.
+pub const REVOKED: &str = "edge.holdfast.io/revoked";
+
+impl ObjectMeta {
+    /// Whether this is the metadata of a Node whose certificates are revoked ([`REVOKED`]).
+    pub fn is_revoked(&self) -> bool {
+        self.annotations.get(REVOKED).is_some_and(|value| value != "false")
+    }
+}
+
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }

@@ -1,28 +1,18 @@
-//! The node's identity on disk, and the join that makes it.
+//! The join that makes the node's identity, and the way to the hub with it.
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use holdfast_core::Backoff;
-use holdfast_edge_store::file;
 use holdfast_env::{Connection, Dialer, NetError, World};
 use holdfast_link::join::{JoinError, JoinToken, join};
-use holdfast_link::tls::{join_config, node_config};
+use holdfast_link::tls::{TlsError, join_config, node_config};
 use holdfast_link::{NodeIdentity, QuicDialer};
-use holdfast_node::Connector;
-use std::sync::Arc;
+use holdfast_node::{Connector, Identities, NodeClock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-const PATH: &str = "identity";
 /// Heartbeat that the idle time-out of the node's connections is made for.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// The identity of this node, if it has joined.
-pub(crate) fn load(env: &World) -> anyhow::Result<Option<NodeIdentity>> {
-    let Some(bytes) = file::read(&*env.disk(), PATH).context("the node's identity cannot be read")? else {
-        return Ok(None);
-    };
-    Ok(Some(postcard::from_bytes(&bytes).context("the node's identity is damaged")?))
-}
 
 /// Joins, trying until a hub answers; a refusal is final.
 pub(crate) async fn obtain(
@@ -30,7 +20,7 @@ pub(crate) async fn obtain(
     hubs: &[String],
     token: Option<&str>,
     node_name: &str,
-) -> anyhow::Result<NodeIdentity> {
+) -> anyhow::Result<Arc<Identities>> {
     let Some(token) = token else {
         bail!("this node has not joined yet: give it a token with --token (made by `holdfast-hub token create`)");
     };
@@ -41,10 +31,8 @@ pub(crate) async fn obtain(
         for hub in hubs {
             match attempt(env, &dialer, hub, &token, node_name).await {
                 Ok(identity) => {
-                    let bytes = postcard::to_allocvec(&identity).context("the identity does not encode")?;
-                    file::write(&*env.disk(), PATH, &bytes).context("the identity cannot be written")?;
                     tracing::info!(node = node_name, node_uid = identity.node_uid, hub, "Joined");
-                    return Ok(identity);
+                    return Identities::create(env.clone(), identity).context("the identity cannot be kept");
                 }
                 Err(JoinError::Refused(reason)) => bail!("the hub at {hub} refused to let this node join: {reason}"),
                 Err(err @ JoinError::Tls(_)) => bail!("cannot join at {hub}: {err}"),
@@ -72,19 +60,37 @@ async fn attempt(
 
 /// Dials hubs with the node's identity.
 pub(crate) struct HubConnector {
-    dialer: QuicDialer,
+    clock: Arc<NodeClock>,
+    dialer: Mutex<Arc<QuicDialer>>,
 }
 
 impl HubConnector {
     /// A connector for this identity.
-    pub(crate) fn new(env: World, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
-        Ok(HubConnector { dialer: QuicDialer::new(node_config(env, identity)?, HEARTBEAT)? })
+    pub(crate) fn new(clock: Arc<NodeClock>, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
+        let dialer = dialer(&clock, identity)?;
+        Ok(HubConnector { clock, dialer: Mutex::new(Arc::new(dialer)) })
     }
+}
+
+fn dialer(clock: &Arc<NodeClock>, identity: &NodeIdentity) -> Result<QuicDialer, TlsError> {
+    QuicDialer::new(node_config(clock.clone(), identity)?, HEARTBEAT)
 }
 
 #[async_trait]
 impl Connector for HubConnector {
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
-        self.dialer.dial(hub).await
+        let dialer = self.dialer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        dialer.dial(hub).await
+    }
+
+    async fn connect_bare(&self, hub: &str, ca_hash: &str) -> Result<Arc<dyn Connection>, NetError> {
+        let dialer = join_config(ca_hash).and_then(|tls| QuicDialer::new(tls, HEARTBEAT));
+        dialer.map_err(|err| NetError::Refused(err.to_string()))?.dial(hub).await
+    }
+
+    fn use_identity(&self, identity: &NodeIdentity) -> Result<(), String> {
+        let new = dialer(&self.clock, identity).map_err(|err| err.to_string())?;
+        *self.dialer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        Ok(())
     }
 }

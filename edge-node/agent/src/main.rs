@@ -1,7 +1,7 @@
 //! `holdfast-edge`: the agent, its local commands, and by argv[0] the CNI plugin.
 
 mod cli;
-mod clock;
+mod clock_offset;
 mod config;
 mod dataplane;
 mod happenings;

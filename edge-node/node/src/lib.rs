@@ -5,10 +5,11 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the data plane's updater, the server of local commands.
+//! node's status reporter, the data plane's updater, the keeper of the [`time`] floor, the server of local commands.
 
 pub mod commands;
 pub mod events;
+pub mod identity;
 mod kept;
 pub mod link;
 pub mod logs;
@@ -18,10 +19,13 @@ pub mod parts;
 pub mod pods;
 pub mod status;
 pub mod store;
+pub mod time;
 
+pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
     PodNet, PodRef, Prober,
 };
 pub use store::SharedStore;
+pub use time::NodeClock;

@@ -1,4 +1,7 @@
-//! The link loop: connect, run, come back.
+//! The link loop: connect, run, come back; [`renewal`] of the node's certificate.
+
+mod renewal;
+mod time_reset;
 
 use crate::parts::NodeParts;
 use crate::pods::PodCalls;
@@ -6,9 +9,9 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::Mono;
+use holdfast_env::{Connection, Mono, NetError};
 use holdfast_link::call::NodeCall;
-use holdfast_link::{NodeHost, drive_node};
+use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
 use holdfast_mutation::broken;
@@ -23,6 +26,9 @@ const RETRY_CAP: Duration = Duration::from_secs(20);
 /// The wait after the hub has refused this node.
 const REFUSED: Duration = Duration::from_secs(30);
 
+/// Why a connection ends that has brought a new certificate.
+const RENEWED: &str = "the node comes back with its new certificate";
+
 const NOTE_SESSION: &str = "link/session";
 const NOTE_OUTBOX: &str = "link/outbox";
 
@@ -35,6 +41,15 @@ pub struct LinkState {
     pub session: u64,
     /// Why the last connection ended.
     pub last_error: String,
+}
+
+/// What came of trying a hub once.
+#[derive(Default)]
+struct Tried {
+    /// The hub refused this node.
+    refused: bool,
+    /// The node has a new certificate, and is to come back with it.
+    renewed: bool,
 }
 
 /// The node as the link's host.
@@ -105,22 +120,18 @@ impl LinkHost {
         let env = &self.parts.env;
         let mut backoff = Backoff::new(RETRY, RETRY_CAP);
         let outbox = self.outbox().await;
+        let (_, mut shown) = self.parts.identity.in_use();
         loop {
-            let mut refused = false;
+            let mut tried = Tried::default();
             for hub in &self.parts.config.hubs {
-                match self.parts.connector.connect(hub).await {
-                    Ok(connection) => {
-                        let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
-                        if self.state.borrow().connected {
-                            backoff.reset();
-                        }
-                        refused = end.refused;
-                        self.note_end(hub, end.reason);
-                    }
-                    Err(err) => self.note_end(hub, err.to_string()),
-                }
+                self.show_identity(&mut shown);
+                tried = self.attempt(hub, outbox, &mut backoff).await;
             }
-            let wait = if refused { REFUSED } else { backoff.fail() };
+            if tried.renewed {
+                env.sleep(RETRY).await;
+                continue;
+            }
+            let wait = if tried.refused { REFUSED } else { backoff.fail() };
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
             env.sleep(wait + jitter).await;
@@ -136,6 +147,67 @@ impl LinkHost {
         if silent && !(broken("silence-not-reported") && before.is_some()) {
             self.reconnected.notify_one();
         }
+    }
+
+    /// One connection to its end.
+    async fn attempt(self: &Arc<Self>, hub: &str, outbox: OutboxGen, backoff: &mut Backoff) -> Tried {
+        let connection = match self.parts.connector.connect(hub).await {
+            Ok(connection) => connection,
+            Err(err) => {
+                self.note_end(hub, err.to_string());
+                if matches!(err, NetError::Refused(_)) {
+                    // One of the two does not take the other's certificate.
+                    self.parts.identity.refused();
+                    self.reset_time(hub).await;
+                }
+                return Tried::default();
+            }
+        };
+        let end = self.session(hub, connection, outbox).await;
+        let mut tried = Tried { refused: end.refused, renewed: end.reason == RENEWED };
+        let expired = end.refused && renewal::is_expired(&end.reason);
+        if self.state.borrow().connected {
+            backoff.reset();
+        } else if !expired {
+            self.parts.identity.refused();
+        }
+        self.note_end(hub, end.reason);
+        if expired {
+            match self.renew_expired(hub).await {
+                Ok(()) => tried.renewed = true,
+                Err(err) => tracing::warn!(hub, err, "The expired certificate could not be renewed"),
+            }
+        }
+        tried
+    }
+
+    /// Shows the identity that is in use from the next connection on.
+    fn show_identity(&self, shown: &mut u64) {
+        let (identity, version) = self.parts.identity.in_use();
+        if version != *shown {
+            match self.parts.connector.use_identity(&identity) {
+                Ok(()) => *shown = version,
+                Err(err) => {
+                    tracing::error!(err, "The node cannot connect with its new identity");
+                    self.parts.identity.refused();
+                    *shown = self.parts.identity.in_use().1;
+                }
+            }
+        }
+    }
+
+    /// One connection to its end, which also comes when the node has a new identity.
+    async fn session(self: &Arc<Self>, hub: &str, connection: Arc<dyn Connection>, outbox: OutboxGen) -> LinkEnd {
+        let env = self.parts.env.clone();
+        let mut driving = std::pin::pin!(drive_node(env, connection.clone(), self.clone(), self.hello(outbox)));
+        tokio::select! {
+            biased;
+            end = &mut driving => return end,
+            () = self.renew_when_due(&connection) => {}
+            () = self.reset_while_behind(hub) => {}
+        }
+        connection.close(RENEWED);
+        LinkEnd { reason: RENEWED.into(), ..driving.await }
     }
 
     fn note_end(&self, hub: &str, reason: String) {
@@ -163,14 +235,18 @@ impl LinkHost {
         OutboxGen(drawn)
     }
 
+    /// The last session that this node made durable, and in which history.
+    fn last_session(&self) -> (Lineage, Session) {
+        self.store.read(|state| {
+            let note = state.notes().get(NOTE_SESSION);
+            note.and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default()
+        })
+    }
+
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session, root) = self.store.read(|state| {
-            let note = state.notes().get(NOTE_SESSION);
-            let (lineage, session) =
-                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
-            (lineage, session, state.digest().root())
-        });
+        let (lineage, session) = self.last_session();
+        let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION,
@@ -221,7 +297,8 @@ impl NodeHost for LinkHost {
         self.store.lazily(vec![Record::Acknowledged { seq }]);
     }
 
-    fn connected(&self, session: Session, _time_micros: i64) {
+    fn connected(&self, session: Session, time_micros: i64) {
+        self.parts.clock.hub_time(time_micros);
         tracing::info!(session = session.0, "The link is up");
         self.heard();
         self.state.send_modify(|state| {
@@ -231,7 +308,8 @@ impl NodeHost for LinkHost {
         self.store.ring_facts();
     }
 
-    fn alive(&self, _time_micros: i64) {
+    fn alive(&self, time_micros: i64) {
+        self.parts.clock.hub_time(time_micros);
         self.heard();
     }
 

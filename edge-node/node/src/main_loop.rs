@@ -94,6 +94,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         env.spawn("node-status", Box::pin(status::run(node.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
         env.spawn("link", Box::pin(link.run())),
+        env.spawn("time-floor", Box::pin(parts.clock.clone().keep())),
         env.spawn(
             "reconnected",
             Box::pin(async move {

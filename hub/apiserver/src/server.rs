@@ -63,11 +63,12 @@ impl ApiServer {
     pub fn new(config: ApiServerConfig) -> Result<ApiServer, StartError> {
         let ApiServerConfig { world, pki, identity, registry, authorizer, authenticators, advertise, documents } =
             config;
-        let tls = tls::server_config(identity.chain, identity.key, pki.ca.certificate())?;
+        let tls = tls::server_config(identity.chain, identity.key, &pki.roots())?;
         let api = Arc::new(Api::new(registry.clone(), authorizer));
+        let certificates = Arc::new(Certificates::new(registry.clone()));
         let bootstrap = Arc::new(BootstrapTokens::new(registry, world.clone()));
         let health = Arc::new(Health::new());
-        let mut all: Vec<Arc<dyn Authenticator>> = vec![Arc::new(Certificates), bootstrap.clone()];
+        let mut all: Vec<Arc<dyn Authenticator>> = vec![certificates, bootstrap.clone()];
         all.extend(authenticators);
         let service = ApiService::new(ServiceConfig {
             api: api.clone(),

@@ -5,6 +5,7 @@ mod config;
 mod data_dir;
 mod duration;
 mod logging;
+mod nodes;
 mod parts;
 mod remote;
 mod serve;

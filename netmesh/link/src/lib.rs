@@ -1,12 +1,13 @@
 //! Drivers of the link engine.
 //!
-//! [`quic`] makes authenticated connections by quinn and rustls; [`join`] turns a token into an identity;
+//! [`quic`] makes authenticated connections by quinn and rustls; [`join`] turns a token into an identity, and
+//! [`renew`] an identity into its successor; [`time_reset`] takes a node's time floor down;
 //! [`node`] and [`hub`] feed the engine's two ends and do what they say; [`call`] carries logs and exec.
 //! The drivers decide nothing. Everything but `quic` runs over [`holdfast_env::Env`] and its connections, so
 //! the simulator drives it too.
 //!
 //! Tasks of a connection, all owned by its driver and ended with it: one reader per engine stream, one for
-//! datagrams, one that accepts streams, one per running call.
+//! datagrams, one that accepts streams, one per running call, at the hub one for a renewal.
 
 pub mod call;
 pub mod framed;
@@ -15,6 +16,8 @@ pub mod identity;
 pub mod join;
 pub mod node;
 pub mod quic;
+pub mod renew;
+pub mod time_reset;
 pub mod tls;
 
 pub use framed::LinkError;

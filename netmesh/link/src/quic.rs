@@ -1,5 +1,6 @@
 //! QUIC by quinn (RFC 9000), bounded for small boxes.
 
+use crate::renew::EXPIRED_FOR_GOOD;
 use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +20,9 @@ const STREAMS: u32 = 128;
 const DATAGRAMS: usize = 64 << 10;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(15);
+
+/// How a peer's TLS says that our certificate has ended: alert `certificate_expired` (RFC 8446, 6.2; RFC 9001, 4.8).
+const CERTIFICATE_EXPIRED: u8 = 45;
 
 fn transport(idle: Duration) -> Arc<quinn::TransportConfig> {
     let mut transport = quinn::TransportConfig::default();
@@ -144,6 +148,11 @@ impl Dialer for QuicDialer {
 fn ended(err: quinn::ConnectionError) -> NetError {
     match err {
         quinn::ConnectionError::TransportError(err) => NetError::Refused(err.to_string()),
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::crypto(CERTIFICATE_EXPIRED) =>
+        {
+            NetError::Refused(EXPIRED_FOR_GOOD.into())
+        }
         quinn::ConnectionError::ConnectionClosed(close) => NetError::Refused(close.to_string()),
         quinn::ConnectionError::ApplicationClosed(close) => {
             NetError::Closed(String::from_utf8_lossy(&close.reason).into_owned())

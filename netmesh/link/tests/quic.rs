@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod certificates;
 mod peers;
 
+use async_trait::async_trait;
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
 use holdfast_env::session::{StreamInput, StreamOutput};
 use holdfast_env::{Dialer, NetError};
 use holdfast_link::identity::ca_hash;
-use holdfast_link::join::{JoinError, JoinToken, join, serve_join};
+use holdfast_link::join::{Doorkeeper, JoinError, JoinToken, join, serve_join};
 use holdfast_link::{QuicDialer, call, tls};
-use holdfast_link_engine::wire::JoinReply;
-use peers::{Authority, HEARTBEAT, Hub, Node, within};
+use holdfast_link_engine::wire::{JoinReply, JoinRequest, TimeResetReply, TimeResetRequest};
+use peers::{Authority, Clock, HEARTBEAT, Hub, Node, within};
 use std::sync::Arc;
 
 fn container() -> ContainerRef {
@@ -35,6 +37,19 @@ fn exec() -> Call {
     Call::Exec(ExecCall { container: container(), command, tty: false, stdin: true, stdout: true, stderr: true })
 }
 
+struct Answers(JoinReply);
+
+#[async_trait]
+impl Doorkeeper for Answers {
+    async fn join(&self, request: JoinRequest) -> JoinReply {
+        assert_eq!((request.token_id.as_str(), request.node_name.as_str()), ("abcdef", "edge"));
+        self.0.clone()
+    }
+    async fn time_reset(&self, _request: TimeResetRequest) -> TimeResetReply {
+        TimeResetReply::Refused { code: "NotAllowed".into(), reason: "not now".into() }
+    }
+}
+
 async fn join_with(
     hub: &Hub,
     hash: &str,
@@ -45,11 +60,7 @@ async fn join_with(
     let serving = tokio::spawn(async move {
         let (connection, joining) = listener.next().await.unwrap().accept().await?;
         assert!(joining);
-        let served = serve_join(&env, &connection, |request| async move {
-            assert_eq!((request.token_id.as_str(), request.node_name.as_str()), ("abcdef", "edge"));
-            answer
-        });
-        served.await.map_err(|err| NetError::Closed(err.to_string()))
+        serve_join(&env, &connection, &Answers(answer)).await.map_err(|err| NetError::Closed(err.to_string()))
     });
     let dialer = QuicDialer::new(tls::join_config(hash).unwrap(), HEARTBEAT).unwrap();
     let token = JoinToken { id: "abcdef".into(), secret: "0123456789abcdef".into(), ca_hash: hash.into() };
@@ -89,7 +100,7 @@ async fn a_node_without_or_with_a_foreign_certificate_gets_no_link() {
     // A foreign CA signed it: the handshake fails at the hub.
     let mut identity = Authority::new().node("uid-1", "edge");
     identity.roots = vec![ca.der.clone()];
-    let dialer = QuicDialer::new(tls::node_config(hub.env.clone(), &identity).unwrap(), HEARTBEAT).unwrap();
+    let dialer = QuicDialer::new(tls::node_config(Clock::right(), &identity).unwrap(), HEARTBEAT).unwrap();
     let (dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
     assert!(accepted.is_err());
     if let Ok(connection) = dialled {
@@ -98,7 +109,7 @@ async fn a_node_without_or_with_a_foreign_certificate_gets_no_link() {
     }
     // The hub's own certificate is not of the node's CA.
     let stranger = Authority::new().node("uid-1", "edge");
-    let dialer = QuicDialer::new(tls::node_config(hub.env.clone(), &stranger).unwrap(), HEARTBEAT).unwrap();
+    let dialer = QuicDialer::new(tls::node_config(Clock::right(), &stranger).unwrap(), HEARTBEAT).unwrap();
     let (dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
     assert!(matches!(dialled, Err(NetError::Refused(_))), "{:?}", dialled.err());
     assert!(accepted.is_err());

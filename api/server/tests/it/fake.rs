@@ -264,7 +264,7 @@ impl Hub {
         });
         let (ca, issuer) = authority();
         let (chain, key) = identity(&issuer, "hub");
-        let tls = tls::server_config(chain, key, &ca).unwrap();
+        let tls = tls::server_config(chain, key, std::slice::from_ref(&ca)).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Server::start(listener, tls, service).unwrap();
         Hub { server, registry, ca, issuer }

@@ -13,6 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A node is issued one certificate in this time at most, or in a tenth of a certificate's life.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Running links.
 pub(crate) struct Links {
     listener: Arc<QuicListener>,
@@ -53,7 +56,11 @@ impl NodeIssuer for Issuer {
     }
 
     fn roots(&self) -> Vec<Vec<u8>> {
-        vec![self.pki.ca.certificate().to_vec()]
+        self.pki.roots().iter().map(|root| root.to_vec()).collect()
+    }
+
+    fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        self.pki.serving_ca().sign_message(message).map_err(|err| err.to_string())
     }
 }
 
@@ -65,10 +72,11 @@ pub(crate) fn start(
     lineage: Lineage,
 ) -> anyhow::Result<Links> {
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
-    let roots = [shared.pki.ca.certificate().to_vec()];
+    let roots: Vec<Vec<u8>> = shared.pki.roots().iter().map(|root| root.to_vec()).collect();
     let key = shared.identity.key.secret_der();
-    let tls =
-        holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
+    let grace = shared.config.node_certificate_grace;
+    let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots, grace)
+        .context("set up the link's TLS")?;
     let address = shared.config.link_listen;
     let heartbeat = shared.config.heartbeat;
     let listener =
@@ -88,6 +96,8 @@ pub(crate) fn start(
         lineage,
         heartbeat,
         grace: shared.config.node_monitor_grace,
+        certificate_grace: grace,
+        renewal_interval: RENEWAL_INTERVAL.min(shared.config.node_certificate_ttl / 10),
     });
     registry.set_node_calls(links.node_calls());
     let serving = shared.world.spawn("links", Box::pin(links.clone().serve(listener.clone())));

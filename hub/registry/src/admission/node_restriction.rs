@@ -4,6 +4,7 @@ use super::Admission;
 use super::service_account::MIRROR;
 use crate::generic::update::Part;
 use holdfast_core::json::{at, items_at, str_at};
+use holdfast_core::meta::REVOKED;
 use holdfast_core::{Json, Status};
 
 const RESTRICTED: &str = "node-restriction.kubernetes.io/";
@@ -94,6 +95,10 @@ pub(crate) fn update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> 
             }
             if items_at(doc, &["spec", "taints"]) != items_at(old, &["spec", "taints"]) {
                 return Err(cx.forbidden(doc, format!("node {node:?} is not allowed to modify taints")));
+            }
+            let revoked = ["metadata", "annotations", REVOKED];
+            if at(doc, &revoked) != at(old, &revoked) {
+                return Err(cx.forbidden(doc, format!("node {node:?} is not allowed to modify annotation {REVOKED:?}")));
             }
             labels(cx, node, doc, Some(old))
         }

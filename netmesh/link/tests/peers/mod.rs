@@ -8,12 +8,13 @@ use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
 use holdfast_env::{Connection, Dialer, NetError, World};
 use holdfast_link::call::NodeCall;
+use holdfast_link::tls::{CertificateClock, CertificateTime};
 use holdfast_link::{
     Grant, HubHost, LinkEnd, NodeHost, NodeIdentity, QuicDialer, QuicListener, Refusal, drive_hub, drive_node, tls,
 };
-use holdfast_link_engine::wire::{FactSort, Hello, WireFact};
+use holdfast_link_engine::wire::{FactSort, Hello, RenewReply, RenewRequest, WireFact};
 use holdfast_link_engine::{HubItem, HubView, NodeView, Persist};
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SanType};
+use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SanType};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,6 +23,10 @@ use tokio::task::JoinHandle;
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(200);
 pub(crate) const LOG_BYTES: usize = 1 << 20;
+/// From 1975 to 2100, in seconds since 1970.
+pub(crate) const ALWAYS: (u64, u64) = (157_766_400, 4_102_444_800);
+/// How long after its end the hub lets a certificate be renewed.
+pub(crate) const GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
 const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -62,18 +67,37 @@ impl Authority {
         Authority { der, issuer: Issuer::new(params, key) }
     }
 
-    fn leaf(&self, name: &str, alternative: SanType) -> (Vec<u8>, Vec<u8>) {
-        let key = KeyPair::generate().unwrap();
+    /// Params of a certificate that is valid between two moments, in seconds since 1970.
+    fn leaf(name: &str, alternative: SanType, (from, to): (u64, u64)) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names.push(alternative);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.der().to_vec(), key.serialize_der())
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        params.not_before = epoch + Duration::from_secs(from);
+        params.not_after = epoch + Duration::from_secs(to);
+        params
+    }
+
+    fn node_leaf(uid: &str, name: &str, valid: (u64, u64)) -> CertificateParams {
+        let uri = SanType::URI(format!("holdfast://node/{uid}").as_str().try_into().unwrap());
+        Authority::leaf(&format!("system:node:{name}"), uri, valid)
     }
 
     pub(crate) fn node(&self, uid: &str, name: &str) -> NodeIdentity {
-        let uri = SanType::URI(format!("holdfast://node/{uid}").as_str().try_into().unwrap());
-        let (leaf, key) = self.leaf(&format!("system:node:{name}"), uri);
+        self.node_valid(uid, name, ALWAYS)
+    }
+
+    /// The chain that answers a node's request.
+    pub(crate) fn sign(&self, csr: &[u8], uid: &str, name: &str, valid: (u64, u64)) -> Vec<Bytes> {
+        let request = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+        let leaf = Authority::node_leaf(uid, name, valid).signed_by(&request.public_key, &self.issuer).unwrap();
+        vec![Bytes::copy_from_slice(leaf.der()), Bytes::copy_from_slice(&self.der)]
+    }
+
+    pub(crate) fn node_valid(&self, uid: &str, name: &str, valid: (u64, u64)) -> NodeIdentity {
+        let key = KeyPair::generate().unwrap();
+        let leaf = Authority::node_leaf(uid, name, valid).signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let key = key.serialize_der();
         NodeIdentity {
             node_uid: uid.into(),
             node_name: name.into(),
@@ -112,9 +136,13 @@ impl HubView for HubState {
     }
 }
 
+pub(crate) type Decide = Box<dyn FnMut(RenewRequest) -> RenewReply + Send>;
+
 #[derive(Default)]
 pub(crate) struct HubSide {
     state: Mutex<HubState>,
+    /// Decides renewals.
+    pub(crate) renewals: Mutex<Option<Decide>>,
     changed: Notify,
 }
 
@@ -162,13 +190,44 @@ impl HubHost for HubSide {
         self.state.lock().unwrap().beats += 1;
     }
     fn applied(&self, _revision: Revision) {}
+    async fn renew(&self, request: RenewRequest) -> RenewReply {
+        match self.renewals.lock().unwrap().as_mut() {
+            Some(decide) => decide(request),
+            None => RenewReply::Refused { code: "RateLimited".into(), reason: "not now".into() },
+        }
+    }
     async fn cut(&self) -> Refusal {
         std::future::pending().await
     }
 }
 
+/// A node's clock for its TLS.
+#[derive(Default)]
+pub(crate) struct Clock(Mutex<Option<CertificateTime>>);
+
+impl Clock {
+    /// The machine's time, believed.
+    pub(crate) fn right() -> Arc<Clock> {
+        Arc::default()
+    }
+
+    /// Stands at this second since 1970.
+    pub(crate) fn at(secs: u64, trusted: bool) -> Arc<Clock> {
+        Arc::new(Clock(Mutex::new(Some(CertificateTime { at: Duration::from_secs(secs), trusted }))))
+    }
+}
+
+impl CertificateClock for Clock {
+    fn certificate_time(&self) -> CertificateTime {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        self.0.lock().unwrap().unwrap_or(CertificateTime { at: now, trusted: true })
+    }
+}
+
 pub(crate) struct Hub {
     pub(crate) env: World,
+    /// The machine under `env`, whose wall clock can be put forward.
+    pub(crate) machine: Arc<HostEnv>,
     pub(crate) address: String,
     pub(crate) listener: Arc<QuicListener>,
     pub(crate) host: Arc<HubSide>,
@@ -176,14 +235,21 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(ca: &Authority) -> Hub {
-        let env: World = HostEnv::new("/nonexistent");
+        Hub::valid(ca, ALWAYS)
+    }
+
+    /// A hub whose certificate is valid between two seconds since 1970.
+    pub(crate) fn valid(ca: &Authority, valid: (u64, u64)) -> Hub {
+        let machine = HostEnv::new("/nonexistent");
+        let env: World = machine.clone();
         let name = SanType::DnsName(tls::HUB_NAME.try_into().unwrap());
-        let (leaf, key) = ca.leaf("hub", name);
-        let chain = [leaf, ca.der.clone()];
-        let config = tls::hub_config(env.clone(), &chain, &key, std::slice::from_ref(&ca.der)).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let leaf = Authority::leaf("hub", name, valid).signed_by(&key, &ca.issuer).unwrap().der().to_vec();
+        let (chain, key) = ([leaf, ca.der.clone()], key.serialize_der());
+        let config = tls::hub_config(env.clone(), &chain, &key, std::slice::from_ref(&ca.der), GRACE).unwrap();
         let listener = Arc::new(QuicListener::bind("127.0.0.1:0".parse().unwrap(), config, HEARTBEAT).unwrap());
         let address = listener.local_address().unwrap().to_string();
-        Hub { env, address, listener, host: Arc::default() }
+        Hub { env, machine, address, listener, host: Arc::default() }
     }
 
     pub(crate) async fn accept(&self) -> Result<(Arc<dyn Connection>, bool), NetError> {
@@ -309,8 +375,8 @@ impl NodeHost for NodeSide {
 }
 
 pub(crate) struct Node {
-    env: World,
-    identity: NodeIdentity,
+    pub(crate) env: World,
+    pub(crate) identity: NodeIdentity,
     pub(crate) host: Arc<NodeSide>,
 }
 
@@ -321,7 +387,7 @@ impl Node {
 
     /// A connection that the hub serves with its driver.
     pub(crate) async fn dial(&self, hub: &Hub) -> Arc<dyn Connection> {
-        let dialer = QuicDialer::new(tls::node_config(self.env.clone(), &self.identity).unwrap(), HEARTBEAT).unwrap();
+        let dialer = QuicDialer::new(tls::node_config(Clock::right(), &self.identity).unwrap(), HEARTBEAT).unwrap();
         let (dialled, accepted) = tokio::join!(within(dialer.dial(&hub.address)), hub.accept());
         let (connection, joining) = accepted.unwrap();
         assert!(!joining);
