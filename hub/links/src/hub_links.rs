@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use holdfast_core::{Lineage, Object, Revision, Session, Status, Target, UserInfo, user};
 use holdfast_env::{Connection, Mono, Task, World};
 use holdfast_link::identity::node_of;
-use holdfast_link::{QuicListener, drive_hub};
+use holdfast_link::{Listener, drive_hub};
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
 use holdfast_store::Store;
 use std::collections::BTreeMap;
@@ -212,8 +212,9 @@ impl HubLinks {
         Arc::new(LinkCalls(self.shared.clone()))
     }
 
-    /// Accepts connections until the listener closes.
-    pub async fn serve(self: Arc<Self>, listener: Arc<QuicListener>) {
+    /// Accepts connections until the listener closes. Several listeners may be served: they share the bound on
+    /// what is under way.
+    pub async fn serve(self: Arc<Self>, listener: Arc<dyn Listener>) {
         while let Some(incoming) = listener.next().await {
             // Closed never: the semaphore lives as long as self.
             let Ok(permit) = self.handshakes.clone().acquire_owned().await else { return };

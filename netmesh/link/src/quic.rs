@@ -1,9 +1,10 @@
 //! QUIC by quinn (RFC 9000), bounded for small boxes.
 
+use crate::listen::{Attempt, HANDSHAKE, Listener};
 use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream};
+use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,8 +18,6 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const STREAMS: u32 = 128;
 /// Bytes of datagrams that wait to be sent or read.
 const DATAGRAMS: usize = 64 << 10;
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(15);
 
 fn transport(idle: Duration) -> Arc<quinn::TransportConfig> {
     let mut transport = quinn::TransportConfig::default();
@@ -64,26 +63,25 @@ impl QuicListener {
         self.endpoint.local_addr().ok()
     }
 
-    /// The next connection attempt; `None` once closed. Finish it with [`Incoming::accept`] in a task of its own.
-    pub async fn next(&self) -> Option<Incoming> {
-        self.endpoint.accept().await.map(Incoming)
-    }
-
     /// Stops listening and ends all connections.
     pub fn close(&self) {
         self.endpoint.close(0u32.into(), b"the hub is stopping");
     }
 }
 
-/// A connection attempt.
-pub struct Incoming(quinn::Incoming);
+#[async_trait]
+impl Listener for QuicListener {
+    async fn next(&self) -> Option<Box<dyn Attempt>> {
+        let incoming = self.endpoint.accept().await?;
+        Some(Box::new(QuicAttempt(incoming)))
+    }
+}
 
-impl Incoming {
-    /// Finishes the handshake; the flag says whether it is a join.
-    ///
-    /// # Errors
-    /// When the peer does not finish in time or does not prove itself.
-    pub async fn accept(self) -> Result<(Arc<dyn Connection>, bool), NetError> {
+struct QuicAttempt(quinn::Incoming);
+
+#[async_trait]
+impl Attempt for QuicAttempt {
+    async fn accept(self: Box<Self>) -> Result<(Arc<dyn Connection>, bool), NetError> {
         let peer = self.0.remote_address().to_string();
         let connecting = self.0.accept().map_err(|err| NetError::Refused(err.to_string()))?;
         let connection = tokio::time::timeout(HANDSHAKE, connecting)
@@ -196,6 +194,10 @@ impl Connection for QuicConnection {
 
     fn local_address(&self) -> Option<String> {
         self.0.local_ip().map(|ip| ip.to_string())
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Quic
     }
 }
 

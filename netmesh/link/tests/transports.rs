@@ -1,4 +1,5 @@
-//! The link over real QUIC on loopback, with certificates made here.
+//! The link over real QUIC and over real TLS on loopback, with certificates made here: one suite for both, and the
+//! way from one to the other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
@@ -6,13 +7,42 @@ mod peers;
 
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
 use holdfast_env::session::{StreamInput, StreamOutput};
-use holdfast_env::{Dialer, NetError};
+use holdfast_env::{NetError, Transport};
 use holdfast_link::identity::ca_hash;
 use holdfast_link::join::{JoinError, JoinToken, join, serve_join};
-use holdfast_link::{QuicDialer, call, tls};
+use holdfast_link::{call, tls};
 use holdfast_link_engine::wire::JoinReply;
-use peers::{Authority, HEARTBEAT, Hub, Node, within};
+use peers::{Authority, Hub, Node, within};
 use std::sync::Arc;
+
+/// Each test of the suite, over each transport.
+macro_rules! suite {
+    ($($name:ident),* $(,)?) => {
+        mod quic {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Transport::Quic).await;
+            })*
+        }
+        mod tcp {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Transport::Tcp).await;
+            })*
+        }
+    };
+}
+
+suite! {
+    a_join_needs_the_right_ca_and_tells_a_refusal,
+    a_node_without_or_with_a_foreign_certificate_gets_no_link,
+    link_sync_facts_and_heartbeat,
+    calls_carry_logs_and_sessions,
+    a_refused_node_hears_why,
+    a_peer_that_vanishes_ends_the_other_side,
+    dropping_the_node_ends_the_hubs_tasks,
+    an_unreadable_frame_ends_the_connection,
+}
 
 fn container() -> ContainerRef {
     ContainerRef { namespace: "ns".into(), pod: "p".into(), pod_uid: "u".into(), container: "c".into() }
@@ -40,7 +70,7 @@ async fn join_with(
     hash: &str,
     answer: JoinReply,
 ) -> Result<holdfast_link::identity::NodeIdentity, JoinError> {
-    let listener = hub.listener.clone();
+    let listener = hub.door.listener();
     let env = hub.env.clone();
     let serving = tokio::spawn(async move {
         let (connection, joining) = listener.next().await.unwrap().accept().await?;
@@ -51,7 +81,7 @@ async fn join_with(
         });
         served.await.map_err(|err| NetError::Closed(err.to_string()))
     });
-    let dialer = QuicDialer::new(tls::join_config(hash).unwrap(), HEARTBEAT).unwrap();
+    let dialer = hub.dialer(tls::join_config(hash).unwrap());
     let token = JoinToken { id: "abcdef".into(), secret: "0123456789abcdef".into(), ca_hash: hash.into() };
     let joined = match within(dialer.dial(&hub.address)).await {
         Ok(connection) => within(join(&hub.env, &connection, &token, "edge")).await,
@@ -61,10 +91,9 @@ async fn join_with(
     joined
 }
 
-#[tokio::test]
-async fn a_join_needs_the_right_ca_and_tells_a_refusal() {
+async fn a_join_needs_the_right_ca_and_tells_a_refusal(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let hash = ca_hash(&ca.der).unwrap();
     let reply = JoinReply::Joined {
         node_uid: "uid-1".into(),
@@ -82,14 +111,13 @@ async fn a_join_needs_the_right_ca_and_tells_a_refusal() {
     assert!(err.contains("does not have the hash"), "{err}");
 }
 
-#[tokio::test]
-async fn a_node_without_or_with_a_foreign_certificate_gets_no_link() {
+async fn a_node_without_or_with_a_foreign_certificate_gets_no_link(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     // A foreign CA signed it: the handshake fails at the hub.
     let mut identity = Authority::new().node("uid-1", "edge");
     identity.roots = vec![ca.der.clone()];
-    let dialer = QuicDialer::new(tls::node_config(hub.env.clone(), &identity).unwrap(), HEARTBEAT).unwrap();
+    let dialer = hub.dialer(tls::node_config(hub.env.clone(), &identity).unwrap());
     let (dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
     assert!(accepted.is_err());
     if let Ok(connection) = dialled {
@@ -98,23 +126,22 @@ async fn a_node_without_or_with_a_foreign_certificate_gets_no_link() {
     }
     // The hub's own certificate is not of the node's CA.
     let stranger = Authority::new().node("uid-1", "edge");
-    let dialer = QuicDialer::new(tls::node_config(hub.env.clone(), &stranger).unwrap(), HEARTBEAT).unwrap();
+    let dialer = hub.dialer(tls::node_config(hub.env.clone(), &stranger).unwrap());
     let (dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
     assert!(matches!(dialled, Err(NetError::Refused(_))), "{:?}", dialled.err());
     assert!(accepted.is_err());
     // No certificate, on the link's ALPN: the connection shows none, and the hub's callers turn it away.
     let mut bare = tls::join_config(&ca_hash(&ca.der).unwrap()).unwrap();
     bare.alpn_protocols = vec![holdfast_link_engine::wire::ALPN.to_vec()];
-    let dialer = QuicDialer::new(bare, HEARTBEAT).unwrap();
+    let dialer = hub.dialer(bare);
     let (_dialled, accepted) = tokio::join!(dialer.dial(&hub.address), hub.accept());
     let (connection, joining) = accepted.unwrap();
     assert!(!joining && connection.peer_certificates().is_empty());
 }
 
-#[tokio::test]
-async fn link_sync_facts_and_heartbeat() {
+async fn link_sync_facts_and_heartbeat(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     hub.host.put("/v1/pods/ns/a", b"one");
     hub.host.put("/v1/secrets/ns/big", &peers::noise(3 << 20));
     let node = Node::new(&ca, "uid-1");
@@ -131,10 +158,9 @@ async fn link_sync_facts_and_heartbeat() {
     node.until("its answer", |state| state.beats > 0).await;
 }
 
-#[tokio::test]
-async fn calls_carry_logs_and_sessions() {
+async fn calls_carry_logs_and_sessions(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let node = Node::new(&ca, "uid-1");
     let _link = node.connect(&hub).await;
     hub.until("online", |state| state.online.is_some()).await;
@@ -161,10 +187,9 @@ async fn calls_carry_logs_and_sessions() {
     node.until("its end", |state| state.processes == 0).await;
 }
 
-#[tokio::test]
-async fn a_refused_node_hears_why() {
+async fn a_refused_node_hears_why(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     hub.host.refuse("UnknownNode", "join again");
     let node = Node::new(&ca, "uid-1");
     let link = node.connect(&hub).await;
@@ -173,23 +198,21 @@ async fn a_refused_node_hears_why() {
     assert_eq!(end.reason, "UnknownNode: join again");
 }
 
-#[tokio::test]
-async fn a_peer_that_vanishes_ends_the_other_side() {
+async fn a_peer_that_vanishes_ends_the_other_side(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let node = Node::new(&ca, "uid-1");
     let link = node.connect(&hub).await;
     hub.until("online", |state| state.online.is_some()).await;
-    hub.listener.close();
+    hub.door.close();
     let end = within(link).await.unwrap();
     assert!(!end.refused, "{end:?}");
     hub.until("the driver's end", |state| state.ended == 1).await;
 }
 
-#[tokio::test]
-async fn dropping_the_node_ends_the_hubs_tasks() {
+async fn dropping_the_node_ends_the_hubs_tasks(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let node = Node::new(&ca, "uid-1");
     let link = node.connect(&hub).await;
     hub.until("online", |state| state.online.is_some()).await;
@@ -200,10 +223,9 @@ async fn dropping_the_node_ends_the_hubs_tasks() {
     peers::poll("the node's tasks to end", || held.upgrade().is_none()).await;
 }
 
-#[tokio::test]
-async fn an_unreadable_frame_ends_the_connection() {
+async fn an_unreadable_frame_ends_the_connection(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let node = Node::new(&ca, "uid-1");
     let connection = node.dial(&hub).await;
     let (mut control, _keep) = connection.open_bi().await.unwrap();
