@@ -1,7 +1,7 @@
 //! Drivers of the link engine.
 //!
 //! [`quic`] makes authenticated connections by quinn and rustls, [`tcp`] makes them over one TLS connection where UDP
-//! is blocked, on the streams of [`mux`]. [`join`] turns a token into an identity; [`node`] and
+//! is blocked, on the streams of [`mux`]; [`fallback`] chooses. [`join`] turns a token into an identity; [`node`] and
 //! [`hub`] feed the engine's two ends and do what they say; [`call`] carries logs and exec. The drivers decide
 //! nothing. Everything but `quic` and the sockets of `tcp` runs over [`holdfast_env::Env`] and its connections, so
 //! the simulator drives it too.
@@ -9,7 +9,9 @@
 //! Tasks of a connection, all owned by its driver and ended with it: one reader per engine stream, one for
 //! datagrams, one that accepts streams, one per running call.
 
+pub mod address;
 pub mod call;
+pub mod fallback;
 pub mod framed;
 pub mod hub;
 pub mod identity;
@@ -23,6 +25,8 @@ pub mod tcp;
 mod testing;
 pub mod tls;
 
+pub use address::HubAddress;
+pub use fallback::FallbackDialer;
 pub use framed::LinkError;
 pub use hub::{Grant, HubHost, Refusal, drive_hub};
 pub use identity::NodeIdentity;
