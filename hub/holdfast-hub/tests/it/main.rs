@@ -5,4 +5,5 @@
 mod hub;
 mod kubectl;
 mod life;
+mod links;
 mod tokens;
