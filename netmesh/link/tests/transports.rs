@@ -7,13 +7,13 @@ mod peers;
 
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
 use holdfast_env::session::{StreamInput, StreamOutput};
-use holdfast_env::{NetError, Transport};
+use holdfast_env::{Dialer, NetError, Transport};
 use holdfast_link::identity::ca_hash;
 use holdfast_link::join::{JoinError, JoinToken, join, serve_join};
-use holdfast_link::{call, tls};
+use holdfast_link::{FallbackDialer, call, fallback, tls};
 use holdfast_link_engine::wire::JoinReply;
 use peers::{Authority, Hub, Node, within};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Each test of the suite, over each transport.
 macro_rules! suite {
@@ -234,4 +234,90 @@ async fn an_unreadable_frame_ends_the_connection(on: Transport) {
     hub.until("the driver's end", |state| state.ended == 1).await;
     let reason = hub.state().reason;
     assert!(reason.contains("larger than is allowed"), "{reason}");
+}
+
+/// UDP does not get through: the node links over TCP, loses nothing, and goes back once UDP does.
+#[tokio::test]
+async fn a_node_links_over_tcp_and_goes_back_to_quic_by_itself() {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca, Transport::Tcp).await;
+    hub.host.put("/v1/pods/ns/a", b"one");
+    let port = |address: &str| address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    // A port that nobody has: what is sent to it is lost.
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = format!("{udp}/{}", port(&hub.address));
+    let node = Arc::new(Node::new(&ca, "uid-1"));
+    node.host.fact(1);
+    let (quic, tcp) = (Transport::Quic, Transport::Tcp);
+    let dialers = [quic, tcp].map(|on| peers::dialer(&hub.env, on, node.tls()));
+    let [over_quic, over_tcp] = dialers;
+    let dialer = FallbackDialer::new(hub.env.clone(), over_quic, over_tcp);
+
+    let joins = tls::join_config(&ca_hash(&ca.der).unwrap()).unwrap();
+    let both = [quic, tcp].map(|on| peers::dialer(&hub.env, on, joins.clone()));
+    let [join_quic, join_tcp] = both;
+    let joins = FallbackDialer::for_joins(hub.env.clone(), join_quic, join_tcp);
+    let (joining, accepted) = tokio::join!(within(joins.dial(&address)), hub.accept());
+    assert_eq!(joining.unwrap().transport(), tcp);
+    assert!(accepted.unwrap().1);
+
+    let (links, driven) = (Arc::new(Mutex::new(Vec::new())), node.clone());
+    let seen = links.clone();
+    let looping = tokio::spawn(async move {
+        loop {
+            let connection = dialer.dial(&address).await.unwrap();
+            seen.lock().unwrap().push(connection.transport());
+            let end = driven.drive(connection).await;
+            assert!(!end.refused, "{end:?}");
+        }
+    });
+    let serve = |door: peers::Door| {
+        let hub = hub.clone();
+        tokio::spawn(async move {
+            while let Some(attempt) = door.listener().next().await {
+                let (connection, joining) = attempt.accept().await.unwrap();
+                assert!(!joining);
+                hub.serve(connection);
+            }
+        })
+    };
+    let serving = serve(hub.door.clone());
+    node.until("in sync", |state| state.keys() == ["/v1/pods/ns/a"]).await;
+    hub.until("the fact", |state| state.facts == [1]).await;
+    hub.until("a heartbeat", |state| state.beats > 0).await;
+    assert_eq!(*links.lock().unwrap(), [tcp]);
+
+    let (door, _) = peers::Door::open(&hub.env, quic, ca.hub_config(&hub.env), udp.port()).await;
+    node.host.fact(2);
+    let opened = serve(door);
+    peers::poll("the way back", || *links.lock().unwrap() == [tcp, quic]).await;
+    hub.until("the old driver's end", |state| state.ended == 1).await;
+    hub.host.put("/v1/pods/ns/b", b"two");
+    node.host.fact(3);
+    node.until("the change", |state| state.keys() == ["/v1/pods/ns/a", "/v1/pods/ns/b"]).await;
+    hub.until("each fact once", |state| state.facts == [1, 2, 3]).await;
+    let state = hub.state();
+    assert_eq!((state.reason.as_str(), state.ended), ("connection closed: the node goes back to QUIC", 1));
+    looping.abort();
+    serving.abort();
+    opened.abort();
+}
+
+/// What a day of looking for QUIC costs where nobody answers: the figure that `fallback::LOOK` names.
+#[tokio::test]
+async fn looking_for_quic_in_vain_costs_little() {
+    let ca = Authority::new();
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let node = Node::new(&ca, "uid-1");
+    let env = node.env.clone();
+    let dialer = peers::dialer(&env, Transport::Quic, node.tls());
+    let address = silent.local_addr().unwrap().to_string();
+    assert!(env.timeout(fallback::LOOK, dialer.dial(&address)).await.is_none());
+    let (mut bytes, mut buffer) = (0, [0; 2048]);
+    while let Ok(length) = silent.try_recv(&mut buffer) {
+        bytes += length + 28;
+    }
+    let looks = 86_400 / (fallback::LOOK + fallback::LOOK_AFTER[5]).as_secs();
+    let day = bytes as u64 * looks;
+    assert!(bytes > 1200 && day < 400_000, "{bytes} bytes a look, {day} a day");
 }

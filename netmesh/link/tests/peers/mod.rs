@@ -152,10 +152,12 @@ impl HubHost for HubSide {
         self.changed.notified().await;
     }
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
-        match self.state.lock().unwrap().refusal.clone() {
+        let state = self.state.lock().unwrap();
+        match state.refusal.clone() {
             Some(refusal) => Err(refusal),
             None => {
-                Ok(Grant { lineage: Lineage(1), session: hello.session.next(), mark: Seq(0), heartbeat: HEARTBEAT })
+                let mark = Seq(state.facts.last().copied().unwrap_or(0));
+                Ok(Grant { lineage: Lineage(1), session: hello.session.next(), mark, heartbeat: HEARTBEAT })
             }
         }
     }
@@ -234,6 +236,7 @@ impl Door {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Hub {
     pub(crate) env: World,
     pub(crate) on: Transport,
@@ -387,7 +390,7 @@ impl NodeHost for NodeSide {
 }
 
 pub(crate) struct Node {
-    env: World,
+    pub(crate) env: World,
     identity: NodeIdentity,
     pub(crate) host: Arc<NodeSide>,
 }
@@ -430,7 +433,7 @@ impl Node {
             boot: 1,
             lineage: Lineage(0),
             session: Session(0),
-            root: SetDigest::default().root(),
+            root: self.host.state.lock().unwrap().digest.root(),
             outbox: OutboxGen(1),
             clock_micros: 0,
         };
