@@ -1,20 +1,16 @@
 //! The node's identity on disk, and the join that makes it.
 
+use crate::dialing::join_dialer;
 use anyhow::{Context, bail};
-use async_trait::async_trait;
 use holdfast_core::Backoff;
 use holdfast_edge_store::file;
-use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_env::{Dialer, NetError, World};
+use holdfast_link::NodeIdentity;
 use holdfast_link::join::{JoinError, JoinToken, join};
-use holdfast_link::tls::{join_config, node_config};
-use holdfast_link::{NodeIdentity, QuicDialer};
-use holdfast_node::Connector;
-use std::sync::Arc;
+use holdfast_link::tls::join_config;
 use std::time::Duration;
 
 const PATH: &str = "identity";
-/// Heartbeat that the idle time-out of the node's connections is made for.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The identity of this node, if it has joined.
 pub(crate) fn load(env: &World) -> anyhow::Result<Option<NodeIdentity>> {
@@ -35,7 +31,7 @@ pub(crate) async fn obtain(
         bail!("this node has not joined yet: give it a token with --token (made by `holdfast-hub token create`)");
     };
     let token = JoinToken::parse(token).map_err(anyhow::Error::msg)?;
-    let dialer = QuicDialer::new(join_config(&token.ca_hash)?, HEARTBEAT)?;
+    let dialer = join_dialer(env, join_config(&token.ca_hash)?)?;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
         for hub in hubs {
@@ -57,7 +53,7 @@ pub(crate) async fn obtain(
 
 async fn attempt(
     env: &World,
-    dialer: &QuicDialer,
+    dialer: &dyn Dialer,
     hub: &str,
     token: &JoinToken,
     node_name: &str,
@@ -68,23 +64,4 @@ async fn attempt(
         other => JoinError::Link(other.into()),
     })?;
     join(env, &connection, token, node_name).await
-}
-
-/// Dials hubs with the node's identity.
-pub(crate) struct HubConnector {
-    dialer: QuicDialer,
-}
-
-impl HubConnector {
-    /// A connector for this identity.
-    pub(crate) fn new(env: World, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
-        Ok(HubConnector { dialer: QuicDialer::new(node_config(env, identity)?, HEARTBEAT)? })
-    }
-}
-
-#[async_trait]
-impl Connector for HubConnector {
-    async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
-        self.dialer.dial(hub).await
-    }
 }

@@ -4,6 +4,7 @@ mod cli;
 mod clock;
 mod config;
 mod dataplane;
+mod dialing;
 mod happenings;
 mod host;
 mod identity;

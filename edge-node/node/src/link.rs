@@ -6,7 +6,7 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::Mono;
+use holdfast_env::{Mono, Transport};
 use holdfast_link::call::NodeCall;
 use holdfast_link::{NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
@@ -34,6 +34,8 @@ pub struct LinkState {
     pub session: u64,
     /// Why the last connection ended.
     pub last_error: String,
+    /// What carries the connection, or carried the last one.
+    pub transport: Option<Transport>,
 }
 
 /// The node as the link's host.
@@ -108,6 +110,7 @@ impl LinkHost {
             for hub in &self.parts.config.hubs {
                 match self.parts.connector.connect(hub).await {
                     Ok(connection) => {
+                        self.state.send_modify(|state| state.transport = Some(connection.transport()));
                         let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
                         if self.state.borrow().connected {
                             backoff.reset();
@@ -208,7 +211,8 @@ impl NodeHost for LinkHost {
     }
 
     fn connected(&self, session: Session, _time_micros: i64) {
-        tracing::info!(session = session.0, "The link is up");
+        let transport = self.state.borrow().transport.map(Transport::name);
+        tracing::info!(session = session.0, transport, "The link is up");
         let lost = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner).take();
         let silent = lost.is_none_or(|lost| self.parts.env.monotonic().since(lost) > self.parts.config.grace / 2);
         if silent {
