@@ -1,34 +1,32 @@
-//! QUIC by quinn (RFC 9000), bounded for small boxes.
+//! QUIC by quinn (RFC 9000), bounded for small boxes: by the bounds of the link over TCP, see [`limits`].
 
 use crate::listen::{Attempt, HANDSHAKE, Listener};
 use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
+use holdfast_link_engine::mux::limits;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Flow-control window of a stream in bytes.
-const STREAM_WINDOW: u32 = 256 << 10;
-/// Flow-control window of a connection in bytes.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Streams that a peer may have open.
-const STREAMS: u32 = 128;
-/// Bytes of datagrams that wait to be sent or read.
-const DATAGRAMS: usize = 64 << 10;
+/// Bytes that wait to be sent or acknowledged.
+const SEND_WINDOW: u64 = 1 << 20;
+/// quinn gives room on the connection back once an eighth of its window was read: so much is added.
+const RECEIVE_WINDOW: u32 = limits::CONNECTION_WINDOW / 4 * 5;
 
-fn transport(idle: Duration) -> Arc<quinn::TransportConfig> {
+/// `streams`: how many the peer may have open.
+fn transport(idle: Duration, streams: u32) -> Arc<quinn::TransportConfig> {
     let mut transport = quinn::TransportConfig::default();
     transport
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(u64::from(CONNECTION_WINDOW))
-        .max_concurrent_bidi_streams(STREAMS.into())
+        .stream_receive_window(limits::STREAM_WINDOW.into())
+        .receive_window(RECEIVE_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams(streams.into())
         .max_concurrent_uni_streams(0u32.into())
-        .datagram_receive_buffer_size(Some(DATAGRAMS))
-        .datagram_send_buffer_size(DATAGRAMS)
+        .datagram_receive_buffer_size(Some(limits::DATAGRAM_BYTES))
+        .datagram_send_buffer_size(limits::DATAGRAM_BYTES)
         .max_idle_timeout(quinn::IdleTimeout::try_from(idle).ok());
     Arc::new(transport)
 }
@@ -52,7 +50,7 @@ impl QuicListener {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicServerConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(transport(idle_timeout(heartbeat)));
+        server.transport_config(transport(idle_timeout(heartbeat), limits::DIALER_STREAMS));
         let endpoint = quinn::Endpoint::server(server, address)
             .map_err(|err| TlsError::Config(format!("cannot listen on udp {address}: {err}")))?;
         Ok(QuicListener { endpoint })
@@ -113,7 +111,7 @@ impl QuicDialer {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicClientConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-        client.transport_config(transport(idle_timeout(heartbeat)));
+        client.transport_config(transport(idle_timeout(heartbeat), limits::LISTENER_STREAMS));
         let v4 = quinn::Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into()).map_err(|err| config(&err))?;
         let v6 = quinn::Endpoint::client((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
         Ok(QuicDialer { v4, v6, client })

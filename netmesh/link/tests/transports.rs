@@ -42,6 +42,7 @@ suite! {
     a_peer_that_vanishes_ends_the_other_side,
     dropping_the_node_ends_the_hubs_tasks,
     an_unreadable_frame_ends_the_connection,
+    calls_that_nobody_reads_hold_up_nothing_else,
 }
 
 fn container() -> ContainerRef {
@@ -234,6 +235,32 @@ async fn an_unreadable_frame_ends_the_connection(on: Transport) {
     hub.until("the driver's end", |state| state.ended == 1).await;
     let reason = hub.state().reason;
     assert!(reason.contains("larger than is allowed"), "{reason}");
+}
+
+async fn calls_that_nobody_reads_hold_up_nothing_else(on: Transport) {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca, on).await;
+    let node = Node::new(&ca, "uid-1");
+    let _link = node.connect(&hub).await;
+    hub.until("online", |state| state.online.is_some()).await;
+    let connection = hub.state().online.unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        unread.push(within(call::logs(&hub.env, &connection, "r", logs())).await.unwrap());
+    }
+    node.host.fact(1);
+    hub.until("the fact", |state| state.facts == [1]).await;
+    node.until("the acknowledgement", |state| state.acknowledged == 1).await;
+    hub.host.put("/v1/pods/ns/a", b"one");
+    node.until("the change", |state| state.keys() == ["/v1/pods/ns/a"]).await;
+    // They go on where they stopped.
+    for mut bytes in unread {
+        let mut log = 0;
+        while let Some(item) = within(bytes.recv()).await {
+            log += item.unwrap().len();
+        }
+        assert_eq!(log, peers::LOG_BYTES);
+    }
 }
 
 /// UDP does not get through: the node links over TCP, loses nothing, and goes back once UDP does.

@@ -1,7 +1,8 @@
 //! [`Mux`]: one end of a connection.
 
 use super::limits::{
-    CONNECTION_WINDOW, CREDIT_SHARE, DATAGRAM_BYTES, DATAGRAM_COST, PAYLOAD_BYTES, REASON_BYTES, STREAMS,
+    CONNECTION_CREDIT, CONNECTION_WINDOW, DATAGRAM_BYTES, DATAGRAM_COST, DIALER_STREAMS, LISTENER_STREAMS,
+    PAYLOAD_BYTES, REASON_BYTES,
 };
 use super::stream::{Read, Stream, Write};
 use super::wire::{MuxFrame, MuxReader};
@@ -95,7 +96,8 @@ pub struct Mux {
     next_own: u32,
     next_peer: u32,
     accepting: VecDeque<u32>,
-    /// Streams that this end may still open.
+    /// Streams that this end may have open, and those that it may still open.
+    most_open: u32,
     may_open: u32,
     /// Streams that the peer may still open, and those that are to be given back to it.
     peer_may_open: u32,
@@ -124,9 +126,9 @@ pub struct Mux {
 impl Mux {
     /// An end that calls the peer dead after `idle` of silence, and a frame broken that takes longer.
     pub fn new(side: Side, now: Duration, idle: Duration) -> Mux {
-        let (own, peer) = match side {
-            Side::Dialer => (1, 2),
-            Side::Listener => (2, 1),
+        let (own, peer, may_open, peer_may_open) = match side {
+            Side::Dialer => (1, 2, DIALER_STREAMS, LISTENER_STREAMS),
+            Side::Listener => (2, 1, LISTENER_STREAMS, DIALER_STREAMS),
         };
         Mux {
             idle,
@@ -136,8 +138,9 @@ impl Mux {
             next_own: own,
             next_peer: peer,
             accepting: VecDeque::new(),
-            may_open: STREAMS,
-            peer_may_open: STREAMS,
+            most_open: may_open,
+            may_open,
+            peer_may_open,
             streams_due: 0,
             send_credit: CONNECTION_WINDOW,
             recv_credit: CONNECTION_WINDOW,
@@ -425,7 +428,7 @@ impl Mux {
     }
 
     fn wants_connection_credit(&self) -> bool {
-        self.recv_due >= CONNECTION_WINDOW / CREDIT_SHARE
+        self.recv_due >= CONNECTION_CREDIT
     }
 
     fn end(&mut self, ended: Ended, tell: bool) {
@@ -476,7 +479,7 @@ impl Mux {
                 Ok(())
             }
             MuxFrame::StreamCredit { streams } => {
-                let may = self.may_open.checked_add(streams).filter(|may| *may <= STREAMS);
+                let may = self.may_open.checked_add(streams).filter(|may| *may <= self.most_open);
                 self.may_open = may.ok_or("more streams were allowed than there may be")?;
                 self.wakes.push(Wake::Open);
                 Ok(())

@@ -1,6 +1,6 @@
 //! The two halves of a stream.
 
-use super::limits::{CREDIT_SHARE, PAYLOAD_BYTES, SEND_BYTES, STREAM_WINDOW};
+use super::limits::{PAYLOAD_BYTES, SEND_BYTES, STREAM_CREDIT, STREAM_WINDOW};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
@@ -262,7 +262,7 @@ impl Receiving {
 
     /// Whether the peer is to be told of room.
     pub(super) fn wants_credit(&self) -> bool {
-        self.due >= STREAM_WINDOW / CREDIT_SHARE && !self.ended && !self.stopped
+        self.due >= STREAM_CREDIT && !self.ended && !self.stopped
     }
 
     /// The room to tell the peer of now.

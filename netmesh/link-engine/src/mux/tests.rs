@@ -1,7 +1,8 @@
 //! Two ends in virtual time, and one end with a peer that breaks the rules.
 
 use super::limits::{
-    CONNECTION_WINDOW, DATAGRAM_BYTES, DATAGRAM_COST, PAYLOAD_BYTES, SEND_BYTES, STREAM_WINDOW, STREAMS,
+    CONNECTION_CREDIT, CONNECTION_WINDOW, DATAGRAM_BYTES, DATAGRAM_COST, DIALER_STREAMS, LISTENER_STREAMS,
+    PAYLOAD_BYTES, SEND_BYTES, STREAM_WINDOW,
 };
 use super::wire::MuxFrame;
 use super::*;
@@ -71,12 +72,16 @@ fn read_all(mux: &mut Mux, stream: u32) -> (Vec<u8>, Read) {
 
 /// What the hub says of a peer that sends these frames.
 fn broken(frames: &[MuxFrame]) -> String {
-    let mut hub = Mux::new(Side::Listener, NOW, IDLE);
+    broken_to(Side::Listener, frames)
+}
+
+fn broken_to(side: Side, frames: &[MuxFrame]) -> String {
+    let mut mux = Mux::new(side, NOW, IDLE);
     let mut bytes = BytesMut::new();
     frames.iter().for_each(|frame| frame.encode(&mut bytes));
-    hub.receive(NOW, &bytes);
-    assert!(hub.wakes().contains(&Wake::All));
-    told(&mut hub)
+    mux.receive(NOW, &bytes);
+    assert!(mux.wakes().contains(&Wake::All));
+    told(&mut mux)
 }
 
 /// The reason that it gives, which must be the one that the peer hears, and its last word.
@@ -134,28 +139,51 @@ fn a_writer_waits_for_its_reader() {
 #[test]
 fn unread_streams_hold_no_more_than_the_connections_window() {
     let mut pair = Pair::new();
-    let streams: Vec<_> = (0..8).map(|_| pair.stream()).collect();
-    let mut sent = [0; 8];
+    let near: Vec<u32> = std::iter::from_fn(|| pair.hub.open()).collect();
+    assert_eq!(near.len(), LISTENER_STREAMS as usize);
+    pair.settle();
+    let far: Vec<u32> = std::iter::from_fn(|| pair.node.accept()).collect();
+    let mut sent = vec![0; near.len()];
     for _ in 0..10 {
-        for ((near, _), sent) in streams.iter().zip(&mut sent) {
-            *sent += write_all(&mut pair.node, *near, &[7; SEND_BYTES]);
+        for (near, sent) in near.iter().zip(&mut sent) {
+            *sent += write_all(&mut pair.hub, *near, &[7; SEND_BYTES]);
         }
         pair.settle();
     }
-    assert_eq!(sent.iter().sum::<usize>(), CONNECTION_WINDOW as usize + 8 * SEND_BYTES);
+    assert_eq!(sent.iter().sum::<usize>(), CONNECTION_WINDOW as usize + near.len() * SEND_BYTES);
     // Dropped unread: the room comes back, and the others' bytes follow.
-    let (given_up, kept) = streams.split_at(4);
-    given_up.iter().for_each(|(_, far)| pair.hub.release_receiver(*far));
+    let half = near.len() / 2;
+    far[..half].iter().for_each(|far| pair.node.release_receiver(*far));
     pair.settle();
-    for (near, _) in given_up {
-        assert_eq!(pair.node.write(*near, &Bytes::from_static(b"x")), Write::Stopped(0));
+    for near in &near[..half] {
+        assert_eq!(pair.hub.write(*near, &Bytes::from_static(b"x")), Write::Stopped(0));
     }
     let mut read = 0;
     for _ in 0..10 {
-        kept.iter().for_each(|(_, far)| read += read_all(&mut pair.hub, *far).0.len());
+        far[half..].iter().for_each(|far| read += read_all(&mut pair.node, *far).0.len());
         pair.settle();
     }
-    assert_eq!(read, sent[4..].iter().sum::<usize>());
+    assert_eq!(read, sent[half..].iter().sum::<usize>());
+}
+
+#[test]
+fn calls_that_nobody_reads_leave_room_for_the_others() {
+    let mut pair = Pair::new();
+    let calls: Vec<u32> = (0..64).map(|_| pair.hub.open().unwrap()).collect();
+    let objects = pair.hub.open().unwrap();
+    pair.settle();
+    for _ in 0..10 {
+        calls.iter().for_each(|call| _ = write_all(&mut pair.hub, *call, &[7; SEND_BYTES]));
+        pair.settle();
+    }
+    let mut through = 0;
+    for _ in 0..100 {
+        through += write_all(&mut pair.hub, objects, &[7; SEND_BYTES]);
+        pair.settle();
+        read_all(&mut pair.node, objects);
+    }
+    assert_eq!(through, 100 * SEND_BYTES);
+    assert!(CONNECTION_WINDOW - 64 * STREAM_WINDOW > CONNECTION_CREDIT);
 }
 
 #[test]
@@ -182,7 +210,7 @@ fn streams_that_are_over_make_room_for_others() {
     let mut pair = Pair::new();
     for _ in 0..3 {
         let open: Vec<u32> = std::iter::from_fn(|| pair.node.open()).collect();
-        assert_eq!(open.len(), STREAMS as usize);
+        assert_eq!(open.len(), DIALER_STREAMS as usize);
         pair.settle();
         pair.node.wakes();
         for near in open {
@@ -325,18 +353,18 @@ fn a_peer_that_breaks_a_rule_is_told_which() {
     assert_eq!(broken(&[open(1), open(1)]), "stream 1 was opened out of turn");
     assert_eq!(broken(&[open(1), MuxFrame::Fin { stream: 1 }, data(1, 1)]), "a frame came after the end of stream 1");
 
-    let flood: Vec<_> = (0..=STREAMS).map(|n| open(2 * n + 1)).collect();
+    let flood: Vec<_> = (0..=DIALER_STREAMS).map(|n| open(2 * n + 1)).collect();
     assert_eq!(broken(&flood), "more streams were opened than are allowed");
 
     let full = STREAM_WINDOW as usize / PAYLOAD_BYTES;
     let overrun: Vec<_> = std::iter::once(open(1)).chain((0..=full).map(|_| data(1, PAYLOAD_BYTES))).collect();
     assert_eq!(broken(&overrun), "stream 1 overran its window");
     let mut many = Vec::new();
-    for n in 0..5 {
-        many.push(open(2 * n + 1));
-        many.extend((0..full).map(|_| data(2 * n + 1, PAYLOAD_BYTES)));
+    for stream in (1..=68).map(|n| 2 * n) {
+        many.push(open(stream));
+        many.extend((0..full).map(|_| data(stream, PAYLOAD_BYTES)));
     }
-    assert_eq!(broken(&many), "the streams overran the connection's window");
+    assert_eq!(broken_to(Side::Dialer, &many), "the streams overran the connection's window");
 
     let room = "more room was given";
     assert!(broken(&[open(1), MuxFrame::Credit { stream: 1, bytes: 1 }]).starts_with(room));
@@ -361,7 +389,7 @@ fn a_stopped_stream_takes_no_memory_but_keeps_the_rules() {
     pair.node.release_receiver(near);
     pair.settle();
     assert_eq!((pair.node.ended(), pair.hub.ended()), (None, None));
-    assert_eq!(std::iter::from_fn(|| pair.node.open()).count(), STREAMS as usize);
+    assert_eq!(std::iter::from_fn(|| pair.node.open()).count(), DIALER_STREAMS as usize);
 }
 
 /// A step of one end.
