@@ -206,6 +206,7 @@ impl HubHost for NodeSession {
                     node = self.node_name,
                     session = session.0,
                     peer = connection.peer_address(),
+                    transport = connection.transport().name(),
                     "Node connected"
                 );
                 self.shared.connect(self, session, at, connection);

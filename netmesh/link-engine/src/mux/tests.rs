@@ -316,7 +316,17 @@ fn silence_ends_a_connection_after_its_time() {
     }
     assert_eq!((pair.node.ended(), pair.hub.ended()), (None, None));
 
+    // Now both are quiet: one question, one answer, and then the end.
+    let begun = pair.now;
+    pair.node.send_datagram(Bytes::from_static(b"beat"));
+    pair.settle();
+    while pair.node.ended().is_none() && pair.now < begun + 4 * IDLE {
+        pass(&mut pair, false);
+    }
+    assert_eq!(pair.now, begun + IDLE / 2 + IDLE);
+
     // The path is cut: over after the same time.
+    let mut pair = Pair::new();
     let begun = pair.now;
     pair.node.send_datagram(Bytes::from_static(b"beat"));
     while pair.node.ended().is_none() {
@@ -390,6 +400,47 @@ fn a_stopped_stream_takes_no_memory_but_keeps_the_rules() {
     pair.settle();
     assert_eq!((pair.node.ended(), pair.hub.ended()), (None, None));
     assert_eq!(std::iter::from_fn(|| pair.node.open()).count(), DIALER_STREAMS as usize);
+}
+
+/// More often than there is room for: what was lost each time would be missed at the end.
+fn many_times(mut give_up: impl FnMut(&mut Pair, u32, u32)) {
+    let mut pair = Pair::new();
+    for _ in 0..2 * CONNECTION_WINDOW as usize / PAYLOAD_BYTES {
+        let (near, far) = pair.stream();
+        assert_eq!(write_all(&mut pair.node, near, &[7; SEND_BYTES]), SEND_BYTES);
+        give_up(&mut pair, near, far);
+        pair.node.release_sender(near);
+        pair.node.release_receiver(near);
+        pair.hub.release_sender(far);
+        pair.hub.release_receiver(far);
+        pair.settle();
+    }
+    let (near, far) = pair.stream();
+    write_all(&mut pair.node, near, &[7; SEND_BYTES]);
+    pair.settle();
+    assert_eq!(read_all(&mut pair.hub, far).0.len(), SEND_BYTES);
+    assert_eq!((pair.node.ended(), pair.hub.ended()), (None, None));
+}
+
+#[test]
+fn the_room_of_bytes_that_nobody_read_comes_back() {
+    many_times(|pair, _, far| {
+        pair.settle();
+        pair.hub.stop(far, 1);
+    });
+    many_times(|pair, near, _| {
+        pair.settle();
+        pair.node.reset(near, 1);
+        pair.settle();
+    });
+    many_times(|pair, _, far| pair.hub.stop(far, 1));
+    many_times(|pair, _, far| {
+        let now = pair.now;
+        carry(&mut pair.node, &mut pair.hub, now, usize::MAX);
+        pair.hub.read(far, 100);
+        pair.hub.stop(far, 1);
+        carry(&mut pair.node, &mut pair.hub, now, usize::MAX);
+    });
 }
 
 /// A step of one end.
