@@ -25,4 +25,5 @@ pub use chain::service::{ApiService, Peer, ServiceConfig};
 pub use docs::health::Health;
 pub use kind_set::KindSet;
 pub use listen::server::Server;
+pub use listen::taker::Taker;
 pub use registry::{Connected, Deleted, NodeCalls, Registry, RequestContext};

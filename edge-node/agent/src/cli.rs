@@ -31,7 +31,8 @@ pub(crate) struct AgentFlags {
     /// TOML file with settings; flags and environment stand over it
     #[arg(long, env = "HOLDFAST_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Hubs, HOST:PORT, tried in order
+    /// Hubs, HOST:PORT[/TCPPORT], tried in order: PORT (UDP) is the hub's --link-listen, TCPPORT that of its API, where
+    /// the link goes while UDP is blocked [default: 6443]
     #[arg(long, env = "HOLDFAST_HUB", value_delimiter = ',')]
     pub(crate) hub: Vec<String>,
     /// Join token ID.SECRET.CAHASH; needed only until the node has joined

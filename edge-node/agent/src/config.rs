@@ -2,6 +2,7 @@
 
 use crate::cli::AgentFlags;
 use anyhow::{Context, bail};
+use holdfast_link::HubAddress;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::Ipv4Addr;
@@ -53,13 +54,10 @@ impl Config {
         };
         let hubs = if flags.hub.is_empty() { file.hub } else { flags.hub };
         if hubs.is_empty() {
-            bail!("no hub is given: use --hub HOST:PORT");
+            bail!("no hub is given: use --hub HOST:PORT[/TCPPORT]");
         }
         for hub in &hubs {
-            let port = hub.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if port.is_none() {
-                bail!("--hub {hub:?} must have the form HOST:PORT");
-            }
+            hub.parse::<HubAddress>().context("in --hub")?;
         }
         let node_name = match flags.node_name.or(file.node_name) {
             Some(name) => name,
@@ -124,7 +122,9 @@ mod tests {
         let config = read(flags()).unwrap();
         assert_eq!(config.dns_ip, Ipv4Addr::new(10, 43, 0, 10));
         let hub = AgentFlags { hub: vec!["hub".into()], ..flags() };
-        assert!(read(hub).unwrap_err().contains("HOST:PORT"));
+        assert_eq!(read(hub).unwrap_err(), "in --hub: \"hub\" must have the form HOST:PORT or HOST:PORT/TCPPORT");
+        let hub = AgentFlags { hub: vec!["hub:6444/443".into()], ..flags() };
+        assert_eq!(read(hub).unwrap().hubs, ["hub:6444/443"]);
         let name = AgentFlags { node_name: Some("Edge_1".into()), ..flags() };
         assert!(read(name).unwrap_err().contains("--node-name"));
         let ip = AgentFlags { node_ip: Some("nowhere".into()), ..flags() };

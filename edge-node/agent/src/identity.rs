@@ -1,18 +1,14 @@
-//! The join that makes the node's identity, and the way to the hub with it.
+//! The join that makes the node's identity.
 
+use crate::dialing::join_dialer;
 use anyhow::{Context, bail};
-use async_trait::async_trait;
 use holdfast_core::Backoff;
-use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_env::{Dialer, NetError, World};
+use holdfast_link::NodeIdentity;
 use holdfast_link::join::{JoinError, JoinToken, join};
-use holdfast_link::tls::{TlsError, join_config, node_config};
-use holdfast_link::{NodeIdentity, QuicDialer};
-use holdfast_node::{Connector, Identities, NodeClock};
-use std::sync::{Arc, Mutex, PoisonError};
+use holdfast_node::Identities;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Heartbeat that the idle time-out of the node's connections is made for.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Joins, trying until a hub answers; a refusal is final.
 pub(crate) async fn obtain(
@@ -25,7 +21,7 @@ pub(crate) async fn obtain(
         bail!("this node has not joined yet: give it a token with --token (made by `holdfast-hub token create`)");
     };
     let token = JoinToken::parse(token).map_err(anyhow::Error::msg)?;
-    let dialer = QuicDialer::new(join_config(&token.ca_hash)?, HEARTBEAT)?;
+    let dialer = join_dialer(env, &token.ca_hash)?;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
         for hub in hubs {
@@ -45,7 +41,7 @@ pub(crate) async fn obtain(
 
 async fn attempt(
     env: &World,
-    dialer: &QuicDialer,
+    dialer: &dyn Dialer,
     hub: &str,
     token: &JoinToken,
     node_name: &str,
@@ -56,41 +52,4 @@ async fn attempt(
         other => JoinError::Link(other.into()),
     })?;
     join(env, &connection, token, node_name).await
-}
-
-/// Dials hubs with the node's identity.
-pub(crate) struct HubConnector {
-    clock: Arc<NodeClock>,
-    dialer: Mutex<Arc<QuicDialer>>,
-}
-
-impl HubConnector {
-    /// A connector for this identity.
-    pub(crate) fn new(clock: Arc<NodeClock>, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
-        let dialer = dialer(&clock, identity)?;
-        Ok(HubConnector { clock, dialer: Mutex::new(Arc::new(dialer)) })
-    }
-}
-
-fn dialer(clock: &Arc<NodeClock>, identity: &NodeIdentity) -> Result<QuicDialer, TlsError> {
-    QuicDialer::new(node_config(clock.clone(), identity)?, HEARTBEAT)
-}
-
-#[async_trait]
-impl Connector for HubConnector {
-    async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
-        let dialer = self.dialer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        dialer.dial(hub).await
-    }
-
-    async fn connect_bare(&self, hub: &str, ca_hash: &str) -> Result<Arc<dyn Connection>, NetError> {
-        let dialer = join_config(ca_hash).and_then(|tls| QuicDialer::new(tls, HEARTBEAT));
-        dialer.map_err(|err| NetError::Refused(err.to_string()))?.dial(hub).await
-    }
-
-    fn use_identity(&self, identity: &NodeIdentity) -> Result<(), String> {
-        let new = dialer(&self.clock, identity).map_err(|err| err.to_string())?;
-        *self.dialer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-        Ok(())
-    }
 }

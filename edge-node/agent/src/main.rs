@@ -4,6 +4,7 @@ mod cli;
 mod clock_offset;
 mod config;
 mod dataplane;
+mod dialing;
 mod happenings;
 mod host;
 mod identity;

@@ -3,9 +3,10 @@
 use crate::cli::{AgentFlags, SOCKET};
 use crate::config::Config;
 use crate::dataplane::LinuxDataplane;
+use crate::dialing::HubConnector;
 use crate::happenings::Happenings;
 use crate::host::LinuxHost;
-use crate::identity::{self, HubConnector};
+use crate::identity;
 use crate::network::CniNetwork;
 use crate::probe::NetProber;
 use crate::{clock_offset, local};
@@ -14,6 +15,7 @@ use holdfast_containerd::{ContainerdConfig, ContainerdRuntime};
 use holdfast_edge_store::EdgeStore;
 use holdfast_env::World;
 use holdfast_env::host::HostEnv;
+use holdfast_link::HubAddress;
 use holdfast_link::identity::validity;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeParts, SharedStore, node_main};
 use holdfast_volumes::VolumeManager;
@@ -173,7 +175,8 @@ fn install_plugin(bin: &Path) -> anyhow::Result<()> {
 /// The address that traffic to the hub leaves from. Nothing is sent.
 fn local_address(hubs: &[String]) -> Option<String> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    hubs.iter().find_map(|hub| socket.connect(hub).ok())?;
+    let reachable = |hub: &String| socket.connect(hub.parse::<HubAddress>().ok()?.quic()).ok();
+    hubs.iter().find_map(reachable)?;
     Some(socket.local_addr().ok()?.ip().to_string())
 }
 

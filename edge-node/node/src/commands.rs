@@ -25,6 +25,9 @@ pub struct NodeSummary {
     pub session: u64,
     /// Why the link is down.
     pub link_error: String,
+    /// What carries the link: `quic` or `tcp`; empty while it is down.
+    #[serde(default)]
+    pub transport: String,
     /// Objects from the hub.
     pub items: usize,
     /// Lineage and revision that the objects stand at.
@@ -62,6 +65,7 @@ impl Commands {
             uid: self.node.parts.config.node_uid.clone(),
             connected: link.connected,
             session: link.session,
+            transport: link.transport.filter(|_| link.connected).map_or_else(String::new, |on| on.name().into()),
             link_error: if link.connected { String::new() } else { link.last_error },
             items,
             synced_to: (lineage.to_string(), revision.0),

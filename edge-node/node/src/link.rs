@@ -9,7 +9,7 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::{Connection, Mono, NetError};
+use holdfast_env::{Connection, Mono, NetError, Transport};
 use holdfast_link::call::NodeCall;
 use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
@@ -41,6 +41,8 @@ pub struct LinkState {
     pub session: u64,
     /// Why the last connection ended.
     pub last_error: String,
+    /// What carries the connection, or carried the last one.
+    pub transport: Option<Transport>,
 }
 
 /// What came of trying a hub once.
@@ -163,6 +165,7 @@ impl LinkHost {
                 return Tried::default();
             }
         };
+        self.state.send_modify(|state| state.transport = Some(connection.transport()));
         let end = self.session(hub, connection, outbox).await;
         let mut tried = Tried { refused: end.refused, renewed: end.reason == RENEWED };
         let expired = end.refused && renewal::is_expired(&end.reason);
@@ -299,7 +302,8 @@ impl NodeHost for LinkHost {
 
     fn connected(&self, session: Session, time_micros: i64) {
         self.parts.clock.hub_time(time_micros);
-        tracing::info!(session = session.0, "The link is up");
+        let transport = self.state.borrow().transport.map(Transport::name);
+        tracing::info!(session = session.0, transport, "The link is up");
         self.heard();
         self.state.send_modify(|state| {
             state.connected = true;

@@ -26,7 +26,7 @@ pub struct NodeConfig {
     pub node_uid: String,
     /// The node's own addresses, first the primary.
     pub node_ips: Vec<String>,
-    /// `host:port` of hubs, tried in order.
+    /// Hubs as the connector names them, tried in order.
     pub hubs: Vec<String>,
     /// Where pod logs go: `<dir>/<namespace>_<pod>_<uid>/<container>/<attempt>.log`.
     pub log_dir: PathBuf,

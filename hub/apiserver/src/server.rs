@@ -7,7 +7,9 @@ use holdfast_core::UserInfo;
 use holdfast_env::World;
 use holdfast_server::chain::service::Document;
 use holdfast_server::listen::tls::{self, TlsError};
-use holdfast_server::{Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig};
+use holdfast_server::{
+    Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig, Taker,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,12 +84,13 @@ impl ApiServer {
         Ok(ApiServer { api, world, health, service, tls, bootstrap, server: None })
     }
 
-    /// Serves on a bound listener, and says so to `/readyz`.
+    /// Serves on a bound listener, and says so to `/readyz`. What asks for another protocol goes to `taker`.
     ///
     /// # Errors
     /// When the listener is unusable.
-    pub fn listen(&mut self, listener: TcpListener) -> Result<SocketAddr, StartError> {
-        let server = Server::start(listener, self.tls.clone(), self.service.clone()).map_err(StartError::Listen)?;
+    pub fn listen(&mut self, listener: TcpListener, taker: Option<Arc<dyn Taker>>) -> Result<SocketAddr, StartError> {
+        let server =
+            Server::start(listener, self.tls.clone(), self.service.clone(), taker).map_err(StartError::Listen)?;
         let address = server.address();
         self.server = Some(server);
         self.health.set_ready();

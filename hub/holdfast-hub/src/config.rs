@@ -15,7 +15,7 @@ pub(crate) struct ServeArguments {
     /// Folder of the hub: store, keys, admin.kubeconfig. Made if missing.
     #[arg(long, env = "HOLDFAST_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the Kubernetes API listens (HTTPS).
+    /// Where the Kubernetes API listens (HTTPS), and the link for nodes without UDP.
     #[arg(long, env = "HOLDFAST_LISTEN", value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Where nodes dial in (QUIC over UDP).

@@ -11,7 +11,7 @@ use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Session, Status, Tar
 use holdfast_env::{Connection, Mono, Task, World};
 use holdfast_link::identity::{Standing, node_of, standing};
 use holdfast_link::renew::EXPIRED_FOR_GOOD;
-use holdfast_link::{QuicListener, Refusal, drive_hub};
+use holdfast_link::{Listener, Refusal, drive_hub};
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
 use holdfast_store::Store;
 use std::collections::BTreeMap;
@@ -267,8 +267,9 @@ impl HubLinks {
         Arc::new(LinkCalls(self.shared.clone()))
     }
 
-    /// Accepts connections until the listener closes.
-    pub async fn serve(self: Arc<Self>, listener: Arc<QuicListener>) {
+    /// Accepts connections until the listener closes. Several listeners may be served: they share the bound on
+    /// what is under way.
+    pub async fn serve(self: Arc<Self>, listener: Arc<dyn Listener>) {
         while let Some(incoming) = listener.next().await {
             // Closed never: the semaphore lives as long as self.
             let Ok(permit) = self.handshakes.clone().acquire_owned().await else { return };

@@ -200,6 +200,7 @@ impl HubHost for NodeSession {
                     node = self.node_name,
                     session = session.0,
                     peer = connection.peer_address(),
+                    transport = connection.transport().name(),
                     "Node connected"
                 );
                 let leaf = connection.peer_certificates().into_iter().next();

@@ -1,6 +1,7 @@
 //! The listener. Tasks: one that accepts, one for each connection; all owned by [`Server`].
 
 use super::stall::StallGuard;
+use super::taker::Taker;
 use crate::chain::service::{ApiService, Peer};
 use crate::docs::metrics::Gauge;
 use crate::limits;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,20 +30,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `service` on a bound listener.
+    /// Serves `service` on a bound listener; connections of another protocol than HTTP go to `taker`.
     ///
     /// # Errors
     /// When the listener's address cannot be told.
-    pub fn start(listener: TcpListener, tls: Arc<ServerConfig>, service: Arc<ApiService>) -> std::io::Result<Server> {
+    pub fn start(
+        listener: TcpListener,
+        tls: Arc<ServerConfig>,
+        service: Arc<ApiService>,
+        taker: Option<Arc<dyn Taker>>,
+    ) -> std::io::Result<Server> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
-        let accept = Accept {
-            tls: TlsAcceptor::from(tls),
-            service: service.clone(),
-            stop: stop.clone(),
-            connections: connections.clone(),
-        };
+        let accept =
+            Accept { tls, service: service.clone(), taker, stop: stop.clone(), connections: connections.clone() };
         connections.spawn(accept.run(listener));
         Ok(Server { address, service, stop, connections })
     }
@@ -66,9 +69,11 @@ impl Server {
     }
 }
 
+#[derive(Clone)]
 struct Accept {
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     service: Arc<ApiService>,
+    taker: Option<Arc<dyn Taker>>,
     stop: CancellationToken,
     connections: TaskTracker,
 }
@@ -93,28 +98,37 @@ impl Accept {
                     continue;
                 }
             };
-            let (tls, service, stop) = (self.tls.clone(), self.service.clone(), self.stop.clone());
+            let one = self.clone();
             self.connections.spawn(async move {
-                serve(stream, address, tls, service, stop).await;
+                serve(stream, address, one).await;
                 drop(slot);
             });
         }
     }
+
+    /// The handshake; `None` when the taker has the connection now.
+    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        if let Some(taker) = &self.taker {
+            let offered = start.client_hello().alpn();
+            if offered.into_iter().flatten().any(|protocol| taker.speaks(protocol)) {
+                taker.take(start, peer);
+                return Ok(None);
+            }
+        }
+        start.into_stream(self.tls.clone()).await.map(Some)
+    }
 }
 
-async fn serve(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: TlsAcceptor,
-    service: Arc<ApiService>,
-    stop: CancellationToken,
-) {
+async fn serve(stream: TcpStream, address: SocketAddr, accept: Accept) {
+    let (service, stop) = (accept.service.clone(), accept.stop.clone());
     let _counted = service.metrics.count(Gauge::Connections);
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(limits::HANDSHAKE, tls.accept(stream));
+    let handshake = tokio::time::timeout(limits::HANDSHAKE, accept.handshake(stream, address));
     let stream = tokio::select! {
         handshake = handshake => match handshake {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(Some(stream))) => stream,
+            Ok(Ok(None)) => return,
             Ok(Err(err)) => {
                 service.metrics.handshake_refused();
                 return tracing::debug!(peer = %address, %err, "TLS handshake failed");

@@ -62,7 +62,11 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
                 println!("{}", serde_json::to_string_pretty(&answer)?);
             } else {
                 let status: NodeSummary = serde_json::from_value(answer)?;
-                let link = if status.connected { "up".to_string() } else { format!("down ({})", status.link_error) };
+                let link = if status.connected {
+                    format!("up over {}", status.transport)
+                } else {
+                    format!("down ({})", status.link_error)
+                };
                 println!("node:     {} ({})", status.name, status.uid);
                 println!("link:     {link}, session {}", status.session);
                 println!("objects:  {} at revision {}", status.items, status.synced_to.1);

@@ -10,7 +10,7 @@ use holdfast_link::identity::{Standing, standing};
 use holdfast_link::join::{Doorkeeper, serve_join};
 use holdfast_link::renew::serve_expired;
 use holdfast_link::time_reset::answer;
-use holdfast_link::{Grant, HubHost, NodeIdentity, QuicListener, Refusal, drive_hub, tls};
+use holdfast_link::{Grant, HubHost, Listener, NodeIdentity, QuicListener, Refusal, drive_hub, tls};
 use holdfast_link_engine::wire::{
     Hello, JoinReply, JoinRequest, RenewReply, RenewRequest, TimeResetReply, TimeResetRequest, WireFact,
 };

@@ -85,7 +85,7 @@ impl Hub {
         tasks.push(history::start(&shared));
         tasks.push(registry.start_event_expiry(EVENT_TTL));
         endpoint::publish(&shared, &server, port).await?;
-        let address = server.listen(listener)?;
+        let address = server.listen(listener, Some(links.taker()))?;
         write_kubeconfig(folder, &shared.pki, address)?;
         Ok(Hub { address, store: shared.store, server, links, tasks })
     }

@@ -6,4 +6,5 @@ mod hub;
 mod identity;
 mod kubectl;
 mod life;
+mod links;
 mod tokens;

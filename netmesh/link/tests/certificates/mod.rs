@@ -1,13 +1,13 @@
 //! Certificates and the calendar: clocks that are wrong, renewals in time, and renewals after the end.
 
-use crate::peers::{Authority, Clock, GRACE, HEARTBEAT, Hub, Node, within};
+use crate::peers::{Authority, Clock, GRACE, Hub, Node, within};
 use bytes::Bytes;
 use holdfast_core::{Lineage, Session};
-use holdfast_env::{Connection, Dialer, NetError};
+use holdfast_env::{Connection, NetError, Transport};
 use holdfast_link::framed::{FrameRecv, opening};
 use holdfast_link::identity::{NodeIdentity, Standing, standing, validity};
 use holdfast_link::renew::{CERTIFICATE_EXPIRED, EXPIRED_FOR_GOOD, RenewError, renew, serve_expired};
-use holdfast_link::{LinkError, QuicDialer, tls};
+use holdfast_link::{LinkError, tls};
 use holdfast_link_engine::Stream;
 use holdfast_link_engine::wire::{Refuse, RenewReply, RenewRequest};
 use std::sync::Arc;
@@ -26,14 +26,13 @@ fn renewed(ca: &Authority, csr: &[u8], name: &str) -> RenewReply {
 }
 
 async fn dial(hub: &Hub, clock: Arc<Clock>, identity: &NodeIdentity) -> Result<Arc<dyn Connection>, NetError> {
-    let dialer = QuicDialer::new(tls::node_config(clock, identity).unwrap(), HEARTBEAT).unwrap();
+    let dialer = hub.dialer(tls::node_config(clock, identity).unwrap());
     within(dialer.dial(&hub.address)).await
 }
 
-#[tokio::test]
-async fn a_node_without_a_clock_connects_and_one_that_knows_the_time_is_strict() {
+pub(crate) async fn a_node_without_a_clock_connects_and_one_that_knows_the_time_is_strict(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::valid(&ca, (now() - DAY, now() + YEAR));
+    let hub = Hub::valid(&ca, on, (now() - DAY, now() + YEAR)).await;
     let identity = ca.node("uid-1", "edge");
     let try_at = async |secs: u64, trusted: bool| {
         let (dialled, accepted) = tokio::join!(dial(&hub, Clock::at(secs, trusted), &identity), hub.accept());
@@ -50,10 +49,9 @@ async fn a_node_without_a_clock_connects_and_one_that_knows_the_time_is_strict()
     assert!(err.contains("not valid yet") || err.contains("NotValidYet"), "{err}");
 }
 
-#[tokio::test]
-async fn a_session_renews_and_what_does_not_fit_is_not_taken() {
+pub(crate) async fn a_session_renews_and_what_does_not_fit_is_not_taken(on: Transport) {
     let ca = Arc::new(Authority::new());
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let node = Node::new(&ca, "uid-1");
     let connection = node.dial(&hub).await;
     let ask = async || within(renew(&node.env, &connection, &node.identity, Lineage(3), Session(7))).await;
@@ -100,10 +98,9 @@ fn expired(ca: &Authority, hub: &Hub) -> NodeIdentity {
     ca.node_valid("uid-1", "edge", (now(), now() + 2 * YEAR - DAY))
 }
 
-#[tokio::test]
-async fn an_expired_certificate_within_the_grace_is_good_for_one_renewal_only() {
+pub(crate) async fn an_expired_certificate_within_the_grace_is_good_for_one_renewal_only(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let identity = expired(&ca, &hub);
     let world = hub.env.clone();
     assert_eq!(standing(&identity.chain[0], world.wall().0, GRACE).unwrap(), Standing::ExpiredWithinGrace);
@@ -134,10 +131,9 @@ async fn an_expired_certificate_within_the_grace_is_good_for_one_renewal_only() 
     done.unwrap();
 }
 
-#[tokio::test]
-async fn beyond_the_grace_the_node_reads_what_to_do() {
+pub(crate) async fn beyond_the_grace_the_node_reads_what_to_do(on: Transport) {
     let ca = Authority::new();
-    let hub = Hub::new(&ca);
+    let hub = Hub::new(&ca, on).await;
     let identity = expired(&ca, &hub);
     hub.machine.set_wall_offset(i64::try_from(2 * YEAR + 90 * DAY).unwrap());
     let (dialled, accepted) = tokio::join!(dial(&hub, Clock::right(), &identity), hub.accept());

@@ -10,7 +10,7 @@ use holdfast_link::join::{JoinToken, join};
 use holdfast_link::renew::{EXPIRED_FOR_GOOD, RenewError, renew};
 use holdfast_link::time_reset::{TimeResetError, ask};
 use holdfast_link::tls::{self, CertificateClock, CertificateTime, HUB_NAME};
-use holdfast_link::{LinkEnd, NodeHost, NodeIdentity, QuicDialer, drive_node, identity};
+use holdfast_link::{LinkEnd, NodeHost, NodeIdentity, QuicDialer, QuicListener, drive_node, identity};
 use holdfast_link_engine::{NodeView, Persist};
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SanType};
 use tokio::task::JoinHandle;
