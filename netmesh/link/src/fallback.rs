@@ -18,19 +18,22 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// Before the link goes over to TCP, which has answered, an answer to a new attempt over QUIC is waited for so long.
 pub const ONCE_MORE: Duration = Duration::from_secs(2);
-/// An answer over QUIC is waited for so long while the link is up over TCP. Two attempts of quinn lie in it, three
-/// datagrams of 1,200 bytes: where nobody answers, a day of looking costs less than 0.4 MB. The price: a path with a
-/// round trip of more than a second stays on TCP.
-pub const LOOK: Duration = Duration::from_millis(2500);
+/// An answer over QUIC is waited for so long while the link is up over TCP: one datagram of 1,200 bytes goes out, since
+/// quinn sends the next after a second, and one that ends the attempt.
+pub const LOOK: Duration = Duration::from_millis(950);
+/// Every [`LONG_LOOK_EVERY`]th look waits so long, and sends three and one: it reaches over paths with a long round trip.
+pub const LONG_LOOK: Duration = Duration::from_millis(2500);
+/// See [`LONG_LOOK`].
+pub const LONG_LOOK_EVERY: usize = 4;
 /// QUIC is looked for so long after the link went over to TCP: soon at first, in case a short trouble was mistaken for
-/// a blocked path; then ever more seldom.
+/// a blocked path; then ever more seldom. Where nobody answers, a day of looking costs 0.45 MB.
 pub const LOOK_AFTER: [Duration; 6] = [
     Duration::from_secs(5),
+    Duration::from_secs(30),
     Duration::from_secs(60),
     Duration::from_secs(120),
-    Duration::from_secs(240),
-    Duration::from_secs(480),
-    Duration::from_secs(900),
+    Duration::from_secs(300),
+    Duration::from_secs(600),
 ];
 /// A return to QUIC that held for less than this has not helped: looking goes on as seldom as before.
 pub const HELD: Duration = Duration::from_secs(300);
@@ -50,7 +53,7 @@ struct State {
     worked: Transport,
     /// Found by looking; the next dial takes it.
     ready: Option<Arc<dyn Connection>>,
-    /// How often QUIC was looked for since it last held, and when it is next.
+    /// Which look since QUIC last held is the next, counted from 1, and when it is.
     looked: usize,
     next_look: Mono,
     /// When looking last found QUIC.
@@ -192,12 +195,16 @@ struct Looking {
 impl Looking {
     async fn run(self) {
         loop {
-            let at = lock(&self.state).next_look;
+            let (at, look) = {
+                let state = lock(&self.state);
+                (state.next_look, state.looked)
+            };
             self.env.sleep_until(at).await;
             if self.over_tcp().is_none() {
                 return;
             }
-            let found = self.env.timeout(LOOK, self.quic.dial(&self.address)).await;
+            let patience = if look.is_multiple_of(LONG_LOOK_EVERY) { LONG_LOOK } else { LOOK };
+            let found = self.env.timeout(patience, self.quic.dial(&self.address)).await;
             let now = self.env.monotonic();
             let mut state = lock(&self.state);
             if let Some(Ok(connection)) = found {

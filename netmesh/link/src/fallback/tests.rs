@@ -208,10 +208,10 @@ fn over_tcp_quic_is_looked_for_seldom_and_gone_back_to() {
         let connection = site.dial().await.unwrap();
         site.pass(86_400).await;
         let looks = site.quic.dials().len() - 2;
-        assert!((90..=100).contains(&looks), "{looks}");
+        assert!((140..=150).contains(&looks), "{looks}");
         let after: Vec<u64> = site.quic.dials().windows(2).map(|pair| pair[1] - pair[0]).collect();
         // With the time that an attempt takes, in whole seconds.
-        assert_eq!(after[..8], [4, 2 + 5, 62, 123, 242, 483, 902, 903]);
+        assert_eq!(after[..8], [4, 2 + 5, 30, 61, 121, 303, 601, 601]);
 
         site.quic.becomes(Path::Open);
         let end = connection.closed().await;
@@ -222,6 +222,17 @@ fn over_tcp_quic_is_looked_for_seldom_and_gone_back_to() {
         assert_eq!((site.quic.dials().len(), site.tcp.dials().len()), (dials, 1));
         site.pass(86_400).await;
         assert_eq!(site.quic.dials().len(), dials);
+    });
+}
+
+#[test]
+fn a_long_way_back_is_found_by_a_long_look() {
+    Virtual::run(async |env| {
+        let site = Site::new(&env, Path::Silent, Path::Open);
+        let connection = site.dial().await.unwrap();
+        site.quic.becomes(Path::Slow(2));
+        connection.closed().await;
+        assert_eq!(site.quic.dials().len() - 2, LONG_LOOK_EVERY);
     });
 }
 
@@ -240,7 +251,7 @@ fn a_return_that_does_not_hold_makes_looking_rarer() {
             site.dial().await.unwrap().close("timed out");
             site.quic.becomes(Path::Silent);
         }
-        assert_eq!(over_tcp, [5, 60, 120, 240, 480]);
+        assert_eq!(over_tcp, [5, 30, 60, 120, 300]);
         // One that holds begins anew.
         let connection = site.dial().await.unwrap();
         site.quic.becomes(Path::Open);
