@@ -41,12 +41,17 @@ pub const HELD: Duration = Duration::from_secs(300);
 /// Dials hubs, named `HOST:PORT[/TCPPORT]`, over QUIC or TCP.
 pub struct FallbackDialer {
     env: World,
-    quic: Arc<dyn Dialer>,
-    tcp: Arc<dyn Dialer>,
+    dialers: Arc<Mutex<Dialers>>,
     /// Whether QUIC is looked for while a connection over TCP lives.
     looks: bool,
     state: Arc<Mutex<State>>,
     looking: Mutex<Option<Task>>,
+}
+
+#[derive(Clone)]
+struct Dialers {
+    quic: Arc<dyn Dialer>,
+    tcp: Arc<dyn Dialer>,
 }
 
 struct State {
@@ -79,7 +84,13 @@ impl FallbackDialer {
         let state =
             State { worked: Transport::Quic, ready: None, looked: 0, next_look: Mono::default(), returned: None };
         let (state, looking) = (Arc::new(Mutex::new(state)), Mutex::default());
-        FallbackDialer { env, quic, tcp, looks: true, state, looking }
+        let dialers = Arc::new(Mutex::new(Dialers { quic, tcp }));
+        FallbackDialer { env, dialers, looks: true, state, looking }
+    }
+
+    /// Dials with these from now on, as after a renewal of the node's certificate. What worked stays known.
+    pub fn dial_with(&self, quic: Arc<dyn Dialer>, tcp: Arc<dyn Dialer>) {
+        *lock(&self.dialers) = Dialers { quic, tcp };
     }
 
     /// A dialer for joins, which are short: it does not look for QUIC while one is under way over TCP.
@@ -92,8 +103,9 @@ impl FallbackDialer {
     async fn dial_both(&self, hub: &HubAddress, first: Transport) -> Result<Arc<dyn Connection>, NetError> {
         let (quic_address, tcp_address) = (hub.quic(), hub.tcp());
         let mut head_start = self.env.sleep(PATIENCE);
-        let mut quic = self.quic.dial(&quic_address);
-        let mut tcp = self.tcp.dial(&tcp_address);
+        let dialers = lock(&self.dialers).clone();
+        let mut quic = dialers.quic.dial(&quic_address);
+        let mut tcp = dialers.tcp.dial(&tcp_address);
         let (mut quic_failed, mut tcp_failed) = (None, None);
         let mut both = false;
         loop {
@@ -123,7 +135,8 @@ impl FallbackDialer {
     /// TCP answered first. The path may have come back a moment ago, while QUIC waits ever longer between its
     /// attempts: a new one tells that from a path that lets only TCP through.
     async fn once_more(&self, quic_address: &str, over_tcp: Arc<dyn Connection>) -> Arc<dyn Connection> {
-        match self.env.timeout(ONCE_MORE, self.quic.dial(quic_address)).await {
+        let quic = lock(&self.dialers).quic.clone();
+        match self.env.timeout(ONCE_MORE, quic.dial(quic_address)).await {
             Some(Ok(over_quic)) => {
                 over_tcp.close("QUIC answers");
                 over_quic
@@ -156,7 +169,7 @@ impl FallbackDialer {
         if self.looks {
             let looking = Looking {
                 env: self.env.clone(),
-                quic: self.quic.clone(),
+                dialers: self.dialers.clone(),
                 address: hub.quic(),
                 state: self.state.clone(),
                 over_tcp: Arc::downgrade(connection),
@@ -185,7 +198,7 @@ impl Dialer for FallbackDialer {
 /// Looks for QUIC while a connection over TCP lives.
 struct Looking {
     env: World,
-    quic: Arc<dyn Dialer>,
+    dialers: Arc<Mutex<Dialers>>,
     address: String,
     state: Arc<Mutex<State>>,
     /// Not held: the connection ends when its users let go of it.
@@ -204,7 +217,8 @@ impl Looking {
                 return;
             }
             let patience = if look.is_multiple_of(LONG_LOOK_EVERY) { LONG_LOOK } else { LOOK };
-            let found = self.env.timeout(patience, self.quic.dial(&self.address)).await;
+            let quic = lock(&self.dialers).quic.clone();
+            let found = self.env.timeout(patience, quic.dial(&self.address)).await;
             let now = self.env.monotonic();
             let mut state = lock(&self.state);
             if let Some(Ok(connection)) = found {

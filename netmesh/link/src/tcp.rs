@@ -46,10 +46,17 @@ fn peer(socket: &TcpStream, certificates: Vec<Vec<u8>>) -> Peer {
     }
 }
 
+/// What TLS says when it says no: ours of the peer, or, in an alert, the peer's of us. With TLS 1.3 the latter comes
+/// after the handshake.
+pub(crate) fn refusal(err: &std::io::Error) -> Option<NetError> {
+    let refusal = err.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(NetError::Refused(refusal.to_string()))
+}
+
 /// What a handshake's failure means: TLS that says no is a refusal, everything else a path that does not carry us.
 fn failed(address: &str, err: &std::io::Error) -> NetError {
-    match err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>()) {
-        Some(refusal) => NetError::Refused(refusal.to_string()),
+    match refusal(err) {
+        Some(refusal) => refusal,
         None => NetError::Unreachable(format!("{address} over TCP ({err})")),
     }
 }

@@ -124,7 +124,8 @@ async fn a_node_without_or_with_a_foreign_certificate_gets_no_link(on: Transport
     assert!(accepted.is_err());
     if let Ok(connection) = dialled {
         // TLS 1.3: the client may be through before the server has judged.
-        within(connection.closed()).await;
+        let ended = within(connection.closed()).await;
+        assert!(matches!(ended, NetError::Refused(_)), "{ended:?}");
     }
     // The hub's own certificate is not of the node's CA.
     let stranger = Authority::new().node("uid-1", "edge");

@@ -226,6 +226,22 @@ fn over_tcp_quic_is_looked_for_seldom_and_gone_back_to() {
 }
 
 #[test]
+fn new_dialers_are_looked_with_and_what_worked_stays_known() {
+    Virtual::run(async |env| {
+        let site = Site::new(&env, Path::Silent, Path::Open);
+        let connection = site.dial().await.unwrap();
+        let quic = Network::new(&env, Transport::Quic, Path::Open);
+        site.dialer.dial_with(quic.clone(), site.tcp.clone());
+        assert_eq!(site.dial().await.unwrap().transport(), Transport::Tcp);
+        assert!(quic.dials().is_empty());
+        let over_tcp = site.dial().await.unwrap();
+        over_tcp.closed().await;
+        assert_eq!((quic.dials().len(), site.quic.dials().len()), (1, 2));
+        drop(connection);
+    });
+}
+
+#[test]
 fn a_long_way_back_is_found_by_a_long_look() {
     Virtual::run(async |env| {
         let site = Site::new(&env, Path::Silent, Path::Open);
