@@ -9,6 +9,7 @@
 
 pub mod commands;
 pub mod events;
+mod kept;
 pub mod link;
 pub mod logs;
 pub mod main_loop;

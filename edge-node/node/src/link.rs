@@ -11,6 +11,7 @@ use holdfast_link::call::NodeCall;
 use holdfast_link::{NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
+use holdfast_mutation::broken;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,7 +45,8 @@ pub struct LinkHost {
     store: Arc<SharedStore>,
     calls: Arc<PodCalls>,
     state: watch::Sender<LinkState>,
-    lost_at: Mutex<Option<Mono>>,
+    /// When the hub was heard last; never in this life of the agent for `None`.
+    heard_at: Mutex<Option<Mono>>,
     reconnected: Arc<tokio::sync::Notify>,
 }
 
@@ -92,7 +94,7 @@ impl LinkHost {
         reconnected: Arc<tokio::sync::Notify>,
     ) -> Arc<LinkHost> {
         let state = watch::channel(LinkState::default()).0;
-        Arc::new(LinkHost { parts, store, calls, state, lost_at: Mutex::new(None), reconnected })
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), reconnected })
     }
 
     /// Follows the state of the link.
@@ -114,7 +116,6 @@ impl LinkHost {
                         let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
                         if self.state.borrow().connected {
                             backoff.reset();
-                            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
                         }
                         refused = end.refused;
                         self.note_end(hub, end.reason);
@@ -126,6 +127,17 @@ impl LinkHost {
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
             env.sleep(wait + jitter).await;
+        }
+    }
+
+    /// The hub was heard. After a silence that was long enough for the hub to write this node off, node and pods are
+    /// reported anew; the connection itself may have outlived it.
+    fn heard(&self) {
+        let now = self.parts.env.monotonic();
+        let before = self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let silent = before.is_none_or(|before| now.since(before) > self.parts.config.grace / 2);
+        if silent && !(broken("silence-not-reported") && before.is_some()) {
+            self.reconnected.notify_one();
         }
     }
 
@@ -193,14 +205,16 @@ impl NodeHost for LinkHost {
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
                 }
+                let (notes, needed) = self.store.read(|state| crate::kept::judge(state, &batch));
                 let lineage = batch.lineage;
                 let puts = batch.puts.into_iter().map(|(key, hash, revision, body)| Record::PutItem {
                     key,
                     item: Item { hash, lineage, revision, body },
                 });
-                let drops = batch.drops.into_iter().map(|key| Record::DropItem { key });
+                let drops = batch.drops.into_iter().filter(|key| !needed.contains(key));
+                let drops = drops.map(|key| Record::DropItem { key });
                 let synced = batch.complete.then_some(Record::SyncedTo { lineage, revision: batch.revision });
-                puts.chain(drops).chain(synced).collect()
+                puts.chain(drops).chain(notes).chain(synced).collect()
             }
         };
         self.store.commit(batch).await
@@ -213,11 +227,7 @@ impl NodeHost for LinkHost {
     fn connected(&self, session: Session, _time_micros: i64) {
         let transport = self.state.borrow().transport.map(Transport::name);
         tracing::info!(session = session.0, transport, "The link is up");
-        let lost = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let silent = lost.is_none_or(|lost| self.parts.env.monotonic().since(lost) > self.parts.config.grace / 2);
-        if silent {
-            self.reconnected.notify_one();
-        }
+        self.heard();
         self.state.send_modify(|state| {
             state.connected = true;
             state.session = session.0;
@@ -225,7 +235,9 @@ impl NodeHost for LinkHost {
         self.store.ring_facts();
     }
 
-    fn alive(&self, _time_micros: i64) {}
+    fn alive(&self, _time_micros: i64) {
+        self.heard();
+    }
 
     fn in_sync(&self, revision: Revision) {
         tracing::debug!(revision = revision.0, "In sync with the hub");

@@ -42,6 +42,7 @@ pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
         }
         fresh = false;
         tokio::select! {
+            biased;
             () = again.notified() => fresh = true,
             () = env.sleep(PERIOD) => {}
         }
