@@ -5,7 +5,7 @@ use holdfast_env::{Connection, Dialer, NetError, World};
 use holdfast_link::tls::{TlsError, join_config, node_config};
 use holdfast_link::{FallbackDialer, NodeIdentity, QuicDialer, TcpDialer};
 use holdfast_node::{Connector, NodeClock};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Heartbeat that the idle time-out of the node's connections is made for.
@@ -24,33 +24,10 @@ pub(crate) fn join_dialer(env: &World, ca_hash: &str) -> Result<impl Dialer + us
     Ok(FallbackDialer::for_joins(env.clone(), quic, tcp))
 }
 
-/// The dialer of one transport with the identity that is in use.
-struct Current(Mutex<Arc<dyn Dialer>>);
-
-impl Current {
-    fn new(dialer: Arc<dyn Dialer>) -> Arc<Current> {
-        Arc::new(Current(Mutex::new(dialer)))
-    }
-
-    fn becomes(&self, dialer: Arc<dyn Dialer>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = dialer;
-    }
-}
-
-#[async_trait]
-impl Dialer for Current {
-    async fn dial(&self, address: &str) -> Result<Arc<dyn Connection>, NetError> {
-        let dialer = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        dialer.dial(address).await
-    }
-}
-
 /// Dials hubs with the node's identity. Which transport works is remembered across identities.
 pub(crate) struct HubConnector {
     env: World,
     clock: Arc<NodeClock>,
-    quic: Arc<Current>,
-    tcp: Arc<Current>,
     dialer: FallbackDialer,
 }
 
@@ -59,9 +36,8 @@ impl HubConnector {
     pub(crate) fn new(clock: Arc<NodeClock>, identity: &NodeIdentity) -> Result<HubConnector, TlsError> {
         let env: World = clock.clone();
         let (quic, tcp) = both(&env, node_config(clock.clone(), identity)?)?;
-        let (quic, tcp) = (Current::new(quic), Current::new(tcp));
-        let dialer = FallbackDialer::new(env.clone(), quic.clone(), tcp.clone());
-        Ok(HubConnector { env, clock, quic, tcp, dialer })
+        let dialer = FallbackDialer::new(env.clone(), quic, tcp);
+        Ok(HubConnector { env, clock, dialer })
     }
 }
 
@@ -79,9 +55,7 @@ impl Connector for HubConnector {
     fn use_identity(&self, identity: &NodeIdentity) -> Result<(), String> {
         let tls = node_config(self.clock.clone(), identity).map_err(|err| err.to_string())?;
         let (quic, tcp) = both(&self.env, tls).map_err(|err| err.to_string())?;
-        self.quic.becomes(quic);
-        self.tcp.becomes(tcp);
-        self.dialer.forget_found();
+        self.dialer.dial_with(quic, tcp);
         Ok(())
     }
 }

@@ -18,19 +18,22 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// Before the link goes over to TCP, which has answered, an answer to a new attempt over QUIC is waited for so long.
 pub const ONCE_MORE: Duration = Duration::from_secs(2);
-/// An answer over QUIC is waited for so long while the link is up over TCP. Two attempts of quinn lie in it, three
-/// datagrams of 1,200 bytes: where nobody answers, a day of looking costs less than 0.4 MB. The price: a path with a
-/// round trip of more than a second stays on TCP.
-pub const LOOK: Duration = Duration::from_millis(2500);
+/// An answer over QUIC is waited for so long while the link is up over TCP: one datagram of 1,200 bytes goes out, since
+/// quinn sends the next after a second, and one that ends the attempt.
+pub const LOOK: Duration = Duration::from_millis(950);
+/// Every [`LONG_LOOK_EVERY`]th look waits so long, and sends three and one: it reaches over paths with a long round trip.
+pub const LONG_LOOK: Duration = Duration::from_millis(2500);
+/// See [`LONG_LOOK`].
+pub const LONG_LOOK_EVERY: usize = 4;
 /// QUIC is looked for so long after the link went over to TCP: soon at first, in case a short trouble was mistaken for
-/// a blocked path; then ever more seldom.
+/// a blocked path; then ever more seldom. Where nobody answers, a day of looking costs 0.45 MB.
 pub const LOOK_AFTER: [Duration; 6] = [
     Duration::from_secs(5),
+    Duration::from_secs(30),
     Duration::from_secs(60),
     Duration::from_secs(120),
-    Duration::from_secs(240),
-    Duration::from_secs(480),
-    Duration::from_secs(900),
+    Duration::from_secs(300),
+    Duration::from_secs(600),
 ];
 /// A return to QUIC that held for less than this has not helped: looking goes on as seldom as before.
 pub const HELD: Duration = Duration::from_secs(300);
@@ -38,19 +41,24 @@ pub const HELD: Duration = Duration::from_secs(300);
 /// Dials hubs, named `HOST:PORT[/TCPPORT]`, over QUIC or TCP.
 pub struct FallbackDialer {
     env: World,
-    quic: Arc<dyn Dialer>,
-    tcp: Arc<dyn Dialer>,
+    dialers: Arc<Mutex<Dialers>>,
     /// Whether QUIC is looked for while a connection over TCP lives.
     looks: bool,
     state: Arc<Mutex<State>>,
     looking: Mutex<Option<Task>>,
 }
 
+#[derive(Clone)]
+struct Dialers {
+    quic: Arc<dyn Dialer>,
+    tcp: Arc<dyn Dialer>,
+}
+
 struct State {
     worked: Transport,
     /// Found by looking; the next dial takes it.
     ready: Option<Arc<dyn Connection>>,
-    /// How often QUIC was looked for since it last held, and when it is next.
+    /// Which look since QUIC last held is the next, counted from 1, and when it is.
     looked: usize,
     next_look: Mono,
     /// When looking last found QUIC.
@@ -76,7 +84,15 @@ impl FallbackDialer {
         let state =
             State { worked: Transport::Quic, ready: None, looked: 0, next_look: Mono::default(), returned: None };
         let (state, looking) = (Arc::new(Mutex::new(state)), Mutex::default());
-        FallbackDialer { env, quic, tcp, looks: true, state, looking }
+        let dialers = Arc::new(Mutex::new(Dialers { quic, tcp }));
+        FallbackDialer { env, dialers, looks: true, state, looking }
+    }
+
+    /// Dials with these from now on, as after a renewal of the node's certificate. What worked stays known; a
+    /// connection that looking has found, or is about to find, with the old ones is let go of.
+    pub fn dial_with(&self, quic: Arc<dyn Dialer>, tcp: Arc<dyn Dialer>) {
+        *lock(&self.dialers) = Dialers { quic, tcp };
+        lock(&self.state).ready = None;
     }
 
     /// A dialer for joins, which are short: it does not look for QUIC while one is under way over TCP.
@@ -84,19 +100,14 @@ impl FallbackDialer {
         FallbackDialer { looks: false, ..FallbackDialer::new(env, quic, tcp) }
     }
 
-    /// Lets go of what looking has found, or may yet find: the dialers show another identity from now on.
-    pub fn forget_found(&self) {
-        *lock(&self.looking) = None;
-        lock(&self.state).ready = None;
-    }
-
     /// Both transports: `first` alone for a while, then the other beside it. The first that connects wins. A refusal
     /// over QUIC is final; over TCP it may come from a stranger (any program may have that port), so QUIC is heard too.
     async fn dial_both(&self, hub: &HubAddress, first: Transport) -> Result<Arc<dyn Connection>, NetError> {
         let (quic_address, tcp_address) = (hub.quic(), hub.tcp());
         let mut head_start = self.env.sleep(PATIENCE);
-        let mut quic = self.quic.dial(&quic_address);
-        let mut tcp = self.tcp.dial(&tcp_address);
+        let dialers = lock(&self.dialers).clone();
+        let mut quic = dialers.quic.dial(&quic_address);
+        let mut tcp = dialers.tcp.dial(&tcp_address);
         let (mut quic_failed, mut tcp_failed) = (None, None);
         let mut both = false;
         loop {
@@ -126,7 +137,8 @@ impl FallbackDialer {
     /// TCP answered first. The path may have come back a moment ago, while QUIC waits ever longer between its
     /// attempts: a new one tells that from a path that lets only TCP through.
     async fn once_more(&self, quic_address: &str, over_tcp: Arc<dyn Connection>) -> Arc<dyn Connection> {
-        match self.env.timeout(ONCE_MORE, self.quic.dial(quic_address)).await {
+        let quic = lock(&self.dialers).quic.clone();
+        match self.env.timeout(ONCE_MORE, quic.dial(quic_address)).await {
             Some(Ok(over_quic)) => {
                 over_tcp.close("QUIC answers");
                 over_quic
@@ -159,7 +171,7 @@ impl FallbackDialer {
         if self.looks {
             let looking = Looking {
                 env: self.env.clone(),
-                quic: self.quic.clone(),
+                dialers: self.dialers.clone(),
                 address: hub.quic(),
                 state: self.state.clone(),
                 over_tcp: Arc::downgrade(connection),
@@ -188,7 +200,7 @@ impl Dialer for FallbackDialer {
 /// Looks for QUIC while a connection over TCP lives.
 struct Looking {
     env: World,
-    quic: Arc<dyn Dialer>,
+    dialers: Arc<Mutex<Dialers>>,
     address: String,
     state: Arc<Mutex<State>>,
     /// Not held: the connection ends when its users let go of it.
@@ -198,12 +210,20 @@ struct Looking {
 impl Looking {
     async fn run(self) {
         loop {
-            let at = lock(&self.state).next_look;
+            let (at, look) = {
+                let state = lock(&self.state);
+                (state.next_look, state.looked)
+            };
             self.env.sleep_until(at).await;
             if self.over_tcp().is_none() {
                 return;
             }
-            let found = self.env.timeout(LOOK, self.quic.dial(&self.address)).await;
+            let patience = if look.is_multiple_of(LONG_LOOK_EVERY) { LONG_LOOK } else { LOOK };
+            let quic = lock(&self.dialers).quic.clone();
+            let found = self.env.timeout(patience, quic.dial(&self.address)).await;
+            if !Arc::ptr_eq(&quic, &lock(&self.dialers).quic) {
+                continue;
+            }
             let now = self.env.monotonic();
             let mut state = lock(&self.state);
             if let Some(Ok(connection)) = found {

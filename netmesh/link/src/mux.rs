@@ -4,7 +4,6 @@
 //! [`limits::CLOSE_LINGER`] later. Handles work on the shared state and wake it. As with QUIC, a connection whose
 //! handles (its own and its streams') are all dropped is closed.
 
-use crate::tls::refusal;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use holdfast_env::{BiStream, Connection, Mono, NetError, RecvStream, SendStream, Transport, World};
@@ -39,7 +38,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mux = Mux::new(side, env.monotonic().0, idle);
-    let state = State { mux, refused: false, readers: BTreeMap::new(), writers: BTreeMap::new() };
+    let state = State { mux, refused: None, readers: BTreeMap::new(), writers: BTreeMap::new() };
     let shared = Arc::new(Shared {
         state: Mutex::new(state),
         driver: Notify::new(),
@@ -61,8 +60,8 @@ where
 
 struct State {
     mux: Mux,
-    /// The peer's TLS turned us away.
-    refused: bool,
+    /// TLS turned us or the peer away.
+    refused: Option<NetError>,
     readers: BTreeMap<u32, Arc<Notify>>,
     writers: BTreeMap<u32, Arc<Notify>>,
 }
@@ -108,8 +107,7 @@ impl Shared {
     fn error(&self) -> Option<NetError> {
         let state = self.lock();
         let ended = state.mux.ended()?;
-        let reason = ended.reason().to_string();
-        Some(if state.refused { NetError::Refused(reason) } else { NetError::Closed(reason) })
+        Some(state.refused.clone().unwrap_or_else(|| NetError::Closed(ended.reason().to_string())))
     }
 
     /// Waits on `signal` until `ready` finds something, or the connection has ended. Cancel safe.
@@ -129,14 +127,8 @@ impl Shared {
     }
 
     fn lost(&self, err: &std::io::Error) {
-        let why = match err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>()) {
-            Some(alert @ rustls::Error::AlertReceived(_)) => {
-                self.lock().refused = true;
-                refusal(alert)
-            }
-            _ => format!("the TCP connection broke: {err}"),
-        };
-        self.with(|mux| mux.lost(&why));
+        self.lock().refused = crate::tcp::refusal(err);
+        self.with(|mux| mux.lost(&format!("the TCP connection broke: {err}")));
     }
 }
 

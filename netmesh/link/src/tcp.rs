@@ -7,7 +7,8 @@
 use crate::listen::{Attempt, HANDSHAKE, Listener};
 use crate::mux::{self, Peer};
 use crate::quic::idle_timeout;
-use crate::tls::{HUB_NAME, refusal};
+use crate::renew::EXPIRED_FOR_GOOD;
+use crate::tls::HUB_NAME;
 use async_trait::async_trait;
 use holdfast_env::{Connection, Dialer, NetError, Transport, World};
 use holdfast_link_engine::mux::Side;
@@ -46,10 +47,22 @@ fn peer(socket: &TcpStream, certificates: Vec<Vec<u8>>) -> Peer {
     }
 }
 
+/// What TLS says when it says no: ours of the peer, or, in an alert, the peer's of us. With TLS 1.3 the latter comes
+/// after the handshake.
+pub(crate) fn refusal(err: &std::io::Error) -> Option<NetError> {
+    match err.get_ref()?.downcast_ref::<rustls::Error>()? {
+        // RFC 8446, 6.2.
+        rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired) => {
+            Some(NetError::Refused(EXPIRED_FOR_GOOD.into()))
+        }
+        refusal => Some(NetError::Refused(refusal.to_string())),
+    }
+}
+
 /// What a handshake's failure means: TLS that says no is a refusal, everything else a path that does not carry us.
 fn failed(address: &str, err: &std::io::Error) -> NetError {
-    match err.get_ref().and_then(|err| err.downcast_ref::<rustls::Error>()) {
-        Some(err) => NetError::Refused(refusal(err)),
+    match refusal(err) {
+        Some(refusal) => refusal,
         None => NetError::Unreachable(format!("{address} over TCP ({err})")),
     }
 }

@@ -5,7 +5,6 @@
 //! have expired within the grace pass, and [`crate::renew`] is all that they are good for.
 
 use crate::identity::{NodeIdentity, Standing, ca_hash, standing, validity};
-use crate::renew::EXPIRED_FOR_GOOD;
 use holdfast_env::World;
 use holdfast_link_engine::wire::{ALPN, ALPN_JOIN};
 use rustls::client::WebPkiServerVerifier;
@@ -34,15 +33,6 @@ pub enum TlsError {
     /// rustls or quinn did not take the configuration.
     #[error("TLS configuration: {0}")]
     Config(String),
-}
-
-/// What a failed handshake, or the peer's alert after it, means to people.
-pub(crate) fn refusal(err: &rustls::Error) -> String {
-    match err {
-        // RFC 8446, 6.2.
-        rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired) => EXPIRED_FOR_GOOD.into(),
-        other => other.to_string(),
-    }
 }
 
 fn config<E: std::fmt::Display>(err: E) -> TlsError {

@@ -208,10 +208,10 @@ fn over_tcp_quic_is_looked_for_seldom_and_gone_back_to() {
         let connection = site.dial().await.unwrap();
         site.pass(86_400).await;
         let looks = site.quic.dials().len() - 2;
-        assert!((90..=100).contains(&looks), "{looks}");
+        assert!((140..=150).contains(&looks), "{looks}");
         let after: Vec<u64> = site.quic.dials().windows(2).map(|pair| pair[1] - pair[0]).collect();
         // With the time that an attempt takes, in whole seconds.
-        assert_eq!(after[..8], [4, 2 + 5, 62, 123, 242, 483, 902, 903]);
+        assert_eq!(after[..8], [4, 2 + 5, 30, 61, 121, 303, 601, 601]);
 
         site.quic.becomes(Path::Open);
         let end = connection.closed().await;
@@ -222,6 +222,33 @@ fn over_tcp_quic_is_looked_for_seldom_and_gone_back_to() {
         assert_eq!((site.quic.dials().len(), site.tcp.dials().len()), (dials, 1));
         site.pass(86_400).await;
         assert_eq!(site.quic.dials().len(), dials);
+    });
+}
+
+#[test]
+fn new_dialers_are_looked_with_and_what_worked_stays_known() {
+    Virtual::run(async |env| {
+        let site = Site::new(&env, Path::Silent, Path::Open);
+        let connection = site.dial().await.unwrap();
+        let quic = Network::new(&env, Transport::Quic, Path::Open);
+        site.dialer.dial_with(quic.clone(), site.tcp.clone());
+        assert_eq!(site.dial().await.unwrap().transport(), Transport::Tcp);
+        assert!(quic.dials().is_empty());
+        let over_tcp = site.dial().await.unwrap();
+        over_tcp.closed().await;
+        assert_eq!((quic.dials().len(), site.quic.dials().len()), (1, 2));
+        drop(connection);
+    });
+}
+
+#[test]
+fn a_long_way_back_is_found_by_a_long_look() {
+    Virtual::run(async |env| {
+        let site = Site::new(&env, Path::Silent, Path::Open);
+        let connection = site.dial().await.unwrap();
+        site.quic.becomes(Path::Slow(2));
+        connection.closed().await;
+        assert_eq!(site.quic.dials().len() - 2, LONG_LOOK_EVERY);
     });
 }
 
@@ -240,7 +267,7 @@ fn a_return_that_does_not_hold_makes_looking_rarer() {
             site.dial().await.unwrap().close("timed out");
             site.quic.becomes(Path::Silent);
         }
-        assert_eq!(over_tcp, [5, 60, 120, 240, 480]);
+        assert_eq!(over_tcp, [5, 30, 60, 120, 300]);
         // One that holds begins anew.
         let connection = site.dial().await.unwrap();
         site.quic.becomes(Path::Open);
@@ -272,23 +299,27 @@ fn what_was_found_and_has_ended_is_not_handed_out() {
 }
 
 #[test]
-fn what_an_old_identity_found_is_not_handed_out() {
+fn what_old_dialers_found_is_not_handed_out() {
     Virtual::run(async |env| {
         let site = Site::new(&env, Path::Silent, Path::Open);
         let connection = site.dial().await.unwrap();
         site.quic.becomes(Path::Open);
         connection.closed().await;
         let found = Arc::downgrade(lock(&site.dialer.state).ready.as_ref().unwrap());
-        site.dialer.forget_found();
+        let silent = Network::new(&env, Transport::Quic, Path::Silent);
+        site.dialer.dial_with(silent.clone(), site.tcp.clone());
         assert!(found.upgrade().is_none());
-        // Nor is what an attempt brings that was under way.
-        site.quic.becomes(Path::Silent);
+        // Nor is what a look brings that was under way: it is repeated with the new ones.
         let connection = site.dial().await.unwrap();
-        site.quic.becomes(Path::Slow(2));
-        site.pass(LOOK_AFTER[1].as_secs() + 1).await;
-        site.dialer.forget_found();
-        site.pass(1000).await;
-        assert!(lock(&site.dialer.state).ready.is_none() && connection.closed().now_or_never().is_none());
+        silent.becomes(Path::Slow(1));
+        let look = lock(&site.dialer.state).next_look;
+        site.env.sleep_until(look).await;
+        site.env.sleep(Duration::from_millis(500)).await;
+        let before = silent.dials().len();
+        let next = Network::new(&env, Transport::Quic, Path::Open);
+        site.dialer.dial_with(next.clone(), site.tcp.clone());
+        connection.closed().await;
+        assert_eq!((silent.dials().len(), next.dials().len()), (before, 1));
     });
 }
 

@@ -35,10 +35,14 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("nothing within the limit")
 }
 
-pub(crate) async fn poll(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) async fn poll(what: &str, is: impl FnMut() -> bool) {
+    poll_for(LIMIT, what, is).await;
+}
+
+pub(crate) async fn poll_for(limit: Duration, what: &str, mut is: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is() {
-        assert!(begun.elapsed() < LIMIT, "waited in vain for {what}");
+        assert!(begun.elapsed() < limit, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
