@@ -61,6 +61,10 @@ pub(crate) struct AgentFlags {
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,
+    /// Where the node's own read-only API listens, ADDR:PORT on this machine, or none; a port that is taken is replaced
+    /// by a free one, and <data-dir>/local.kubeconfig always names the right one [default: 127.0.0.1:6445]
+    #[arg(long, env = "HOLDFAST_LOCAL_API")]
+    pub(crate) local_api: Option<String>,
     /// Network of Services; its tenth address is the cluster's DNS [default: 10.43.0.0/16]
     #[arg(long, env = "HOLDFAST_SERVICE_CIDR")]
     pub(crate) service_cidr: Option<String>,

@@ -1,9 +1,13 @@
+//! What the node answers to whoever is on the box: local commands, and its own API for kubectl ([`api`]).
+//!
 //! Local commands: a Unix socket, one request a connection.
 //!
 //! The request is one JSON line, the answer one JSON line (`{"ok": …}` or `{"error": …}`); logs and exec go on
 //! with frames: kind (u8), length (u32, little endian), bytes.
 
+pub(crate) mod api;
 pub(crate) mod client;
+mod keys;
 pub(crate) mod server;
 mod tables;
 

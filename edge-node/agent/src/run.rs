@@ -88,6 +88,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let store = SharedStore::new(env.clone(), store);
     let node = node_main(parts, store).await;
     let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
+    let _local_api = match config.local_api {
+        // What runs here does not depend on it: the node goes on without.
+        Some(address) => local::api::start(&env, address, &config.data_dir, &config.node_name, node.commands.clone())
+            .inspect_err(|err| tracing::error!(err = format!("{err:#}"), "The local API does not listen"))
+            .ok(),
+        None => None,
+    };
     tracing::info!(node = config.node_name, "The node is running");
     tokio::select! {
         () = stop.wait() => {

@@ -3,6 +3,7 @@
 //! The agent serves them over a Unix socket; here stands what they do.
 
 use crate::link::LinkState;
+use crate::local_api::LocalRegistry;
 use crate::main_loop::Running;
 use crate::pods::{PodCalls, PodManager, PodSummary};
 use holdfast_core::Status;
@@ -51,6 +52,13 @@ impl Commands {
     /// Logs and exec.
     pub fn calls(&self) -> &Arc<PodCalls> {
         &self.calls
+    }
+
+    /// A registry of what the node holds, for its own API.
+    pub fn local_registry(&self) -> Arc<LocalRegistry> {
+        let parts = &self.node.parts;
+        let (store, events) = (self.node.store.clone(), parts.events.clone());
+        LocalRegistry::new(parts.env.clone(), store, events, self.calls.clone(), &parts.config.node_name)
     }
 
     /// How the node is.

@@ -10,6 +10,7 @@
 pub mod commands;
 pub mod events;
 pub mod link;
+pub mod local_api;
 pub mod logs;
 pub mod main_loop;
 pub mod objects;

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    tls: TlsAcceptor,
     service: Arc<ApiService>,
     /// Stops accepting and asks connections to finish.
     stop: CancellationToken,
@@ -36,19 +37,28 @@ impl Server {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
-        let accept = Accept {
-            tls: TlsAcceptor::from(tls),
-            service: service.clone(),
-            stop: stop.clone(),
-            connections: connections.clone(),
-        };
+        let tls = TlsAcceptor::from(tls);
+        let accept =
+            Accept { tls: tls.clone(), service: service.clone(), stop: stop.clone(), connections: connections.clone() };
         connections.spawn(accept.run(listener));
-        Ok(Server { address, service, stop, connections })
+        Ok(Server { address, tls, service, stop, connections })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Serves a connection that somebody else has accepted.
+    pub fn adopt(&self, stream: TcpStream, peer: SocketAddr) {
+        let (tls, service, stop) = (self.tls.clone(), self.service.clone(), self.stop.clone());
+        self.connections.spawn(serve(stream, peer, tls, service, stop));
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        // The task that accepts is one of them.
+        self.connections.len().saturating_sub(1)
     }
 
     /// Stops accepting, ends watches and sessions, lets requests finish for at most `grace`.
