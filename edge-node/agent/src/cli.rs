@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use holdfast_core::Span;
 use std::path::PathBuf;
 
 /// Where the running agent listens for local commands.
@@ -135,6 +136,15 @@ pub(crate) enum LocalCommand {
         /// The command, after --
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Cut the link for a while, and tell what would not have come back; fails when anything was found
+    Drill {
+        /// How long, for example 10m or 1h30m; Ctrl-C ends it early
+        #[arg(long)]
+        offline: Span,
+        /// Output format: json, or text when left out
+        #[arg(short, long, value_parser = ["json"])]
+        output: Option<String>,
     },
     /// Images of this node
     Images {

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use holdfast_core::Backoff;
+use holdfast_core::{Backoff, Timestamp};
 use holdfast_edge_store::file;
 use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_link::identity::ends_at;
 use holdfast_link::join::{JoinError, JoinToken, join};
 use holdfast_link::tls::{join_config, node_config};
 use holdfast_link::{NodeIdentity, QuicDialer};
@@ -73,12 +74,14 @@ async fn attempt(
 /// Dials hubs with the node's identity.
 pub(crate) struct HubConnector {
     dialer: QuicDialer,
+    certificate_ends: Option<Timestamp>,
 }
 
 impl HubConnector {
     /// A connector for this identity.
     pub(crate) fn new(env: World, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
-        Ok(HubConnector { dialer: QuicDialer::new(node_config(env, identity)?, HEARTBEAT)? })
+        let certificate_ends = identity.chain.first().and_then(|leaf| ends_at(leaf).ok());
+        Ok(HubConnector { dialer: QuicDialer::new(node_config(env, identity)?, HEARTBEAT)?, certificate_ends })
     }
 }
 
@@ -86,5 +89,9 @@ impl HubConnector {
 impl Connector for HubConnector {
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
         self.dialer.dial(hub).await
+    }
+
+    fn certificate_ends(&self) -> Option<Timestamp> {
+        self.certificate_ends
     }
 }

@@ -26,6 +26,7 @@ pub(crate) enum Request {
     Status,
     Events { namespace: Option<String>, pod: Option<String> },
     Import { file: PathBuf },
+    Drill { seconds: u64 },
     Logs(LogCall),
     Exec(ExecCall),
 }
@@ -40,6 +41,8 @@ pub(crate) mod kind {
     pub(crate) const STDIN_CLOSED: u8 = 4;
     /// Text of an error; the last frame.
     pub(crate) const FAILED: u8 = 5;
+    /// A report as JSON; the last frame of a drill. `STDIN_CLOSED`, or the end of the connection, ends one early.
+    pub(crate) const REPORT: u8 = 6;
 }
 
 pub(crate) async fn write_frame<W: AsyncWrite + Unpin>(out: &mut W, kind: u8, data: &[u8]) -> std::io::Result<()> {

@@ -6,9 +6,9 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::Mono;
+use holdfast_env::{Mono, Wall};
 use holdfast_link::call::NodeCall;
-use holdfast_link::{NodeHost, drive_node};
+use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +43,31 @@ pub struct LinkHost {
     calls: Arc<PodCalls>,
     state: watch::Sender<LinkState>,
     lost_at: Mutex<Option<Mono>>,
+    contact: Mutex<Option<(Mono, Wall)>>,
+    /// Whether the link is cut on purpose.
+    hold: watch::Sender<bool>,
     reconnected: Arc<tokio::sync::Notify>,
+}
+
+/// Keeps the link cut while it lives.
+pub struct Hold(Arc<LinkHost>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        tracing::info!("The link may come back");
+        self.0.hold.send_replace(false);
+    }
+}
+
+/// Why the link is down during a drill.
+const DRILL: &str = "a drill cuts it";
+
+/// Completes when the link is to be cut. Cancel safe.
+async fn cut(hold: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the host.
+    if hold.wait_for(|held| *held).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The engine's window on the journal.
@@ -90,7 +114,9 @@ impl LinkHost {
         reconnected: Arc<tokio::sync::Notify>,
     ) -> Arc<LinkHost> {
         let state = watch::channel(LinkState::default()).0;
-        Arc::new(LinkHost { parts, store, calls, state, lost_at: Mutex::new(None), reconnected })
+        let hold = watch::channel(false).0;
+        let (lost_at, contact) = (Mutex::new(None), Mutex::new(None));
+        Arc::new(LinkHost { parts, store, calls, state, lost_at, contact, hold, reconnected })
     }
 
     /// Follows the state of the link.
@@ -98,32 +124,93 @@ impl LinkHost {
         self.state.subscribe()
     }
 
+    /// When the hub was last heard of in this life of the node.
+    pub fn last_contact(&self) -> Option<(Mono, Wall)> {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) {
+        let now = (self.parts.env.monotonic(), self.parts.env.wall());
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Cuts the link until the handle is dropped; `None` when it is cut already.
+    pub fn hold(self: &Arc<Self>) -> Option<Hold> {
+        let first = self.hold.send_if_modified(|held| !std::mem::replace(held, true));
+        first.then(|| {
+            tracing::info!("The link is cut on purpose");
+            Hold(self.clone())
+        })
+    }
+
+    /// Whether the link is cut on purpose.
+    pub fn is_held(&self) -> bool {
+        *self.hold.borrow()
+    }
+
     /// Connects and reconnects until dropped.
     pub async fn run(self: Arc<Self>) {
         let env = &self.parts.env;
         let mut backoff = Backoff::new(RETRY, RETRY_CAP);
         let outbox = self.outbox().await;
+        let mut hold = self.hold.subscribe();
         loop {
             let mut refused = false;
             for hub in &self.parts.config.hubs {
-                match self.parts.connector.connect(hub).await {
-                    Ok(connection) => {
-                        let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
-                        if self.state.borrow().connected {
-                            backoff.reset();
-                            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
-                        }
-                        refused = end.refused;
-                        self.note_end(hub, end.reason);
-                    }
-                    Err(err) => self.note_end(hub, err.to_string()),
-                }
+                refused = self.attempt(hub, outbox, &mut backoff, &mut hold).await;
             }
             let wait = if refused { REFUSED } else { backoff.fail() };
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
-            env.sleep(wait + jitter).await;
+            tokio::select! {
+                biased;
+                () = cut(&mut hold) => {
+                    self.note_end("", DRILL.into());
+                    if hold.wait_for(|held| !held).await.is_err() {
+                        return;
+                    }
+                    backoff.reset();
+                }
+                () = env.sleep(wait + jitter) => {}
+            }
         }
+    }
+
+    /// One connection to its end; whether the hub refused this node.
+    async fn attempt(
+        self: &Arc<Self>,
+        hub: &str,
+        outbox: OutboxGen,
+        backoff: &mut Backoff,
+        hold: &mut watch::Receiver<bool>,
+    ) -> bool {
+        let env = &self.parts.env;
+        let connected = tokio::select! {
+            biased;
+            () = cut(hold) => return false,
+            connected = self.parts.connector.connect(hub) => connected,
+        };
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(err) => {
+                self.note_end(hub, err.to_string());
+                return false;
+            }
+        };
+        let end = tokio::select! {
+            biased;
+            () = cut(hold) => {
+                connection.close(DRILL);
+                LinkEnd { reason: DRILL.into(), refused: false }
+            }
+            end = drive_node(env.clone(), connection.clone(), self.clone(), self.hello(outbox)) => end,
+        };
+        if self.state.borrow().connected {
+            backoff.reset();
+            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
+        }
+        self.note_end(hub, end.reason);
+        end.refused
     }
 
     fn note_end(&self, hub: &str, reason: String) {
@@ -214,6 +301,7 @@ impl NodeHost for LinkHost {
         if silent {
             self.reconnected.notify_one();
         }
+        self.heard();
         self.state.send_modify(|state| {
             state.connected = true;
             state.session = session.0;
@@ -221,7 +309,9 @@ impl NodeHost for LinkHost {
         self.store.ring_facts();
     }
 
-    fn alive(&self, _time_micros: i64) {}
+    fn alive(&self, _time_micros: i64) {
+        self.heard();
+    }
 
     fn in_sync(&self, revision: Revision) {
         tracing::debug!(revision = revision.0, "In sync with the hub");

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::Seq;
+use holdfast_core::{Seq, Timestamp};
 use holdfast_env::{Connection, World};
 use holdfast_runtime::Runtime;
 use holdfast_volumes::VolumeManager;
@@ -123,6 +123,10 @@ pub struct HttpProbe {
 pub trait Connector: Send + Sync + 'static {
     /// Connects to one of the hub's addresses.
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
+    /// When the node's certificate ends, where that is known.
+    fn certificate_ends(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// What the machine is.

@@ -1,6 +1,7 @@
 //! A node's identity: its key, its certificate chain and the cluster's CA certificates.
 
 use crate::tls::TlsError;
+use holdfast_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -56,6 +57,16 @@ pub fn node_of(certificate: &[u8]) -> Result<(String, String), TlsError> {
         })
         .ok_or_else(|| TlsError::Certificate("carries no node UID".into()))?;
     Ok((uid.to_string(), name.to_string()))
+}
+
+/// When a certificate ends.
+///
+/// # Errors
+/// When the certificate cannot be parsed.
+pub fn ends_at(certificate: &[u8]) -> Result<Timestamp, TlsError> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|err| TlsError::Certificate(format!("cannot be parsed: {err}")))?;
+    Ok(Timestamp::from_secs(parsed.validity().not_after.timestamp()))
 }
 
 /// `sha256:` and the hex of the SHA-256 of a certificate's SubjectPublicKeyInfo, as `kubeadm` pins CAs.

@@ -7,6 +7,7 @@ use super::probes::ProbeTarget;
 use crate::events::Events;
 use crate::objects::Objects;
 use crate::parts::{Attachment, NodeParts, PodRef};
+use crate::readiness::Readiness;
 use crate::store::SharedStore;
 use holdfast_pods::{
     ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, sandbox_id,
@@ -27,6 +28,8 @@ pub(crate) struct Common {
     pub(crate) store: Arc<SharedStore>,
     pub(crate) objects: Objects,
     pub(crate) events: Events,
+    /// Whether pods would come back without the hub, for their statuses.
+    pub(crate) readiness: Arc<Readiness>,
     /// Rung by workers when their pod's status changed.
     pub(crate) changed: tokio::sync::Notify,
     /// Which containers are in the Wasm runtime (`true`) or the other one, by id.

@@ -60,6 +60,8 @@ pub(super) enum Order {
     Look,
     /// Say again how the pod is: the hub may have written it off meanwhile.
     Report,
+    /// Something that others say in the pod's status has changed.
+    Refresh,
 }
 
 /// What others may see of a worker.
@@ -165,6 +167,10 @@ impl State {
                         self.report(true).await;
                         continue;
                     }
+                    Some(Order::Refresh) => {
+                        self.report(false).await;
+                        continue;
+                    }
                     None => return,
                 },
                 word = events.recv() => match word {
@@ -255,7 +261,8 @@ impl State {
 
     /// Puts the status into the outbox. `anew` numbers it again although it has not changed.
     async fn report(&self, anew: bool) {
-        let status = self.machine.status(now(&self.common));
+        let mut status = self.machine.status(now(&self.common));
+        self.common.readiness.mark(&self.uid, &mut status);
         self.show.send_replace(Shown { pod: self.pod.clone(), status: status.clone(), gone: self.gone });
         self.common.changed.notify_one();
         let terminal = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
