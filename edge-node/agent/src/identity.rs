@@ -1,5 +1,6 @@
 //! The node's identity on disk, and the join that makes it.
 
+use crate::token_key;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use holdfast_core::{Backoff, Timestamp};
@@ -10,6 +11,7 @@ use holdfast_link::join::{JoinError, JoinToken, join};
 use holdfast_link::tls::{join_config, node_config};
 use holdfast_link::{NodeIdentity, QuicDialer};
 use holdfast_node::Connector;
+use holdfast_node::tokens::TokenKey;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,13 +77,16 @@ async fn attempt(
 pub(crate) struct HubConnector {
     dialer: QuicDialer,
     certificate_ends: Option<Timestamp>,
+    token_key: Arc<dyn TokenKey>,
 }
 
 impl HubConnector {
     /// A connector for this identity.
     pub(crate) fn new(env: World, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
         let certificate_ends = identity.chain.first().and_then(|leaf| ends_at(leaf).ok());
-        Ok(HubConnector { dialer: QuicDialer::new(node_config(env, identity)?, HEARTBEAT)?, certificate_ends })
+        let token_key = token_key::open(&env)?;
+        let dialer = QuicDialer::new(node_config(env, identity)?, HEARTBEAT)?;
+        Ok(HubConnector { dialer, certificate_ends, token_key })
     }
 }
 
@@ -89,6 +94,10 @@ impl HubConnector {
 impl Connector for HubConnector {
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
         self.dialer.dial(hub).await
+    }
+
+    fn token_key(&self) -> Option<Arc<dyn TokenKey>> {
+        Some(self.token_key.clone())
     }
 
     fn certificate_ends(&self) -> Option<Timestamp> {

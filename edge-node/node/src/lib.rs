@@ -21,6 +21,7 @@ pub mod pods;
 pub mod readiness;
 pub mod status;
 pub mod store;
+pub mod tokens;
 
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{

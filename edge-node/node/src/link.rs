@@ -49,6 +49,12 @@ pub struct LinkHost {
     reconnected: Arc<tokio::sync::Notify>,
 }
 
+/// The last session that this node took part in, in this life or an earlier one.
+fn last_session(store: &SharedStore) -> (Lineage, Session) {
+    let note = store.read(|state| state.notes().get(NOTE_SESSION).cloned());
+    note.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
+}
+
 /// Keeps the link cut while it lives.
 pub struct Hold(Arc<LinkHost>);
 
@@ -113,7 +119,9 @@ impl LinkHost {
         calls: Arc<PodCalls>,
         reconnected: Arc<tokio::sync::Notify>,
     ) -> Arc<LinkHost> {
-        let state = watch::channel(LinkState::default()).0;
+        let (_, session) = last_session(&store);
+        let known = LinkState { connected: false, session: session.0, last_error: "no hub was reached yet".into() };
+        let state = watch::channel(known).0;
         let hold = watch::channel(false).0;
         let (lost_at, contact) = (Mutex::new(None), Mutex::new(None));
         Arc::new(LinkHost { parts, store, calls, state, lost_at, contact, hold, reconnected })
@@ -240,12 +248,8 @@ impl LinkHost {
 
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session, root) = self.store.read(|state| {
-            let note = state.notes().get(NOTE_SESSION);
-            let (lineage, session) =
-                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
-            (lineage, session, state.digest().root())
-        });
+        let (lineage, session) = last_session(&self.store);
+        let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION,

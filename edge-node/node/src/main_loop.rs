@@ -9,6 +9,7 @@ use crate::pods::{Common, PodCalls, PodManager};
 use crate::readiness::{self, Readiness};
 use crate::status;
 use crate::store::SharedStore;
+use crate::tokens::NodeTokens;
 use holdfast_env::Task;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,6 +74,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let events = Events::new(env.clone(), store.clone(), parts.events.clone(), &parts.config.node_name);
     let unknown = Some("the node has no pod network yet".to_string());
     let readiness = Arc::new(Readiness::default());
+    let tokens = NodeTokens::new(env.clone(), &parts.config.node_uid, parts.connector.token_key());
     let node = Arc::new(Running {
         parts: parts.clone(),
         store: store.clone(),
@@ -88,12 +90,14 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         objects: objects.clone(),
         events: events.clone(),
         readiness,
+        tokens: tokens.clone(),
         changed: Notify::new(),
         homes: Mutex::default(),
     });
     let pods = PodManager::new(common, report_pods.clone());
     let calls = PodCalls::new(pods.clone());
     let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone());
+    tokens.follow(link.state());
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };
 
     configure_network(&node, &objects).await;

@@ -65,6 +65,11 @@ impl Objects {
         self.one(&format!("{NODES}{name}"))
     }
 
+    /// The hub's last token under this key, with when it ends.
+    pub(crate) fn token_item(&self, key: &str) -> Option<serde_json::Value> {
+        self.one(key)
+    }
+
     /// The handler of a RuntimeClass.
     pub fn runtime_handler(&self, class: &str) -> Option<String> {
         self.one::<RuntimeClass>(&format!("{RUNTIME_CLASSES}{class}")).map(|class| class.handler)
@@ -101,7 +106,7 @@ impl VolumeObjects for Objects {
     }
 
     fn token(&self, namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> Option<String> {
-        let body: serde_json::Value = self.one(&token_key(namespace, pod_uid, audience, seconds))?;
+        let body = self.token_item(&token_key(namespace, pod_uid, audience, seconds))?;
         Some(body.get("token")?.as_str()?.to_string())
     }
 }

@@ -1,5 +1,6 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
+use crate::tokens::TokenKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::{Seq, Timestamp};
@@ -118,11 +119,15 @@ pub struct HttpProbe {
     pub headers: Vec<(String, String)>,
 }
 
-/// Opens connections to a hub, with the node's identity.
+/// The node's identity towards hubs: opens connections with it.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
     /// Connects to one of the hub's addresses.
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
+    /// The node's key for tokens that it signs while the link is cut.
+    fn token_key(&self) -> Option<Arc<dyn TokenKey>> {
+        None
+    }
     /// When the node's certificate ends, where that is known.
     fn certificate_ends(&self) -> Option<Timestamp> {
         None

@@ -2,6 +2,7 @@
 
 use crate::main_loop::Running;
 use crate::readiness::{OFFLINE_READY, told};
+use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
 use holdfast_runtime::ImageInfo;
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
         if last.as_ref() != Some(&status) || fresh {
             let body = json!({
                 "uid": node.parts.config.node_uid,
-                "metadata": {"labels": labels(&node)},
+                "metadata": {"labels": labels(&node), "annotations": annotations(&node)},
                 "status": status,
             });
             let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -55,6 +56,12 @@ pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
             () = env.sleep(PERIOD) => {}
         }
     }
+}
+
+/// The key by which the hub believes tokens of this node's own.
+fn annotations(node: &Running) -> Value {
+    let key = node.parts.connector.token_key();
+    key.map_or_else(|| json!({}), |key| json!({TOKEN_KEY: key.public()}))
 }
 
 fn labels(node: &Running) -> Value {

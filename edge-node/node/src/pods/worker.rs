@@ -287,6 +287,7 @@ impl State {
     async fn finish(&mut self) {
         self.gone = true;
         self.common.unsettle(&format!("{}-", self.uid));
+        self.common.tokens.forget(&self.uid);
         self.fact(&json!({"uid": self.uid, "gone": true}), true).await;
         self.show.send_modify(|shown| shown.gone = true);
         self.common.changed.notify_one();
@@ -343,7 +344,7 @@ impl State {
     fn set_up_volumes(&mut self) {
         let (common, pod, place) = (self.common.clone(), self.pod.clone(), self.place.clone());
         self.go(async move {
-            let (volumes, objects) = (common.parts.volumes.clone(), common.objects.clone());
+            let (volumes, objects) = (common.parts.volumes.clone(), common.pod_objects());
             let done = common.parts.env.blocking(move || volumes.set_up(&pod, &objects)).await;
             match done {
                 Some(Ok(mounted)) => {
@@ -359,7 +360,7 @@ impl State {
     fn refresh_volumes(&mut self) {
         let (common, pod) = (self.common.clone(), self.pod.clone());
         let run = async move {
-            let (volumes, objects, of) = (common.parts.volumes.clone(), common.objects.clone(), pod.clone());
+            let (volumes, objects, of) = (common.parts.volumes.clone(), common.pod_objects(), pod.clone());
             if let Some(Err(err)) = common.parts.env.blocking(move || volumes.refresh(&of, &objects)).await {
                 tracing::warn!(pod = Common::key(&pod), %err, "Could not refresh volumes");
             }
