@@ -208,6 +208,10 @@ mod tests {
         let life = said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap();
         assert_eq!(life, 3600, "an hour at most");
         assert_eq!(choose(), own, "good for four fifths of its life");
+        state.send_modify(|state| state.connected = true);
+        assert_eq!(choose(), hubs, "linked, and the hub's has not ended");
+        state.send_modify(|state| state.connected = false);
+        let own = choose();
         env.set_wall_offset(3000);
         let next = choose();
         assert_ne!(next, own);
