@@ -47,7 +47,7 @@ pub(crate) fn start(
     let kubeconfig = kubeconfig_path(data_dir);
     keys.write_kubeconfig(&kubeconfig, address)?;
     tracing::info!(%address, kubeconfig = %kubeconfig.display(), "The local API listens");
-    let local = Local { env: env.clone(), keys, registry: commands.local_registry(), address };
+    let local = Local { env: env.clone(), keys, registry: commands.local_registry(), address, quiet: QUIET };
     Ok(env.spawn("local-api", Box::pin(local.run(listener))))
 }
 
@@ -56,6 +56,7 @@ struct Local {
     keys: LocalKeys,
     registry: Arc<LocalRegistry>,
     address: SocketAddr,
+    quiet: Duration,
 }
 
 impl Local {
@@ -77,7 +78,7 @@ impl Local {
         server.adopt(first, peer);
         let mut quiet = false;
         loop {
-            self.env.sleep(QUIET).await;
+            self.env.sleep(self.quiet).await;
             match (server.connections(), quiet) {
                 (0, true) => break,
                 (0, false) => quiet = true,

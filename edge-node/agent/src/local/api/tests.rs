@@ -48,6 +48,10 @@ struct Running {
 }
 
 fn start_local() -> Running {
+    start_with(QUIET)
+}
+
+fn start_with(quiet: Duration) -> Running {
     let data = tempfile::tempdir().unwrap();
     let env: World = HostEnv::new(data.path());
     let store = SharedStore::new(env.clone(), EdgeStore::open(env.disk()).unwrap().0);
@@ -65,7 +69,7 @@ fn start_local() -> Running {
     let address = listener.local_addr().unwrap();
     let keys = LocalKeys::open(&env, "edge-1").unwrap();
     keys.write_kubeconfig(&kubeconfig_path(data.path()), address).unwrap();
-    let local = Local { env: env.clone(), keys, registry, address };
+    let local = Local { env: env.clone(), keys, registry, address, quiet };
     Running { address, data, _task: env.spawn("local-api", Box::pin(local.run(listener))) }
 }
 
@@ -160,6 +164,26 @@ async fn no_clock_is_too_wrong() {
     for clock in [1, 1_000_000_000, 40_000_000_000] {
         let (code, _) = node.ask("GET", "/api/v1/pods", "application/json", true, clock).await;
         assert_eq!(code, 200, "at {clock}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_quiet_the_server_is_dropped_and_the_next_client_gets_another() {
+    let node = start_with(Duration::from_millis(20));
+    let version = async || {
+        let (code, list) = node.json("GET", "/api/v1/pods").await;
+        assert_eq!((code, list["items"].as_array().map(Vec::len)), (200, Some(1)));
+        list["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    let first = version().await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Nothing has changed: a higher version says that what was kept for watches was let go of.
+        if version().await > first {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the server is still the first");
     }
 }
 
