@@ -23,6 +23,7 @@ mod process;
 mod progress;
 mod ready;
 mod rfc3339;
+mod sim;
 mod test;
 mod tidy;
 mod timings;
@@ -70,9 +71,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(args) => test::test(&args)?,
         Verb::Tidy => tidy::tidy()?,
         Verb::Bench(args) => return bench::bench(&args),
-        Verb::Sim(_) => {
-            anyhow::bail!("the simulator is not implemented yet: it comes with the offline issue (tests/sim)")
-        }
+        Verb::Sim(args) => return sim::sim(&args),
         Verb::Timings => timings::timings()?,
         Verb::NodeOuter(args) => node::outer::run(&args)?,
         Verb::NodeFork(args) => return node::fork::run(&args),

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{deps, place, process, tidy};
+use crate::{deps, place, process, sim, tidy};
 
 /// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here.
-const CI: [Suite; 6] = [Suite::Fmt, Suite::Tidy, Suite::Clippy, Suite::Deny, Suite::Unit, Suite::E2e];
+const CI: [Suite; 7] = [Suite::Fmt, Suite::Tidy, Suite::Clippy, Suite::Deny, Suite::Unit, Suite::Sim, Suite::E2e];
 
 pub(crate) fn test(args: &cli::Test) -> Result<()> {
     deps::ensure()?;
@@ -54,7 +54,7 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
         Suite::Offline => {
             bail!("tests/offline is not implemented yet; the cut and reboot of `test e2e` is what there is")
         }
-        Suite::Sim => bail!("the simulator (tests/sim) is not implemented yet; it comes with the offline issue"),
+        Suite::Sim => sim::ci(),
     }
 }
 

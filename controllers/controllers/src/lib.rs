@@ -26,7 +26,7 @@ pub mod taint_eviction;
 pub mod views;
 
 pub use config::ControllersConfig;
-pub use permissions::{PERMISSIONS, Rule, SHARED_INFORMERS};
+pub use permissions::{PERMISSIONS, Rule, SHARED_INFORMERS, ensure_roles};
 
 use holdfast_controller::Client;
 use holdfast_env::{Task, World};

@@ -1,5 +1,11 @@
 //! What each controller's client must be allowed, for the default roles of the registry.
 
+use holdfast_controller::Client;
+use holdfast_core::{Gvr, Json, Reason, Status, Target};
+use serde_json::json;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 /// A rule, as `rbac.authorization.k8s.io/v1 PolicyRule` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -97,3 +103,40 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
     ),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),
 ];
+
+/// Makes the roles and bindings of [`PERMISSIONS`] that are missing.
+///
+/// # Errors
+/// The API's.
+pub async fn ensure_roles(client: &dyn Client) -> Result<(), Status> {
+    for (name, rules) in PERMISSIONS {
+        ensure_role(client, name, rules).await?;
+    }
+    Ok(())
+}
+
+/// A role and its binding for a controller that the default objects do not know.
+async fn ensure_role(client: &dyn Client, controller: &str, rules: &[Rule]) -> Result<(), Status> {
+    let name = format!("system:controller:{controller}");
+    let metadata = json!({"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}});
+    let rules: Json = rules
+        .iter()
+        .map(|rule| json!({"apiGroups": rule.groups, "resources": rule.resources, "verbs": rule.verbs}))
+        .collect();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata,
+        "rules": rules});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": controller, "namespace": "kube-system"}]});
+    for (resource, body) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        let gvr = Gvr::new(RBAC, "v1", resource);
+        match client.get(&Target::object(gvr.clone(), "", &name)).await {
+            Ok(_) => continue,
+            Err(status) if status.is(Reason::NotFound) => {}
+            Err(status) => return Err(status),
+        }
+        client.create(&Target::collection(gvr, ""), body).await?;
+    }
+    Ok(())
+}

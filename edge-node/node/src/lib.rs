@@ -11,6 +11,7 @@
 pub mod commands;
 pub mod drill;
 pub mod events;
+mod kept;
 pub mod link;
 pub mod local_api;
 pub mod logs;

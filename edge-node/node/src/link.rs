@@ -11,6 +11,7 @@ use holdfast_link::call::NodeCall;
 use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
+use holdfast_mutation::broken;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -42,8 +43,8 @@ pub struct LinkHost {
     store: Arc<SharedStore>,
     calls: Arc<PodCalls>,
     state: watch::Sender<LinkState>,
-    lost_at: Mutex<Option<Mono>>,
-    contact: Mutex<Option<(Mono, Wall)>>,
+    /// When the hub was heard last, by both clocks; never in this life of the agent for `None`.
+    heard_at: Mutex<Option<(Mono, Wall)>>,
     /// Whether the link is cut on purpose.
     hold: watch::Sender<bool>,
     reconnected: Arc<tokio::sync::Notify>,
@@ -123,8 +124,7 @@ impl LinkHost {
         let known = LinkState { connected: false, session: session.0, last_error: "no hub was reached yet".into() };
         let state = watch::channel(known).0;
         let hold = watch::channel(false).0;
-        let (lost_at, contact) = (Mutex::new(None), Mutex::new(None));
-        Arc::new(LinkHost { parts, store, calls, state, lost_at, contact, hold, reconnected })
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), hold, reconnected })
     }
 
     /// Follows the state of the link.
@@ -134,12 +134,7 @@ impl LinkHost {
 
     /// When the hub was last heard of in this life of the node.
     pub fn last_contact(&self) -> Option<(Mono, Wall)> {
-        *self.contact.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn heard(&self) {
-        let now = (self.parts.env.monotonic(), self.parts.env.wall());
-        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Cuts the link until the handle is dropped; `None` when it is cut already.
@@ -215,10 +210,20 @@ impl LinkHost {
         };
         if self.state.borrow().connected {
             backoff.reset();
-            *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.monotonic());
         }
         self.note_end(hub, end.reason);
         end.refused
+    }
+
+    /// The hub was heard. After a silence that was long enough for the hub to write this node off, node and pods are
+    /// reported anew; the connection itself may have outlived it.
+    fn heard(&self) {
+        let now = (self.parts.env.monotonic(), self.parts.env.wall());
+        let before = self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let silent = before.is_none_or(|before| now.0.since(before.0) > self.parts.config.grace / 2);
+        if silent && !(broken("silence-not-reported") && before.is_some()) {
+            self.reconnected.notify_one();
+        }
     }
 
     fn note_end(&self, hub: &str, reason: String) {
@@ -281,14 +286,16 @@ impl NodeHost for LinkHost {
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
                 }
+                let (notes, needed) = self.store.read(|state| crate::kept::judge(state, &batch));
                 let lineage = batch.lineage;
                 let puts = batch.puts.into_iter().map(|(key, hash, revision, body)| Record::PutItem {
                     key,
                     item: Item { hash, lineage, revision, body },
                 });
-                let drops = batch.drops.into_iter().map(|key| Record::DropItem { key });
+                let drops = batch.drops.into_iter().filter(|key| !needed.contains(key));
+                let drops = drops.map(|key| Record::DropItem { key });
                 let synced = batch.complete.then_some(Record::SyncedTo { lineage, revision: batch.revision });
-                puts.chain(drops).chain(synced).collect()
+                puts.chain(drops).chain(notes).chain(synced).collect()
             }
         };
         self.store.commit(batch).await
@@ -300,11 +307,6 @@ impl NodeHost for LinkHost {
 
     fn connected(&self, session: Session, _time_micros: i64) {
         tracing::info!(session = session.0, "The link is up");
-        let lost = self.lost_at.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let silent = lost.is_none_or(|lost| self.parts.env.monotonic().since(lost) > self.parts.config.grace / 2);
-        if silent {
-            self.reconnected.notify_one();
-        }
         self.heard();
         self.state.send_modify(|state| {
             state.connected = true;

@@ -164,6 +164,7 @@ async fn dataplane(node: Arc<Running>, objects: Objects, pods: Arc<PodManager>, 
             }
         };
         tokio::select! {
+            biased;
             changed = items.changed() => if changed.is_err() { return },
             changed = ready.changed() => if changed.is_err() { return },
             () = env.sleep(wait) => {}

@@ -9,6 +9,7 @@ use holdfast_core::{
     WriteOptions, json,
 };
 use holdfast_link_engine::wire::{FactSort, WireFact};
+use holdfast_mutation::broken;
 use holdfast_registry::{CommitWith, is_stale_session};
 use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
 use holdfast_store::{Check, Op, Store, Txn, TxnOutcome};
@@ -39,6 +40,9 @@ impl FactWriter {
             let reached = Mark { outbox, seq: fact.seq };
             let (check, op) = mark(&self.node_uid, self.session_at, &reached).map_err(|err| err.to_string())?;
             let mut outcome = self.one(&fact, &check, &op).await;
+            if broken("mark-outside-the-transaction") && outcome.is_ok() {
+                self.mark_only(check.clone(), op.clone()).await?;
+            }
             for _ in 0..CONFLICT_TRIES {
                 // Others write the object at the same time: no reason to lose the node's word.
                 match &outcome {
@@ -80,7 +84,9 @@ impl FactWriter {
 
     async fn call(&self, target: Target, operation: Operation, with: Option<(&Check, &Op)>) -> Result<Reply, Status> {
         let mut cx = RequestContext::new(UserInfo::node(&self.node_name), format!("link-{}", self.node_name));
-        if let Some((check, op)) = with {
+        if let Some((check, op)) = with
+            && !broken("mark-outside-the-transaction")
+        {
             cx.extension = Some(Arc::new(CommitWith { checks: vec![check.clone()], ops: vec![op.clone()] }));
         }
         self.api.call(Request { cx, target, operation }).await

@@ -65,7 +65,7 @@ fn refusal(code: &str, reason: impl Into<String>) -> Refusal {
 impl NodeSession {
     /// The host of a connection whose certificate speaks for this node.
     pub(crate) fn new(shared: Arc<Shared>, node_name: &str, node_uid: &str) -> Arc<NodeSession> {
-        let slot = shared.views.slot(node_name);
+        let slot = shared.views.open(node_name);
         let tokens = shared.tokens_of(node_name);
         Arc::new(NodeSession {
             shared,
@@ -106,6 +106,7 @@ impl NodeSession {
             self.view_ready.notify_one();
             let wait = due.unwrap_or(std::time::Duration::from_secs(24 * 3600));
             tokio::select! {
+                biased;
                 () = self.slot.dirty.notified() => {}
                 () = self.shared.env.sleep(wait) => {}
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, content_hash, json};
 use holdfast_kinds::Kind;
 use holdfast_link_engine::{HubItem, HubView};
+use holdfast_mutation::broken;
 use holdfast_store::{RangeRequest, Record, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,16 +94,21 @@ pub async fn build(store: &dyn Store, node: &str) -> Result<NodeView, StoreError
     for record in records.await?.records {
         let Some(pod) = object(&record) else { continue };
         let doc = pod.to_json();
-        if json::str_at(&doc, &["spec", "nodeName"]) != Some(node) {
+        let bound_to = json::str_at(&doc, &["spec", "nodeName"]);
+        if bound_to != Some(node) && !(broken("pods-of-all") && bound_to.is_some()) {
             continue;
         }
         for reference in (pods.references)(&doc) {
+            if broken("closure-without-secrets") && reference.gvr.resource == "secrets" {
+                continue;
+            }
             add_reference(store, &mut view, &reference).await?;
         }
         view.tokens.extend(wanted_tokens(&pod, &doc));
         add(&mut view, pods, &pod, project_pod(doc));
     }
-    for (group, version, plural) in SHARED {
+    let secrets = broken("secrets-of-all").then_some(&("", "v1", "secrets"));
+    for (group, version, plural) in SHARED.iter().chain(secrets) {
         let kind = kind(group, version, plural)?;
         let request = RangeRequest { prefix: holdfast_kinds::storage_prefix(kind), ..RangeRequest::default() };
         for record in store.range(request).await?.records {

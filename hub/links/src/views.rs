@@ -5,12 +5,13 @@
 
 use crate::view::{NodeView, is_shared, object};
 use holdfast_core::json;
+use holdfast_mutation::broken;
 use holdfast_store::{Event, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// A connected node's place among the views.
+/// A connection's place among the views.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     /// Rung when the view must be rebuilt. Keeps one ring.
@@ -29,23 +30,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The slots of all connected nodes, by name.
+/// The slots of all connections, by node. A node may have two for a while: the hub finds out late that an old
+/// connection is dead, and a cloned card dials beside the real one.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
-    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+    slots: Mutex<BTreeMap<String, Vec<Arc<Slot>>>>,
 }
 
 impl Views {
-    /// The slot of a node, made when it is missing.
-    pub(crate) fn slot(&self, node: &str) -> Arc<Slot> {
-        lock(&self.slots).entry(node.to_string()).or_default().clone()
+    /// A slot for a connection of its own.
+    pub(crate) fn open(&self, node: &str) -> Arc<Slot> {
+        let mut slots = lock(&self.slots);
+        let of_node = slots.entry(node.to_string()).or_default();
+        if broken("view-shared-by-connections")
+            && let Some(slot) = of_node.first()
+        {
+            return slot.clone();
+        }
+        let slot: Arc<Slot> = Arc::default();
+        of_node.push(slot.clone());
+        slot
     }
 
-    /// Forgets a node's slot, unless it was taken over.
+    /// Forgets the slot of a connection that has ended.
     pub(crate) fn forget(&self, node: &str, slot: &Arc<Slot>) {
         let mut slots = lock(&self.slots);
-        if slots.get(node).is_some_and(|current| Arc::ptr_eq(current, slot)) {
-            slots.remove(node);
+        if let Some(of_node) = slots.get_mut(node) {
+            of_node.retain(|other| !Arc::ptr_eq(other, slot));
+            if of_node.is_empty() {
+                slots.remove(node);
+            }
         }
     }
 
@@ -63,7 +77,7 @@ impl Views {
                 all = true;
             }
         }
-        for (name, slot) in slots.iter() {
+        for (name, slot) in slots.iter().flat_map(|(name, of_node)| of_node.iter().map(move |slot| (name, slot))) {
             let touched = all || nodes.contains(name) || {
                 let references = lock(&slot.references);
                 events.iter().any(|event| references.contains(&*event.key))
@@ -75,7 +89,7 @@ impl Views {
     }
 
     fn mark_all(&self) {
-        for slot in lock(&self.slots).values() {
+        for slot in lock(&self.slots).values().flatten() {
             slot.dirty.notify_one();
         }
     }

@@ -9,6 +9,7 @@ use crate::wire::{
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
+use holdfast_mutation::broken;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -211,7 +212,8 @@ impl NodeLink {
         let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)));
         self.phase = Phase::Up { session: welcome.session, lineage: welcome.lineage, heartbeat };
         self.next_heartbeat = now + heartbeat;
-        self.facts = NodeFacts::new(self.outbox, welcome.session, welcome.mark);
+        let mark = if broken("facts-forgotten-on-reconnect") { Seq(welcome.mark.0 + 20) } else { welcome.mark };
+        self.facts = NodeFacts::new(self.outbox, welcome.session, mark);
         out.push(NodeOutput::Send(Stream::Control, encode(&SessionReady { session: welcome.session })));
         out.push(NodeOutput::Connected { session: welcome.session, time_micros: welcome.time_micros });
         out.push(NodeOutput::Acknowledged(welcome.mark));
@@ -238,6 +240,11 @@ impl NodeLink {
                 Step::Reply(reply) => out.push(NodeOutput::Send(Stream::Sync, reply)),
                 Step::InSync(revision) => out.push(NodeOutput::InSync(revision)),
                 Step::Persist(batch, reply) => {
+                    if broken("ack-before-sync") {
+                        out.push(NodeOutput::Send(Stream::Sync, reply));
+                        out.push(NodeOutput::Persist(Persist::Items(batch)));
+                        return Ok(());
+                    }
                     self.replies.push_back((reply, batch.revision, batch.complete));
                     out.push(NodeOutput::Persist(Persist::Items(batch)));
                 }

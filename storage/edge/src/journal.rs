@@ -7,6 +7,7 @@ use crate::StoreError;
 use crate::frame::{self, Read};
 use crate::limits::SEGMENT_BYTES;
 use holdfast_env::{Disk, DiskError, File};
+use holdfast_mutation::broken;
 use std::sync::Arc;
 
 const DIR: &str = "journal";
@@ -59,6 +60,8 @@ impl Journal {
         check_gapless(first, &live)?;
         let mut replay = Replay::default();
         let mut offset = 0;
+        // The last segment with frames, and its bytes up to the last whole one.
+        let mut tail = None;
         for (index, generation) in live.iter().enumerate() {
             let last = index + 1 == live.len();
             let data = disk.read(&path(*generation))?.unwrap_or_default();
@@ -86,6 +89,11 @@ impl Journal {
                     }
                 }
             }
+            if offset > 0 {
+                let mut data = data;
+                data.truncate(offset);
+                tail = Some((*generation, data));
+            }
         }
         let journal = match live.pop() {
             Some(generation) => {
@@ -97,6 +105,11 @@ impl Journal {
                 Journal { disk, file, generation: first, offset: 0, older: live, free }
             }
         };
+        if let Some((generation, data)) = tail
+            && !broken("page-cache-trusted")
+        {
+            make_durable(&*journal.disk, generation, &data)?;
+        }
         if replay.torn_tail {
             // What is left of the torn frame must not be read behind a later, shorter one.
             wipe_tail(&*journal.file, journal.offset)?;
@@ -123,7 +136,9 @@ impl Journal {
             self.file.sync_data().map_err(fatal)?;
             return Err(err.into());
         }
-        self.file.sync_data().map_err(fatal)?;
+        if !broken("commit-without-sync") {
+            self.file.sync_data().map_err(fatal)?;
+        }
         self.offset = next;
         Ok(())
     }
@@ -154,6 +169,15 @@ impl Journal {
         self.older = older;
         self.free.extend::<Vec<u64>>(free);
     }
+}
+
+/// Writes again what was read. After a failed sync Linux counts the pages as clean: what was read may be in the page
+/// cache alone, a sync would not write it, and the next power cut would take it back after it was built upon. Only the
+/// segment that was being appended can be in doubt, as the journal's life ends with a failed sync.
+fn make_durable(disk: &dyn Disk, generation: u64, data: &[u8]) -> Result<(), DiskError> {
+    let file = disk.open(&path(generation), false)?;
+    file.write_at(0, data)?;
+    file.sync_data()
 }
 
 fn wipe_tail(file: &dyn File, offset: u64) -> Result<(), DiskError> {

@@ -7,6 +7,7 @@ use crate::state::State;
 use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{Disk, DiskError};
+use holdfast_mutation::broken;
 use std::sync::Arc;
 
 /// Why the store cannot go on.
@@ -94,7 +95,9 @@ impl EdgeStore {
         report.torn_tail = torn_tail;
         // Numbers up to the ceiling may have left the node without being written down.
         let ceiling = state.outbox.ceiling;
-        state.outbox.next = state.outbox.next.max(ceiling);
+        if !broken("numbers-used-twice") {
+            state.outbox.next = state.outbox.next.max(ceiling);
+        }
         let store = EdgeStore {
             disk,
             state,
@@ -125,6 +128,9 @@ impl EdgeStore {
     pub fn commit(&mut self, batch: Vec<Record>, durability: Durability) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
+        }
+        if broken("closure-not-atomic") && batch.len() > 1 {
+            return batch.into_iter().try_for_each(|record| self.commit(vec![record], durability));
         }
         if durability == Durability::Lazy && self.lazy.len() < MAX_LAZY_RECORDS {
             self.lazy.extend(batch.iter().cloned());

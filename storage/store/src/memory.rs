@@ -18,6 +18,7 @@ use crate::{LogBackend, Range, RangeRequest, Record, Store, StoreError, Txn, Txn
 use async_trait::async_trait;
 use evaluate::Prepared;
 use holdfast_core::Revision;
+use holdfast_env::{Task, World};
 use state::{Shared, lock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -44,14 +45,23 @@ impl CachedStore {
     /// # Errors
     /// What [`LogBackend::load`] says; [`StoreError::Failed`] when threads cannot be started.
     pub fn open(backend: Arc<dyn LogBackend>) -> Result<Arc<CachedStore>, StoreError> {
-        let mut records = BTreeMap::new();
-        let revision = backend.load(&mut |entry| {
-            if let Some(value) = entry.value {
-                let record = Record::new(entry.key.clone(), value, entry.created, entry.revision);
-                records.insert(entry.key, Arc::new(record));
-            }
-        })?;
-        CachedStore::start(backend, Shared::new(records, revision))
+        let shared = load(&*backend)?;
+        CachedStore::start(backend, shared)
+    }
+
+    /// The store of a world without threads: the writer is a task of `env`, and watchers are woken by it. For the
+    /// simulator, which drives the same numbering, publishing and watching as [`CachedStore::open`]'s threads do.
+    ///
+    /// # Errors
+    /// What [`LogBackend::load`] says.
+    pub fn open_over(env: &World, backend: Arc<dyn LogBackend>) -> Result<(Arc<CachedStore>, Task), StoreError> {
+        let mut shared = load(&*backend)?;
+        shared.hub.wake_all_at_once();
+        let shared = Arc::new(shared);
+        let (writer, turns) = Writer::in_turns(&shared, backend.clone());
+        let compacting = Arc::new(Mutex::new(()));
+        let store = Arc::new(CachedStore { shared, writer, sweeper: Mutex::new(None), backend, compacting });
+        Ok((store, env.spawn("store-writer", Box::pin(turns.run(env.clone())))))
     }
 
     fn start(backend: Arc<dyn LogBackend>, shared: Shared) -> Result<Arc<CachedStore>, StoreError> {
@@ -120,6 +130,17 @@ impl Store for CachedStore {
         });
         compact.await.unwrap_or_else(|error| Err(StoreError::Failed(format!("compaction ended early: {error}"))))
     }
+}
+
+fn load(backend: &dyn LogBackend) -> Result<Shared, StoreError> {
+    let mut records = BTreeMap::new();
+    let revision = backend.load(&mut |entry| {
+        if let Some(value) = entry.value {
+            let record = Record::new(entry.key.clone(), value, entry.created, entry.revision);
+            records.insert(entry.key, Arc::new(record));
+        }
+    })?;
+    Ok(Shared::new(records, revision))
 }
 
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {

@@ -76,6 +76,7 @@ impl PodManager {
             });
             let wake = env.sleep(PERIOD);
             tokio::select! {
+                biased;
                 changed = items.changed() => if changed.is_err() { return },
                 () = self.common.changed.notified() => {}
                 () = self.report_all.notified() => self.order_all(|| Order::Report).await,

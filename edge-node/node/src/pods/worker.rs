@@ -152,6 +152,7 @@ impl State {
             self.tasks.retain(|task| !task.is_finished());
             let deadline = self.machine.next_deadline().map(Mono).map_or(refresh, |due| due.min(refresh));
             let event = tokio::select! {
+                biased;
                 order = orders.recv() => match order {
                     Some(Order::Changed(pod)) => {
                         self.pod = Arc::new((*pod).clone());

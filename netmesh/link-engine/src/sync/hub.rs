@@ -9,6 +9,7 @@ use crate::wire::{
 use bytes::Bytes;
 use holdfast_core::digest::{DIGEST_BUCKETS, bucket_of};
 use holdfast_core::{ContentHash, Revision, SetDigest};
+use holdfast_mutation::broken;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl HubSync {
                 }
                 let differing = differing(view.digest(), &digests.buckets);
                 // Buckets that agree hold what the view holds.
-                self.known = all(view);
+                self.known = if broken("everything-sent-again") { BTreeMap::new() } else { all(view) };
                 self.known.retain(|key, _| differing & (1 << bucket_of(key)) == 0);
                 self.phase = Phase::Entries(differing);
                 Ok(Some(encode(&SyncAsk { buckets: differing })))
@@ -143,7 +144,7 @@ impl HubSync {
         let drops: Vec<ItemDrop> = self
             .known
             .keys()
-            .filter(|key| view.get(key).is_none())
+            .filter(|key| view.get(key).is_none() && !broken("tombstones-forgotten"))
             .map(|key| ItemDrop { key: key.clone(), cause })
             .collect();
         let mut lacking: Vec<(&str, ContentHash)> =

@@ -6,6 +6,7 @@ use crate::wire::{DropCause, Frame, Payload, SyncApplied, SyncAsk, SyncBatch, Sy
 use crate::wire::{WireError, encode};
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, Revision, content_hash};
+use holdfast_mutation::broken;
 
 /// A verified batch, for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,7 @@ fn verify(batch: SyncBatch, lineage: Lineage, view: &dyn NodeView) -> Result<Ite
     for drop in batch.drops {
         let may_go = match (drop.cause, view.assigned(&drop.key)) {
             (_, None) | (DropCause::Tombstone, _) => true,
+            _ if broken("delete-by-absence") => true,
             (DropCause::Absent, Some((assigner, at))) => assigner == lineage && batch.revision >= at,
         };
         if may_go { drops.push(drop.key) } else { kept.push(drop.key) }

@@ -8,6 +8,8 @@ use crate::limits::{BATCH_TXNS, SWEEP_WATCHERS, WRITE_QUEUE};
 use crate::suite::{delete, events, put, write};
 use crate::testing::{MemoryLog, memory_store};
 use crate::{Check, Condition, LogEntry, Op};
+use holdfast_env::host::HostEnv;
+use holdfast_env::{Task, World};
 use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::option;
@@ -21,6 +23,17 @@ fn fresh() -> (Arc<dyn Store>, ()) {
 
 mod contract {
     crate::store_suite!(super::fresh);
+}
+
+/// The writer as a task over `Env`, as the simulator runs it.
+fn in_turns() -> (Arc<dyn Store>, Task) {
+    let env: World = HostEnv::new("/nonexistent");
+    let (store, writer) = CachedStore::open_over(&env, MemoryLog::new()).unwrap();
+    (store, writer)
+}
+
+mod contract_in_turns {
+    crate::store_suite!(super::in_turns);
 }
 
 fn open() -> (Arc<MemoryLog>, Arc<CachedStore>) {

@@ -23,6 +23,8 @@ const WAKES_PER_TURN: usize = 32;
 pub(super) struct WatchHub {
     inner: Mutex<Hub>,
     sweep: Condvar,
+    /// Groups above this are left to the sweeping thread.
+    sweep_above: usize,
 }
 
 struct Hub {
@@ -57,7 +59,12 @@ impl WatchHub {
             sweep_due: false,
             closed: false,
         };
-        WatchHub { inner: Mutex::new(hub), sweep: Condvar::new() }
+        WatchHub { inner: Mutex::new(hub), sweep: Condvar::new(), sweep_above: SWEEP_WATCHERS }
+    }
+
+    /// There is no sweeping thread.
+    pub(super) fn wake_all_at_once(&mut self) {
+        self.sweep_above = usize::MAX;
     }
 
     /// Notes that `keys` changed, as events from number `first` on, the last at `revision`. Returns whom to wake.
@@ -67,7 +74,7 @@ impl WatchHub {
         let mut sweep = false;
         for (prefix, group) in &mut hub.groups {
             let Some(at) = keys.iter().position(|key| key.starts_with(&**prefix)) else { continue };
-            let small = group.slots.len() <= SWEEP_WATCHERS;
+            let small = group.slots.len() <= self.sweep_above;
             for slot in group.slots.values_mut() {
                 slot.pending = slot.pending.min(first + at as u64);
                 if small {

@@ -4,6 +4,8 @@
 //!   gives the batch away as soon as the other thread is free, and builds the next one meanwhile.
 //! - `store-sync` appends a batch to the log, and only then publishes it and answers its callers.
 //!
+//! A simulated world has no threads: there [`Turns`] does the same two steps in a task over `Env`.
+//!
 //! **Invariant:** every answer of a batch, also that a check did not hold, waits for the batch to be durable,
 //! since it may rest on a write of that batch. A closed queue is drained before the threads end.
 
@@ -11,12 +13,13 @@ use super::evaluate::{Batch, Evaluator, Prepared};
 use super::state::{Shared, lock};
 use crate::limits::WRITE_QUEUE;
 use crate::{LogBackend, StoreError, TxnOutcome};
+use holdfast_env::World;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 type Answer = Result<TxnOutcome, StoreError>;
 
@@ -39,6 +42,20 @@ struct Inbox {
 struct Desk {
     inbox: Mutex<Inbox>,
     ready: Condvar,
+    /// Rung beside `ready`, for [`Turns`].
+    rung: Notify,
+}
+
+impl Desk {
+    fn new() -> Arc<Desk> {
+        let inbox = Inbox { jobs: VecDeque::new(), syncing: false, synced: None, failed: None, closed: false };
+        Arc::new(Desk { inbox: Mutex::new(inbox), ready: Condvar::new(), rung: Notify::new() })
+    }
+
+    fn ring(&self) {
+        self.ready.notify_one();
+        self.rung.notify_one();
+    }
 }
 
 pub(super) struct Writer {
@@ -49,8 +66,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(shared: &Arc<Shared>, backend: Arc<dyn LogBackend>) -> Result<Writer, StoreError> {
-        let inbox = Inbox { jobs: VecDeque::new(), syncing: false, synced: None, failed: None, closed: false };
-        let desk = Arc::new(Desk { inbox: Mutex::new(inbox), ready: Condvar::new() });
+        let desk = Desk::new();
         let (give, take) = sync_channel(1);
         let number = {
             let (desk, evaluator) = (desk.clone(), Evaluator::new(shared.clone()));
@@ -72,6 +88,14 @@ impl Writer {
         Ok(writer)
     }
 
+    /// A writer without threads; it commits while the second value's [`Turns::run`] is polled.
+    pub(super) fn in_turns(shared: &Arc<Shared>, backend: Arc<dyn LogBackend>) -> (Writer, Turns) {
+        let desk = Desk::new();
+        let turns =
+            Turns { desk: desk.clone(), evaluator: Evaluator::new(shared.clone()), shared: shared.clone(), backend };
+        (Writer { desk, places: Arc::new(Semaphore::new(WRITE_QUEUE)), threads: Mutex::default() }, turns)
+    }
+
     /// Queues a transaction and waits for its outcome.
     pub(super) async fn commit(&self, txn: Prepared) -> Answer {
         let places = self.places.clone().acquire_many_owned(txn.places());
@@ -87,7 +111,7 @@ impl Writer {
             }
             inbox.jobs.push_back((txn, Caller { answer, _places }));
         }
-        self.desk.ready.notify_one();
+        self.desk.ring();
         outcome.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -100,7 +124,7 @@ impl Writer {
     pub(super) fn close(&self) {
         self.places.close();
         lock(&self.desk.inbox).closed = true;
-        self.desk.ready.notify_one();
+        self.desk.ring();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             if thread.join().is_err() {
                 tracing::error!("A thread of the store's writer panicked");
@@ -192,6 +216,63 @@ fn sync(desk: &Desk, shared: &Shared, backend: &dyn LogBackend, take: &Receiver<
         }
         lock(&desk.inbox).synced = Some(result.clone());
         desk.ready.notify_one();
+        for judged in batch.judged {
+            // A caller that went away does not want to know.
+            drop(judged.tell.answer.send(result.clone().map(|()| judged.outcome)));
+        }
+        wake.into_iter().for_each(std::task::Waker::wake);
+    }
+}
+
+/// The writer as one task: number a batch, append it where blocking is allowed, publish, answer.
+pub(super) struct Turns {
+    desk: Arc<Desk>,
+    evaluator: Evaluator<Caller>,
+    shared: Arc<Shared>,
+    backend: Arc<dyn LogBackend>,
+}
+
+impl Turns {
+    /// Commits until the writer is closed, or a write failed for good and all callers were told.
+    pub(super) async fn run(mut self, env: World) {
+        loop {
+            while let Some(batch) = self.number() {
+                let backend = self.backend.clone();
+                let appended = env.blocking(move || {
+                    let result = append(&*backend, &batch);
+                    (batch, result)
+                });
+                // The world is ending; nobody waits for an answer.
+                let Some((batch, result)) = appended.await else { return };
+                self.finish(batch, &result);
+            }
+            if lock(&self.desk.inbox).closed {
+                return;
+            }
+            self.desk.rung.notified().await;
+        }
+    }
+
+    fn number(&mut self) -> Option<Batch<Caller>> {
+        let (jobs, failed) = {
+            let mut inbox = lock(&self.desk.inbox);
+            (draw(&mut inbox, self.evaluator.room()), inbox.failed.clone())
+        };
+        for (txn, caller) in jobs {
+            match &failed {
+                None => self.evaluator.add(txn, caller),
+                Some(error) => drop(caller.answer.send(Err(error.clone()))),
+            }
+        }
+        (!self.evaluator.is_empty()).then(|| self.evaluator.take())
+    }
+
+    fn finish(&mut self, batch: Batch<Caller>, result: &Result<(), StoreError>) {
+        let wake = match result {
+            Ok(()) => self.shared.publish(batch.events, batch.revision),
+            Err(_) => Vec::new(),
+        };
+        settle(&mut lock(&self.desk.inbox), &mut self.evaluator, result.clone());
         for judged in batch.judged {
             // A caller that went away does not want to know.
             drop(judged.tell.answer.send(result.clone().map(|()| judged.outcome)));

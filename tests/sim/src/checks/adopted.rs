@@ -1,0 +1,58 @@
+//! Invariants 5 and 6: what runs as it should is left alone. A container is told to stop only when its pod was
+//! deleted, whatever agent, hub, link and clocks go through.
+
+use super::{Check, is_deleting, text};
+use crate::ledger::{Report, Seen, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Prefix of pods in the hub's log.
+const PODS: &str = "/registry/core/pods/";
+
+/// Which pods were ever told to go.
+#[derive(Default)]
+pub struct Adopted {
+    /// UID by key.
+    pods: BTreeMap<String, String>,
+    deleted: BTreeSet<String>,
+}
+
+impl Check for Adopted {
+    fn name(&self) -> &'static str {
+        "adopted"
+    }
+
+    fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
+        match what {
+            Seen::Commit(entries) => {
+                for entry in entries.iter().filter(|entry| entry.key.starts_with(PODS)) {
+                    match &entry.value {
+                        Some(value) => {
+                            let pod = json(value);
+                            let uid = text(&pod, &["metadata", "uid"]).to_string();
+                            if is_deleting(&pod) {
+                                self.deleted.insert(uid.clone());
+                            }
+                            // Another pod of this name takes the place of one that a restore forgot.
+                            let old = self.pods.insert(entry.key.to_string(), uid.clone());
+                            self.deleted.extend(old.filter(|old| *old != uid));
+                        }
+                        None => {
+                            self.deleted.extend(self.pods.remove(&*entry.key));
+                        }
+                    }
+                }
+            }
+            Seen::Restored(pods) => {
+                for (key, value) in *pods {
+                    let uid = text(&json(value), &["metadata", "uid"]).to_string();
+                    let old = self.pods.insert(key.to_string(), uid.clone());
+                    self.deleted.extend(old.filter(|old| *old != uid));
+                }
+            }
+            Seen::Stopped { node, pod_uid, container, told: true, .. } if !self.deleted.contains(*pod_uid) => {
+                report.violation(format!("edge-{node} stops {container} of pod {pod_uid}, which nobody deleted"));
+            }
+            _ => {}
+        }
+    }
+}

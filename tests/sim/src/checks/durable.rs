@@ -1,0 +1,124 @@
+//! Invariant 2: what the node acknowledged survives, whole batches or not at all.
+
+use super::Check;
+use crate::ledger::{NodeNo, Report, Seen, Way};
+use holdfast_core::ContentHash;
+use holdfast_link_engine::wire::{DropCause, Payload, SyncApplied, SyncBatch};
+use holdfast_sim_world::TapSide;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Items = BTreeMap<String, ContentHash>;
+
+#[derive(Default)]
+struct Node {
+    /// What the node has said it has.
+    acknowledged: Items,
+    /// Objects that the hub said are absent, which the node may keep or let go, and those of batches whose connection
+    /// ended before they were acknowledged.
+    maybe: BTreeSet<String>,
+    /// Batches that reached the node and were not acknowledged.
+    open: Vec<(u64, SyncBatch)>,
+}
+
+fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &SyncBatch, restored: bool) {
+    for put in &batch.puts {
+        items.insert(put.key.clone(), put.hash);
+        maybe.remove(&put.key);
+    }
+    for drop in &batch.drops {
+        match drop.cause {
+            // What a pod names that a restore made the hub forget is kept with it.
+            DropCause::Tombstone if restored && !drop.key.starts_with("/v1/pods/") => {
+                maybe.insert(drop.key.clone());
+            }
+            DropCause::Tombstone => {
+                items.remove(&drop.key);
+            }
+            DropCause::Absent => {
+                maybe.insert(drop.key.clone());
+            }
+        }
+    }
+}
+
+/// What each node must have.
+#[derive(Default)]
+pub struct Durable {
+    restored: bool,
+    nodes: BTreeMap<NodeNo, Node>,
+}
+
+impl Check for Durable {
+    fn name(&self) -> &'static str {
+        "durable"
+    }
+
+    fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
+        match what {
+            Seen::Restored(_) => self.restored = true,
+            Seen::Frame { node, connection, way: Way::Down, side: TapSide::Delivered, frame }
+                if frame.kind == SyncBatch::KIND =>
+            {
+                if let Ok(batch) = frame.decode::<SyncBatch>() {
+                    self.nodes.entry(*node).or_default().open.push((*connection, batch));
+                }
+            }
+            Seen::Frame { node, connection, way: Way::Up, side: TapSide::Sent, frame }
+                if frame.kind == SyncApplied::KIND =>
+            {
+                let Ok(applied) = frame.decode::<SyncApplied>() else { return };
+                let known = self.nodes.entry(*node).or_default();
+                let Some(at) = known.open.iter().position(|(c, b)| c == connection && b.id == applied.id) else {
+                    return report
+                        .violation(format!("edge-{node} acknowledges batch {} that it never had", applied.id));
+                };
+                // Batches of a connection are applied in order; those of an earlier one may be there or not.
+                for (of, batch) in known.open.drain(..=at).collect::<Vec<_>>() {
+                    if of == *connection {
+                        apply(&mut known.acknowledged, &mut known.maybe, &batch, self.restored);
+                    } else {
+                        known.maybe.extend(batch.puts.into_iter().map(|put| put.key));
+                        known.maybe.extend(batch.drops.into_iter().map(|drop| drop.key));
+                    }
+                }
+            }
+            Seen::NodeOpened { node, state } => {
+                let found: Items = state.items().iter().map(|(key, item)| (key.clone(), item.hash)).collect();
+                let known = self.nodes.entry(*node).or_default();
+                let fits = |wanted: &Items, maybe: &BTreeSet<String>| {
+                    let (mut wanted, mut found) = (wanted.clone(), found.clone());
+                    for key in maybe {
+                        wanted.remove(key);
+                        found.remove(key);
+                    }
+                    wanted == found
+                };
+                let (mut items, mut maybe) = (known.acknowledged.clone(), known.maybe.clone());
+                let mut good = fits(&items, &maybe);
+                for (_, batch) in &known.open {
+                    if good {
+                        break;
+                    }
+                    apply(&mut items, &mut maybe, batch, self.restored);
+                    good = fits(&items, &maybe);
+                }
+                if !good {
+                    let lost: Vec<_> = known
+                        .acknowledged
+                        .iter()
+                        .filter(|(key, hash)| found.get(*key) != Some(hash) && !known.maybe.contains(*key))
+                        .map(|(key, _)| key)
+                        .collect();
+                    let more: Vec<_> = found.keys().filter(|key| !known.acknowledged.contains_key(*key)).collect();
+                    report.violation(format!(
+                        "edge-{node} opens a journal that is no state it can be in: not as acknowledged {lost:?}, more {more:?}"
+                    ));
+                }
+                known.acknowledged = found;
+                known.maybe.clear();
+                known.open.clear();
+            }
+            _ => {}
+        }
+    }
+}

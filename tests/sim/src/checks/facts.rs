@@ -1,0 +1,102 @@
+//! Invariant 3: facts apply exactly once, and the mark commits with the effect.
+
+use super::{Check, text};
+use crate::ledger::{NodeNo, Report, Seen, Way, json};
+use holdfast_core::{OutboxGen, Seq};
+use holdfast_link_engine::wire::{FactAck, FactBatch, FactSort, Payload};
+use holdfast_sim_world::TapSide;
+use std::collections::BTreeMap;
+
+/// Prefix of Events in the hub's log.
+const EVENTS: &str = "/registry/core/events/";
+/// Prefix of outboxes' marks in the hub's log.
+const MARKS: &str = "/marks/";
+
+/// Which facts are where.
+#[derive(Default)]
+pub struct ExactlyOnce {
+    /// How often each node's Event was created in this lineage.
+    created: BTreeMap<String, u32>,
+    /// Log facts sent: the Event's key, by node, outbox and number.
+    sent: BTreeMap<(NodeNo, OutboxGen, Seq), String>,
+    /// The highest mark committed, by its key.
+    marks: BTreeMap<String, (u64, u64)>,
+}
+
+impl Check for ExactlyOnce {
+    fn name(&self) -> &'static str {
+        "exactly-once"
+    }
+
+    fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
+        match what {
+            Seen::Commit(entries) => {
+                let has_mark = entries.iter().any(|entry| entry.key.starts_with(MARKS));
+                for entry in *entries {
+                    let Some(value) = &entry.value else { continue };
+                    if entry.key.starts_with(MARKS) {
+                        let mark = json(value);
+                        let now = (mark["outbox"].as_u64().unwrap_or(0), mark["seq"].as_u64().unwrap_or(0));
+                        let old = self.marks.insert(entry.key.to_string(), now);
+                        if let Some(old) = old
+                            && old.0 == now.0
+                            && old.1 >= now.1
+                        {
+                            report.violation(format!("the mark {} goes from {} to {}", entry.key, old.1, now.1));
+                        }
+                    }
+                    if entry.key.starts_with(EVENTS) && entry.created == entry.revision {
+                        let event = json(value);
+                        let host = text(&event, &["source", "host"]);
+                        if host.is_empty() {
+                            continue;
+                        }
+                        if !has_mark {
+                            report.violation(format!("{} of {host} is committed without a mark", entry.key));
+                        }
+                        let count = self.created.entry(entry.key.to_string()).or_default();
+                        *count += 1;
+                        if *count > 1 {
+                            report.violation(format!("{} of {host} was applied {count} times", entry.key));
+                        }
+                    }
+                }
+            }
+            Seen::Restored(_) => {
+                self.created.clear();
+                self.marks.clear();
+            }
+            Seen::NodeOpened { node, state } => {
+                // Log facts are lazy: what was not synced may be lost with the process, whether or not it was sent.
+                let kept: Vec<Seq> = state.outbox().after(Seq(0), usize::MAX).iter().map(|fact| fact.seq).collect();
+                self.sent.retain(|(of, _, seq), _| of != node || kept.binary_search(seq).is_ok());
+            }
+            Seen::Frame { node, way: Way::Up, side: TapSide::Sent, frame, .. } if frame.kind == FactBatch::KIND => {
+                let Ok(batch) = frame.decode::<FactBatch>() else { return };
+                for fact in batch.facts.iter().filter(|fact| fact.sort == FactSort::Log) {
+                    let event = json(&fact.body);
+                    let namespace = text(&event, &["metadata", "namespace"]);
+                    let key = format!("{EVENTS}{namespace}/{}", text(&event, &["metadata", "name"]));
+                    let known = self.sent.insert((*node, batch.outbox, fact.seq), key.clone());
+                    if known.is_some_and(|known| known != key) {
+                        report.violation(format!("edge-{node} uses number {} for two facts", fact.seq));
+                    }
+                }
+            }
+            Seen::Frame { node, way: Way::Down, side: TapSide::Sent, frame, .. } if frame.kind == FactAck::KIND => {
+                let Ok(ack) = frame.decode::<FactAck>() else { return };
+                let from = (*node, ack.outbox, Seq(0));
+                let covered: Vec<_> =
+                    self.sent.range(from..=(*node, ack.outbox, ack.seq)).map(|(at, key)| (*at, key.clone())).collect();
+                for (at, key) in covered {
+                    self.sent.remove(&at);
+                    // Whoever restored the hub lost what came after the backup; the node sends it again.
+                    if !self.created.contains_key(&key) {
+                        report.violation(format!("{key} of edge-{node} is acknowledged and not in the log"));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What was seen, in true time and order: the checkers' only source.
+
+use crate::checks::{self, Check};
+use bytes::Bytes;
+use holdfast_edge_store::State;
+use holdfast_link_engine::Frame;
+use holdfast_sim_world::{TapSide, Universe};
+use holdfast_store::LogEntry;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A node by its number, 1 and up.
+pub type NodeNo = u32;
+
+/// Which way a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the hub to a node.
+    Down,
+    /// From a node to the hub.
+    Up,
+}
+
+/// Something that happened.
+pub enum Seen<'a> {
+    /// A transaction is durable in the hub's log.
+    Commit(&'a [LogEntry]),
+    /// The hub's log was set back to a backup, which holds these pods.
+    Restored(&'a [(Arc<str>, Bytes)]),
+    /// The hub's process has ended.
+    HubEnded,
+    /// A whole frame of a link was sent or delivered, on this connection.
+    Frame {
+        /// The node.
+        node: NodeNo,
+        /// The connection.
+        connection: u64,
+        /// Direction.
+        way: Way,
+        /// Sent or delivered.
+        side: TapSide,
+        /// The frame.
+        frame: &'a Frame,
+    },
+    /// A node's agent has opened its journal.
+    NodeOpened {
+        /// The node.
+        node: NodeNo,
+        /// What the journal holds.
+        state: &'a State,
+    },
+    /// A node's agent has ended; with `power` the machine went off.
+    NodeEnded {
+        /// The node.
+        node: NodeNo,
+        /// Whether the machine lost power, and its containers with it.
+        power: bool,
+    },
+    /// A container runs.
+    Started {
+        /// The node.
+        node: NodeNo,
+        /// The pod.
+        pod_uid: &'a str,
+        /// Its name in the pod.
+        container: &'a str,
+        /// Counts its restarts.
+        attempt: u32,
+    },
+    /// A container no longer runs.
+    Stopped {
+        /// The node.
+        node: NodeNo,
+        /// The pod.
+        pod_uid: &'a str,
+        /// Its name in the pod.
+        container: &'a str,
+        /// Counts its restarts.
+        attempt: u32,
+        /// It was told to; else it ended by itself or with the power.
+        told: bool,
+    },
+}
+
+struct Inner {
+    checks: Vec<Box<dyn Check>>,
+    violations: Vec<String>,
+}
+
+/// The ledger. Clones are the same one.
+#[derive(Clone)]
+pub struct Ledger {
+    universe: Universe,
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// What checkers report with.
+pub struct Report<'a> {
+    /// True time.
+    pub now: Duration,
+    name: &'static str,
+    violations: &'a mut Vec<String>,
+}
+
+impl Report<'_> {
+    /// An invariant does not hold.
+    pub fn violation(&mut self, what: impl std::fmt::Display) {
+        self.violations.push(format!("{}: at {:.3} s: {what}", self.name, self.now.as_secs_f64()));
+    }
+}
+
+impl Ledger {
+    /// A ledger with all checkers.
+    pub fn new(universe: &Universe) -> Ledger {
+        let inner = Inner { checks: checks::all(), violations: Vec::new() };
+        Ledger { universe: universe.clone(), inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Shows something to every checker.
+    pub fn see(&self, what: &Seen<'_>) {
+        let now = self.universe.now();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { checks, violations } = &mut *inner;
+        for check in checks {
+            let name = check.name();
+            check.see(what, &mut Report { now, name, violations });
+        }
+    }
+
+    /// The faults are over and the world had its time: it must agree.
+    pub fn settled(&self, end: &checks::End) {
+        let now = self.universe.now();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { checks, violations } = &mut *inner;
+        for check in checks {
+            let name = check.name();
+            check.settled(end, &mut Report { now, name, violations });
+        }
+    }
+
+    /// Reports something that no checker can see.
+    pub fn violation(&self, what: impl std::fmt::Display) {
+        let now = self.universe.now().as_secs_f64();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.violations.push(format!("world: at {now:.3} s: {what}"));
+    }
+
+    /// What was violated so far.
+    pub fn violations(&self) -> Vec<String> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).violations.clone()
+    }
+
+    /// Whether anything was violated.
+    pub fn has_violations(&self) -> bool {
+        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).violations.is_empty()
+    }
+}
+
+/// A body of the hub's log as JSON.
+pub fn json(body: &Bytes) -> serde_json::Value {
+    serde_json::from_slice(body).unwrap_or_default()
+}

@@ -1,0 +1,18 @@
+//! Times of the simulated world.
+
+use std::time::Duration;
+
+/// How often nodes send heartbeats.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Silence after which the hub counts a node out.
+pub const GRACE: Duration = Duration::from_secs(40);
+/// How long the world may take to agree once the faults have stopped. The longest waits on the way: a silent
+/// connection (40 s), the wait after a refusal (30 s and a quarter), a container's back-off (300 s at most; programs
+/// of the simulation fail too seldom to reach it), a pod's grace.
+pub const SETTLE: Duration = Duration::from_secs(240);
+/// The hub's address as nodes know it.
+pub const HUB_ADDRESS: &str = "hub:6444";
+/// 2026-01-01T00:00:00Z: true wall time when the world begins.
+pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+/// Polls after which a seed is given up: something spins.
+pub const MAX_POLLS: u64 = 40_000_000;

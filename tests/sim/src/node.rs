@@ -1,0 +1,271 @@
+//! A node: a machine, its runtimes, and the agent as `holdfast-edge` puts it together.
+
+use crate::ledger::{Ledger, NodeNo, Seen};
+use crate::limits::{GRACE, HEARTBEAT, HUB_ADDRESS};
+use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProber};
+use crate::runtime::SimRuntime;
+use bytes::Bytes;
+use holdfast_edge_store::{EdgeStore, StoreError, file};
+use holdfast_env::World;
+use holdfast_link::framed::{FrameRecv, send};
+use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_node::{NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
+use holdfast_sim_world::{Machine, Net, Universe};
+use holdfast_volumes::VolumeManager;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long the service manager waits before it starts the agent again.
+const RESTART: Duration = Duration::from_secs(1);
+/// Name of the identity's file on the node's disk.
+const IDENTITY: &str = "identity";
+
+/// What the agent keeps of who it is; as `holdfast_link::NodeIdentity`, without keys that nothing here checks.
+#[derive(Clone, Serialize, Deserialize)]
+struct Identity {
+    uid: String,
+    certificate: Vec<u8>,
+}
+
+/// A running agent.
+struct Agent {
+    store: Arc<SharedStore>,
+    handle: NodeHandle,
+}
+
+/// A node.
+pub struct SimNode {
+    /// Its number, also in the network.
+    pub no: NodeNo,
+    /// Its name.
+    pub name: String,
+    /// The machine.
+    pub machine: Arc<Machine>,
+    /// Runs containers.
+    pub oci: Arc<SimRuntime>,
+    wasm: Arc<SimRuntime>,
+    pods_net: Arc<SimNet>,
+    universe: Universe,
+    net: Net,
+    ledger: Ledger,
+    dir: PathBuf,
+    agent: Mutex<Option<Agent>>,
+    powered: Mutex<bool>,
+    boots: Mutex<u64>,
+    /// Rung when the agent has ended by itself.
+    ended: Notify,
+    me: Weak<SimNode>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimNode {
+    /// A node that is off. `dir` is where its pods' volumes go.
+    pub fn new(
+        no: NodeNo,
+        universe: &Universe,
+        net: &Net,
+        ledger: &Ledger,
+        wall: Duration,
+        dir: &Path,
+    ) -> Arc<SimNode> {
+        let drift = universe.random(|rng| i64::try_from(rng.below(200)).unwrap_or(0) - 100);
+        let machine = Machine::new(universe, no, wall, drift);
+        let runtime = |name| SimRuntime::new(name, no, universe, &machine, ledger);
+        let node = Arc::new_cyclic(|me| SimNode {
+            no,
+            name: format!("edge-{no}"),
+            oci: runtime("containerd"),
+            wasm: runtime("wasm"),
+            machine: machine.clone(),
+            pods_net: Arc::default(),
+            universe: universe.clone(),
+            net: net.clone(),
+            ledger: ledger.clone(),
+            dir: dir.join(format!("edge-{no}")),
+            agent: Mutex::new(None),
+            powered: Mutex::new(false),
+            boots: Mutex::new(0),
+            ended: Notify::new(),
+            me: me.clone(),
+        });
+        let supervised = Arc::downgrade(&node);
+        let universe = universe.clone();
+        universe.clone().spawn(Universe::NOBODY, "service-manager", Box::pin(supervise(universe, supervised)));
+        node
+    }
+
+    /// Whether the machine is on.
+    pub fn is_on(&self) -> bool {
+        *lock(&self.powered)
+    }
+
+    /// The journal, while the agent runs.
+    pub fn store(&self) -> Option<Arc<SharedStore>> {
+        lock(&self.agent).as_ref().map(|agent| agent.store.clone())
+    }
+
+    /// Whether the agent says that its link is up.
+    pub fn is_connected(&self) -> bool {
+        lock(&self.agent).as_ref().is_some_and(|agent| agent.handle.commands.status().connected)
+    }
+
+    /// Switches the machine on.
+    pub fn power_on(&self) {
+        let was_on = std::mem::replace(&mut *lock(&self.powered), true);
+        if !was_on {
+            *lock(&self.boots) += 1;
+            self.machine.boot();
+            self.start_agent();
+        }
+    }
+
+    /// The power goes at once.
+    pub fn power_off(&self) {
+        *lock(&self.powered) = false;
+        self.stop_agent();
+        self.machine.cut_power();
+        for runtime in [&self.oci, &self.wasm] {
+            runtime.power_lost();
+        }
+        self.ledger.see(&Seen::NodeEnded { node: self.no, power: true });
+    }
+
+    /// The agent is killed; the service manager starts it again.
+    pub fn kill_agent(&self) {
+        if !self.is_on() {
+            return;
+        }
+        self.stop_agent();
+        self.machine.crash();
+        self.ledger.see(&Seen::NodeEnded { node: self.no, power: false });
+        self.ended.notify_one();
+    }
+
+    fn stop_agent(&self) {
+        // Its connections first: what ends with the process says nothing more.
+        self.net.silence(self.no);
+        let agent = lock(&self.agent).take();
+        drop(agent);
+    }
+
+    fn start_agent(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        let env: World = self.machine.process();
+        let run = async move {
+            if let Err(why) = me.run_agent(env).await {
+                tracing::info!(node = me.name, why, "Agent has ended");
+            }
+            me.ended.notify_one();
+        };
+        self.universe.spawn(self.no, "agent", Box::pin(run));
+    }
+
+    /// As `holdfast-edge agent` does it.
+    async fn run_agent(&self, env: World) -> Result<(), String> {
+        let store = match EdgeStore::open(env.disk()) {
+            Ok((store, _)) => store,
+            Err(err) => {
+                if matches!(err, StoreError::Damaged { .. }) {
+                    self.ledger.violation(format!("{}: the journal does not open: {err}", self.name));
+                }
+                return Err(err.to_string());
+            }
+        };
+        self.ledger.see(&Seen::NodeOpened { node: self.no, state: store.state() });
+        let identity = match self.identity(&env)? {
+            Some(identity) => identity,
+            None => self.join(&env).await?,
+        };
+        let boot = *lock(&self.boots);
+        let parts = NodeParts {
+            env: env.clone(),
+            config: NodeConfig {
+                node_name: self.name.clone(),
+                node_uid: identity.uid,
+                node_ips: vec![format!("10.0.0.{}", self.no)],
+                hubs: vec![HUB_ADDRESS.into()],
+                log_dir: self.dir.join("logs"),
+                cgroup_root: "/holdfast".into(),
+                dns_ip: "10.43.0.10".into(),
+                cluster_domain: "cluster.local".into(),
+                grace: GRACE,
+                max_pods: 110,
+            },
+            oci: self.oci.clone(),
+            wasm: self.wasm.clone(),
+            network: self.pods_net.clone(),
+            volumes: Arc::new(VolumeManager::new(self.dir.join("pods"))),
+            dataplane: Arc::new(SimDataplane),
+            prober: Arc::new(SimProber(self.oci.clone())),
+            connector: Arc::new(SimConnector {
+                net: self.net.clone(),
+                machine: self.no,
+                certificate: identity.certificate,
+                idle: HEARTBEAT * 3 + Duration::from_secs(10),
+            }),
+            host: Arc::new(SimHost(format!("00000000-0000-0000-0000-{:04x}{boot:08x}", self.no))),
+            events: Arc::new(NoIndex),
+        };
+        let store = SharedStore::new(env.clone(), store);
+        let handle = node_main(parts, store.clone()).await;
+        let mut fatal = store.fatal();
+        *lock(&self.agent) = Some(Agent { store, handle });
+        loop {
+            if let Some(reason) = fatal.borrow_and_update().clone() {
+                return Err(reason);
+            }
+            fatal.changed().await.map_err(|_| "the node has stopped".to_string())?;
+        }
+    }
+
+    fn identity(&self, env: &World) -> Result<Option<Identity>, String> {
+        let read = file::read(&*env.disk(), IDENTITY).map_err(|err| err.to_string())?;
+        read.map(|bytes| postcard::from_bytes(&bytes).map_err(|err| err.to_string())).transpose()
+    }
+
+    async fn join(&self, env: &World) -> Result<Identity, String> {
+        let connection = self.net.dial(self.no, HUB_ADDRESS, Vec::new(), Duration::from_secs(30)).await;
+        let connection = connection.map_err(|err| err.to_string())?;
+        let request = JoinRequest {
+            token_id: "good".into(),
+            token_secret: "secret".into(),
+            node_name: self.name.clone(),
+            csr: Bytes::new(),
+        };
+        let exchange = async {
+            let (mut sender, receiver) = connection.open_bi().await.map_err(|err| err.to_string())?;
+            send(&mut sender, &request).await.map_err(|err| err.to_string())?;
+            FrameRecv::new(receiver).expect::<JoinReply>().await.map_err(|err| err.to_string())
+        };
+        let reply = env.timeout(Duration::from_secs(20), exchange).await.ok_or("no answer to the join")??;
+        connection.close("joined");
+        let JoinReply::Joined { node_uid, chain, .. } = reply else { return Err("the join was refused".into()) };
+        let certificate = chain.first().map(|der| der.to_vec()).unwrap_or_default();
+        let identity = Identity { uid: node_uid, certificate };
+        let bytes = postcard::to_allocvec(&identity).map_err(|err| err.to_string())?;
+        file::write(&*env.disk(), IDENTITY, &bytes).map_err(|err| err.to_string())?;
+        Ok(identity)
+    }
+}
+
+/// Starts the agent again whenever it has ended, while the machine is on.
+async fn supervise(universe: Universe, node: Weak<SimNode>) {
+    loop {
+        let Some(held) = node.upgrade() else { return };
+        held.ended.notified().await;
+        drop(held);
+        universe.sleep(RESTART).await;
+        let Some(held) = node.upgrade() else { return };
+        if held.is_on() {
+            held.stop_agent();
+            held.machine.crash();
+            held.start_agent();
+        }
+    }
+}

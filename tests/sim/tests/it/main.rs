@@ -1,0 +1,5 @@
+//! Scenarios that once failed, or that the design names, as plain tests on the simulator.
+
+mod found;
+mod seeds;
+mod stage;
