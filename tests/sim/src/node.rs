@@ -9,6 +9,7 @@ use holdfast_edge_store::{EdgeStore, StoreError, file};
 use holdfast_env::World;
 use holdfast_link::framed::{FrameRecv, send};
 use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_node::commands::Commands;
 use holdfast_node::{NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Universe};
 use holdfast_volumes::VolumeManager;
@@ -113,6 +114,11 @@ impl SimNode {
     /// Whether the agent says that its link is up.
     pub fn is_connected(&self) -> bool {
         lock(&self.agent).as_ref().is_some_and(|agent| agent.handle.commands.status().connected)
+    }
+
+    /// What the agent may be asked on the machine, while it runs.
+    pub fn commands(&self) -> Option<Commands> {
+        lock(&self.agent).as_ref().map(|agent| agent.handle.commands.clone())
     }
 
     /// Switches the machine on.
