@@ -24,6 +24,10 @@ pub struct OwnerReference {
     pub block_owner_deletion: Option<bool>,
 }
 
+/// Annotation of a Node that holds the public key (a JWK) of the tokens that it signs while its link is cut. Only the
+/// node itself may set it.
+pub const TOKEN_KEY: &str = "edge.holdfast.io/token-key";
+
 /// The parts of `metadata` that the machinery reads. `managedFields` stays in the body only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

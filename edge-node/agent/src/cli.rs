@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use holdfast_core::Span;
 use std::path::PathBuf;
 
 /// Where the running agent listens for local commands.
@@ -62,6 +63,10 @@ pub(crate) struct AgentFlags {
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,
+    /// Where the node's own read-only API listens, ADDR:PORT on this machine, or none; a port that is taken is replaced
+    /// by a free one, and <data-dir>/local.kubeconfig always names the right one [default: 127.0.0.1:6445]
+    #[arg(long, env = "HOLDFAST_LOCAL_API")]
+    pub(crate) local_api: Option<String>,
     /// Network of Services; its tenth address is the cluster's DNS [default: 10.43.0.0/16]
     #[arg(long, env = "HOLDFAST_SERVICE_CIDR")]
     pub(crate) service_cidr: Option<String>,
@@ -132,6 +137,15 @@ pub(crate) enum LocalCommand {
         /// The command, after --
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Cut the link for a while, and tell what would not have come back; fails when anything was found
+    Drill {
+        /// How long, for example 10m or 1h30m; Ctrl-C ends it early
+        #[arg(long)]
+        offline: Span,
+        /// Output format: json, or text when left out
+        #[arg(short, long, value_parser = ["json"])]
+        output: Option<String>,
     },
     /// Images of this node
     Images {

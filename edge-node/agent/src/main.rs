@@ -12,6 +12,7 @@ mod local;
 mod network;
 mod probe;
 mod run;
+mod token_key;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use crate::host::LinuxHost;
 use crate::identity;
 use crate::network::CniNetwork;
 use crate::probe::NetProber;
-use crate::{clock_offset, local};
+use crate::{clock_offset, local, token_key};
 use anyhow::Context;
 use holdfast_containerd::{ContainerdConfig, ContainerdRuntime};
 use holdfast_edge_store::EdgeStore;
@@ -100,6 +100,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let store = SharedStore::new(env.clone(), store);
     let node = node_main(parts, store).await;
     let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
+    let _local_api = match config.local_api {
+        // What runs here does not depend on it: the node goes on without.
+        Some(address) => local::api::start(&env, address, &config.data_dir, &config.node_name, node.commands.clone())
+            .inspect_err(|err| tracing::error!(err = format!("{err:#}"), "The local API does not listen"))
+            .ok(),
+        None => None,
+    };
     tracing::info!(node = config.node_name, "The node is running");
     tokio::select! {
         () = stop.wait() => {
@@ -133,6 +140,7 @@ fn parts(
         env: env.clone(),
         clock: clock.clone(),
         identity: identities,
+        token_key: Some(token_key::open(&env)?),
         config: NodeConfig {
             node_name: config.node_name.clone(),
             node_uid: identity.node_uid.clone(),

@@ -4,6 +4,7 @@
 //! session of the successor does it take the identity's place. So at every instruction there is a file by which
 //! the hub knows this node, whatever of the hub's answers, or of the hub's store, is lost.
 
+use holdfast_core::Timestamp;
 use holdfast_edge_store::file;
 use holdfast_env::{Disk, DiskError, World};
 use holdfast_link::NodeIdentity;
@@ -92,6 +93,11 @@ impl Identities {
         let held = self.lock();
         let shown = held.next.as_ref().filter(|_| held.using_next).unwrap_or(&held.identity);
         (shown.clone(), held.version)
+    }
+
+    /// When the certificate in use ends, where it can be read.
+    pub fn certificate_ends(&self) -> Option<Timestamp> {
+        validity_of(&self.in_use().0).map(|validity| Timestamp::from_wall(validity.not_after))
     }
 
     /// The hub issued a successor of the identity in use: from now on it is shown. Durable when this returns.

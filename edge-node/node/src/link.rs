@@ -9,7 +9,7 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::{Connection, Mono, NetError, Transport};
+use holdfast_env::{Connection, Mono, NetError, Transport, Wall};
 use holdfast_link::call::NodeCall;
 use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
@@ -60,9 +60,38 @@ pub struct LinkHost {
     store: Arc<SharedStore>,
     calls: Arc<PodCalls>,
     state: watch::Sender<LinkState>,
-    /// When the hub was heard last; never in this life of the agent for `None`.
-    heard_at: Mutex<Option<Mono>>,
+    /// When the hub was heard last, by both clocks; never in this life of the agent for `None`.
+    heard_at: Mutex<Option<(Mono, Wall)>>,
+    /// Whether the link is cut on purpose.
+    hold: watch::Sender<bool>,
     reconnected: Arc<tokio::sync::Notify>,
+}
+
+/// The last session that this node took part in, in this life or an earlier one.
+fn last_session(store: &SharedStore) -> (Lineage, Session) {
+    let note = store.read(|state| state.notes().get(NOTE_SESSION).cloned());
+    note.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
+}
+
+/// Keeps the link cut while it lives.
+pub struct Hold(Arc<LinkHost>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        tracing::info!("The link may come back");
+        self.0.hold.send_replace(false);
+    }
+}
+
+/// Why the link is down during a drill.
+const DRILL: &str = "a drill cuts it";
+
+/// Completes when the link is to be cut. Cancel safe.
+async fn cut(hold: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the host.
+    if hold.wait_for(|held| *held).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The engine's window on the journal.
@@ -108,13 +137,40 @@ impl LinkHost {
         calls: Arc<PodCalls>,
         reconnected: Arc<tokio::sync::Notify>,
     ) -> Arc<LinkHost> {
-        let state = watch::channel(LinkState::default()).0;
-        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), reconnected })
+        let (_, session) = last_session(&store);
+        let known = LinkState {
+            connected: false,
+            session: session.0,
+            last_error: "no hub was reached yet".into(),
+            transport: None,
+        };
+        let state = watch::channel(known).0;
+        let hold = watch::channel(false).0;
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), hold, reconnected })
     }
 
     /// Follows the state of the link.
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
+    }
+
+    /// When the hub was last heard of in this life of the node.
+    pub fn last_contact(&self) -> Option<(Mono, Wall)> {
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts the link until the handle is dropped; `None` when it is cut already.
+    pub fn hold(self: &Arc<Self>) -> Option<Hold> {
+        let first = self.hold.send_if_modified(|held| !std::mem::replace(held, true));
+        first.then(|| {
+            tracing::info!("The link is cut on purpose");
+            Hold(self.clone())
+        })
+    }
+
+    /// Whether the link is cut on purpose.
+    pub fn is_held(&self) -> bool {
+        *self.hold.borrow()
     }
 
     /// Connects and reconnects until dropped.
@@ -123,11 +179,12 @@ impl LinkHost {
         let mut backoff = Backoff::new(RETRY, RETRY_CAP);
         let outbox = self.outbox().await;
         let (_, mut shown) = self.parts.identity.in_use();
+        let mut hold = self.hold.subscribe();
         loop {
             let mut tried = Tried::default();
             for hub in &self.parts.config.hubs {
                 self.show_identity(&mut shown);
-                tried = self.attempt(hub, outbox, &mut backoff).await;
+                tried = self.attempt(hub, outbox, &mut backoff, &mut hold).await;
             }
             if tried.renewed {
                 env.sleep(RETRY).await;
@@ -136,37 +193,70 @@ impl LinkHost {
             let wait = if tried.refused { REFUSED } else { backoff.fail() };
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
-            env.sleep(wait + jitter).await;
+            tokio::select! {
+                biased;
+                () = cut(&mut hold) => {
+                    self.note_end("", DRILL.into());
+                    if hold.wait_for(|held| !held).await.is_err() {
+                        return;
+                    }
+                    backoff.reset();
+                }
+                () = env.sleep(wait + jitter) => {}
+            }
         }
     }
 
     /// The hub was heard. After a silence that was long enough for the hub to write this node off, node and pods are
     /// reported anew; the connection itself may have outlived it.
     fn heard(&self) {
-        let now = self.parts.env.monotonic();
+        let now = (self.parts.env.monotonic(), self.parts.env.wall());
         let before = self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        let silent = before.is_none_or(|before| now.since(before) > self.parts.config.grace / 2);
+        let silent = before.is_none_or(|before| now.0.since(before.0) > self.parts.config.grace / 2);
         if silent && !(broken("silence-not-reported") && before.is_some()) {
             self.reconnected.notify_one();
         }
     }
 
-    /// One connection to its end.
-    async fn attempt(self: &Arc<Self>, hub: &str, outbox: OutboxGen, backoff: &mut Backoff) -> Tried {
-        let connection = match self.parts.connector.connect(hub).await {
+    /// One connection to its end, which also comes when the link is to be cut.
+    async fn attempt(
+        self: &Arc<Self>,
+        hub: &str,
+        outbox: OutboxGen,
+        backoff: &mut Backoff,
+        hold: &mut watch::Receiver<bool>,
+    ) -> Tried {
+        let connected = tokio::select! {
+            biased;
+            () = cut(hold) => return Tried::default(),
+            connected = self.parts.connector.connect(hub) => connected,
+        };
+        let connection = match connected {
             Ok(connection) => connection,
             Err(err) => {
                 self.note_end(hub, err.to_string());
                 if matches!(err, NetError::Refused(_)) {
                     // One of the two does not take the other's certificate.
                     self.parts.identity.refused();
-                    self.reset_time(hub).await;
+                    tokio::select! {
+                        biased;
+                        () = cut(hold) => {}
+                        () = self.reset_time(hub) => {}
+                    }
                 }
                 return Tried::default();
             }
         };
         self.state.send_modify(|state| state.transport = Some(connection.transport()));
-        let end = self.session(hub, connection, outbox).await;
+        let end = tokio::select! {
+            biased;
+            () = cut(hold) => {
+                connection.close(DRILL);
+                self.note_end(hub, DRILL.into());
+                return Tried::default();
+            }
+            end = self.session(hub, connection.clone(), outbox) => end,
+        };
         let mut tried = Tried { refused: end.refused, renewed: end.reason == RENEWED };
         let expired = end.refused && renewal::is_expired(&end.reason);
         if self.state.borrow().connected {
@@ -176,7 +266,12 @@ impl LinkHost {
         }
         self.note_end(hub, end.reason);
         if expired {
-            match self.renew_expired(hub).await {
+            let renewed = tokio::select! {
+                biased;
+                () = cut(hold) => return tried,
+                renewed = self.renew_expired(hub) => renewed,
+            };
+            match renewed {
                 Ok(()) => tried.renewed = true,
                 Err(err) => tracing::warn!(hub, err, "The expired certificate could not be renewed"),
             }
@@ -238,17 +333,9 @@ impl LinkHost {
         OutboxGen(drawn)
     }
 
-    /// The last session that this node made durable, and in which history.
-    fn last_session(&self) -> (Lineage, Session) {
-        self.store.read(|state| {
-            let note = state.notes().get(NOTE_SESSION);
-            note.and_then(|bytes| postcard::from_bytes(bytes).ok()).unwrap_or_default()
-        })
-    }
-
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session) = self.last_session();
+        let (lineage, session) = last_session(&self.store);
         let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,

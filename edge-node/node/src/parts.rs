@@ -2,6 +2,7 @@
 
 use crate::identity::Identities;
 use crate::time::NodeClock;
+use crate::tokens::TokenKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Seq;
@@ -121,7 +122,7 @@ pub struct HttpProbe {
     pub headers: Vec<(String, String)>,
 }
 
-/// Opens connections to a hub, with the node's identity.
+/// The node's identity towards hubs: opens connections with it.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
     /// Connects to one of the hub's addresses.
@@ -189,6 +190,8 @@ pub struct NodeParts {
     pub clock: Arc<NodeClock>,
     /// What the node proves itself with.
     pub identity: Arc<Identities>,
+    /// The node's key for tokens that it signs while the link is cut; without one it signs none.
+    pub token_key: Option<Arc<dyn TokenKey>>,
     /// Settings.
     pub config: NodeConfig,
     /// Runs OCI containers.

@@ -1,9 +1,9 @@
 //! The command line. Others script against it: names and meanings stay.
 
 use crate::config::ServeArguments;
-use crate::duration::Span;
 use crate::{data_dir, nodes, remote, serve, tokens};
 use clap::{Args, Parser, Subcommand};
+use holdfast_core::Span;
 use std::path::PathBuf;
 
 /// The hub of a Holdfast cluster: the Kubernetes API, its store, scheduler, controllers and links to nodes.

@@ -1,8 +1,8 @@
 //! The configuration: file, then environment, then flag; checked whole before anything is bound or written.
 
-use crate::duration::Span;
 use anyhow::{Context, bail};
 use clap::Args;
+use holdfast_core::Span;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -3,7 +3,6 @@
 mod cli;
 mod config;
 mod data_dir;
-mod duration;
 mod logging;
 mod nodes;
 mod parts;

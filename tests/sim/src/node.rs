@@ -11,6 +11,7 @@ use holdfast_link::NodeIdentity;
 use holdfast_link::framed::{FrameRecv, send};
 use holdfast_link::identity::validity;
 use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_node::commands::Commands;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Universe};
 use holdfast_volumes::VolumeManager;
@@ -107,6 +108,11 @@ impl SimNode {
         lock(&self.agent).as_ref().is_some_and(|agent| agent.handle.commands.status().connected)
     }
 
+    /// What the agent may be asked on the machine, while it runs.
+    pub fn commands(&self) -> Option<Commands> {
+        lock(&self.agent).as_ref().map(|agent| agent.handle.commands.clone())
+    }
+
     /// Switches the machine on.
     pub fn power_on(&self) {
         let was_on = std::mem::replace(&mut *lock(&self.powered), true);
@@ -189,6 +195,7 @@ impl SimNode {
             env: env.clone(),
             clock,
             identity: identities,
+            token_key: None,
             config: NodeConfig {
                 node_name: self.name.clone(),
                 node_uid: identity.node_uid,

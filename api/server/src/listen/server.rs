@@ -23,10 +23,7 @@ use tokio_util::task::TaskTracker;
 /// A running server.
 pub struct Server {
     address: SocketAddr,
-    service: Arc<ApiService>,
-    /// Stops accepting and asks connections to finish.
-    stop: CancellationToken,
-    connections: TaskTracker,
+    accept: Accept,
 }
 
 impl Server {
@@ -43,10 +40,9 @@ impl Server {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
-        let accept =
-            Accept { tls, service: service.clone(), taker, stop: stop.clone(), connections: connections.clone() };
-        connections.spawn(accept.run(listener));
-        Ok(Server { address, service, stop, connections })
+        let accept = Accept { tls, service, taker, stop, connections: connections.clone() };
+        connections.spawn(accept.clone().run(listener));
+        Ok(Server { address, accept })
     }
 
     /// Where it listens.
@@ -54,16 +50,28 @@ impl Server {
         self.address
     }
 
+    /// Serves a connection that somebody else has accepted.
+    pub fn adopt(&self, stream: TcpStream, peer: SocketAddr) {
+        self.accept.connections.spawn(serve(stream, peer, self.accept.clone()));
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        // The task that accepts is one of them.
+        self.accept.connections.len().saturating_sub(1)
+    }
+
     /// Stops accepting, ends watches and sessions, lets requests finish for at most `grace`.
     /// Returns whether all had finished.
     pub async fn shutdown(self, grace: Duration) -> bool {
-        self.stop.cancel();
-        self.service.closing.cancel();
-        self.connections.close();
-        self.service.tasks.close();
+        let Accept { service, stop, connections, .. } = self.accept;
+        stop.cancel();
+        service.closing.cancel();
+        connections.close();
+        service.tasks.close();
         let drained = async {
-            self.connections.wait().await;
-            self.service.tasks.wait().await;
+            connections.wait().await;
+            service.tasks.wait().await;
         };
         tokio::time::timeout(grace, drained).await.is_ok()
     }
@@ -74,6 +82,7 @@ struct Accept {
     tls: Arc<ServerConfig>,
     service: Arc<ApiService>,
     taker: Option<Arc<dyn Taker>>,
+    /// Stops accepting and asks connections to finish.
     stop: CancellationToken,
     connections: TaskTracker,
 }

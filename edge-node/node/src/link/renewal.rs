@@ -1,7 +1,7 @@
 //! The node renews its certificate: in good time over its session, or, when it was away for too long, over a
 //! connection that is good for nothing else.
 
-use super::LinkHost;
+use super::{LinkHost, last_session};
 use crate::identity::{renewal_due, validity_of};
 use holdfast_core::Backoff;
 use holdfast_env::Connection;
@@ -62,7 +62,7 @@ impl LinkHost {
 
     async fn renew_over(&self, connection: &Arc<dyn Connection>) -> Result<(), String> {
         let (identity, _) = self.parts.identity.in_use();
-        let (lineage, session) = self.last_session();
+        let (lineage, session) = last_session(&self.store);
         let renewed = renew(&self.parts.env, connection, &identity, lineage, session).await;
         let next = renewed.map_err(|err| err.to_string())?;
         self.parts.identity.renewed(next).await.map_err(|err| err.to_string())?;

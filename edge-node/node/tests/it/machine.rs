@@ -169,6 +169,7 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
     NodeParts {
         env: clock.clone(),
         clock,
+        token_key: None,
         config: NodeConfig {
             node_name: shown.node_name.clone(),
             node_uid: shown.node_uid.clone(),

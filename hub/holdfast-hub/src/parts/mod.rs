@@ -11,11 +11,12 @@ mod links;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
 use anyhow::Context;
-use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, kubeconfig};
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity};
 use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer, TokenIssuer};
+use holdfast_server::kubeconfig;
 use holdfast_store::memory::CachedStore;
 use holdfast_store_fjall::FjallBackend;
 use std::net::{IpAddr, SocketAddr};
@@ -158,6 +159,7 @@ fn advertised(config: &Config, port: u16) -> String {
 
 fn write_kubeconfig(folder: &DataFolder, pki: &Pki, address: SocketAddr) -> anyhow::Result<()> {
     let server = format!("https://{}", Config::local_server(address));
-    let text = kubeconfig::render(&server, &pki.roots_pem(), &pki.admin_certificate_pem, &pki.admin_key_pem);
+    let text =
+        kubeconfig::render("holdfast", &server, &pki.roots_pem(), &pki.admin_certificate_pem, &pki.admin_key_pem);
     data_dir::write_private(&data_dir::kubeconfig(folder.path()), &text)
 }
