@@ -222,9 +222,8 @@ impl Net {
         self.universe.random(|rng| {
             let lost = rng.ppm(faults.loss_ppm);
             let mut micros = rng.between(faults.delay_us.0, faults.delay_us.1);
-            if faults.bytes_per_second > 0 {
-                micros += bytes as u64 * 1_000_000 / faults.bytes_per_second;
-            }
+            // Zero is no limit.
+            micros += (bytes as u64 * 1_000_000).checked_div(faults.bytes_per_second).unwrap_or(0);
             (!lost).then(|| Duration::from_micros(micros))
         })
     }
