@@ -65,7 +65,11 @@ pub(crate) struct Node {
     pub(crate) hub: String,
     pub(crate) token_file: PathBuf,
     pub(crate) clock_offset_file: PathBuf,
+    /// Leads to the hub.
     pub(crate) kubeconfig: PathBuf,
+    /// Leads to the node's own API, from inside the node; the agent writes it.
+    #[serde(default)]
+    pub(crate) local_kubeconfig: PathBuf,
     pub(crate) logs: Logs,
     /// Null while the node is off.
     pub(crate) netns: Option<PathBuf>,

@@ -245,6 +245,7 @@ mod tests {
             token_file: path(),
             clock_offset_file: path(),
             kubeconfig: path(),
+            local_kubeconfig: path(),
             logs: crate::cluster::Logs { agent: path(), containerd: path(), wasm: path(), node: path() },
             netns: None,
             pid_namespace: None,

@@ -167,6 +167,7 @@ fn plan(args: &cli::Up, derived: &Derived, bin_dir: PathBuf, images: PathBuf, ku
             token_file: home.join("join-token"),
             clock_offset_file: home.join("clock-offset"),
             kubeconfig: home.join("kubeconfig"),
+            local_kubeconfig: home.join("data").join("local.kubeconfig"),
             logs: Logs {
                 agent: home.join("agent.log"),
                 containerd: home.join("containerd.log"),

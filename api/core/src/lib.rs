@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod calls;
 pub mod digest;
+pub mod duration;
 pub mod field;
 pub mod gvk;
 pub mod ids;
@@ -23,6 +24,7 @@ pub mod verbs;
 
 pub use backoff::Backoff;
 pub use digest::{ContentHash, SetDigest, content_hash};
+pub use duration::Span;
 pub use field::{FieldError, FieldErrors, FieldPath};
 pub use gvk::{Gvk, Gvr};
 pub use ids::{Lineage, NodeUid, OutboxGen, Revision, Seq, Session};

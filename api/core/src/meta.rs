@@ -24,6 +24,10 @@ pub struct OwnerReference {
     pub block_owner_deletion: Option<bool>,
 }
 
+/// Annotation of a Node that holds the public key (a JWK) of the tokens that it signs while its link is cut. Only the
+/// node itself may set it.
+pub const TOKEN_KEY: &str = "edge.holdfast.io/token-key";
+
 /// The parts of `metadata` that the machinery reads. `managedFields` stays in the body only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -67,6 +71,16 @@ pub struct ObjectMeta {
     /// What must be done before it may go.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
     pub finalizers: Vec<String>,
+}
+
+/// Annotation of a Node: its certificates are good for nothing any more. Any value counts but `false`.
+pub const REVOKED: &str = "edge.holdfast.io/revoked";
+
+impl ObjectMeta {
+    /// Whether this is the metadata of a Node whose certificates are revoked ([`REVOKED`]).
+    pub fn is_revoked(&self) -> bool {
+        self.annotations.get(REVOKED).is_some_and(|value| value != "false")
+    }
 }
 
 fn is_zero(number: &i64) -> bool {

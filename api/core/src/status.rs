@@ -264,11 +264,17 @@ impl Status {
 
     /// 405.
     pub fn method_not_allowed(gvr: &Gvr, verb: &str) -> Status {
-        let mut status = Status::failure(
-            405,
-            Reason::MethodNotAllowed,
-            format!("{verb} is not supported on resources of kind {:?}", gvr.qualified()),
-        );
+        Status::not_supported(gvr, format!("{verb} is not supported on resources of kind {:?}", gvr.qualified()))
+    }
+
+    /// 405 of a server that takes no writes, with the reason.
+    pub fn read_only(gvr: &Gvr, verb: &str, why: &str) -> Status {
+        let text = format!("{verb} is not supported on resources of kind {:?}: {why}", gvr.qualified());
+        Status::not_supported(gvr, text)
+    }
+
+    fn not_supported(gvr: &Gvr, text: String) -> Status {
+        let mut status = Status::failure(405, Reason::MethodNotAllowed, text);
         let details = status.details_mut();
         details.group = gvr.group.clone();
         details.kind = gvr.resource.clone();

@@ -2,7 +2,7 @@
 //!
 //! Shared by the API server, its in-process client, the node's local API and every controller.
 
-use crate::{FieldSelector, Gvr, Json, LabelSelector, Object, Revision, Status};
+use crate::{FieldErrors, FieldPath, FieldSelector, Gvk, Gvr, Json, LabelSelector, Object, Revision, Status};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -85,6 +85,46 @@ pub struct ListOptions {
     pub send_initial_events: Option<bool>,
     /// Watch: end after so many seconds.
     pub timeout_seconds: Option<u64>,
+}
+
+impl ListOptions {
+    /// Whether they contradict each other (`ValidateListOptions` of apimachinery).
+    ///
+    /// # Errors
+    /// 422 about `ListOptions.meta.k8s.io`, with upstream's texts.
+    pub fn validate(&self, watch: bool) -> Result<(), Status> {
+        let mut errors = FieldErrors::new();
+        let path = FieldPath::new("resourceVersionMatch");
+        if watch {
+            match (self.send_initial_events, self.version_match) {
+                (None, Some(_)) => errors.forbidden(
+                    &path,
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                ),
+                (Some(_), Some(VersionMatch::NotOlderThan)) | (None, None) => {}
+                (Some(_), _) => {
+                    errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+                }
+            }
+        } else {
+            if self.send_initial_events.is_some() {
+                errors.forbidden(&FieldPath::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
+            }
+            if let Some(wanted) = self.version_match {
+                if self.continue_token.is_some() {
+                    errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+                } else if self.resource_version.is_none() {
+                    errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                } else if wanted == VersionMatch::Exact && self.resource_version == Some(Revision(0)) {
+                    errors.forbidden(&path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+                }
+            }
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Status::invalid(&Gvk::new("meta.k8s.io/v1", "ListOptions"), "", &errors))
+    }
 }
 
 /// How strict decoding is.
@@ -224,6 +264,22 @@ pub struct WatchEvent {
     /// The object after the change; before it for a deletion, at the deletion's revision. For a bookmark an
     /// object with metadata only, annotated `k8s.io/initial-events-end: "true"` where it ends the initial events.
     pub object: Arc<Object>,
+}
+
+impl WatchEvent {
+    /// A bookmark that says: nothing else changed up to `revision`.
+    ///
+    /// # Errors
+    /// Never in practice: the object is made here.
+    pub fn bookmark(gvk: &Gvk, revision: Revision, ends_initial: bool) -> Result<WatchEvent, Status> {
+        let mut metadata = serde_json::Map::new();
+        if ends_initial {
+            metadata.insert("annotations".into(), serde_json::json!({ INITIAL_EVENTS_END: "true" }));
+        }
+        let doc = serde_json::json!({"apiVersion": gvk.api_version(), "kind": gvk.kind, "metadata": metadata});
+        let object = Arc::new(Object::from_json(doc)?.at_revision(revision));
+        Ok(WatchEvent { event_type: WatchEventType::Bookmark, object })
+    }
 }
 
 /// The annotation of the bookmark that ends the initial events of a streaming list.

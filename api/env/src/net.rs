@@ -44,6 +44,28 @@ pub trait RecvStream: Send {
     fn stop(&mut self, code: u64);
 }
 
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// QUIC over UDP.
+    Quic,
+    /// One TLS connection over TCP, where UDP is blocked.
+    Tcp,
+    /// No network at all: a simulator's, a test's.
+    Memory,
+}
+
+impl Transport {
+    /// `quic`, `tcp` or `memory`: for status, logs and people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Quic => "quic",
+            Transport::Tcp => "tcp",
+            Transport::Memory => "memory",
+        }
+    }
+}
+
 /// Both halves of a stream.
 pub type BiStream = (Box<dyn SendStream>, Box<dyn RecvStream>);
 
@@ -68,6 +90,10 @@ pub trait Connection: Send + Sync {
     fn peer_address(&self) -> String;
     /// The address of this side as it goes out, without the port, where it is known.
     fn local_address(&self) -> Option<String>;
+    /// What carries it.
+    fn transport(&self) -> Transport {
+        Transport::Memory
+    }
 }
 
 /// Opens connections.

@@ -3,8 +3,9 @@
 //! Objects are stored in the storage version and converted on the way in and out. Only Event has two.
 
 use crate::Kind;
-use holdfast_core::Json;
 use holdfast_core::gvk::api_version;
+use holdfast_core::{Json, Object, Status};
+use std::sync::Arc;
 
 /// Field of core/v1 Event, field of events.k8s.io/v1 Event.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -20,6 +21,39 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 /// The version in which objects of this kind are stored.
 pub fn storage_version(kind: &Kind) -> &Kind {
     if kind.group == "events.k8s.io" { crate::by_gvk("", "v1", "Event").unwrap_or(kind) } else { kind }
+}
+
+/// Whether objects of this kind are stored in another version.
+fn is_converted(kind: &Kind) -> bool {
+    storage_version(kind).group != kind.group || storage_version(kind).version != kind.version
+}
+
+/// The form in which a document is stored.
+pub fn to_storage(kind: &Kind, doc: &mut Json) {
+    if is_converted(kind) {
+        convert(doc, storage_version(kind));
+    }
+}
+
+/// The document of a stored object in the version that was asked for.
+pub fn shown_document(kind: &Kind, object: &Object) -> Json {
+    let mut doc = object.to_json();
+    if is_converted(kind) {
+        convert(&mut doc, kind);
+    }
+    doc
+}
+
+/// A stored object in the version that was asked for.
+///
+/// # Errors
+/// 400 when its metadata does not decode.
+pub fn shown(kind: &Kind, object: Arc<Object>) -> Result<Arc<Object>, Status> {
+    if !is_converted(kind) {
+        return Ok(object);
+    }
+    let revision = object.revision;
+    Ok(Arc::new(Object::from_json(shown_document(kind, &object))?.at_revision(revision)))
 }
 
 /// Rewrites a document into the version `to` of its kind. A document that is already in it, or of a kind with

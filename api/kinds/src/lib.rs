@@ -17,10 +17,12 @@ mod node;
 mod rbac;
 mod reviews;
 mod scheduling;
+pub mod select;
 mod show;
 
 pub use convert::{convert, storage_version};
 pub use kind::{Column, Kind, Reference, Subresource, Support};
+pub use select::Selection;
 
 static KINDS: &[Kind] = &[
     core::CONFIG_MAP,

@@ -6,7 +6,7 @@
 //! rules, identities; they come in through the traits.
 //!
 //! [`listen`] takes connections, [`chain`] is the way of a request, [`codec`] reads and writes bodies,
-//! [`docs`] answers for the server itself, [`stream`] carries sessions.
+//! [`docs`] answers for the server itself, [`stream`] carries sessions, [`kubeconfig`] tells clients the way.
 
 pub mod api;
 pub mod auth;
@@ -14,6 +14,7 @@ pub mod chain;
 pub mod codec;
 pub mod docs;
 pub mod kind_set;
+pub mod kubeconfig;
 pub mod limits;
 pub mod listen;
 pub mod registry;
@@ -25,4 +26,5 @@ pub use chain::service::{ApiService, Peer, ServiceConfig};
 pub use docs::health::Health;
 pub use kind_set::KindSet;
 pub use listen::server::Server;
+pub use listen::taker::Taker;
 pub use registry::{Connected, Deleted, NodeCalls, Registry, RequestContext};

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use holdfast_core::Span;
 use std::path::PathBuf;
 
 /// Where the running agent listens for local commands.
@@ -31,7 +32,8 @@ pub(crate) struct AgentFlags {
     /// TOML file with settings; flags and environment stand over it
     #[arg(long, env = "HOLDFAST_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Hubs, HOST:PORT, tried in order
+    /// Hubs, HOST:PORT[/TCPPORT], tried in order: PORT (UDP) is the hub's --link-listen, TCPPORT that of its API, where
+    /// the link goes while UDP is blocked [default: 6443]
     #[arg(long, env = "HOLDFAST_HUB", value_delimiter = ',')]
     pub(crate) hub: Vec<String>,
     /// Join token ID.SECRET.CAHASH; needed only until the node has joined
@@ -61,6 +63,10 @@ pub(crate) struct AgentFlags {
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,
+    /// Where the node's own read-only API listens, ADDR:PORT on this machine, or none; a port that is taken is replaced
+    /// by a free one, and <data-dir>/local.kubeconfig always names the right one [default: 127.0.0.1:6445]
+    #[arg(long, env = "HOLDFAST_LOCAL_API")]
+    pub(crate) local_api: Option<String>,
     /// Network of Services; its tenth address is the cluster's DNS [default: 10.43.0.0/16]
     #[arg(long, env = "HOLDFAST_SERVICE_CIDR")]
     pub(crate) service_cidr: Option<String>,
@@ -131,6 +137,15 @@ pub(crate) enum LocalCommand {
         /// The command, after --
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Cut the link for a while, and tell what would not have come back; fails when anything was found
+    Drill {
+        /// How long, for example 10m or 1h30m; Ctrl-C ends it early
+        #[arg(long)]
+        offline: Span,
+        /// Output format: json, or text when left out
+        #[arg(short, long, value_parser = ["json"])]
+        output: Option<String>,
     },
     /// Images of this node
     Images {

@@ -1,10 +1,12 @@
 //! The agent's settings: file, then environment, then flag; checked whole before anything starts.
 
 use crate::cli::AgentFlags;
+use crate::local::api;
 use anyhow::{Context, bail};
+use holdfast_link::HubAddress;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Settings of a file. Unknown keys are refused with their line.
@@ -22,6 +24,7 @@ struct File {
     clock_offset_file: Option<PathBuf>,
     cluster_cidr: Option<String>,
     service_cidr: Option<String>,
+    local_api: Option<String>,
 }
 
 /// Settings, complete.
@@ -36,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) wasm_socket: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) clock_offset_file: Option<PathBuf>,
+    /// Where the node's own API listens; `None` for nowhere.
+    pub(crate) local_api: Option<SocketAddr>,
     pub(crate) cluster_cidr: Ipv4Net,
     /// Address of the cluster's DNS.
     pub(crate) dns_ip: Ipv4Addr,
@@ -53,13 +58,10 @@ impl Config {
         };
         let hubs = if flags.hub.is_empty() { file.hub } else { flags.hub };
         if hubs.is_empty() {
-            bail!("no hub is given: use --hub HOST:PORT");
+            bail!("no hub is given: use --hub HOST:PORT[/TCPPORT]");
         }
         for hub in &hubs {
-            let port = hub.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if port.is_none() {
-                bail!("--hub {hub:?} must have the form HOST:PORT");
-            }
+            hub.parse::<HubAddress>().context("in --hub")?;
         }
         let node_name = match flags.node_name.or(file.node_name) {
             Some(name) => name,
@@ -78,6 +80,12 @@ impl Config {
         };
         let cluster_cidr = network("cluster-cidr", flags.cluster_cidr.or(file.cluster_cidr), "10.42.0.0/16")?;
         let services = network("service-cidr", flags.service_cidr.or(file.service_cidr), "10.43.0.0/16")?;
+        let local_api = match flags.local_api.or(file.local_api) {
+            Some(text) => {
+                api::parse_address(&text).map_err(|why| anyhow::anyhow!("--local-api {text:?} is invalid: {why}"))?
+            }
+            None => Some(api::DEFAULT),
+        };
         let path = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             flag.or(file).unwrap_or_else(|| PathBuf::from(default))
         };
@@ -91,6 +99,7 @@ impl Config {
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),
+            local_api,
             cluster_cidr,
             dns_ip: Ipv4Addr::from(u32::from(services.network()).saturating_add(DNS_HOST)),
         })
@@ -124,9 +133,17 @@ mod tests {
         let config = read(flags()).unwrap();
         assert_eq!(config.dns_ip, Ipv4Addr::new(10, 43, 0, 10));
         let hub = AgentFlags { hub: vec!["hub".into()], ..flags() };
-        assert!(read(hub).unwrap_err().contains("HOST:PORT"));
+        assert_eq!(read(hub).unwrap_err(), "in --hub: \"hub\" must have the form HOST:PORT or HOST:PORT/TCPPORT");
+        let hub = AgentFlags { hub: vec!["hub:6444/443".into()], ..flags() };
+        assert_eq!(read(hub).unwrap().hubs, ["hub:6444/443"]);
         let name = AgentFlags { node_name: Some("Edge_1".into()), ..flags() };
         assert!(read(name).unwrap_err().contains("--node-name"));
+        assert_eq!(config.local_api, Some(api::DEFAULT));
+        let local_api = |text: &str| read(AgentFlags { local_api: Some(text.into()), ..flags() });
+        assert_eq!(local_api("none").unwrap().local_api, None);
+        assert_eq!(local_api("127.0.0.1:7000").unwrap().local_api.unwrap().port(), 7000);
+        assert!(local_api("0.0.0.0:7000").unwrap_err().contains("loopback"));
+        assert!(local_api("7000").unwrap_err().contains("ADDR:PORT"));
         let ip = AgentFlags { node_ip: Some("nowhere".into()), ..flags() };
         assert!(read(ip).unwrap_err().contains("no IP address"));
     }

@@ -1,28 +1,14 @@
-//! The node's identity on disk, and the join that makes it.
+//! The join that makes the node's identity.
 
+use crate::dialing::join_dialer;
 use anyhow::{Context, bail};
-use async_trait::async_trait;
 use holdfast_core::Backoff;
-use holdfast_edge_store::file;
-use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_env::{Dialer, NetError, World};
+use holdfast_link::NodeIdentity;
 use holdfast_link::join::{JoinError, JoinToken, join};
-use holdfast_link::tls::{join_config, node_config};
-use holdfast_link::{NodeIdentity, QuicDialer};
-use holdfast_node::Connector;
+use holdfast_node::Identities;
 use std::sync::Arc;
 use std::time::Duration;
-
-const PATH: &str = "identity";
-/// Heartbeat that the idle time-out of the node's connections is made for.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// The identity of this node, if it has joined.
-pub(crate) fn load(env: &World) -> anyhow::Result<Option<NodeIdentity>> {
-    let Some(bytes) = file::read(&*env.disk(), PATH).context("the node's identity cannot be read")? else {
-        return Ok(None);
-    };
-    Ok(Some(postcard::from_bytes(&bytes).context("the node's identity is damaged")?))
-}
 
 /// Joins, trying until a hub answers; a refusal is final.
 pub(crate) async fn obtain(
@@ -30,21 +16,19 @@ pub(crate) async fn obtain(
     hubs: &[String],
     token: Option<&str>,
     node_name: &str,
-) -> anyhow::Result<NodeIdentity> {
+) -> anyhow::Result<Arc<Identities>> {
     let Some(token) = token else {
         bail!("this node has not joined yet: give it a token with --token (made by `holdfast-hub token create`)");
     };
     let token = JoinToken::parse(token).map_err(anyhow::Error::msg)?;
-    let dialer = QuicDialer::new(join_config(&token.ca_hash)?, HEARTBEAT)?;
+    let dialer = join_dialer(env, &token.ca_hash)?;
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     loop {
         for hub in hubs {
             match attempt(env, &dialer, hub, &token, node_name).await {
                 Ok(identity) => {
-                    let bytes = postcard::to_allocvec(&identity).context("the identity does not encode")?;
-                    file::write(&*env.disk(), PATH, &bytes).context("the identity cannot be written")?;
                     tracing::info!(node = node_name, node_uid = identity.node_uid, hub, "Joined");
-                    return Ok(identity);
+                    return Identities::create(env.clone(), identity).context("the identity cannot be kept");
                 }
                 Err(JoinError::Refused(reason)) => bail!("the hub at {hub} refused to let this node join: {reason}"),
                 Err(err @ JoinError::Tls(_)) => bail!("cannot join at {hub}: {err}"),
@@ -57,7 +41,7 @@ pub(crate) async fn obtain(
 
 async fn attempt(
     env: &World,
-    dialer: &QuicDialer,
+    dialer: &dyn Dialer,
     hub: &str,
     token: &JoinToken,
     node_name: &str,
@@ -68,23 +52,4 @@ async fn attempt(
         other => JoinError::Link(other.into()),
     })?;
     join(env, &connection, token, node_name).await
-}
-
-/// Dials hubs with the node's identity.
-pub(crate) struct HubConnector {
-    dialer: QuicDialer,
-}
-
-impl HubConnector {
-    /// A connector for this identity.
-    pub(crate) fn new(env: World, identity: &NodeIdentity) -> anyhow::Result<HubConnector> {
-        Ok(HubConnector { dialer: QuicDialer::new(node_config(env, identity)?, HEARTBEAT)? })
-    }
-}
-
-#[async_trait]
-impl Connector for HubConnector {
-    async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
-        self.dialer.dial(hub).await
-    }
 }

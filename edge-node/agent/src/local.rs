@@ -1,9 +1,13 @@
+//! What the node answers to whoever is on the box: local commands, and its own API for kubectl ([`api`]).
+//!
 //! Local commands: a Unix socket, one request a connection.
 //!
 //! The request is one JSON line, the answer one JSON line (`{"ok": …}` or `{"error": …}`); logs and exec go on
 //! with frames: kind (u8), length (u32, little endian), bytes.
 
+pub(crate) mod api;
 pub(crate) mod client;
+mod keys;
 pub(crate) mod server;
 mod tables;
 
@@ -22,6 +26,7 @@ pub(crate) enum Request {
     Status,
     Events { namespace: Option<String>, pod: Option<String> },
     Import { file: PathBuf },
+    Drill { seconds: u64 },
     Logs(LogCall),
     Exec(ExecCall),
 }
@@ -36,6 +41,8 @@ pub(crate) mod kind {
     pub(crate) const STDIN_CLOSED: u8 = 4;
     /// Text of an error; the last frame.
     pub(crate) const FAILED: u8 = 5;
+    /// A report as JSON; the last frame of a drill. `STDIN_CLOSED`, or the end of the connection, ends one early.
+    pub(crate) const REPORT: u8 = 6;
 }
 
 pub(crate) async fn write_frame<W: AsyncWrite + Unpin>(out: &mut W, kind: u8, data: &[u8]) -> std::io::Result<()> {

@@ -1,9 +1,10 @@
 //! `holdfast-edge`: the agent, its local commands, and by argv[0] the CNI plugin.
 
 mod cli;
-mod clock;
+mod clock_offset;
 mod config;
 mod dataplane;
+mod dialing;
 mod happenings;
 mod host;
 mod identity;
@@ -11,6 +12,7 @@ mod local;
 mod network;
 mod probe;
 mod run;
+mod token_key;
 
 use clap::Parser;
 use std::process::ExitCode;

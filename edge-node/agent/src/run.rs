@@ -3,18 +3,21 @@
 use crate::cli::{AgentFlags, SOCKET};
 use crate::config::Config;
 use crate::dataplane::LinuxDataplane;
+use crate::dialing::HubConnector;
 use crate::happenings::Happenings;
 use crate::host::LinuxHost;
-use crate::identity::{self, HubConnector};
+use crate::identity;
 use crate::network::CniNetwork;
 use crate::probe::NetProber;
-use crate::{clock, local};
+use crate::{clock_offset, local, token_key};
 use anyhow::Context;
 use holdfast_containerd::{ContainerdConfig, ContainerdRuntime};
 use holdfast_edge_store::EdgeStore;
 use holdfast_env::World;
 use holdfast_env::host::HostEnv;
-use holdfast_node::{NodeConfig, NodeParts, SharedStore, node_main};
+use holdfast_link::HubAddress;
+use holdfast_link::identity::validity;
+use holdfast_node::{Identities, NodeClock, NodeConfig, NodeParts, SharedStore, node_main};
 use holdfast_volumes::VolumeManager;
 use holdfast_wasm_client::{WasmConfig, WasmRuntime};
 use std::os::unix::fs::DirBuilderExt;
@@ -61,22 +64,27 @@ pub(crate) fn agent(flags: Box<AgentFlags>) -> anyhow::Result<ExitCode> {
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let host = HostEnv::new(&config.data_dir);
-    let env: World = host.clone();
-    let _clock = config.clock_offset_file.clone().map(|path| {
-        clock::read(&host, &path);
-        env.spawn("clock", Box::pin(clock::follow(host.clone(), path)))
+    let machine: World = host.clone();
+    // The machine's clock may be shifted by tests; the node's own is made from that.
+    let _offset = config.clock_offset_file.clone().map(|path| {
+        clock_offset::read(&host, &path);
+        machine.spawn("clock-offset", Box::pin(clock_offset::follow(host.clone(), path)))
     });
+    let boot_id = boot_id(&machine)?;
+    let clock = NodeClock::open(machine, u128::from_str_radix(&boot_id.replace('-', ""), 16).unwrap_or(0));
+    let env: World = clock.clone();
     let (store, report) =
         EdgeStore::open(env.disk()).context("the node's journal cannot be opened; its files are left as they are")?;
     tracing::info!(frames = report.frames, torn_tail = report.torn_tail, "The journal is open");
     let mut stop = Stop::new()?;
-    let identity = match identity::load(&env)? {
-        Some(identity) => identity,
+    let identities = match Identities::load(env.clone())? {
+        Some(identities) => identities,
         None => tokio::select! {
-            identity = identity::obtain(&env, &config.hubs, config.token.as_deref(), &config.node_name) => identity?,
+            joined = identity::obtain(&env, &config.hubs, config.token.as_deref(), &config.node_name) => joined?,
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         },
     };
+    let (identity, _) = identities.in_use();
     if identity.node_name != config.node_name {
         anyhow::bail!(
             "this machine has joined as {:?}; it cannot become {:?} without a new data folder",
@@ -84,10 +92,21 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             config.node_name
         );
     }
-    let parts = parts(&config, env.clone(), &identity)?;
+    // The CA has signed it, so that moment is past.
+    if let Some(issued) = identity.chain.first().and_then(|leaf| validity(leaf).ok()) {
+        clock.certified(issued.not_before);
+    }
+    let parts = parts(&config, clock, boot_id, identities)?;
     let store = SharedStore::new(env.clone(), store);
     let node = node_main(parts, store).await;
     let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
+    let _local_api = match config.local_api {
+        // What runs here does not depend on it: the node goes on without.
+        Some(address) => local::api::start(&env, address, &config.data_dir, &config.node_name, node.commands.clone())
+            .inspect_err(|err| tracing::error!(err = format!("{err:#}"), "The local API does not listen"))
+            .ok(),
+        None => None,
+    };
     tracing::info!(node = config.node_name, "The node is running");
     tokio::select! {
         () = stop.wait() => {
@@ -101,7 +120,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn parts(config: &Config, env: World, identity: &holdfast_link::NodeIdentity) -> anyhow::Result<NodeParts> {
+fn parts(
+    config: &Config,
+    clock: Arc<NodeClock>,
+    boot_id: String,
+    identities: Arc<Identities>,
+) -> anyhow::Result<NodeParts> {
+    let env: World = clock.clone();
+    let (identity, _) = identities.in_use();
     let data = &config.data_dir;
     let cni = data.join("cni");
     install_plugin(&cni.join("bin"))?;
@@ -112,6 +138,9 @@ fn parts(config: &Config, env: World, identity: &holdfast_link::NodeIdentity) ->
     let containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
     Ok(NodeParts {
         env: env.clone(),
+        clock: clock.clone(),
+        identity: identities,
+        token_key: Some(token_key::open(&env)?),
         config: NodeConfig {
             node_name: config.node_name.clone(),
             node_uid: identity.node_uid.clone(),
@@ -130,8 +159,8 @@ fn parts(config: &Config, env: World, identity: &holdfast_link::NodeIdentity) ->
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),
         prober: Arc::new(NetProber),
-        connector: Arc::new(HubConnector::new(env.clone(), identity)?),
-        host: Arc::new(LinuxHost::new(data.clone(), boot_id(&env)?)),
+        connector: Arc::new(HubConnector::new(clock, &identity)?),
+        host: Arc::new(LinuxHost::new(data.clone(), boot_id)),
         events: Arc::new(Happenings::start(env, data.join("views"))),
     })
 }
@@ -154,7 +183,8 @@ fn install_plugin(bin: &Path) -> anyhow::Result<()> {
 /// The address that traffic to the hub leaves from. Nothing is sent.
 fn local_address(hubs: &[String]) -> Option<String> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    hubs.iter().find_map(|hub| socket.connect(hub).ok())?;
+    let reachable = |hub: &String| socket.connect(hub.parse::<HubAddress>().ok()?.quic()).ok();
+    hubs.iter().find_map(reachable)?;
     Some(socket.local_addr().ok()?.ip().to_string())
 }
 

@@ -1,16 +1,19 @@
-//! Local commands (`holdfast-edge pods|logs|exec|status|images`): what the node answers without the hub.
+//! Local commands (`holdfast-edge pods|logs|exec|status|drill|images`): what the node answers without the hub.
 //!
 //! The agent serves them over a Unix socket; here stands what they do.
 
-use crate::link::LinkState;
+use crate::drill::{self, DrillReport};
+use crate::link::LinkHost;
+use crate::local_api::LocalRegistry;
 use crate::main_loop::Running;
 use crate::pods::{PodCalls, PodManager, PodSummary};
-use holdfast_core::Status;
+use crate::readiness::Reason;
+use holdfast_core::{Reason as StatusReason, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::time::Duration;
 
 /// How the node is, in a few words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +28,29 @@ pub struct NodeSummary {
     pub session: u64,
     /// Why the link is down.
     pub link_error: String,
+    /// What carries the link: `quic` or `tcp`; empty while it is down.
+    #[serde(default)]
+    pub transport: String,
     /// Objects from the hub.
     pub items: usize,
     /// Lineage and revision that the objects stand at.
     pub synced_to: (String, u64),
     /// Bytes written and syncs done since the start.
     pub written: (u64, u64),
+    /// Facts that the hub has not acknowledged.
+    pub backlog: usize,
+    /// When the hub was last heard of, by this node's clock; `None` when not since the agent's start.
+    pub last_contact: Option<Timestamp>,
+    /// Seconds since then.
+    pub silent_seconds: Option<u64>,
+    /// When the node's certificate ends.
+    pub certificate_ends: Option<Timestamp>,
+    /// Whether a drill cuts the link now.
+    pub drill: bool,
+    /// Whether everything here would come back without the hub; `None` before that is known.
+    pub offline_ready: Option<bool>,
+    /// What is missing for that.
+    pub offline_reasons: Vec<String>,
 }
 
 /// The node's local commands.
@@ -39,7 +59,7 @@ pub struct Commands {
     pub(crate) node: Arc<Running>,
     pub(crate) pods: Arc<PodManager>,
     pub(crate) calls: Arc<PodCalls>,
-    pub(crate) link: watch::Receiver<LinkState>,
+    pub(crate) link: Arc<LinkHost>,
 }
 
 impl Commands {
@@ -53,20 +73,67 @@ impl Commands {
         &self.calls
     }
 
+    /// A registry of what the node holds, for its own API.
+    pub fn local_registry(&self) -> Arc<LocalRegistry> {
+        let parts = &self.node.parts;
+        let (store, events) = (self.node.store.clone(), parts.events.clone());
+        LocalRegistry::new(parts.env.clone(), store, events, self.calls.clone(), &parts.config.node_name)
+    }
+
     /// How the node is.
     pub fn status(&self) -> NodeSummary {
-        let link = self.link.borrow().clone();
+        let link = self.link.state().borrow().clone();
+        let parts = &self.node.parts;
+        let contact = self.link.last_contact();
+        let offline = self.node.readiness.node().borrow().clone();
+        let backlog = self.node.store.read(|state| state.outbox().backlog());
         let (items, (lineage, revision)) = self.node.store.read(|state| (state.items().len(), state.synced_to()));
         NodeSummary {
             name: self.node.parts.config.node_name.clone(),
             uid: self.node.parts.config.node_uid.clone(),
             connected: link.connected,
             session: link.session,
+            transport: link.transport.filter(|_| link.connected).map_or_else(String::new, |on| on.name().into()),
             link_error: if link.connected { String::new() } else { link.last_error },
             items,
             synced_to: (lineage.to_string(), revision.0),
             written: self.node.store.written(),
+            backlog,
+            last_contact: contact.map(|(_, wall)| Timestamp::from_wall(wall.0)),
+            silent_seconds: contact.map(|(at, _)| parts.env.monotonic().since(at).as_secs()),
+            certificate_ends: parts.identity.certificate_ends(),
+            drill: self.link.is_held(),
+            offline_ready: offline.as_ref().map(Vec::is_empty),
+            offline_reasons: self.offline_reasons(offline.as_deref().unwrap_or_default()),
         }
+    }
+
+    /// Reasons of the node, and of its pods in detail.
+    fn offline_reasons(&self, node: &[Reason]) -> Vec<String> {
+        let own = node.iter().filter(|reason| !matches!(reason, Reason::Pod { .. })).map(ToString::to_string);
+        let unready = self.node.readiness.unready().into_iter();
+        let pods = unready.map(|(pod, reasons)| format!("pod {pod}: {}", crate::readiness::told(&reasons).1));
+        own.chain(pods).collect()
+    }
+
+    /// Cuts the link for `offline`, or until `stop` completes, and tells what would not have come back.
+    ///
+    /// # Errors
+    /// 409 when a drill is under way.
+    pub async fn drill(&self, offline: Duration, stop: impl Future<Output = ()> + Send) -> Result<DrillReport, Status> {
+        let was_connected = self.link.state().borrow().connected;
+        let Some(hold) = self.link.hold() else {
+            return Err(Status::failure(409, StatusReason::Conflict, "a drill is under way on this node"));
+        };
+        let env = &self.node.parts.env;
+        let started = env.monotonic();
+        let observer = drill::watch(env, &self.node.store, &self.pods, offline, stop).await;
+        let lasted = env.monotonic().since(started);
+        drop(hold);
+        let node = self.node.readiness.node().borrow().clone();
+        let reasons = self.offline_reasons(node.as_deref().unwrap_or_default());
+        let backlog = self.node.store.read(|state| state.outbox().backlog());
+        Ok(observer.report(offline, lasted, was_connected, reasons, backlog))
     }
 
     /// What happened here: the Events of a namespace, or about one pod; the oldest first.
@@ -99,6 +166,7 @@ impl Commands {
         }
         names.sort();
         names.dedup();
+        self.node.readiness.images.notify_one();
         Ok(names)
     }
 }

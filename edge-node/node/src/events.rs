@@ -73,7 +73,10 @@ impl Events {
         });
         let body = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
         match self.store.log_fact(body.clone()).await {
-            Ok(seq) => self.index.record(vec![(seq, body)]),
+            Ok(seq) => {
+                self.index.record(vec![(seq, body)]);
+                self.store.note_change();
+            }
             Err(err) => tracing::warn!(reason, %err, "An event was lost"),
         }
     }

@@ -5,24 +5,33 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the data plane's updater, the server of local commands.
+//! node's status reporter, the judge of offline readiness, the data plane's updater, the keeper of the [`time`] floor.
+//! The agent adds the servers of local commands and of the local API.
 
 pub mod commands;
+pub mod drill;
 pub mod events;
+pub mod identity;
 mod kept;
 mod lease;
 pub mod link;
+pub mod local_api;
 pub mod logs;
 pub mod main_loop;
 pub mod objects;
 pub mod parts;
 pub mod pods;
+pub mod readiness;
 pub mod status;
 pub mod store;
+pub mod time;
+pub mod tokens;
 
+pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
     PodNet, PodRef, Prober,
 };
 pub use store::SharedStore;
+pub use time::NodeClock;

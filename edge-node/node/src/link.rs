@@ -1,4 +1,7 @@
-//! The link loop: connect, run, come back.
+//! The link loop: connect, run, come back; [`renewal`] of the node's certificate.
+
+mod renewal;
+mod time_reset;
 
 use crate::lease::RunLease;
 use crate::parts::NodeParts;
@@ -7,9 +10,9 @@ use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State};
-use holdfast_env::Mono;
+use holdfast_env::{Connection, Mono, NetError, Transport, Wall};
 use holdfast_link::call::NodeCall;
-use holdfast_link::{NodeHost, drive_node};
+use holdfast_link::{LinkEnd, NodeHost, drive_node};
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
 use holdfast_mutation::broken;
@@ -24,6 +27,9 @@ const RETRY_CAP: Duration = Duration::from_secs(20);
 /// The wait after the hub has refused this node.
 const REFUSED: Duration = Duration::from_secs(30);
 
+/// Why a connection ends that has brought a new certificate.
+const RENEWED: &str = "the node comes back with its new certificate";
+
 const NOTE_SESSION: &str = "link/session";
 const NOTE_OUTBOX: &str = "link/outbox";
 
@@ -36,6 +42,17 @@ pub struct LinkState {
     pub session: u64,
     /// Why the last connection ended.
     pub last_error: String,
+    /// What carries the connection, or carried the last one.
+    pub transport: Option<Transport>,
+}
+
+/// What came of trying a hub once.
+#[derive(Default)]
+struct Tried {
+    /// The hub refused this node.
+    refused: bool,
+    /// The node has a new certificate, and is to come back with it.
+    renewed: bool,
 }
 
 /// The node as the link's host.
@@ -44,10 +61,39 @@ pub struct LinkHost {
     store: Arc<SharedStore>,
     calls: Arc<PodCalls>,
     state: watch::Sender<LinkState>,
-    /// When the hub was heard last; never in this life of the agent for `None`.
-    heard_at: Mutex<Option<Mono>>,
+    /// When the hub was heard last, by both clocks; never in this life of the agent for `None`.
+    heard_at: Mutex<Option<(Mono, Wall)>>,
+    /// Whether the link is cut on purpose.
+    hold: watch::Sender<bool>,
     lease: Arc<RunLease>,
     reconnected: Arc<tokio::sync::Notify>,
+}
+
+/// The last session that this node took part in, in this life or an earlier one.
+fn last_session(store: &SharedStore) -> (Lineage, Session) {
+    let note = store.read(|state| state.notes().get(NOTE_SESSION).cloned());
+    note.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
+}
+
+/// Keeps the link cut while it lives.
+pub struct Hold(Arc<LinkHost>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        tracing::info!("The link may come back");
+        self.0.hold.send_replace(false);
+    }
+}
+
+/// Why the link is down during a drill.
+const DRILL: &str = "a drill cuts it";
+
+/// Completes when the link is to be cut. Cancel safe.
+async fn cut(hold: &mut watch::Receiver<bool>) {
+    // The sender lives as long as the host.
+    if hold.wait_for(|held| *held).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The engine's window on the journal.
@@ -94,8 +140,16 @@ impl LinkHost {
         reconnected: Arc<tokio::sync::Notify>,
         lease: Arc<RunLease>,
     ) -> Arc<LinkHost> {
-        let state = watch::channel(LinkState::default()).0;
-        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), lease, reconnected })
+        let (_, session) = last_session(&store);
+        let known = LinkState {
+            connected: false,
+            session: session.0,
+            last_error: "no hub was reached yet".into(),
+            transport: None,
+        };
+        let state = watch::channel(known).0;
+        let hold = watch::channel(false).0;
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), hold, lease, reconnected })
     }
 
     /// Follows the state of the link.
@@ -103,42 +157,158 @@ impl LinkHost {
         self.state.subscribe()
     }
 
+    /// When the hub was last heard of in this life of the node.
+    pub fn last_contact(&self) -> Option<(Mono, Wall)> {
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts the link until the handle is dropped; `None` when it is cut already.
+    pub fn hold(self: &Arc<Self>) -> Option<Hold> {
+        let first = self.hold.send_if_modified(|held| !std::mem::replace(held, true));
+        first.then(|| {
+            tracing::info!("The link is cut on purpose");
+            Hold(self.clone())
+        })
+    }
+
+    /// Whether the link is cut on purpose.
+    pub fn is_held(&self) -> bool {
+        *self.hold.borrow()
+    }
+
     /// Connects and reconnects until dropped.
     pub async fn run(self: Arc<Self>) {
         let env = &self.parts.env;
         let mut backoff = Backoff::new(RETRY, RETRY_CAP);
         let outbox = self.outbox().await;
+        let (_, mut shown) = self.parts.identity.in_use();
+        let mut hold = self.hold.subscribe();
         loop {
-            let mut refused = false;
+            let mut tried = Tried::default();
             for hub in &self.parts.config.hubs {
-                match self.parts.connector.connect(hub).await {
-                    Ok(connection) => {
-                        let end = drive_node(env.clone(), connection, self.clone(), self.hello(outbox)).await;
-                        if self.state.borrow().connected {
-                            backoff.reset();
-                        }
-                        refused = end.refused;
-                        self.note_end(hub, end.reason);
-                    }
-                    Err(err) => self.note_end(hub, err.to_string()),
-                }
+                self.show_identity(&mut shown);
+                tried = self.attempt(hub, outbox, &mut backoff, &mut hold).await;
             }
-            let wait = if refused { REFUSED } else { backoff.fail() };
+            if tried.renewed {
+                env.sleep(RETRY).await;
+                continue;
+            }
+            let wait = if tried.refused { REFUSED } else { backoff.fail() };
             // Up to a quarter more, so that a fleet does not come back in step.
             let jitter = wait.mul_f64((env.random_u64() % 1000) as f64 / 4000.0);
-            env.sleep(wait + jitter).await;
+            tokio::select! {
+                biased;
+                () = cut(&mut hold) => {
+                    self.note_end("", DRILL.into());
+                    if hold.wait_for(|held| !held).await.is_err() {
+                        return;
+                    }
+                    backoff.reset();
+                }
+                () = env.sleep(wait + jitter) => {}
+            }
         }
     }
 
     /// The hub was heard. After a silence that was long enough for the hub to write this node off, node and pods are
     /// reported anew; the connection itself may have outlived it.
     fn heard(&self) {
-        let now = self.parts.env.monotonic();
+        let now = (self.parts.env.monotonic(), self.parts.env.wall());
         let before = self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        let silent = before.is_none_or(|before| now.since(before) > self.parts.config.grace / 2);
+        let silent = before.is_none_or(|before| now.0.since(before.0) > self.parts.config.grace / 2);
         if silent && !(broken("silence-not-reported") && before.is_some()) {
             self.reconnected.notify_one();
         }
+    }
+
+    /// One connection to its end, which also comes when the link is to be cut.
+    async fn attempt(
+        self: &Arc<Self>,
+        hub: &str,
+        outbox: OutboxGen,
+        backoff: &mut Backoff,
+        hold: &mut watch::Receiver<bool>,
+    ) -> Tried {
+        let connected = tokio::select! {
+            biased;
+            () = cut(hold) => return Tried::default(),
+            connected = self.parts.connector.connect(hub) => connected,
+        };
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(err) => {
+                self.note_end(hub, err.to_string());
+                if matches!(err, NetError::Refused(_)) {
+                    // One of the two does not take the other's certificate.
+                    self.parts.identity.refused();
+                    tokio::select! {
+                        biased;
+                        () = cut(hold) => {}
+                        () = self.reset_time(hub) => {}
+                    }
+                }
+                return Tried::default();
+            }
+        };
+        self.state.send_modify(|state| state.transport = Some(connection.transport()));
+        let end = tokio::select! {
+            biased;
+            () = cut(hold) => {
+                connection.close(DRILL);
+                self.note_end(hub, DRILL.into());
+                return Tried::default();
+            }
+            end = self.session(hub, connection.clone(), outbox) => end,
+        };
+        let mut tried = Tried { refused: end.refused, renewed: end.reason == RENEWED };
+        let expired = end.refused && renewal::is_expired(&end.reason);
+        if self.state.borrow().connected {
+            backoff.reset();
+        } else if !expired {
+            self.parts.identity.refused();
+        }
+        self.note_end(hub, end.reason);
+        if expired {
+            let renewed = tokio::select! {
+                biased;
+                () = cut(hold) => return tried,
+                renewed = self.renew_expired(hub) => renewed,
+            };
+            match renewed {
+                Ok(()) => tried.renewed = true,
+                Err(err) => tracing::warn!(hub, err, "The expired certificate could not be renewed"),
+            }
+        }
+        tried
+    }
+
+    /// Shows the identity that is in use from the next connection on.
+    fn show_identity(&self, shown: &mut u64) {
+        let (identity, version) = self.parts.identity.in_use();
+        if version != *shown {
+            match self.parts.connector.use_identity(&identity) {
+                Ok(()) => *shown = version,
+                Err(err) => {
+                    tracing::error!(err, "The node cannot connect with its new identity");
+                    self.parts.identity.refused();
+                    *shown = self.parts.identity.in_use().1;
+                }
+            }
+        }
+    }
+
+    /// One connection to its end, which also comes when the node has a new identity.
+    async fn session(self: &Arc<Self>, hub: &str, connection: Arc<dyn Connection>, outbox: OutboxGen) -> LinkEnd {
+        let env = self.parts.env.clone();
+        let mut driving = std::pin::pin!(drive_node(env, connection.clone(), self.clone(), self.hello(outbox)));
+        tokio::select! {
+            biased;
+            end = &mut driving => return end,
+            () = self.renew_when_due(&connection) => {}
+            () = self.reset_while_behind(hub) => {}
+        }
+        connection.close(RENEWED);
+        LinkEnd { reason: RENEWED.into(), ..driving.await }
     }
 
     fn note_end(&self, hub: &str, reason: String) {
@@ -168,12 +338,8 @@ impl LinkHost {
 
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session, root) = self.store.read(|state| {
-            let note = state.notes().get(NOTE_SESSION);
-            let (lineage, session) =
-                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
-            (lineage, session, state.digest().root())
-        });
+        let (lineage, session) = last_session(&self.store);
+        let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION,
@@ -224,8 +390,10 @@ impl NodeHost for LinkHost {
         self.store.lazily(vec![Record::Acknowledged { seq }]);
     }
 
-    fn connected(&self, session: Session, _time_micros: i64) {
-        tracing::info!(session = session.0, "The link is up");
+    fn connected(&self, session: Session, time_micros: i64) {
+        self.parts.clock.hub_time(time_micros);
+        let transport = self.state.borrow().transport.map(Transport::name);
+        tracing::info!(session = session.0, transport, "The link is up");
         self.heard();
         self.state.send_modify(|state| {
             state.connected = true;
@@ -242,7 +410,8 @@ impl NodeHost for LinkHost {
         self.lease.acknowledged(count);
     }
 
-    fn alive(&self, _time_micros: i64) {
+    fn alive(&self, time_micros: i64) {
+        self.parts.clock.hub_time(time_micros);
         self.heard();
     }
 

@@ -7,8 +7,10 @@ use crate::link::LinkHost;
 use crate::objects::Objects;
 use crate::parts::{DataplaneSnapshot, NodeParts};
 use crate::pods::{Common, PodCalls, PodManager};
+use crate::readiness::{self, Readiness};
 use crate::status;
 use crate::store::SharedStore;
+use crate::tokens::NodeTokens;
 use holdfast_env::Task;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +27,7 @@ const DATAPLANE_RETRY: Duration = Duration::from_secs(2);
 pub(crate) struct Running {
     pub(crate) parts: NodeParts,
     pub(crate) store: Arc<SharedStore>,
+    pub(crate) readiness: Arc<Readiness>,
     network: Mutex<Option<String>>,
 }
 
@@ -71,7 +74,14 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let objects = Objects(store.clone());
     let events = Events::new(env.clone(), store.clone(), parts.events.clone(), &parts.config.node_name);
     let unknown = Some("the node has no pod network yet".to_string());
-    let node = Arc::new(Running { parts: parts.clone(), store: store.clone(), network: Mutex::new(unknown) });
+    let readiness = Arc::new(Readiness::default());
+    let tokens = NodeTokens::new(env.clone(), &parts.config.node_uid, parts.token_key.clone());
+    let node = Arc::new(Running {
+        parts: parts.clone(),
+        store: store.clone(),
+        readiness: readiness.clone(),
+        network: Mutex::new(unknown),
+    });
     let reconnected = Arc::new(Notify::new());
     let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
@@ -82,21 +92,27 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         store: store.clone(),
         objects: objects.clone(),
         events: events.clone(),
+        readiness,
+        tokens: tokens.clone(),
         changed: Notify::new(),
         homes: Mutex::default(),
     });
     let pods = PodManager::new(common, report_pods.clone());
     let calls = PodCalls::new(pods.clone());
     let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), lease);
-    let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.state() };
+    tokens.follow(link.state());
+    let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };
 
     configure_network(&node, &objects).await;
     events.node(&parts.config.node_uid, false, "Starting", "Starting holdfast-edge.").await;
+    let readiness_task = Box::pin(readiness::run(node.clone(), objects.clone(), pods.clone()));
     let tasks = vec![
         env.spawn("pods", Box::pin(pods.clone().run())),
         env.spawn("node-status", Box::pin(status::run(node.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
         env.spawn("link", Box::pin(link.run())),
+        env.spawn("time-floor", Box::pin(parts.clock.clone().keep())),
+        env.spawn("readiness", readiness_task),
         env.spawn(
             "reconnected",
             Box::pin(async move {

@@ -1,10 +1,12 @@
 //! Objects that the hub sent, typed.
 
 use crate::store::SharedStore;
+use holdfast_core::Timestamp;
 use holdfast_volumes::VolumeObjects;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -63,10 +65,25 @@ impl Objects {
         self.one(&format!("{NODES}{name}"))
     }
 
+    /// The hub's last token under this key, with when it ends.
+    pub(crate) fn token_item(&self, key: &str) -> Option<serde_json::Value> {
+        self.one(key)
+    }
+
     /// The handler of a RuntimeClass.
     pub fn runtime_handler(&self, class: &str) -> Option<String> {
         self.one::<RuntimeClass>(&format!("{RUNTIME_CLASSES}{class}")).map(|class| class.handler)
     }
+}
+
+/// Where the hub puts a pod's token; `audience` is empty for the API server's.
+pub(crate) fn token_key(namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> String {
+    format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.{seconds}.{audience}")
+}
+
+/// A moment as typed objects have it.
+pub(crate) fn api_time(at: Timestamp) -> Option<Time> {
+    k8s_openapi::jiff::Timestamp::from_second(at.secs()).ok().map(Time)
 }
 
 fn decode<T: DeserializeOwned>(key: &str, body: &[u8]) -> Option<T> {
@@ -89,8 +106,7 @@ impl VolumeObjects for Objects {
     }
 
     fn token(&self, namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> Option<String> {
-        let key = format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.{seconds}.{audience}");
-        let body: serde_json::Value = self.one(&key)?;
+        let body = self.token_item(&token_key(namespace, pod_uid, audience, seconds))?;
         Some(body.get("token")?.as_str()?.to_string())
     }
 }

@@ -1,9 +1,13 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
+use crate::identity::Identities;
+use crate::time::NodeClock;
+use crate::tokens::TokenKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{Connection, World};
+use holdfast_link::NodeIdentity;
 use holdfast_runtime::Runtime;
 use holdfast_volumes::VolumeManager;
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -23,7 +27,7 @@ pub struct NodeConfig {
     pub node_uid: String,
     /// The node's own addresses, first the primary.
     pub node_ips: Vec<String>,
-    /// `host:port` of hubs, tried in order.
+    /// Hubs as the connector names them, tried in order.
     pub hubs: Vec<String>,
     /// Where pod logs go: `<dir>/<namespace>_<pod>_<uid>/<container>/<attempt>.log`.
     pub log_dir: PathBuf,
@@ -118,11 +122,19 @@ pub struct HttpProbe {
     pub headers: Vec<(String, String)>,
 }
 
-/// Opens connections to a hub, with the node's identity.
+/// The node's identity towards hubs: opens connections with it.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
     /// Connects to one of the hub's addresses.
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
+    /// Connects without showing an identity, to a hub that proves the CA with this hash, whatever the time
+    /// ([`holdfast_link::tls::join_config`]).
+    async fn connect_bare(&self, hub: &str, ca_hash: &str) -> Result<Arc<dyn Connection>, holdfast_env::NetError>;
+    /// From the next connection on, shows this identity.
+    ///
+    /// # Errors
+    /// Why it cannot; then it goes on with the old one.
+    fn use_identity(&self, identity: &NodeIdentity) -> Result<(), String>;
 }
 
 /// What the machine is.
@@ -176,8 +188,14 @@ pub trait EventIndex: Send + Sync + 'static {
 /// Everything that `node_main` works with.
 #[derive(Clone)]
 pub struct NodeParts {
-    /// Clocks, randomness, tasks, disk.
+    /// Clocks, randomness, tasks, disk: the world of `clock`.
     pub env: World,
+    /// The node's time.
+    pub clock: Arc<NodeClock>,
+    /// What the node proves itself with.
+    pub identity: Arc<Identities>,
+    /// The node's key for tokens that it signs while the link is cut; without one it signs none.
+    pub token_key: Option<Arc<dyn TokenKey>>,
     /// Settings.
     pub config: NodeConfig,
     /// Runs OCI containers.

@@ -1,6 +1,8 @@
 //! The node's own status, as the kubelet writes it.
 
 use crate::main_loop::Running;
+use crate::readiness::{OFFLINE_READY, told};
+use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
 use holdfast_runtime::ImageInfo;
 use serde_json::{Value, json};
@@ -23,15 +25,21 @@ pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
     let mut last: Option<Value> = None;
     let mut heartbeat = Timestamp::from_wall(env.wall().0);
     let mut fresh = true;
+    let mut readiness = node.readiness.node();
+    let mut images = None;
     loop {
         if fresh {
             heartbeat = Timestamp::from_wall(env.wall().0);
         }
         let status = read(&node, heartbeat, &mut transitions).await;
+        if images.as_ref() != Some(&status["images"]) {
+            images = Some(status["images"].clone());
+            node.readiness.images.notify_one();
+        }
         if last.as_ref() != Some(&status) || fresh {
             let body = json!({
                 "uid": node.parts.config.node_uid,
-                "metadata": {"labels": labels(&node)},
+                "metadata": {"labels": labels(&node), "annotations": annotations(&node)},
                 "status": status,
             });
             let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -44,9 +52,16 @@ pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
         tokio::select! {
             biased;
             () = again.notified() => fresh = true,
+            changed = readiness.changed() => if changed.is_err() { return },
             () = env.sleep(PERIOD) => {}
         }
     }
+}
+
+/// The key by which the hub believes tokens of this node's own.
+fn annotations(node: &Running) -> Value {
+    let key = node.parts.token_key.as_ref();
+    key.map_or_else(|| json!({}), |key| json!({TOKEN_KEY: key.public()}))
 }
 
 fn labels(node: &Running) -> Value {
@@ -87,12 +102,18 @@ async fn read(node: &Running, heartbeat: Timestamp, transitions: &mut BTreeMap<S
             "lastHeartbeatTime": heartbeat, "lastTransitionTime": entry.1,
         })
     };
-    let conditions = vec![
+    let offline = node.readiness.node().borrow().clone();
+    let mut conditions = vec![
         condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         condition("Ready", if ready { "True" } else { "False" }, reason, &message),
     ];
+    // Said once it is known.
+    if let Some(reasons) = offline {
+        let (reason, message) = told(&reasons);
+        conditions.push(condition(OFFLINE_READY, if reasons.is_empty() { "True" } else { "False" }, reason, &message));
+    }
     let runtime = match (oci, wasm) {
         (Ok(oci), _) => format!("{}://{}", oci.name, oci.version),
         (Err(_), Ok(wasm)) => format!("{}://{}", wasm.name, wasm.version),

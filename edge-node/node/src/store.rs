@@ -16,6 +16,7 @@ pub struct SharedStore {
     inner: Arc<Mutex<EdgeStore>>,
     facts: Notify,
     items: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -31,6 +32,7 @@ impl SharedStore {
             inner: Arc::new(Mutex::new(store)),
             facts: Notify::new(),
             items: watch::channel(0).0,
+            changes: watch::channel(0).0,
             fatal: watch::channel(None).0,
         })
     }
@@ -55,6 +57,7 @@ impl SharedStore {
         self.synced(move |store| store.commit(batch, Durability::Synced)).await?;
         if touches_items {
             self.items.send_modify(|version| *version += 1);
+            self.note_change();
         }
         Ok(())
     }
@@ -64,6 +67,7 @@ impl SharedStore {
         let durability = if durable { Durability::Synced } else { Durability::Lazy };
         self.synced(move |store| store.put_state_fact(&key, body, durability).map(|_| ())).await?;
         self.facts.notify_one();
+        self.note_change();
         Ok(())
     }
 
@@ -119,6 +123,16 @@ impl SharedStore {
     /// Follows changes of items; the value is a counter.
     pub fn items(&self) -> watch::Receiver<u64> {
         self.items.subscribe()
+    }
+
+    /// Follows changes of anything that the local API shows; the value is a counter.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Something that the local API shows has changed.
+    pub fn note_change(&self) {
+        self.changes.send_modify(|version| *version += 1);
     }
 
     /// Follows the first fatal error.

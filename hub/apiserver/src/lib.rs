@@ -6,7 +6,6 @@
 
 pub mod auth;
 pub mod client;
-pub mod kubeconfig;
 pub mod pki;
 pub mod server;
 

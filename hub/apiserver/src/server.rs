@@ -7,7 +7,9 @@ use holdfast_core::UserInfo;
 use holdfast_env::World;
 use holdfast_server::chain::service::Document;
 use holdfast_server::listen::tls::{self, TlsError};
-use holdfast_server::{Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig};
+use holdfast_server::{
+    Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig, Taker,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,11 +65,12 @@ impl ApiServer {
     pub fn new(config: ApiServerConfig) -> Result<ApiServer, StartError> {
         let ApiServerConfig { world, pki, identity, registry, authorizer, authenticators, advertise, documents } =
             config;
-        let tls = tls::server_config(identity.chain, identity.key, pki.ca.certificate())?;
+        let tls = tls::server_config(identity.chain, identity.key, &pki.roots())?;
         let api = Arc::new(Api::new(registry.clone(), authorizer));
+        let certificates = Arc::new(Certificates::new(registry.clone()));
         let bootstrap = Arc::new(BootstrapTokens::new(registry, world.clone()));
         let health = Arc::new(Health::new());
-        let mut all: Vec<Arc<dyn Authenticator>> = vec![Arc::new(Certificates), bootstrap.clone()];
+        let mut all: Vec<Arc<dyn Authenticator>> = vec![certificates, bootstrap.clone()];
         all.extend(authenticators);
         let service = ApiService::new(ServiceConfig {
             api: api.clone(),
@@ -81,12 +84,13 @@ impl ApiServer {
         Ok(ApiServer { api, world, health, service, tls, bootstrap, server: None })
     }
 
-    /// Serves on a bound listener, and says so to `/readyz`.
+    /// Serves on a bound listener, and says so to `/readyz`. What asks for another protocol goes to `taker`.
     ///
     /// # Errors
     /// When the listener is unusable.
-    pub fn listen(&mut self, listener: TcpListener) -> Result<SocketAddr, StartError> {
-        let server = Server::start(listener, self.tls.clone(), self.service.clone()).map_err(StartError::Listen)?;
+    pub fn listen(&mut self, listener: TcpListener, taker: Option<Arc<dyn Taker>>) -> Result<SocketAddr, StartError> {
+        let server =
+            Server::start(listener, self.tls.clone(), self.service.clone(), taker).map_err(StartError::Listen)?;
         let address = server.address();
         self.server = Some(server);
         self.health.set_ready();

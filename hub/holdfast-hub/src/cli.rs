@@ -1,9 +1,9 @@
 //! The command line. Others script against it: names and meanings stay.
 
 use crate::config::ServeArguments;
-use crate::duration::Span;
-use crate::{remote, serve, tokens};
+use crate::{data_dir, nodes, remote, serve, tokens};
 use clap::{Args, Parser, Subcommand};
+use holdfast_core::Span;
 use std::path::PathBuf;
 
 /// The hub of a Holdfast cluster: the Kubernetes API, its store, scheduler, controllers and links to nodes.
@@ -22,6 +22,25 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Manage nodes' identities. The hub must be running.
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Manage the cluster's CA.
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
+    },
+    /// Allow nodes to take their time floor down to this hub's clock, after its clock was far ahead. The hub must be
+    /// running, and its clock right.
+    TimeReset {
+        #[command(flatten)]
+        data: DataDir,
+        /// For how long; 0s to end it.
+        #[arg(long = "for", default_value = "1h", value_name = "DURATION")]
+        period: Span,
     },
     /// Print the administrator's kubeconfig.
     Kubeconfig {
@@ -55,6 +74,38 @@ struct FileArguments {
     data: DataDir,
     /// The file.
     file: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum CaCommand {
+    /// Make a new CA. From the next start of the hub on it certifies nodes and clients, and nodes learn it as they
+    /// renew; the old one is used beside it until all that it signed has ended.
+    Rotate {
+        #[command(flatten)]
+        data: DataDir,
+        /// The life of nodes' certificates plus their grace: a rotation is not over earlier.
+        #[arg(long, default_value = "455d", value_name = "DURATION")]
+        overlap: Span,
+    },
+}
+
+#[derive(Subcommand)]
+enum NodeCommand {
+    /// Revoke a node's certificates: it is cut, and may neither connect, nor renew, nor use the API. Its pods stay
+    /// assigned. To let the machine join again, delete the Node.
+    Revoke {
+        #[command(flatten)]
+        data: DataDir,
+        /// The node's name.
+        name: String,
+    },
+    /// Take a revocation back.
+    Restore {
+        #[command(flatten)]
+        data: DataDir,
+        /// The node's name.
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -98,6 +149,16 @@ impl Arguments {
                     TokenCommand::Revoke { data, token } => tokens::revoke(&data.data_dir, &token).await,
                 }
             }),
+            Command::Node { command } => remote::block_on(async {
+                match command {
+                    NodeCommand::Revoke { data, name } => nodes::set_revoked(&data.data_dir, &name, true).await,
+                    NodeCommand::Restore { data, name } => nodes::set_revoked(&data.data_dir, &name, false).await,
+                }
+            }),
+            Command::Ca { command: CaCommand::Rotate { data, overlap } } => {
+                data_dir::rotate_ca(&data.data_dir, overlap.0)
+            }
+            Command::TimeReset { data, period } => remote::block_on(nodes::allow_time_reset(&data.data_dir, period.0)),
             Command::Kubeconfig { data, server } => {
                 let text = remote::read_kubeconfig(&data.data_dir)?;
                 print!("{}", remote::with_server(&text, server.as_deref()));

@@ -1,8 +1,8 @@
 //! The configuration: file, then environment, then flag; checked whole before anything is bound or written.
 
-use crate::duration::Span;
 use anyhow::{Context, bail};
 use clap::Args;
+use holdfast_core::Span;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ pub(crate) struct ServeArguments {
     /// Folder of the hub: store, keys, admin.kubeconfig. Made if missing.
     #[arg(long, env = "HOLDFAST_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the Kubernetes API listens (HTTPS).
+    /// Where the Kubernetes API listens (HTTPS), and the link for nodes without UDP.
     #[arg(long, env = "HOLDFAST_LISTEN", value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Where nodes dial in (QUIC over UDP).
@@ -42,6 +42,9 @@ pub(crate) struct ServeArguments {
     /// Life of nodes' certificates [default: 365d].
     #[arg(long, env = "HOLDFAST_NODE_CERTIFICATE_TTL", value_name = "DURATION")]
     node_certificate_ttl: Option<Span>,
+    /// How long after its end a node's certificate may still be renewed [default: 90d].
+    #[arg(long, env = "HOLDFAST_NODE_CERTIFICATE_GRACE", value_name = "DURATION")]
+    node_certificate_grace: Option<Span>,
     /// How long history is kept for watches and continue tokens [default: 5m].
     #[arg(long, env = "HOLDFAST_HISTORY", value_name = "DURATION")]
     history: Option<Span>,
@@ -63,6 +66,7 @@ struct FileConfig {
     node_monitor_grace: Option<Span>,
     heartbeat: Option<Span>,
     node_certificate_ttl: Option<Span>,
+    node_certificate_grace: Option<Span>,
     history: Option<Span>,
     store: Option<String>,
 }
@@ -80,6 +84,7 @@ pub(crate) struct Config {
     pub(crate) node_monitor_grace: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) node_certificate_ttl: Duration,
+    pub(crate) node_certificate_grace: Duration,
     pub(crate) history: Duration,
 }
 
@@ -88,6 +93,7 @@ const DEFAULT_SERVICE_CIDR: &str = "10.43.0.0/16";
 const DEFAULT_GRACE: Duration = Duration::from_secs(40);
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
 const DEFAULT_CERTIFICATE_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+const DEFAULT_CERTIFICATE_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
 const DEFAULT_HISTORY: Duration = Duration::from_secs(300);
 
 impl ServeArguments {
@@ -115,6 +121,11 @@ impl ServeArguments {
             node_monitor_grace: span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE),
             heartbeat: span(self.heartbeat, file.heartbeat, DEFAULT_HEARTBEAT),
             node_certificate_ttl: span(self.node_certificate_ttl, file.node_certificate_ttl, DEFAULT_CERTIFICATE_TTL),
+            node_certificate_grace: span(
+                self.node_certificate_grace,
+                file.node_certificate_grace,
+                DEFAULT_CERTIFICATE_GRACE,
+            ),
             history: span(self.history, file.history, DEFAULT_HISTORY),
         };
         config.check()?;

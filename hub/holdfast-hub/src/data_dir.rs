@@ -1,10 +1,13 @@
 //! The hub's folder: one hub at a time works in it.
 
 use anyhow::Context;
+use holdfast_apiserver::Pki;
+use holdfast_core::Timestamp;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The folder, locked for as long as this lives.
 pub(crate) struct DataFolder {
@@ -42,6 +45,18 @@ impl DataFolder {
 /// Where the administrator's kubeconfig stands.
 pub(crate) fn kubeconfig(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.kubeconfig")
+}
+
+/// Makes the next CA of a hub that is stopped.
+pub(crate) fn rotate_ca(data_dir: &Path, overlap: Duration) -> anyhow::Result<()> {
+    let pki = data_dir.join("pki");
+    anyhow::ensure!(pki.join("ca.crt").exists(), "there is no hub in --data-dir {}", data_dir.display());
+    let _folder = DataFolder::open(data_dir)?;
+    let now = Timestamp::from_wall(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let hash = Pki::rotate(&pki, now, overlap)?;
+    println!("{hash}");
+    eprintln!("The new CA is used from the next start of the hub on, beside the old one until {}.", now.after(overlap));
+    Ok(())
 }
 
 /// Replaces a file readable by its owner only; whole or not at all.

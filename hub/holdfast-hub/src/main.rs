@@ -3,8 +3,8 @@
 mod cli;
 mod config;
 mod data_dir;
-mod duration;
 mod logging;
+mod nodes;
 mod parts;
 mod remote;
 mod serve;

@@ -85,7 +85,7 @@ pub(crate) struct Remote {
     address: String,
     name: ServerName<'static>,
     tls: TlsConnector,
-    /// The CA's certificate.
+    /// The CA that the hub's own certificate comes from.
     pub(crate) ca: CertificateDer<'static>,
 }
 
@@ -101,13 +101,18 @@ impl Remote {
             config.clusters.into_iter().next().zip(config.users.into_iter().next()).with_context(damaged)?;
         let (cluster, user) = (cluster.cluster, user.user);
         let pem = |data: &str| STANDARD.decode(data).with_context(damaged);
-        let ca = CertificateDer::from_pem_slice(&pem(&cluster.certificate_authority_data)?).with_context(damaged)?;
+        let cas = CertificateDer::pem_slice_iter(&pem(&cluster.certificate_authority_data)?)
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(damaged)?;
+        let ca = cas.first().cloned().with_context(damaged)?;
         let chain = CertificateDer::pem_slice_iter(&pem(&user.client_certificate_data)?)
             .collect::<Result<Vec<_>, _>>()
             .with_context(damaged)?;
         let key = PrivateKeyDer::from_pem_slice(&pem(&user.client_key_data)?).with_context(damaged)?;
         let mut roots = RootCertStore::empty();
-        roots.add(ca.clone()).with_context(damaged)?;
+        for ca in cas {
+            roots.add(ca).with_context(damaged)?;
+        }
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -119,7 +124,7 @@ impl Remote {
         Ok(Remote { address, name, tls: TlsConnector::from(Arc::new(tls)), ca })
     }
 
-    /// One request; the answer's document.
+    /// One request; the answer's document. The body of a `PATCH` is a merge patch.
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Json>) -> anyhow::Result<Json> {
         let stream = TcpStream::connect(&self.address)
             .await
@@ -132,11 +137,12 @@ impl Remote {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.context("speak HTTP with the hub")?;
         let bytes = body.map(Json::to_string).unwrap_or_default();
+        let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", &self.address)
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .header("accept", "application/json")
             .header("user-agent", concat!("holdfast-hub/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(Bytes::from(bytes)))

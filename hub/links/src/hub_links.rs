@@ -1,15 +1,17 @@
 //! [`HubLinks`]: the listener, the connected nodes, and everything that runs for them.
 
 use crate::calls::LinkCalls;
+use crate::renew::Renewals;
 use crate::session::{Cut, NodeSession};
 use crate::tokens::NodeTokens;
 use crate::views::Views;
-use crate::{join, lifecycle};
+use crate::{join, lifecycle, renew};
 use async_trait::async_trait;
-use holdfast_core::{Lineage, Object, Revision, Session, Status, Target, UserInfo, user};
+use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Session, Status, Target, UserInfo, user};
 use holdfast_env::{Connection, Mono, Task, World};
-use holdfast_link::identity::node_of;
-use holdfast_link::{QuicListener, drive_hub};
+use holdfast_link::identity::{Standing, node_of, standing};
+use holdfast_link::renew::EXPIRED_FOR_GOOD;
+use holdfast_link::{Listener, Refusal, drive_hub};
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
 use holdfast_store::Store;
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ pub trait NodeIssuer: Send + Sync + 'static {
     fn sign(&self, csr: &[u8], node_name: &str, node_uid: &str) -> Result<Vec<Vec<u8>>, String>;
     /// The CA certificates that nodes trust, DER.
     fn roots(&self) -> Vec<Vec<u8>>;
+    /// The CA's signature (ASN.1, ECDSA P-256, SHA-256) of a time reset.
+    fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String>;
 }
 
 /// The parts of the hub that links work with.
@@ -49,6 +53,10 @@ pub struct HubLinksConfig {
     pub heartbeat: Duration,
     /// Silence after which a node counts as gone (`node-monitor-grace-period`).
     pub grace: Duration,
+    /// How long after its end a certificate may be renewed.
+    pub certificate_grace: Duration,
+    /// A node is issued one certificate in this time at most.
+    pub renewal_interval: Duration,
 }
 
 struct Active {
@@ -67,6 +75,9 @@ pub(crate) struct Shared {
     pub(crate) api: Arc<Api>,
     pub(crate) lineage: Lineage,
     pub(crate) heartbeat: Duration,
+    pub(crate) issuer: Arc<dyn NodeIssuer>,
+    pub(crate) certificate_grace: Duration,
+    pub(crate) renewals: Renewals,
     pub(crate) views: Arc<Views>,
     active: Mutex<BTreeMap<String, Active>>,
     heard: Mutex<BTreeMap<String, Mono>>,
@@ -122,6 +133,16 @@ impl Shared {
         lock(&self.active).get(node).map(|active| active.connection.clone())
     }
 
+    /// The certificate that a session came with, if `host` is the connection that has it.
+    pub(crate) fn certificate(&self, host: &NodeSession, session: Session) -> Option<Vec<u8>> {
+        let active = lock(&self.active);
+        let active = active.get(host.node_name()).filter(|active| active.session == session)?;
+        if !Arc::ptr_eq(&active.cut, &host.cut_handle()) {
+            return None;
+        }
+        active.connection.peer_certificates().into_iter().next()
+    }
+
     fn disconnect(&self, node: &str, connection: &Arc<dyn Connection>) {
         let mut active = lock(&self.active);
         if active.get(node).is_some_and(|active| Arc::ptr_eq(&active.connection, connection)) {
@@ -134,8 +155,16 @@ impl Shared {
         lock(&self.tokens).entry(node.to_string()).or_default().clone()
     }
 
+    /// Cuts a node whose certificates are revoked.
+    pub(crate) fn cut_revoked(&self, node: &str) {
+        if let Some(active) = lock(&self.active).get(node) {
+            active.cut.pull("Revoked", "the certificates of this node are revoked");
+        }
+    }
+
     /// Cuts nodes whose Node object is gone or is another one.
     pub(crate) fn forget_deleted(&self, nodes: &BTreeMap<String, String>) {
+        self.renewals.retain(|uid| nodes.values().any(|node| node == uid));
         lock(&self.heard).retain(|name, _| nodes.contains_key(name));
         lock(&self.tokens).retain(|name, _| nodes.contains_key(name));
         for (name, active) in lock(&self.active).iter() {
@@ -145,25 +174,49 @@ impl Shared {
         }
     }
 
+    /// Whether a Node of this name and identity exists and is not revoked; if not, why the node is refused.
+    pub(crate) async fn live(&self, name: &str, uid: &str) -> Result<(), Refusal> {
+        let refuse = |code: &str, reason: String| Err(Refusal { code: code.into(), reason });
+        match self.get(Target::object(Gvr::new("", "v1", "nodes"), "", name)).await {
+            Ok(node) if node.meta.uid != uid => {
+                refuse("UnknownNode", format!("node {name:?} has another identity now; join again"))
+            }
+            Ok(node) if node.meta.is_revoked() => {
+                refuse("Revoked", format!("the certificates of node {name:?} are revoked"))
+            }
+            Ok(_) => Ok(()),
+            Err(status) if status.is(Reason::NotFound) => {
+                refuse("UnknownNode", format!("node {name:?} does not exist; join again"))
+            }
+            Err(status) => refuse("Unavailable", status.message().into()),
+        }
+    }
+
     /// Says in an Event that an identity is used twice.
     pub(crate) async fn duplicate_identity(&self, node: &str) {
-        let now = holdfast_core::Timestamp::from_wall(self.env.wall().0);
         tracing::warn!(node, "A node's identity is used by two machines, or its disk was set back");
+        let message = "Another machine uses this node's identity, or this node's disk was set back";
+        self.warn_of(node, "DuplicateIdentity", message).await;
+    }
+
+    /// Records a warning Event about a node.
+    pub(crate) async fn warn_of(&self, node: &str, reason: &str, message: &str) {
+        let now = holdfast_core::Timestamp::from_wall(self.env.wall().0);
         let body = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": format!("{node}.{:x}", self.env.random_u64()), "namespace": "default"},
             "involvedObject": {"kind": "Node", "name": node, "apiVersion": "v1"},
             "type": "Warning",
-            "reason": "DuplicateIdentity",
-            "message": "Another machine uses this node's identity, or this node's disk was set back",
+            "reason": reason,
+            "message": message,
             "source": {"component": "holdfast-links"},
             "firstTimestamp": now, "lastTimestamp": now, "count": 1,
         });
-        let target = Target::collection(holdfast_core::Gvr::new("", "v1", "events"), "default");
+        let target = Target::collection(Gvr::new("", "v1", "events"), "default");
         let create = Operation::Create { body, options: holdfast_core::WriteOptions::default() };
         if let Err(err) = self.call(target, create).await {
-            tracing::warn!(node, %err, "Could not record an event");
+            tracing::warn!(node, reason, %err, "Could not record an event");
         }
     }
 }
@@ -171,7 +224,6 @@ impl Shared {
 /// All links of a hub. Dropping it ends them.
 pub struct HubLinks {
     shared: Arc<Shared>,
-    issuer: Arc<dyn NodeIssuer>,
     connections: Mutex<Vec<Task>>,
     handshakes: Arc<Semaphore>,
     _tasks: Vec<Task>,
@@ -181,13 +233,17 @@ impl HubLinks {
     /// Starts following the store and watching over the nodes; connections come in through
     /// [`HubLinks::serve`].
     pub fn start(config: HubLinksConfig) -> Arc<HubLinks> {
-        let HubLinksConfig { env, store, api, issuer, lineage, heartbeat, grace } = config;
+        let HubLinksConfig { env, store, api, issuer, lineage, heartbeat, grace, certificate_grace, renewal_interval } =
+            config;
         let shared = Arc::new(Shared {
             env: env.clone(),
             store: store.clone(),
             api,
             lineage,
             heartbeat,
+            issuer,
+            certificate_grace,
+            renewals: Renewals::new(renewal_interval),
             views: Arc::new(Views::default()),
             active: Mutex::default(),
             heard: Mutex::default(),
@@ -200,7 +256,6 @@ impl HubLinks {
         ];
         Arc::new(HubLinks {
             shared,
-            issuer,
             connections: Mutex::default(),
             handshakes: Arc::new(Semaphore::new(MAX_PENDING)),
             _tasks: tasks,
@@ -212,8 +267,9 @@ impl HubLinks {
         Arc::new(LinkCalls(self.shared.clone()))
     }
 
-    /// Accepts connections until the listener closes.
-    pub async fn serve(self: Arc<Self>, listener: Arc<QuicListener>) {
+    /// Accepts connections until the listener closes. Several listeners may be served: they share the bound on
+    /// what is under way.
+    pub async fn serve(self: Arc<Self>, listener: Arc<dyn Listener>) {
         while let Some(incoming) = listener.next().await {
             // Closed never: the semaphore lives as long as self.
             let Ok(permit) = self.handshakes.clone().acquire_owned().await else { return };
@@ -235,10 +291,10 @@ impl HubLinks {
         }
     }
 
-    /// Serves one join.
+    /// Serves one join, or a node that asks for the time.
     pub async fn join(&self, connection: Arc<dyn Connection>) {
-        let decide = |request| join::decide(&self.shared, &*self.issuer, request);
-        if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, decide).await {
+        let doorkeeper = join::Door(&self.shared);
+        if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, &doorkeeper).await {
             tracing::debug!(peer = connection.peer_address(), %err, "A join did not finish");
         }
     }
@@ -252,6 +308,12 @@ impl HubLinks {
             Some(Err(err)) => return connection.close(&err.to_string()),
             None => return connection.close("a node must show its certificate"),
         };
+        let (now, grace) = (shared.env.wall().0, shared.certificate_grace);
+        match certificates.first().map(|leaf| standing(leaf, now, grace)) {
+            Some(Ok(Standing::Valid)) => {}
+            Some(Ok(Standing::ExpiredWithinGrace)) => return renew::expired(shared, &connection, &name, &uid).await,
+            _ => return connection.close(EXPIRED_FOR_GOOD),
+        }
         let host = NodeSession::new(shared.clone(), &name, &uid);
         let refresh = shared.env.spawn("link-view", Box::pin(host.clone().refresh()));
         let reason = drive_hub(shared.env.clone(), connection.clone(), host.clone()).await;

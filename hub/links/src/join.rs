@@ -2,12 +2,29 @@
 
 use crate::hub_links::{NodeIssuer, Shared};
 use crate::sessions::was_ready;
+use crate::{certificates, time_reset};
+use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::{Gvr, NodeUid, Object, Reason, Status, Target, WriteOptions, names};
-use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_link::join::Doorkeeper;
+use holdfast_link_engine::wire::{JoinReply, JoinRequest, TimeResetReply, TimeResetRequest};
 use holdfast_server::{Operation, Reply};
 use serde_json::json;
 use std::sync::Arc;
+
+/// Decides for those who come without a certificate.
+pub(crate) struct Door<'a>(pub(crate) &'a Shared);
+
+#[async_trait]
+impl Doorkeeper for Door<'_> {
+    async fn join(&self, request: JoinRequest) -> JoinReply {
+        decide(self.0, &*self.0.issuer, request).await
+    }
+
+    async fn time_reset(&self, request: TimeResetRequest) -> TimeResetReply {
+        time_reset::decide(self.0, request).await
+    }
+}
 
 /// Decides a join.
 pub(crate) async fn decide(shared: &Shared, issuer: &dyn NodeIssuer, request: JoinRequest) -> JoinReply {
@@ -32,6 +49,8 @@ async fn join(shared: &Shared, issuer: &dyn NodeIssuer, request: &JoinRequest) -
     let node = node_object(shared, &request.node_name).await?;
     let uid = node.meta.uid.clone();
     let chain = issuer.sign(&request.csr, &request.node_name, &uid)?;
+    let leaf = chain.first().ok_or("the hub's CA gave no certificate")?;
+    certificates::issued(&*shared.store, &NodeUid(uid.clone()), leaf).await.map_err(|err| err.to_string())?;
     Ok(JoinReply::Joined {
         node_uid: uid,
         chain: chain.into_iter().map(Bytes::from).collect(),
@@ -56,6 +75,9 @@ async fn node_object(shared: &Shared, name: &str) -> Result<Arc<Object>, String>
         Ok(_) => Err("creating the node gave no object".into()),
         Err(status) if status.is(Reason::AlreadyExists) => {
             let node = shared.get(Target::object(nodes, "", name)).await.map_err(text)?;
+            if node.meta.is_revoked() {
+                return Err(format!("node {name:?} is revoked; run `kubectl delete node {name}` and join again"));
+            }
             let used =
                 was_ready(&*shared.store, &NodeUid(node.meta.uid.clone())).await.map_err(|err| err.to_string())?;
             if used {

@@ -3,20 +3,25 @@
 //! A node reaches objects only through here: what it may see is its [`view`], what it says comes in as facts
 //! that are applied as `system:node:<name>` through the same chain as anyone's requests ([`facts`]), with the
 //! mark of its outbox in the same transaction. [`sessions`] issues sessions in store transactions;
+//! [`certificates`] remembers which certificate a node was issued last, and [`renew`] issues its successor;
+//! [`time_reset`] takes nodes' time floors down when an administrator says so;
 //! [`lifecycle`] decides from heartbeats which nodes are Ready. Everything runs over [`holdfast_env::Env`].
 //!
 //! Tasks: one that follows the store and marks views dirty ([`views`]); one per connection; one for the life
 //! cycle. All are owned by [`HubLinks`].
 
 pub mod calls;
+pub mod certificates;
 pub mod facts;
 mod failover;
 pub mod hub_links;
 pub mod join;
 pub mod lifecycle;
 pub mod lineage;
+pub mod renew;
 pub mod session;
 pub mod sessions;
+pub mod time_reset;
 pub mod tokens;
 pub mod view;
 pub mod views;

@@ -28,6 +28,9 @@ pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
                     &nodes.iter().map(|node| (node.meta.name.clone(), node.meta.uid.clone())).collect(),
                 );
                 for node in nodes {
+                    if node.meta.is_revoked() {
+                        shared.cut_revoked(&node.meta.name);
+                    }
                     let now = shared.env.monotonic();
                     let heard = shared.last_heard(&node.meta.name).unwrap_or(start);
                     let silence = now.since(heard);

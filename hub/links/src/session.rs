@@ -6,12 +6,13 @@ use crate::sessions::{Issued, issue, ready};
 use crate::tokens::NodeTokens;
 use crate::view::{NodeView, build};
 use crate::views::Slot;
+use crate::{certificates, renew};
 use async_trait::async_trait;
-use holdfast_core::{Gvr, NodeUid, OutboxGen, Revision, Session, Target};
+use holdfast_core::{NodeUid, OutboxGen, Revision, Session};
 use holdfast_env::Connection;
 use holdfast_link::{Grant, HubHost, Refusal};
 use holdfast_link_engine::HubView;
-use holdfast_link_engine::wire::{Hello, WireFact};
+use holdfast_link_engine::wire::{Hello, RenewReply, RenewRequest, WireFact};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -145,15 +146,7 @@ impl NodeSession {
         if hello.node_uid != self.node_uid.0 || hello.node_name != self.node_name {
             return Err(refusal("WrongIdentity", "the hello does not fit the certificate"));
         }
-        let target = Target::object(Gvr::new("", "v1", "nodes"), "", &self.node_name);
-        match self.shared.get(target).await {
-            Ok(node) if node.meta.uid == self.node_uid.0 => Ok(()),
-            Ok(_) => Err(refusal("UnknownNode", format!("node {:?} has another identity now", self.node_name))),
-            Err(status) if status.is(holdfast_core::Reason::NotFound) => {
-                Err(refusal("UnknownNode", format!("node {:?} does not exist; join again", self.node_name)))
-            }
-            Err(status) => Err(refusal("Unavailable", status.message())),
-        }
+        self.shared.live(&self.node_name, &self.node_uid.0).await
     }
 }
 
@@ -207,9 +200,17 @@ impl HubHost for NodeSession {
                     node = self.node_name,
                     session = session.0,
                     peer = connection.peer_address(),
+                    transport = connection.transport().name(),
                     "Node connected"
                 );
+                let leaf = connection.peer_certificates().into_iter().next();
                 self.shared.connect(self, session, at, connection);
+                if let Some(leaf) = leaf
+                    && let Err(err) = certificates::confirmed(&*self.shared.store, &self.node_uid, &leaf).await
+                {
+                    // Nothing is lost: the certificate stays good, and the next connection notes it.
+                    tracing::warn!(node = self.node_name, %err, "Could not note a node's certificate");
+                }
                 Ok(())
             }
             Ok(None) => Err(refusal("Replaced", "a newer connection of this node took over")),
@@ -223,6 +224,10 @@ impl HubHost for NodeSession {
 
     fn applied(&self, revision: Revision) {
         tracing::debug!(node = self.node_name, revision = revision.0, "Node has its view");
+    }
+
+    async fn renew(&self, request: RenewRequest) -> RenewReply {
+        renew::within_session(&self.shared, self, request).await
     }
 
     async fn cut(&self) -> Refusal {

@@ -40,7 +40,7 @@ fn damaged(key: &str) -> StoreError {
     StoreError::Failed(format!("the record {key} is damaged"))
 }
 
-async fn read<T: serde::de::DeserializeOwned + Default>(
+pub(crate) async fn read<T: serde::de::DeserializeOwned + Default>(
     store: &dyn Store,
     key: &str,
 ) -> Result<(T, Condition), StoreError> {
@@ -53,7 +53,7 @@ async fn read<T: serde::de::DeserializeOwned + Default>(
     }
 }
 
-fn put<T: Serialize>(key: String, value: &T) -> Result<Op, StoreError> {
+pub(crate) fn put<T: Serialize>(key: String, value: &T) -> Result<Op, StoreError> {
     let value = serde_json::to_vec(value).map_err(|_| damaged(&key))?;
     Ok(Op::Put { key, value: value.into() })
 }
@@ -108,6 +108,22 @@ pub async fn ready(store: &dyn Store, node: &NodeUid, session: Session) -> Resul
         TxnOutcome::Committed { revision, .. } => Ok(Some(revision)),
         TxnOutcome::CheckFailed { .. } => Ok(None),
     }
+}
+
+/// Whether a node that made `session` of `lineage` durable is behind what the hub knows: a cloned card, or a disk
+/// that was set back.
+///
+/// # Errors
+/// The store's.
+pub async fn is_behind(
+    store: &dyn Store,
+    ours: Lineage,
+    node: &NodeUid,
+    lineage: Lineage,
+    session: Session,
+) -> Result<bool, StoreError> {
+    let (record, _) = read::<SessionRecord>(store, &session_key(node)).await?;
+    Ok(lineage == ours && session < record.ready)
 }
 
 /// Whether this identity has ever had a session.

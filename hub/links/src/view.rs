@@ -168,6 +168,8 @@ fn project_pod(doc: Json) -> Json {
 /// Of other nodes a node needs the addresses and pod networks; of itself the labels and annotations too.
 fn project_node(doc: Json) -> Json {
     let mut doc = project(doc);
+    // Only the hub asks for it.
+    json::remove(&mut doc, &["metadata", "annotations", holdfast_core::meta::TOKEN_KEY]);
     let addresses = json::at(&doc, &["status", "addresses"]).cloned();
     json::remove(&mut doc, &["status"]);
     if let Some(addresses) = addresses {

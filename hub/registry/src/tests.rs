@@ -3,6 +3,7 @@
 mod admission;
 mod bad_input;
 mod defaults;
+mod delegated;
 mod delete;
 mod events;
 mod list;

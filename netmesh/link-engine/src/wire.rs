@@ -30,6 +30,8 @@ pub enum Stream {
     Sync,
     /// Opened by the hub, one for each call.
     Call,
+    /// Opened by the node: one [`RenewRequest`], one [`RenewReply`].
+    Renew,
 }
 
 /// Why bytes are no frames.
@@ -154,6 +156,10 @@ payloads! {
     50 => Heartbeat,
     60 => JoinRequest,
     61 => JoinReply,
+    62 => RenewRequest,
+    63 => RenewReply,
+    64 => TimeResetRequest,
+    65 => TimeResetReply,
 }
 
 /// First frame of every stream.
@@ -420,6 +426,64 @@ pub enum JoinReply {
     },
     /// Not with this token or name.
     Refused {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A node asks for a new certificate, with the one that it has shown to TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// The lineage that the node last saw.
+    pub lineage: Lineage,
+    /// The last session that the node made durable: a cloned card is behind.
+    pub session: Session,
+    /// Certificate signing request of the new key, signed by it, DER.
+    pub csr: Bytes,
+}
+
+/// The answer to a [`RenewRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RenewReply {
+    /// The hub has noted the new certificate as the node's last.
+    Renewed {
+        /// The node's new chain, DER, leaf first.
+        chain: Vec<Bytes>,
+        /// The cluster's CA certificates, DER.
+        roots: Vec<Bytes>,
+    },
+    /// Not now, or never.
+    Refused {
+        /// For programs, for example `RateLimited`, `Revoked`, `UnknownNode`.
+        code: String,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A node asks for the time, signed by the CA, over [`ALPN_JOIN`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeResetRequest {
+    /// The node's identity; it need not prove it: the answer is good for nobody else.
+    pub node_uid: String,
+    /// Drawn for this question.
+    pub nonce: u128,
+}
+
+/// The answer to a [`TimeResetRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimeResetReply {
+    /// It is this time now.
+    Reset {
+        /// Microseconds since 1970.
+        time_micros: i64,
+        /// By the CA's key over node, nonce and time (ASN.1, ECDSA P-256, SHA-256).
+        signature: Bytes,
+    },
+    /// Not now.
+    Refused {
+        /// For programs, for example `NotAllowed`.
+        code: String,
         /// For people.
         reason: String,
     },

@@ -105,6 +105,8 @@ fn every_frame_has_its_golden_bytes() {
         chain: vec![Bytes::from_static(b"c")],
         roots: vec![Bytes::from_static(b"r")],
     };
+    let renew = RenewRequest { lineage: Lineage(4), session: Session(5), csr: Bytes::from_static(b"csr") };
+    let renewed = RenewReply::Renewed { chain: vec![Bytes::from_static(b"c")], roots: vec![Bytes::from_static(b"r")] };
     let kinds = [
         check(&Open { stream: Stream::Control }, GOLDEN[0], w),
         check(&Open { stream: Stream::Facts }, GOLDEN[1], w),
@@ -136,6 +138,13 @@ fn every_frame_has_its_golden_bytes() {
         check(&request, GOLDEN[27], w),
         check(&joined, GOLDEN[28], w),
         check(&JoinReply::Refused { reason: "no".into() }, GOLDEN[29], w),
+        check(&Open { stream: Stream::Renew }, GOLDEN[30], w),
+        check(&renew, GOLDEN[31], w),
+        check(&renewed, GOLDEN[32], w),
+        check(&RenewReply::Refused { code: "C".into(), reason: "no".into() }, GOLDEN[33], w),
+        check(&TimeResetRequest { node_uid: "u".into(), nonce: 300 }, GOLDEN[34], w),
+        check(&TimeResetReply::Reset { time_micros: 3, signature: Bytes::from_static(b"s") }, GOLDEN[35], w),
+        check(&TimeResetReply::Refused { code: "C".into(), reason: "no".into() }, GOLDEN[36], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -174,4 +183,11 @@ const GOLDEN: &[&str] = &[
     "3c000b0000000269640173016e03637372",
     "3d0009000000000175010163010172",
     "3d000400000001026e6f",
+    "01000100000004",
+    "3e0006000000040503637372",
+    "3f000700000000010163010172",
+    "3f0006000000010143026e6f",
+    "4000040000000175ac02",
+    "41000400000000060173",
+    "410006000000010143026e6f",
 ];

@@ -2,10 +2,11 @@
 
 use crate::framed::FrameRecv;
 use crate::node::clock_micros;
+use crate::renew::serve_request;
 use async_trait::async_trait;
 use holdfast_core::{Lineage, OutboxGen, Revision, Seq, Session};
 use holdfast_env::{Connection, SendStream, Task, World};
-use holdfast_link_engine::wire::{Hello, Open, WireFact};
+use holdfast_link_engine::wire::{Hello, Open, RenewReply, RenewRequest, WireFact};
 use holdfast_link_engine::{HubInput, HubLink, HubOutput, HubView, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +55,11 @@ pub trait HubHost: Send + Sync + 'static {
     fn alive(&self, session: Session, clock_micros: i64);
     /// The node has the whole view of this revision durably.
     fn applied(&self, revision: Revision);
+    /// Decides about a new certificate for the node of this connection; durable before it is answered.
+    async fn renew(&self, _request: RenewRequest) -> RenewReply {
+        let reason = "this hub does not renew certificates".to_string();
+        RenewReply::Refused { code: "NotImplemented".into(), reason }
+    }
     /// Completes when the node must be cut (replaced, deleted, revoked), with the reason. Cancel safe.
     async fn cut(&self) -> Refusal;
 }
@@ -70,7 +76,9 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
         tasks: Vec::new(),
         session: None,
     };
-    driver.tasks.push(env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), inputs.clone()))));
+    driver.tasks.push(
+        env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), host.clone(), inputs.clone()))),
+    );
     driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs))));
     let mut engine = HubLink::start(env.monotonic().0);
     let mut cut = false;
@@ -234,9 +242,10 @@ async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived
     }
 }
 
-/// Takes the node's streams: one control, one facts.
-async fn accept(env: World, connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+/// Takes the node's streams: one control, one facts, one renewal at a time.
+async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>, inputs: mpsc::Sender<Arrived>) {
     let mut readers: BTreeMap<Stream, Task> = BTreeMap::new();
+    let mut renewal: Option<Task> = None;
     while let Ok((mut sender, receiver)) = connection.accept_bi().await {
         let mut frames = FrameRecv::new(receiver);
         let opened = env.timeout(holdfast_link_engine::limits::HANDSHAKE, frames.expect::<Open>()).await;
@@ -248,6 +257,16 @@ async fn accept(env: World, connection: Arc<dyn Connection>, inputs: mpsc::Sende
                     return;
                 }
                 readers.insert(stream, env.spawn("link-reader", Box::pin(read_frames(stream, frames, inputs.clone()))));
+            }
+            Some(Ok(Open { stream: Stream::Renew })) if renewal.as_ref().is_none_or(Task::is_finished) => {
+                let host = host.clone();
+                let serve = async move {
+                    let decide = |request| async move { host.renew(request).await };
+                    if let Err(err) = serve_request(&mut sender, &mut frames, decide).await {
+                        tracing::debug!(%err, "A renewal did not finish");
+                    }
+                };
+                renewal = Some(env.spawn("link-renewal", Box::pin(serve)));
             }
             _ => sender.reset(1),
         }

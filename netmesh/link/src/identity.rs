@@ -3,6 +3,7 @@
 use crate::tls::TlsError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Prefix of the SAN URI that carries a node's UID.
 pub const NODE_URI: &str = "holdfast://node/";
@@ -27,6 +28,65 @@ impl fmt::Debug for NodeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NodeIdentity({} {})", self.node_name, self.node_uid)
     }
+}
+
+/// When a certificate is valid, both ends included; times since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// `notBefore`.
+    pub not_before: Duration,
+    /// `notAfter`.
+    pub not_after: Duration,
+}
+
+/// When a certificate (DER) is valid.
+///
+/// # Errors
+/// When it cannot be parsed.
+pub fn validity(certificate: &[u8]) -> Result<Validity, TlsError> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|err| TlsError::Certificate(format!("cannot be parsed: {err}")))?;
+    let moment = |time: x509_parser::time::ASN1Time| Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
+    let validity = parsed.validity();
+    Ok(Validity { not_before: moment(validity.not_before), not_after: moment(validity.not_after) })
+}
+
+/// How a certificate stands with the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not ended.
+    Valid,
+    /// It has ended, and may be renewed.
+    ExpiredWithinGrace,
+    /// It has ended for longer than the grace.
+    Expired,
+}
+
+/// How a certificate (DER) stands at `now`, a time since 1970, when it may be renewed for `grace` after its end.
+///
+/// # Errors
+/// When it cannot be parsed.
+pub fn standing(certificate: &[u8], now: Duration, grace: Duration) -> Result<Standing, TlsError> {
+    let end = validity(certificate)?.not_after;
+    Ok(match now {
+        now if now <= end => Standing::Valid,
+        now if now <= end.saturating_add(grace) => Standing::ExpiredWithinGrace,
+        _ => Standing::Expired,
+    })
+}
+
+/// A new key, and the request (PKCS #10, DER) by which a node asks for its certificate.
+///
+/// # Errors
+/// When the machine cannot make a key.
+pub(crate) fn request(node_name: &str) -> Result<(rcgen::KeyPair, Vec<u8>), TlsError> {
+    let fail = |err: rcgen::Error| TlsError::Config(format!("a key and its request: {err}"));
+    let key = rcgen::KeyPair::generate().map_err(fail)?;
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node_name}"));
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    let csr = params.serialize_request(&key).map_err(fail)?.der().to_vec();
+    Ok((key, csr))
 }
 
 /// The node UID and name that a verified certificate speaks for.

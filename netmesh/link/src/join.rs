@@ -5,9 +5,10 @@
 
 use crate::framed::{FrameRecv, LinkError, send};
 use crate::identity::{NodeIdentity, ca_hash};
+use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_env::{Connection, World};
-use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_link_engine::wire::{JoinReply, JoinRequest, Payload, TimeResetReply, TimeResetRequest};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,17 +80,12 @@ pub async fn join(
     token: &JoinToken,
     node_name: &str,
 ) -> Result<NodeIdentity, JoinError> {
-    let tls = |err: &dyn std::fmt::Display| JoinError::Tls(err.to_string());
-    let key = rcgen::KeyPair::generate().map_err(|err| tls(&err))?;
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node_name}"));
-    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
-    let csr = params.serialize_request(&key).map_err(|err| tls(&err))?;
+    let (key, csr) = crate::identity::request(node_name).map_err(|err| JoinError::Tls(err.to_string()))?;
     let request = JoinRequest {
         token_id: token.id.clone(),
         token_secret: token.secret.clone(),
         node_name: node_name.to_string(),
-        csr: Bytes::copy_from_slice(csr.der()),
+        csr: Bytes::from(csr),
     };
     let exchange = async {
         let (mut sender, receiver) = connection.open_bi().await.map_err(LinkError::Net)?;
@@ -116,26 +112,40 @@ pub async fn join(
     }
 }
 
-/// Serves one join on the hub: reads the request, answers with what `decide` says.
+/// What the hub decides for whoever comes without a certificate.
+#[async_trait]
+pub trait Doorkeeper: Send + Sync {
+    /// A machine wants to become a node.
+    async fn join(&self, request: JoinRequest) -> JoinReply;
+    /// A node wants its time floor taken down.
+    async fn time_reset(&self, request: TimeResetRequest) -> TimeResetReply;
+}
+
+/// Serves one connection of [`ALPN_JOIN`](holdfast_link_engine::wire::ALPN_JOIN) on the hub: one question, one
+/// answer.
 ///
 /// # Errors
 /// The link's.
-pub async fn serve_join<F, Fut>(env: &World, connection: &Arc<dyn Connection>, decide: F) -> Result<(), LinkError>
-where
-    F: FnOnce(JoinRequest) -> Fut + Send,
-    Fut: Future<Output = JoinReply> + Send,
-{
+pub async fn serve_join(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    doorkeeper: &dyn Doorkeeper,
+) -> Result<(), LinkError> {
     let exchange = async {
         let (mut sender, receiver) = connection.accept_bi().await?;
-        let request: JoinRequest = FrameRecv::new(receiver).expect().await?;
-        send(&mut sender, &decide(request).await).await?;
+        let frame = FrameRecv::new(receiver).next().await?.ok_or(LinkError::Ended)?;
+        if frame.kind == TimeResetRequest::KIND {
+            send(&mut sender, &doorkeeper.time_reset(frame.decode()?).await).await?;
+        } else {
+            send(&mut sender, &doorkeeper.join(frame.decode()?).await).await?;
+        }
         sender.finish().await?;
         Ok::<(), LinkError>(())
     };
     let done = env.timeout(ANSWER, exchange).await.unwrap_or(Err(LinkError::Timeout));
     // The node closes when it has read the answer.
     env.timeout(Duration::from_secs(5), connection.closed()).await;
-    connection.close("joined");
+    connection.close("answered");
     done
 }
 

@@ -1,24 +1,39 @@
 //! Drivers of the link engine.
 //!
-//! [`quic`] makes authenticated connections by quinn and rustls; [`join`] turns a token into an identity;
-//! [`node`] and [`hub`] feed the engine's two ends and do what they say; [`call`] carries logs and exec.
-//! The drivers decide nothing. Everything but `quic` runs over [`holdfast_env::Env`] and its connections, so
+//! [`quic`] makes authenticated connections by quinn and rustls, [`tcp`] makes them over one TLS connection where UDP
+//! is blocked, on the streams of [`mux`]; [`fallback`] chooses. [`join`] turns a token into an identity, and [`renew`]
+//! an identity into its successor; [`time_reset`] takes a node's time floor down; [`node`] and [`hub`] feed the
+//! engine's two ends and do what they say; [`call`] carries logs and exec. The drivers decide nothing. Everything but
+//! `quic` and the sockets of `tcp` runs over [`holdfast_env::Env`] and its connections, so
 //! the simulator drives it too.
 //!
 //! Tasks of a connection, all owned by its driver and ended with it: one reader per engine stream, one for
-//! datagrams, one that accepts streams, one per running call.
+//! datagrams, one that accepts streams, one per running call, at the hub one for a renewal.
 
+pub mod address;
 pub mod call;
+pub mod fallback;
 pub mod framed;
 pub mod hub;
 pub mod identity;
 pub mod join;
+pub mod listen;
+pub mod mux;
 pub mod node;
 pub mod quic;
+pub mod renew;
+pub mod tcp;
+#[cfg(test)]
+mod testing;
+pub mod time_reset;
 pub mod tls;
 
+pub use address::HubAddress;
+pub use fallback::FallbackDialer;
 pub use framed::LinkError;
 pub use hub::{Grant, HubHost, Refusal, drive_hub};
 pub use identity::NodeIdentity;
+pub use listen::{Attempt, Listener};
 pub use node::{LinkEnd, NodeHost, drive_node};
 pub use quic::{QuicDialer, QuicListener};
+pub use tcp::{TcpDialer, TcpListener};

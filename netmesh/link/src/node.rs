@@ -5,6 +5,7 @@ use crate::framed::FrameRecv;
 use async_trait::async_trait;
 use holdfast_core::{Revision, Seq, Session};
 use holdfast_env::{Connection, SendStream, Task, World};
+use holdfast_link_engine::mux::limits::{CONNECTION_WINDOW, STREAM_WINDOW};
 use holdfast_link_engine::wire::{Hello, Open};
 use holdfast_link_engine::{NodeInput, NodeLink, NodeOutput, NodeView, Persist, Stream};
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ use tokio::sync::mpsc;
 const INPUTS: usize = 64;
 /// Calls that one connection may run at a time; a further one is refused by resetting its stream.
 const MAX_CALLS: usize = 64;
+
+// Calls that nobody reads leave room for the link's own streams.
+const _: () = assert!((MAX_CALLS + 2) * (STREAM_WINDOW as usize) < CONNECTION_WINDOW as usize);
 
 /// What the link needs of the node.
 #[async_trait]

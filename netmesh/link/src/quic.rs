@@ -1,35 +1,36 @@
-//! QUIC by quinn (RFC 9000), bounded for small boxes.
+//! QUIC by quinn (RFC 9000), bounded for small boxes: by the bounds of the link over TCP, see [`limits`].
 
+use crate::listen::{Attempt, HANDSHAKE, Listener};
+use crate::renew::EXPIRED_FOR_GOOD;
 use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream};
+use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
+use holdfast_link_engine::mux::limits;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Flow-control window of a stream in bytes.
-const STREAM_WINDOW: u32 = 256 << 10;
-/// Flow-control window of a connection in bytes.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Streams that a peer may have open.
-const STREAMS: u32 = 128;
-/// Bytes of datagrams that wait to be sent or read.
-const DATAGRAMS: usize = 64 << 10;
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(15);
+/// Bytes that wait to be sent or acknowledged.
+const SEND_WINDOW: u64 = 1 << 20;
+/// quinn gives room on the connection back once an eighth of its window was read: so much is added.
+const RECEIVE_WINDOW: u32 = limits::CONNECTION_WINDOW / 4 * 5;
 
-fn transport(idle: Duration) -> Arc<quinn::TransportConfig> {
+/// How a peer's TLS says that our certificate has ended: alert `certificate_expired` (RFC 8446, 6.2; RFC 9001, 4.8).
+const CERTIFICATE_EXPIRED: u8 = 45;
+
+/// `streams`: how many the peer may have open.
+fn transport(idle: Duration, streams: u32) -> Arc<quinn::TransportConfig> {
     let mut transport = quinn::TransportConfig::default();
     transport
-        .stream_receive_window(STREAM_WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(u64::from(CONNECTION_WINDOW))
-        .max_concurrent_bidi_streams(STREAMS.into())
+        .stream_receive_window(limits::STREAM_WINDOW.into())
+        .receive_window(RECEIVE_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams(streams.into())
         .max_concurrent_uni_streams(0u32.into())
-        .datagram_receive_buffer_size(Some(DATAGRAMS))
-        .datagram_send_buffer_size(DATAGRAMS)
+        .datagram_receive_buffer_size(Some(limits::DATAGRAM_BYTES))
+        .datagram_send_buffer_size(limits::DATAGRAM_BYTES)
         .max_idle_timeout(quinn::IdleTimeout::try_from(idle).ok());
     Arc::new(transport)
 }
@@ -53,7 +54,7 @@ impl QuicListener {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicServerConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(transport(idle_timeout(heartbeat)));
+        server.transport_config(transport(idle_timeout(heartbeat), limits::DIALER_STREAMS));
         let endpoint = quinn::Endpoint::server(server, address)
             .map_err(|err| TlsError::Config(format!("cannot listen on udp {address}: {err}")))?;
         Ok(QuicListener { endpoint })
@@ -64,26 +65,25 @@ impl QuicListener {
         self.endpoint.local_addr().ok()
     }
 
-    /// The next connection attempt; `None` once closed. Finish it with [`Incoming::accept`] in a task of its own.
-    pub async fn next(&self) -> Option<Incoming> {
-        self.endpoint.accept().await.map(Incoming)
-    }
-
     /// Stops listening and ends all connections.
     pub fn close(&self) {
         self.endpoint.close(0u32.into(), b"the hub is stopping");
     }
 }
 
-/// A connection attempt.
-pub struct Incoming(quinn::Incoming);
+#[async_trait]
+impl Listener for QuicListener {
+    async fn next(&self) -> Option<Box<dyn Attempt>> {
+        let incoming = self.endpoint.accept().await?;
+        Some(Box::new(QuicAttempt(incoming)))
+    }
+}
 
-impl Incoming {
-    /// Finishes the handshake; the flag says whether it is a join.
-    ///
-    /// # Errors
-    /// When the peer does not finish in time or does not prove itself.
-    pub async fn accept(self) -> Result<(Arc<dyn Connection>, bool), NetError> {
+struct QuicAttempt(quinn::Incoming);
+
+#[async_trait]
+impl Attempt for QuicAttempt {
+    async fn accept(self: Box<Self>) -> Result<(Arc<dyn Connection>, bool), NetError> {
         let peer = self.0.remote_address().to_string();
         let connecting = self.0.accept().map_err(|err| NetError::Refused(err.to_string()))?;
         let connection = tokio::time::timeout(HANDSHAKE, connecting)
@@ -115,7 +115,7 @@ impl QuicDialer {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicClientConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-        client.transport_config(transport(idle_timeout(heartbeat)));
+        client.transport_config(transport(idle_timeout(heartbeat), limits::LISTENER_STREAMS));
         let v4 = quinn::Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into()).map_err(|err| config(&err))?;
         let v6 = quinn::Endpoint::client((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
         Ok(QuicDialer { v4, v6, client })
@@ -144,6 +144,11 @@ impl Dialer for QuicDialer {
 fn ended(err: quinn::ConnectionError) -> NetError {
     match err {
         quinn::ConnectionError::TransportError(err) => NetError::Refused(err.to_string()),
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::crypto(CERTIFICATE_EXPIRED) =>
+        {
+            NetError::Refused(EXPIRED_FOR_GOOD.into())
+        }
         quinn::ConnectionError::ConnectionClosed(close) => NetError::Refused(close.to_string()),
         quinn::ConnectionError::ApplicationClosed(close) => {
             NetError::Closed(String::from_utf8_lossy(&close.reason).into_owned())
@@ -196,6 +201,10 @@ impl Connection for QuicConnection {
 
     fn local_address(&self) -> Option<String> {
         self.0.local_ip().map(|ip| ip.to_string())
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Quic
     }
 }
 

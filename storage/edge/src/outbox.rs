@@ -80,6 +80,17 @@ impl Outbox {
         self.next = self.next.max(seq.next());
     }
 
+    /// The number of the next fact. It only rises, also over restarts of the node.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// Facts that the hub has not acknowledged.
+    pub fn backlog(&self) -> usize {
+        let state = self.state.values().filter(|(seq, _)| *seq > self.acknowledged).count();
+        state + self.log.iter().filter(|(seq, _)| *seq > self.acknowledged).count()
+    }
+
     /// Everything up to here is in the hub's store.
     pub fn acknowledged(&self) -> Seq {
         self.acknowledged

@@ -29,6 +29,9 @@ impl SigningKey for Seal {
 pub fn of(node_name: &str, node_uid: &str) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.serial_number = Some(1u64.into());
+    // Long-lived: a renewal would make a key, and keys are not drawn from the seed.
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2126, 1, 1);
     params.distinguished_name.push(DnType::CommonName, format!("system:node:{node_name}"));
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
     let uri = format!("{}{node_uid}", holdfast_link::identity::NODE_URI);

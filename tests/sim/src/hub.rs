@@ -2,7 +2,7 @@
 
 use crate::certificate;
 use crate::ledger::{Ledger, Seen};
-use crate::limits::{GRACE, HEARTBEAT, HUB_ADDRESS};
+use crate::limits::{CERTIFICATE_GRACE, GRACE, HEARTBEAT, HUB_ADDRESS};
 use crate::log::{Backup, SimLog};
 use crate::wire::HUB;
 use async_trait::async_trait;
@@ -45,6 +45,10 @@ impl NodeIssuer for SimIssuer {
 
     fn roots(&self) -> Vec<Vec<u8>> {
         Vec::new()
+    }
+
+    fn sign_time(&self, _message: &[u8]) -> Result<Vec<u8>, String> {
+        Err("not implemented: signatures of the simulated hub".into())
     }
 }
 
@@ -154,6 +158,8 @@ impl SimHub {
             lineage,
             heartbeat: HEARTBEAT,
             grace: GRACE,
+            certificate_grace: CERTIFICATE_GRACE,
+            renewal_interval: Duration::from_secs(60),
         });
         registry.set_node_calls(links.node_calls());
         let admin = client(UserInfo::new("kubernetes-admin", &[user::MASTERS]));

@@ -1,18 +1,20 @@
 //! A node: a machine, its runtimes, and the agent as `holdfast-edge` puts it together.
 
 use crate::ledger::{Ledger, NodeNo, Seen};
-use crate::limits::{GRACE, HEARTBEAT, HUB_ADDRESS};
+use crate::limits::{EPOCH, FLOOR_SLACK, GRACE, HEARTBEAT, HUB_ADDRESS};
 use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProber};
 use crate::runtime::SimRuntime;
 use bytes::Bytes;
-use holdfast_edge_store::{EdgeStore, StoreError, file};
+use holdfast_edge_store::{EdgeStore, StoreError};
 use holdfast_env::World;
+use holdfast_link::NodeIdentity;
 use holdfast_link::framed::{FrameRecv, send};
+use holdfast_link::identity::validity;
 use holdfast_link_engine::wire::{JoinReply, JoinRequest};
-use holdfast_node::{NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
+use holdfast_node::commands::Commands;
+use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Universe};
 use holdfast_volumes::VolumeManager;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,15 +23,6 @@ use tokio::sync::Notify;
 
 /// How long the service manager waits before it starts the agent again.
 const RESTART: Duration = Duration::from_secs(1);
-/// Name of the identity's file on the node's disk.
-const IDENTITY: &str = "identity";
-
-/// What the agent keeps of who it is; as `holdfast_link::NodeIdentity`, without keys that nothing here checks.
-#[derive(Clone, Serialize, Deserialize)]
-struct Identity {
-    uid: String,
-    certificate: Vec<u8>,
-}
 
 /// A running agent.
 struct Agent {
@@ -119,6 +112,11 @@ impl SimNode {
         lock(&self.agent).as_ref().is_some_and(|agent| agent.handle.commands.status().connected)
     }
 
+    /// What the agent may be asked on the machine, while it runs.
+    pub fn commands(&self) -> Option<Commands> {
+        lock(&self.agent).as_ref().map(|agent| agent.handle.commands.clone())
+    }
+
     /// Switches the machine on.
     pub fn power_on(&self) {
         let was_on = std::mem::replace(&mut *lock(&self.powered), true);
@@ -161,9 +159,9 @@ impl SimNode {
 
     fn start_agent(&self) {
         let Some(me) = self.me.upgrade() else { return };
-        let env: World = self.machine.process();
+        let process: World = self.machine.process();
         let run = async move {
-            if let Err(why) = me.run_agent(env).await {
+            if let Err(why) = me.run_agent(process).await {
                 tracing::info!(node = me.name, why, "Agent has ended");
             }
             me.ended.notify_one();
@@ -172,7 +170,15 @@ impl SimNode {
     }
 
     /// As `holdfast-edge agent` does it.
-    async fn run_agent(&self, env: World) -> Result<(), String> {
+    async fn run_agent(&self, process: World) -> Result<(), String> {
+        let boot_id = format!("00000000-0000-0000-0000-{:04x}{:08x}", self.no, *lock(&self.boots));
+        let boot = u128::from_str_radix(&boot_id.replace('-', ""), 16).map_err(|err| err.to_string())?;
+        let clock = NodeClock::open(process, boot);
+        let now = EPOCH + self.universe.now();
+        if clock.floor() > now + FLOOR_SLACK {
+            self.ledger.violation(format!("{}: the time floor {:?} is ahead of {now:?}", self.name, clock.floor()));
+        }
+        let env: World = clock.clone();
         let store = match EdgeStore::open(env.disk()) {
             Ok((store, _)) => store,
             Err(err) => {
@@ -183,16 +189,21 @@ impl SimNode {
             }
         };
         self.ledger.see(&Seen::NodeOpened { node: self.no, state: store.state() });
-        let identity = match self.identity(&env)? {
-            Some(identity) => identity,
+        let identities = match Identities::load(env.clone()).map_err(|err| err.to_string())? {
+            Some(identities) => identities,
             None => self.join(&env).await?,
         };
-        let boot = *lock(&self.boots);
+        let (identity, _) = identities.in_use();
+        let leaf = identity.chain.first().cloned().unwrap_or_default();
+        clock.certified(validity(&leaf).map_err(|err| err.to_string())?.not_before);
         let parts = NodeParts {
             env: env.clone(),
+            clock,
+            identity: identities,
+            token_key: None,
             config: NodeConfig {
                 node_name: self.name.clone(),
-                node_uid: identity.uid,
+                node_uid: identity.node_uid,
                 node_ips: vec![format!("10.0.0.{}", self.no)],
                 hubs: vec![HUB_ADDRESS.into()],
                 log_dir: self.dir.join("logs"),
@@ -211,13 +222,10 @@ impl SimNode {
             connector: Arc::new(SimConnector {
                 net: self.net.clone(),
                 machine: self.no,
-                certificate: identity.certificate,
+                certificate: Mutex::new(leaf),
                 idle: HEARTBEAT * 3 + Duration::from_secs(10),
             }),
-            host: Arc::new(SimHost {
-                boot_id: format!("00000000-0000-0000-0000-{:04x}{boot:08x}", self.no),
-                kept: self.kept.clone(),
-            }),
+            host: Arc::new(SimHost { boot_id, kept: self.kept.clone() }),
             events: Arc::new(NoIndex),
         };
         let store = SharedStore::new(env.clone(), store);
@@ -232,12 +240,8 @@ impl SimNode {
         }
     }
 
-    fn identity(&self, env: &World) -> Result<Option<Identity>, String> {
-        let read = file::read(&*env.disk(), IDENTITY).map_err(|err| err.to_string())?;
-        read.map(|bytes| postcard::from_bytes(&bytes).map_err(|err| err.to_string())).transpose()
-    }
-
-    async fn join(&self, env: &World) -> Result<Identity, String> {
+    /// As `holdfast_link::join::join`, without a key: nothing here checks one, and its bytes would differ in each run.
+    async fn join(&self, env: &World) -> Result<Arc<Identities>, String> {
         let connection = self.net.dial(self.no, HUB_ADDRESS, Vec::new(), Duration::from_secs(30)).await;
         let connection = connection.map_err(|err| err.to_string())?;
         let request = JoinRequest {
@@ -253,12 +257,16 @@ impl SimNode {
         };
         let reply = env.timeout(Duration::from_secs(20), exchange).await.ok_or("no answer to the join")??;
         connection.close("joined");
-        let JoinReply::Joined { node_uid, chain, .. } = reply else { return Err("the join was refused".into()) };
-        let certificate = chain.first().map(|der| der.to_vec()).unwrap_or_default();
-        let identity = Identity { uid: node_uid, certificate };
-        let bytes = postcard::to_allocvec(&identity).map_err(|err| err.to_string())?;
-        file::write(&*env.disk(), IDENTITY, &bytes).map_err(|err| err.to_string())?;
-        Ok(identity)
+        let JoinReply::Joined { node_uid, chain, roots } = reply else { return Err("the join was refused".into()) };
+        let bytes = |all: Vec<Bytes>| all.iter().map(|der| der.to_vec()).collect::<Vec<_>>();
+        let identity = NodeIdentity {
+            node_uid,
+            node_name: self.name.clone(),
+            key: Vec::new(),
+            chain: bytes(chain),
+            roots: bytes(roots),
+        };
+        Identities::create(env.clone(), identity).map_err(|err| err.to_string())
     }
 }
 

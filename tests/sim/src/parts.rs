@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{Connection, NetError};
+use holdfast_link::NodeIdentity;
 use holdfast_node::parts::HttpProbe;
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, PodNet, PodRef, Prober,
@@ -124,7 +125,7 @@ pub struct SimConnector {
     /// This machine's number in it.
     pub machine: u32,
     /// The node's certificate.
-    pub certificate: Vec<u8>,
+    pub certificate: Mutex<Vec<u8>>,
     /// Silence that ends a connection.
     pub idle: Duration,
 }
@@ -132,6 +133,17 @@ pub struct SimConnector {
 #[async_trait]
 impl Connector for SimConnector {
     async fn connect(&self, hub: &str) -> Result<Arc<dyn Connection>, NetError> {
-        self.net.dial(self.machine, hub, vec![self.certificate.clone()], self.idle).await
+        let certificate = self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.net.dial(self.machine, hub, vec![certificate], self.idle).await
+    }
+
+    async fn connect_bare(&self, hub: &str, _ca_hash: &str) -> Result<Arc<dyn Connection>, NetError> {
+        self.net.dial(self.machine, hub, Vec::new(), self.idle).await
+    }
+
+    fn use_identity(&self, identity: &NodeIdentity) -> Result<(), String> {
+        let leaf = identity.chain.first().ok_or("the identity has no certificate")?;
+        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = leaf.clone();
+        Ok(())
     }
 }

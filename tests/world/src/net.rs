@@ -222,6 +222,7 @@ impl Net {
         self.universe.random(|rng| {
             let lost = rng.ppm(faults.loss_ppm);
             let mut micros = rng.between(faults.delay_us.0, faults.delay_us.1);
+            // Zero is no limit.
             micros += (bytes as u64 * 1_000_000).checked_div(faults.bytes_per_second).unwrap_or(0);
             (!lost).then(|| Duration::from_micros(micros))
         })

@@ -20,6 +20,7 @@ pub(crate) fn exec(dir: &Path, name: &str, command: &[OsString]) -> Result<ExitC
 }
 
 /// The command in the node's namespaces, with our programs and kubectl on PATH and the caller's folder.
+/// `KUBECONFIG` leads to the node's own API, `HOLDFAST_HUB_KUBECONFIG` to the hub.
 pub(crate) fn inside(cluster: &Cluster, node: &Node, command: &[OsString]) -> Result<Command> {
     let init = node.init()?;
     let mut path = OsString::from(&cluster.bin_dir);
@@ -33,6 +34,8 @@ pub(crate) fn inside(cluster: &Cluster, node: &Node, command: &[OsString]) -> Re
     enter.args(["--target", &init.to_string(), "--mount", "--uts", "--net", "--pid", "--"]);
     enter.arg("env").arg("-C").arg(std::env::current_dir().unwrap_or_else(|_| "/".into()));
     enter.args(command);
-    enter.env("PATH", path).env("KUBECONFIG", &node.kubeconfig).env("HOLDFAST_NODE", &node.name);
+    enter.env("PATH", path).env("HOLDFAST_NODE", &node.name);
+    // kubectl asks the node itself, which answers with the link down too.
+    enter.env("KUBECONFIG", &node.local_kubeconfig).env("HOLDFAST_HUB_KUBECONFIG", &node.kubeconfig);
     Ok(enter)
 }

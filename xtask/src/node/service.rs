@@ -58,7 +58,7 @@ pub(crate) fn all(cluster: &Cluster, node: &Node) -> Result<Vec<Service>> {
             strings(&[
                 "agent",
                 "--hub",
-                &node.hub,
+                &format!("{}/{}", node.hub, cluster.hub.api_port),
                 "--token",
                 token.trim(),
                 "--node-name",

@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         Err(status) => return (verb, Err(status)),
     };
     if !allowed_verbs(kind, &target).contains(&verb) || (verb == "create" && !may_create(kind, &target)) {
-        return (verb, Err(Status::method_not_allowed(&target.gvr, verb)));
+        return (verb, Err(service.config.kinds.refusal(&target.gvr, verb)));
     }
     if verb == "watch" {
         return (verb, serve_watch(&service, cx, exchange, target, kind).await);

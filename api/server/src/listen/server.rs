@@ -1,6 +1,7 @@
 //! The listener. Tasks: one that accepts, one for each connection; all owned by [`Server`].
 
 use super::stall::StallGuard;
+use super::taker::Taker;
 use crate::chain::service::{ApiService, Peer};
 use crate::docs::metrics::Gauge;
 use crate::limits;
@@ -14,36 +15,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// A running server.
 pub struct Server {
     address: SocketAddr,
-    service: Arc<ApiService>,
-    /// Stops accepting and asks connections to finish.
-    stop: CancellationToken,
-    connections: TaskTracker,
+    accept: Accept,
 }
 
 impl Server {
-    /// Serves `service` on a bound listener.
+    /// Serves `service` on a bound listener; connections of another protocol than HTTP go to `taker`.
     ///
     /// # Errors
     /// When the listener's address cannot be told.
-    pub fn start(listener: TcpListener, tls: Arc<ServerConfig>, service: Arc<ApiService>) -> std::io::Result<Server> {
+    pub fn start(
+        listener: TcpListener,
+        tls: Arc<ServerConfig>,
+        service: Arc<ApiService>,
+        taker: Option<Arc<dyn Taker>>,
+    ) -> std::io::Result<Server> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let connections = TaskTracker::new();
-        let accept = Accept {
-            tls: TlsAcceptor::from(tls),
-            service: service.clone(),
-            stop: stop.clone(),
-            connections: connections.clone(),
-        };
-        connections.spawn(accept.run(listener));
-        Ok(Server { address, service, stop, connections })
+        let accept = Accept { tls, service, taker, stop, connections: connections.clone() };
+        connections.spawn(accept.clone().run(listener));
+        Ok(Server { address, accept })
     }
 
     /// Where it listens.
@@ -51,24 +50,39 @@ impl Server {
         self.address
     }
 
+    /// Serves a connection that somebody else has accepted.
+    pub fn adopt(&self, stream: TcpStream, peer: SocketAddr) {
+        self.accept.connections.spawn(serve(stream, peer, self.accept.clone()));
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        // The task that accepts is one of them.
+        self.accept.connections.len().saturating_sub(1)
+    }
+
     /// Stops accepting, ends watches and sessions, lets requests finish for at most `grace`.
     /// Returns whether all had finished.
     pub async fn shutdown(self, grace: Duration) -> bool {
-        self.stop.cancel();
-        self.service.closing.cancel();
-        self.connections.close();
-        self.service.tasks.close();
+        let Accept { service, stop, connections, .. } = self.accept;
+        stop.cancel();
+        service.closing.cancel();
+        connections.close();
+        service.tasks.close();
         let drained = async {
-            self.connections.wait().await;
-            self.service.tasks.wait().await;
+            connections.wait().await;
+            service.tasks.wait().await;
         };
         tokio::time::timeout(grace, drained).await.is_ok()
     }
 }
 
+#[derive(Clone)]
 struct Accept {
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     service: Arc<ApiService>,
+    taker: Option<Arc<dyn Taker>>,
+    /// Stops accepting and asks connections to finish.
     stop: CancellationToken,
     connections: TaskTracker,
 }
@@ -93,28 +107,37 @@ impl Accept {
                     continue;
                 }
             };
-            let (tls, service, stop) = (self.tls.clone(), self.service.clone(), self.stop.clone());
+            let one = self.clone();
             self.connections.spawn(async move {
-                serve(stream, address, tls, service, stop).await;
+                serve(stream, address, one).await;
                 drop(slot);
             });
         }
     }
+
+    /// The handshake; `None` when the taker has the connection now.
+    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        if let Some(taker) = &self.taker {
+            let offered = start.client_hello().alpn();
+            if offered.into_iter().flatten().any(|protocol| taker.speaks(protocol)) {
+                taker.take(start, peer);
+                return Ok(None);
+            }
+        }
+        start.into_stream(self.tls.clone()).await.map(Some)
+    }
 }
 
-async fn serve(
-    stream: TcpStream,
-    address: SocketAddr,
-    tls: TlsAcceptor,
-    service: Arc<ApiService>,
-    stop: CancellationToken,
-) {
+async fn serve(stream: TcpStream, address: SocketAddr, accept: Accept) {
+    let (service, stop) = (accept.service.clone(), accept.stop.clone());
     let _counted = service.metrics.count(Gauge::Connections);
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(limits::HANDSHAKE, tls.accept(stream));
+    let handshake = tokio::time::timeout(limits::HANDSHAKE, accept.handshake(stream, address));
     let stream = tokio::select! {
         handshake = handshake => match handshake {
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(Some(stream))) => stream,
+            Ok(Ok(None)) => return,
             Ok(Err(err)) => {
                 service.metrics.handshake_refused();
                 return tracing::debug!(peer = %address, %err, "TLS handshake failed");

@@ -16,19 +16,21 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// TLS 1.2 and 1.3 with ring, HTTP/2 and HTTP/1.1. Client certificates are optional; one that `client_ca` did
-/// not sign ends the handshake.
+/// TLS 1.2 and 1.3 with ring, HTTP/2 and HTTP/1.1. Client certificates are optional; one that none of
+/// `client_cas` signed ends the handshake.
 ///
 /// # Errors
 /// When certificate, key or CA are unusable.
 pub fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    client_ca: &CertificateDer<'static>,
+    client_cas: &[CertificateDer<'static>],
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(client_ca.clone())?;
+    for ca in client_cas {
+        roots.add(ca.clone())?;
+    }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()?;

@@ -11,7 +11,7 @@ use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutpu
 use holdfast_server::listen::tls;
 use holdfast_server::{
     Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted, Health, KindSet,
-    Registry, RequestContext, Server, ServiceConfig,
+    Registry, RequestContext, Server, ServiceConfig, Taker,
 };
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -250,6 +250,13 @@ pub(crate) fn authority() -> (CertificateDer<'static>, Issuer<'static, KeyPair>)
 
 impl Hub {
     pub(crate) async fn start() -> Hub {
+        Hub::start_with(|_, _| None).await
+    }
+
+    /// One that hands connections of another protocol to what `taker` makes of its certificate.
+    pub(crate) async fn start_with(
+        taker: impl FnOnce(Identity, &CertificateDer<'static>) -> Option<Arc<dyn Taker>>,
+    ) -> Hub {
         let registry = Arc::new(Fake::default());
         let health = Arc::new(Health::new());
         health.set_ready();
@@ -264,9 +271,10 @@ impl Hub {
         });
         let (ca, issuer) = authority();
         let (chain, key) = identity(&issuer, "hub");
-        let tls = tls::server_config(chain, key, &ca).unwrap();
+        let taker = taker((chain.clone(), key.clone_key()), &ca);
+        let tls = tls::server_config(chain, key, std::slice::from_ref(&ca)).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server::start(listener, tls, service).unwrap();
+        let server = Server::start(listener, tls, service, taker).unwrap();
         Hub { server, registry, ca, issuer }
     }
 }

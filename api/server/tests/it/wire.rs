@@ -2,10 +2,15 @@
 
 use crate::fake::{Hub, authority, identity};
 use holdfast_core::Json;
+use holdfast_server::Taker;
+use holdfast_server::listen::tls;
 use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::server::StartHandshake;
 
 #[tokio::test]
 async fn discovery_names_what_is_served() {
@@ -99,6 +104,45 @@ async fn foreign_certificates_are_refused() {
         Err(_) => true,
     };
     assert!(refused);
+}
+
+/// Answers `other/1` with the number of certificates that the client showed.
+struct Other(Arc<rustls::ServerConfig>);
+
+impl Taker for Other {
+    fn speaks(&self, protocol: &[u8]) -> bool {
+        protocol == b"other/1"
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the connection's task ends with the test's runtime")]
+    fn take(&self, start: StartHandshake<TcpStream>, peer: SocketAddr) {
+        assert!(peer.ip().is_loopback());
+        let config = self.0.clone();
+        tokio::spawn(async move {
+            let mut stream = start.into_stream(config).await.unwrap();
+            let shown = stream.get_ref().1.peer_certificates().map_or(0, |chain| chain.len());
+            stream.write_all(format!("{shown} shown").as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn another_protocol_is_handed_over_before_the_handshake() {
+    let hub = Hub::start_with(|(chain, key), ca| {
+        let mut config = (*tls::server_config(chain, key, std::slice::from_ref(ca)).unwrap()).clone();
+        config.alpn_protocols = vec![b"other/1".to_vec()];
+        Some(Arc::new(Other(Arc::new(config))))
+    })
+    .await;
+    let mut stream = hub.connect(Some(identity(&hub.issuer, "somebody")), b"other/1").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "1 shown");
+    // HTTP is served as ever, and what nobody speaks is refused.
+    assert_eq!(hub.get("/version").await.code, 200);
+    let refused = hub.connect(None, b"third/1").await.unwrap_err().to_string();
+    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
 }
 
 async fn raw(hub: &Hub, bytes: &[u8]) -> String {

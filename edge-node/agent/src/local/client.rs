@@ -3,13 +3,16 @@
 use super::{Request, kind, read_frame, tables, write_frame};
 use crate::cli::{ImagesCommand, LocalCommand};
 use anyhow::{Context, bail};
+use holdfast_core::Span;
 use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
 use holdfast_node::commands::NodeSummary;
+use holdfast_node::drill::DrillReport;
 use holdfast_node::pods::PodSummary;
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -31,19 +34,31 @@ struct Connection {
 
 /// Sends a request; the answer and the connection, for what follows.
 async fn ask(socket: &Path, request: &Request) -> anyhow::Result<(Value, Connection)> {
+    let mut connection = send(socket, request).await?;
+    let answer = read_answer(&mut connection.reader).await?;
+    Ok((answer, connection))
+}
+
+async fn send(socket: &Path, request: &Request) -> anyhow::Result<Connection> {
     let stream = UnixStream::connect(socket)
         .await
         .with_context(|| format!("no agent answers on {}; is `holdfast-edge agent` running?", socket.display()))?;
     let (reader, mut writer) = stream.into_split();
     writer.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes()).await?;
-    let mut reader = BufReader::new(reader);
+    Ok(Connection { reader: BufReader::new(reader), writer })
+}
+
+async fn read_answer(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<Value> {
     let mut line = String::new();
     reader.read_line(&mut line).await?;
+    if line.is_empty() {
+        bail!("the agent closed the connection");
+    }
     let mut answer: Value = serde_json::from_str(&line).context("the agent's answer does not decode")?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         bail!("{error}");
     }
-    Ok((answer["ok"].take(), Connection { reader, writer }))
+    Ok(answer["ok"].take())
 }
 
 async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCode> {
@@ -62,11 +77,7 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
                 println!("{}", serde_json::to_string_pretty(&answer)?);
             } else {
                 let status: NodeSummary = serde_json::from_value(answer)?;
-                let link = if status.connected { "up".to_string() } else { format!("down ({})", status.link_error) };
-                println!("node:     {} ({})", status.name, status.uid);
-                println!("link:     {link}, session {}", status.session);
-                println!("objects:  {} at revision {}", status.items, status.synced_to.1);
-                println!("written:  {} bytes in {} syncs since the start", status.written.0, status.written.1);
+                print!("{}", tables::status(&status));
             }
         }
         LocalCommand::Events { pod, namespace, output } => {
@@ -77,6 +88,7 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
                 print!("{}", tables::events(answer.as_array().map(Vec::as_slice).unwrap_or_default()));
             }
         }
+        LocalCommand::Drill { offline, output } => return drill(socket, offline, output.is_some()).await,
         LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
             bail!("not implemented: --from-docker; use `docker save NAME` and import that file");
         }
@@ -103,6 +115,37 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a drill to its end, or to Ctrl-C, and prints what it found.
+async fn drill(socket: &Path, offline: Span, as_json: bool) -> anyhow::Result<ExitCode> {
+    if offline.0 < Duration::from_secs(1) {
+        bail!("--offline {offline} is too short: a drill takes a second or more");
+    }
+    let Connection { mut reader, mut writer } = send(socket, &Request::Drill { seconds: offline.0.as_secs() }).await?;
+    eprintln!("The link is cut for {offline}; Ctrl-C ends the drill early.");
+    {
+        let mut ended = std::pin::pin!(read_answer(&mut reader));
+        tokio::select! {
+            biased;
+            answer = ended.as_mut() => answer?,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                write_frame(&mut writer, kind::STDIN_CLOSED, &[]).await?;
+                ended.await?
+            }
+        };
+    }
+    let Some((kind::REPORT, body)) = read_frame(&mut reader).await? else {
+        bail!("the agent closed the connection");
+    };
+    let report: DrillReport = serde_json::from_slice(&body).context("the agent's report does not decode")?;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", tables::drill(&report));
+    }
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The container that is meant; an empty name is the pod's first.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -73,6 +74,7 @@ async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
             let names = commands.import_images(&file).await;
             answer(&mut writer, names.map(|names| json!(names))).await
         }
+        Request::Drill { seconds } => drill(reader, writer, commands, Duration::from_secs(seconds)).await,
         Request::Logs(call) => match commands.calls().logs(&call) {
             Ok(mut bytes) => {
                 answer(&mut writer, Ok(Value::Null)).await?;
@@ -95,6 +97,25 @@ async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
             }
             Err(status) => answer(&mut writer, Err(status)).await,
         },
+    }
+}
+
+/// Whatever the asker sends, and its leaving, ends the drill.
+async fn drill(
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+    commands: &Commands,
+    offline: Duration,
+) -> std::io::Result<()> {
+    let stop = async {
+        let _ = read_frame(&mut reader).await;
+    };
+    match commands.drill(offline, stop).await {
+        Ok(report) => {
+            answer(&mut writer, Ok(Value::Null)).await?;
+            write_frame(&mut writer, kind::REPORT, json!(report).to_string().as_bytes()).await
+        }
+        Err(status) => answer(&mut writer, Err(status)).await,
     }
 }
 

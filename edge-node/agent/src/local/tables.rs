@@ -1,6 +1,8 @@
 //! Tables on the terminal, aligned as kubectl aligns them.
 
 use holdfast_core::Timestamp;
+use holdfast_node::commands::NodeSummary;
+use holdfast_node::drill::DrillReport;
 use holdfast_node::pods::PodSummary;
 use serde_json::Value;
 
@@ -42,6 +44,64 @@ pub(crate) fn events(events: &[Value]) -> String {
     aligned(&rows)
 }
 
+/// How the node and its link are.
+pub(crate) fn status(node: &NodeSummary) -> String {
+    let link = match (node.connected, node.drill) {
+        (true, _) => format!("up over {}", node.transport),
+        (false, true) => "down (a drill cuts it)".to_string(),
+        (false, false) => format!("down ({})", node.link_error),
+    };
+    let contact = match (node.last_contact, node.silent_seconds) {
+        (Some(at), Some(seconds)) => format!("{at} ({} ago)", short(seconds)),
+        _ => "none since the start".to_string(),
+    };
+    let certificate = node.certificate_ends.map_or_else(|| "unknown".to_string(), |at| format!("until {at}"));
+    let offline = match node.offline_ready {
+        Some(true) => "ready".to_string(),
+        Some(false) => "not ready".to_string(),
+        None => "not known yet".to_string(),
+    };
+    let mut lines = vec![
+        format!("node:         {} ({})", node.name, node.uid),
+        format!("link:         {link}, session {}", node.session),
+        format!("last contact: {contact}"),
+        format!("objects:      {} at revision {}", node.items, node.synced_to.1),
+        format!("outbox:       {} facts wait for the hub", node.backlog),
+        format!("certificate:  {certificate}"),
+        format!("written:      {} bytes in {} syncs since the start", node.written.0, node.written.1),
+        format!("offline:      {offline}"),
+    ];
+    lines.extend(node.offline_reasons.iter().map(|reason| format!("              {reason}")));
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// What a drill found.
+pub(crate) fn drill(report: &DrillReport) -> String {
+    let early = if report.offline_seconds < report.asked_seconds { ", ended early" } else { "" };
+    let mut lines = vec![format!("The link was cut for {}s{early}; {} pods.", report.offline_seconds, report.pods)];
+    if !report.was_connected {
+        lines.push("It was down before, so the hub may have been away for longer.".into());
+    }
+    if report.would_not_come_back.is_empty() {
+        lines.push("All would have come back after a reboot.".into());
+    } else {
+        lines.push("Would not have come back after a reboot:".into());
+        lines.extend(report.would_not_come_back.iter().map(|reason| format!("  {reason}")));
+    }
+    if report.troubles.is_empty() {
+        lines.push("No pod had trouble meanwhile.".into());
+    } else {
+        lines.push("Had trouble meanwhile:".into());
+        lines.extend(report.troubles.iter().map(|trouble| {
+            let end = if trouble.recovered { "recovered" } else { "not recovered" };
+            let (pod, status, after) = (&trouble.pod, &trouble.status, trouble.after_seconds);
+            format!("  {pod}: {status} after {after}s, {} restarts, {end}", trouble.restarts)
+        }));
+    }
+    lines.push(format!("{} facts wait for the hub.", report.backlog));
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 fn now() -> Timestamp {
     Timestamp::from_wall(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
 }
@@ -71,6 +131,7 @@ fn short(secs: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_node::drill::Trouble;
     use serde_json::json;
 
     #[test]
@@ -85,6 +146,67 @@ mod tests {
         assert_eq!(
             pods(&[pod]),
             "NAMESPACE   NAME    STATUS    RESTARTS   IP          AGE\ndemo        web-1   Running   0          10.42.0.2   <unknown>\n"
+        );
+    }
+
+    #[test]
+    fn the_status_says_what_a_cut_node_knows() {
+        let node = NodeSummary {
+            name: "edge-1".into(),
+            uid: "u".into(),
+            session: 4,
+            link_error: "timed out".into(),
+            items: 12,
+            synced_to: ("0".into(), 77),
+            written: (4096, 3),
+            backlog: 5,
+            last_contact: Some(Timestamp::from_secs(0)),
+            silent_seconds: Some(300),
+            certificate_ends: Some(Timestamp::from_secs(86_400)),
+            offline_ready: Some(false),
+            offline_reasons: vec!["pod demo/a: volume \"v\" is not on this node".into()],
+            ..NodeSummary::default()
+        };
+        assert_eq!(
+            status(&node),
+            "node:         edge-1 (u)
+link:         down (timed out), session 4
+last contact: 1970-01-01T00:00:00Z (5m ago)
+objects:      12 at revision 77
+outbox:       5 facts wait for the hub
+certificate:  until 1970-01-02T00:00:00Z
+written:      4096 bytes in 3 syncs since the start
+offline:      not ready
+              pod demo/a: volume \"v\" is not on this node
+"
+        );
+        let linked = NodeSummary { connected: true, transport: "tcp".into(), session: 5, ..node };
+        assert!(status(&linked).contains("\nlink:         up over tcp, session 5\n"), "{}", status(&linked));
+    }
+
+    #[test]
+    fn a_drill_tells_what_it_found() {
+        let trouble =
+            Trouble { pod: "demo/a".into(), after_seconds: 9, status: "Error".into(), restarts: 1, recovered: true };
+        let report = DrillReport {
+            asked_seconds: 60,
+            offline_seconds: 20,
+            was_connected: true,
+            pods: 2,
+            would_not_come_back: vec!["pod demo/b: volume \"v\" is not on this node".into()],
+            troubles: vec![trouble],
+            backlog: 7,
+            ..DrillReport::default()
+        };
+        assert_eq!(
+            drill(&report),
+            "The link was cut for 20s, ended early; 2 pods.
+Would not have come back after a reboot:
+  pod demo/b: volume \"v\" is not on this node
+Had trouble meanwhile:
+  demo/a: Error after 9s, 1 restarts, recovered
+7 facts wait for the hub.
+"
         );
     }
 

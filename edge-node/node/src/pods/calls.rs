@@ -5,6 +5,7 @@ use super::manager::PodManager;
 use super::work::runtime_with;
 use super::worker::Shown;
 use crate::logs::{LogOptions, read};
+use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
 use holdfast_core::{Gvr, Status, Timestamp};
@@ -12,6 +13,7 @@ use holdfast_env::session::{ExecRequest, ExecSession};
 use holdfast_link::call::NodeCall;
 use holdfast_pods::container_id;
 use holdfast_runtime::RuntimeError;
+use holdfast_server::NodeCalls;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,5 +141,17 @@ impl PodCalls {
             RuntimeError::Config(text) => Status::bad_request(text),
             other => Status::internal(other),
         })
+    }
+}
+
+/// For the local API, whose pods are all here: the node's name does not matter.
+#[async_trait]
+impl NodeCalls for PodCalls {
+    async fn logs(&self, _node: &str, call: LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
+        PodCalls::logs(self, &call)
+    }
+
+    async fn exec(&self, _node: &str, call: ExecCall) -> Result<ExecSession, Status> {
+        PodCalls::exec(self, &call).await
     }
 }

@@ -175,6 +175,15 @@ impl PodManager {
         list
     }
 
+    /// Has a pod's status told again with what others say in it.
+    pub(crate) async fn refresh(&self, uid: &str) {
+        let queue = lock(&self.workers).get(uid).map(|worker| worker.orders.clone());
+        if let Some(queue) = queue {
+            // A worker that has ended needs no order.
+            let _ = queue.send(Order::Refresh).await;
+        }
+    }
+
     /// Readiness by address, for the data plane.
     pub fn ready_by_ip(&self) -> BTreeMap<String, bool> {
         let host_network = |shown: &Shown| shown.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);

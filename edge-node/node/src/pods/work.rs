@@ -8,7 +8,9 @@ use crate::events::Events;
 use crate::lease::RunLease;
 use crate::objects::Objects;
 use crate::parts::{Attachment, NodeParts, PodRef};
+use crate::readiness::Readiness;
 use crate::store::SharedStore;
+use crate::tokens::{NodeTokens, PodObjects};
 use holdfast_pods::{
     ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, sandbox_id,
 };
@@ -28,6 +30,10 @@ pub(crate) struct Common {
     pub(crate) store: Arc<SharedStore>,
     pub(crate) objects: Objects,
     pub(crate) events: Events,
+    /// Whether pods would come back without the hub, for their statuses.
+    pub(crate) readiness: Arc<Readiness>,
+    /// Their tokens.
+    pub(crate) tokens: Arc<NodeTokens>,
     /// Rung by workers when their pod's status changed.
     pub(crate) changed: tokio::sync::Notify,
     /// Which containers are in the Wasm runtime (`true`) or the other one, by id.
@@ -46,6 +52,11 @@ impl Common {
     /// The key of the note that holds a pod's memory.
     pub(super) fn memory_key(uid: &str) -> String {
         format!("pod/{uid}")
+    }
+
+    /// What volumes are made from.
+    pub(super) fn pod_objects(&self) -> PodObjects {
+        PodObjects { objects: self.objects.clone(), tokens: self.tokens.clone() }
     }
 
     /// Notes where a container is.

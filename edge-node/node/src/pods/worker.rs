@@ -61,6 +61,8 @@ pub(super) enum Order {
     Look,
     /// Say again how the pod is: the hub may have written it off meanwhile.
     Report,
+    /// Something that others say in the pod's status has changed.
+    Refresh,
 }
 
 /// What others may see of a worker.
@@ -203,6 +205,10 @@ impl State {
                         self.report(true).await;
                         continue;
                     }
+                    Some(Order::Refresh) => {
+                        self.report(false).await;
+                        continue;
+                    }
                     None => return,
                 },
                 word = events.recv() => match word {
@@ -302,7 +308,8 @@ impl State {
 
     /// Puts the status into the outbox. `anew` numbers it again although it has not changed.
     async fn report(&self, anew: bool) {
-        let status = self.machine.status(now(&self.common));
+        let mut status = self.machine.status(now(&self.common));
+        self.common.readiness.mark(&self.uid, &mut status);
         self.show.send_replace(Shown { pod: self.pod.clone(), status: status.clone(), gone: self.gone });
         self.common.changed.notify_one();
         let terminal = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
@@ -327,6 +334,7 @@ impl State {
     async fn finish(&mut self) {
         self.gone = true;
         self.common.unsettle(&format!("{}-", self.uid));
+        self.common.tokens.forget(&self.uid);
         self.fact(&json!({"uid": self.uid, "gone": true}), true).await;
         self.show.send_modify(|shown| shown.gone = true);
         self.common.changed.notify_one();
@@ -383,7 +391,7 @@ impl State {
     fn set_up_volumes(&mut self) {
         let (common, pod, place) = (self.common.clone(), self.pod.clone(), self.place.clone());
         self.go(async move {
-            let (volumes, objects) = (common.parts.volumes.clone(), common.objects.clone());
+            let (volumes, objects) = (common.parts.volumes.clone(), common.pod_objects());
             let done = common.parts.env.blocking(move || volumes.set_up(&pod, &objects)).await;
             match done {
                 Some(Ok(mounted)) => {
@@ -399,7 +407,7 @@ impl State {
     fn refresh_volumes(&mut self) {
         let (common, pod) = (self.common.clone(), self.pod.clone());
         let run = async move {
-            let (volumes, objects, of) = (common.parts.volumes.clone(), common.objects.clone(), pod.clone());
+            let (volumes, objects, of) = (common.parts.volumes.clone(), common.pod_objects(), pod.clone());
             if let Some(Err(err)) = common.parts.env.blocking(move || volumes.refresh(&of, &objects)).await {
                 tracing::warn!(pod = Common::key(&pod), %err, "Could not refresh volumes");
             }

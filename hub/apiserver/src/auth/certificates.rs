@@ -2,17 +2,46 @@
 
 use crate::pki::client_identity;
 use async_trait::async_trait;
-use holdfast_core::{Status, UserInfo};
-use holdfast_server::{Authenticator, Credentials};
+use holdfast_core::{Gvr, Reason, Status, Target, UserInfo};
+use holdfast_server::{Authenticator, Credentials, Registry, RequestContext};
+use std::sync::Arc;
 
 /// Reads certificates that TLS has verified against the cluster CA.
-pub struct Certificates;
+///
+/// A node's certificate is good for as long as the Node that it was issued to exists and is not revoked.
+pub struct Certificates {
+    registry: Arc<dyn Registry>,
+}
+
+impl Certificates {
+    /// Over the Nodes of `registry`.
+    pub fn new(registry: Arc<dyn Registry>) -> Certificates {
+        Certificates { registry }
+    }
+
+    async fn is_live(&self, name: &str, uid: &str) -> Result<bool, Status> {
+        let at = Target::object(Gvr::new("", "v1", "nodes"), "", name);
+        let cx = RequestContext::new(UserInfo::new("system:apiserver", &[]), "node-certificate");
+        match self.registry.get(&cx, &at).await {
+            Ok(node) => Ok(node.meta.uid == uid && !node.meta.is_revoked()),
+            Err(status) if status.is(Reason::NotFound) => Ok(false),
+            Err(status) => Err(status),
+        }
+    }
+}
 
 #[async_trait]
 impl Authenticator for Certificates {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Option<UserInfo>, Status> {
-        let Some(leaf) = credentials.client_certificates.first() else { return Ok(None) };
         // A certificate without a user (a node's TLS stack may send any) proves nobody.
-        Ok(client_identity(leaf).map(|identity| identity.user()))
+        let Some(identity) = credentials.client_certificates.first().and_then(|leaf| client_identity(leaf)) else {
+            return Ok(None);
+        };
+        if let Some(node) = identity.node()
+            && !self.is_live(&node.name, &node.uid).await?
+        {
+            return Err(Status::unauthorized());
+        }
+        Ok(Some(identity.user()))
     }
 }

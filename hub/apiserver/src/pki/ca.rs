@@ -8,14 +8,14 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Life of the CA, as kubeadm's.
 const CA_TTL: Duration = Duration::from_secs(3653 * 24 * 3600);
 /// Life of a serving certificate; a new one is made at each start.
 const SERVER_TTL: Duration = Duration::from_secs(3653 * 24 * 3600);
-/// Certificates begin to be valid so long before now, for clocks that are behind.
+/// Certificates begin to be valid so long before now, or a tenth of their life, for clocks that are behind.
 const BACKDATE: Duration = Duration::from_secs(24 * 3600);
 /// A certificate request larger than this is refused unread.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -54,28 +54,37 @@ impl ServerIdentity {
 }
 
 impl ClusterCa {
-    /// Reads `ca.crt` and `ca.key` under `dir`, or makes them. Blocks.
-    pub(super) fn open(dir: &Path, now: Timestamp) -> Result<ClusterCa, PkiError> {
-        let (certificate_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
-        if let Some(pem) = files::read(&certificate_path)? {
-            let damaged = |why: String| PkiError::Damaged { path: certificate_path.clone(), why };
-            let key_pem = files::read(&key_path)?
-                .ok_or_else(|| PkiError::Damaged { path: key_path.clone(), why: "it is missing".into() })?;
-            let key = super::parse_key(&key_path, &key_pem)?;
-            let certificate =
-                identity::pem_certificate(&pem).ok_or_else(|| damaged("it holds no certificate".into()))?;
-            let matches = identity::public_key_of(&certificate).is_some_and(|raw| raw == key.public_key_raw());
-            if !matches {
-                return Err(damaged("its key is not the one in ca.key".into()));
-            }
-            return ClusterCa::new(certificate, pem, key).map_err(|err| damaged(err.to_string()));
+    /// Reads the CA of a generation under `dir`; `None` when there is none. Blocks.
+    pub(super) fn read(dir: &Path, generation: u32) -> Result<Option<ClusterCa>, PkiError> {
+        let (certificate_path, key_path) = paths(dir, generation);
+        let Some(pem) = files::read(&certificate_path)? else { return Ok(None) };
+        let damaged = |why: String| PkiError::Damaged { path: certificate_path.clone(), why };
+        let key_pem = files::read(&key_path)?
+            .ok_or_else(|| PkiError::Damaged { path: key_path.clone(), why: "it is missing".into() })?;
+        let key = super::parse_key(&key_path, &key_pem)?;
+        let certificate = identity::pem_certificate(&pem).ok_or_else(|| damaged("it holds no certificate".into()))?;
+        let matches = identity::public_key_of(&certificate).is_some_and(|raw| raw == key.public_key_raw());
+        if !matches {
+            return Err(damaged(format!("its key is not the one in {}", key_path.display())));
         }
+        ClusterCa::new(certificate, pem, key).map(Some).map_err(|err| damaged(err.to_string()))
+    }
+
+    /// Makes the CA of a generation under `dir`. Blocks.
+    pub(super) fn create(dir: &Path, generation: u32, now: Timestamp) -> Result<ClusterCa, PkiError> {
+        let (certificate_path, key_path) = paths(dir, generation);
         let key = KeyPair::generate()?;
-        let certificate = ca_params(now).self_signed(&key)?;
+        let certificate = ca_params(generation, now).self_signed(&key)?;
         // The key goes first: a certificate without its key would be a cluster that can sign nothing.
         files::write(&key_path, key.serialize_pem().as_bytes())?;
         files::write(&certificate_path, certificate.pem().as_bytes())?;
         Ok(ClusterCa::new(certificate.der().clone(), certificate.pem(), key)?)
+    }
+
+    /// When it was made.
+    pub(super) fn made_at(&self) -> Timestamp {
+        let begins = identity::not_before(&self.certificate).unwrap_or_else(|| Timestamp::from_secs(0));
+        begins.after(BACKDATE)
     }
 
     fn new(certificate: CertificateDer<'static>, pem: String, key: KeyPair) -> Result<ClusterCa, rcgen::Error> {
@@ -169,6 +178,15 @@ impl ClusterCa {
         Ok(ServerIdentity { chain: issued.chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
     }
 
+    /// The CA's signature of `message` (ASN.1, ECDSA P-256, SHA-256). Whoever calls it answers for the first bytes
+    /// being no certificate's.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, PkiError> {
+        Ok(rcgen::SigningKey::sign(self.issuer.key(), message)?)
+    }
+
     fn sign(&self, params: &CertificateParams, key: &impl rcgen::PublicKeyData) -> Result<IssuedCertificate, PkiError> {
         let certificate = params.signed_by(key, &self.issuer)?;
         Ok(IssuedCertificate {
@@ -184,8 +202,20 @@ impl std::fmt::Debug for ClusterCa {
     }
 }
 
-fn ca_params(now: Timestamp) -> CertificateParams {
-    let mut params = leaf("holdfast-ca", &[], now, CA_TTL);
+fn paths(dir: &Path, generation: u32) -> (PathBuf, PathBuf) {
+    let name = match generation {
+        1 => "ca".to_string(),
+        later => format!("ca-{later}"),
+    };
+    (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")))
+}
+
+fn ca_params(generation: u32, now: Timestamp) -> CertificateParams {
+    let name = match generation {
+        1 => "holdfast-ca".to_string(),
+        later => format!("holdfast-ca-{later}"),
+    };
+    let mut params = leaf(&name, &[], now, CA_TTL);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = false;
@@ -196,7 +226,7 @@ fn leaf(name: &str, groups: &[&str], now: Timestamp, ttl: Duration) -> Certifica
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = now.since_epoch();
     let mut params = CertificateParams::default();
-    params.not_before = epoch + now.saturating_sub(BACKDATE);
+    params.not_before = epoch + now.saturating_sub(BACKDATE.min(ttl / 10));
     params.not_after = epoch + now.saturating_add(ttl);
     params.distinguished_name = DistinguishedName::new();
     for group in groups {

@@ -96,6 +96,11 @@ pub(super) fn pem_not_after(pem: &str) -> Option<Timestamp> {
     Some(Timestamp::from_secs(certificate.validity().not_after.timestamp()))
 }
 
+pub(super) fn not_before(der: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(Timestamp::from_secs(certificate.validity().not_before.timestamp()))
+}
+
 /// `sha256:<hex>` of a certificate's public key (SPKI), as kubeadm pins a CA.
 pub fn public_key_hash(der: &[u8]) -> Option<String> {
     let hex: String = Sha256::digest(spki_of(der)?).iter().map(|byte| format!("{byte:02x}")).collect();

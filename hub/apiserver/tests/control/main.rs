@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
 
+mod certificates;
+
 use holdfast_apiserver::LocalClient;
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::{ControllersConfig, PERMISSIONS, start_all};

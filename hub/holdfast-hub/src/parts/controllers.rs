@@ -20,7 +20,7 @@ pub(crate) async fn start(shared: &Shared<'_>, server: &ApiServer) -> anyhow::Re
     let clients = |name: &str| -> Arc<dyn Client> { server.controller_client(name) };
     let config = ControllersConfig {
         cluster_cidr: shared.config.cluster_cidr,
-        root_ca_pem: shared.pki.ca.pem().to_string(),
+        root_ca_pem: shared.pki.roots_pem(),
         kinds: holdfast_kinds::all().iter().map(ResourceKind::from).collect(),
         ..ControllersConfig::default()
     };

@@ -1,4 +1,4 @@
-//! The links to nodes: their listener, and how nodes get certificates.
+//! The links to nodes: their listeners, and how nodes get certificates.
 
 use super::{Shared, now};
 use anyhow::Context;
@@ -6,29 +6,55 @@ use async_trait::async_trait;
 use holdfast_apiserver::{ApiServer, BootstrapTokens, Pki};
 use holdfast_core::Lineage;
 use holdfast_env::{Task, World};
-use holdfast_link::QuicListener;
+use holdfast_link::{QuicListener, TcpListener};
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer};
 use holdfast_registry::HubRegistry;
+use holdfast_server::Taker;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::server::StartHandshake;
+
+/// A node is issued one certificate in this time at most, or in a tenth of a certificate's life.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Running links.
 pub(crate) struct Links {
-    listener: Arc<QuicListener>,
+    quic: Arc<QuicListener>,
+    tcp: Arc<TcpListener>,
     _links: Arc<HubLinks>,
-    _serving: Task,
+    _serving: [Task; 2],
+}
+
+/// What asks for the link on the API's port, where UDP is blocked.
+struct LinkTaker(Arc<TcpListener>);
+
+impl Taker for LinkTaker {
+    fn speaks(&self, protocol: &[u8]) -> bool {
+        self.0.speaks(protocol)
+    }
+
+    fn take(&self, start: StartHandshake<TcpStream>, peer: SocketAddr) {
+        self.0.offer(start, peer);
+    }
 }
 
 impl Links {
-    /// Where it listens.
+    /// Where it listens for QUIC.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_address()
+        self.quic.local_address()
     }
 
-    /// Closes the listener and every connection.
+    /// Takes what asks for the link on the API's port.
+    pub(crate) fn taker(&self) -> Arc<dyn Taker> {
+        Arc::new(LinkTaker(self.tcp.clone()))
+    }
+
+    /// Closes the listeners and every connection.
     pub(crate) fn stop(self) {
-        self.listener.close();
+        self.quic.close();
+        self.tcp.close();
     }
 }
 
@@ -53,7 +79,11 @@ impl NodeIssuer for Issuer {
     }
 
     fn roots(&self) -> Vec<Vec<u8>> {
-        vec![self.pki.ca.certificate().to_vec()]
+        self.pki.roots().iter().map(|root| root.to_vec()).collect()
+    }
+
+    fn sign_time(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        self.pki.serving_ca().sign_message(message).map_err(|err| err.to_string())
     }
 }
 
@@ -65,15 +95,17 @@ pub(crate) fn start(
     lineage: Lineage,
 ) -> anyhow::Result<Links> {
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
-    let roots = [shared.pki.ca.certificate().to_vec()];
+    let roots: Vec<Vec<u8>> = shared.pki.roots().iter().map(|root| root.to_vec()).collect();
     let key = shared.identity.key.secret_der();
-    let tls =
-        holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots).context("set up the link's TLS")?;
+    let grace = shared.config.node_certificate_grace;
+    let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots, grace)
+        .context("set up the link's TLS")?;
     let address = shared.config.link_listen;
     let heartbeat = shared.config.heartbeat;
-    let listener =
+    let tcp = Arc::new(TcpListener::new(shared.world.clone(), tls.clone(), heartbeat));
+    let quic =
         QuicListener::bind(address, tls, heartbeat).with_context(|| format!("listen on --link-listen {address}"))?;
-    let listener = Arc::new(listener);
+    let quic = Arc::new(quic);
     let issuer = Issuer {
         pki: shared.pki.clone(),
         tokens: server.bootstrap_tokens().clone(),
@@ -88,8 +120,13 @@ pub(crate) fn start(
         lineage,
         heartbeat,
         grace: shared.config.node_monitor_grace,
+        certificate_grace: grace,
+        renewal_interval: RENEWAL_INTERVAL.min(shared.config.node_certificate_ttl / 10),
     });
     registry.set_node_calls(links.node_calls());
-    let serving = shared.world.spawn("links", Box::pin(links.clone().serve(listener.clone())));
-    Ok(Links { listener, _links: links, _serving: serving })
+    let serving = [
+        shared.world.spawn("links", Box::pin(links.clone().serve(quic.clone()))),
+        shared.world.spawn("links-tcp", Box::pin(links.clone().serve(tcp.clone()))),
+    ];
+    Ok(Links { quic, tcp, _links: links, _serving: serving })
 }

@@ -11,11 +11,12 @@ mod links;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
 use anyhow::Context;
-use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, kubeconfig};
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity};
 use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer, TokenIssuer};
+use holdfast_server::kubeconfig;
 use holdfast_store::memory::CachedStore;
 use holdfast_store_fjall::FjallBackend;
 use std::net::{IpAddr, SocketAddr};
@@ -52,7 +53,7 @@ impl Hub {
     pub(crate) async fn start(config: &Config, folder: &DataFolder, listener: TcpListener) -> anyhow::Result<Hub> {
         let world: World = HostEnv::new(folder.path());
         let store = open_store(folder).await?;
-        let pki = open_keys(folder, &world).await?;
+        let pki = open_keys(config, folder, &world).await?;
         let identity = serving_identity(config, &pki, &world, &listener)?;
         let shared = Shared { config, world, store, pki, identity };
         let lineage =
@@ -85,7 +86,7 @@ impl Hub {
         tasks.push(history::start(&shared));
         tasks.push(registry.start_event_expiry(EVENT_TTL));
         endpoint::publish(&shared, &server, port).await?;
-        let address = server.listen(listener)?;
+        let address = server.listen(listener, Some(links.taker()))?;
         write_kubeconfig(folder, &shared.pki, address)?;
         Ok(Hub { address, store: shared.store, server, links, tasks })
     }
@@ -121,9 +122,10 @@ async fn open_store(folder: &DataFolder) -> anyhow::Result<Arc<CachedStore>> {
     opened.with_context(|| format!("open the store {shown}"))
 }
 
-async fn open_keys(folder: &DataFolder, world: &World) -> anyhow::Result<Arc<Pki>> {
+async fn open_keys(config: &Config, folder: &DataFolder, world: &World) -> anyhow::Result<Arc<Pki>> {
     let (path, now) = (folder.join("pki"), now(world));
-    let opened = tokio::task::spawn_blocking(move || Pki::open(&path, now)).await.context("open the keys")?;
+    let overlap = config.node_certificate_ttl.saturating_add(config.node_certificate_grace);
+    let opened = tokio::task::spawn_blocking(move || Pki::open(&path, now, overlap)).await.context("open the keys")?;
     Ok(Arc::new(opened?))
 }
 
@@ -157,6 +159,7 @@ fn advertised(config: &Config, port: u16) -> String {
 
 fn write_kubeconfig(folder: &DataFolder, pki: &Pki, address: SocketAddr) -> anyhow::Result<()> {
     let server = format!("https://{}", Config::local_server(address));
-    let text = kubeconfig::render(&server, pki.ca.pem(), &pki.admin_certificate_pem, &pki.admin_key_pem);
+    let text =
+        kubeconfig::render("holdfast", &server, &pki.roots_pem(), &pki.admin_certificate_pem, &pki.admin_key_pem);
     data_dir::write_private(&data_dir::kubeconfig(folder.path()), &text)
 }

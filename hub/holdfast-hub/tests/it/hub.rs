@@ -55,6 +55,14 @@ impl Hub {
         log
     }
 
+    /// A field of the line that says that the hub is ready.
+    pub(crate) fn told(&self, field: &str) -> String {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("Hub is ready")).unwrap();
+        let value = line.split_whitespace().find_map(|word| word.strip_prefix(&format!("{field}=")));
+        value.unwrap_or_else(|| panic!("no {field}: {line}")).to_string()
+    }
+
     pub(crate) fn folder(&self) -> &str {
         self.data_dir.to_str().unwrap()
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod hub;
+mod identity;
 mod kubectl;
 mod life;
+mod links;
 mod tokens;

@@ -1,5 +1,7 @@
 //! Sessions, views, facts, joins and the life cycle over the real registry and a store in memory.
 
+mod identity;
+
 use super::*;
 use crate::facts::FactWriter;
 use crate::join;
@@ -18,6 +20,7 @@ use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const GRACE: Duration = Duration::from_secs(40);
+const CERTIFICATE_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
 const OUTBOX: OutboxGen = OutboxGen(5);
 
 /// The host's world with a monotonic clock that can be put forward.
@@ -74,6 +77,9 @@ impl NodeIssuer for TestIssuer {
     fn roots(&self) -> Vec<Vec<u8>> {
         vec![b"root".to_vec()]
     }
+    fn sign_time(&self, _message: &[u8]) -> Result<Vec<u8>, String> {
+        Err("this CA has no key".into())
+    }
 }
 
 /// A connection that carries nothing.
@@ -115,7 +121,11 @@ struct Cluster {
 }
 
 async fn cluster() -> Cluster {
-    let env = Arc::new(Shifted(HostEnv::new("/nonexistent"), AtomicU64::new(0)));
+    cluster_on(HostEnv::new("/nonexistent"), Arc::new(TestIssuer)).await
+}
+
+async fn cluster_on(machine: Arc<HostEnv>, issuer: Arc<dyn NodeIssuer>) -> Cluster {
+    let env = Arc::new(Shifted(machine, AtomicU64::new(0)));
     let store: Arc<dyn Store> = holdfast_store::testing::memory_store().unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let registry = HubRegistry::new(HubRegistryConfig {
@@ -131,10 +141,12 @@ async fn cluster() -> Cluster {
         env: env.clone(),
         store: store.clone(),
         api,
-        issuer: Arc::new(TestIssuer),
+        issuer,
         lineage: Lineage(1),
         heartbeat: Duration::from_secs(10),
         grace: GRACE,
+        certificate_grace: CERTIFICATE_GRACE,
+        renewal_interval: Duration::from_secs(60),
     });
     let cluster = Cluster { env, store, links };
     cluster.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).await;

@@ -4,6 +4,7 @@ use super::Admission;
 use super::service_account::MIRROR;
 use crate::generic::update::Part;
 use holdfast_core::json::{at, items_at, str_at};
+use holdfast_core::meta::{REVOKED, TOKEN_KEY};
 use holdfast_core::{Json, Status};
 
 const RESTRICTED: &str = "node-restriction.kubernetes.io/";
@@ -41,7 +42,18 @@ fn lease(cx: &Admission<'_>, node: &str, doc: &Json) -> Result<(), Status> {
     Ok(())
 }
 
+/// The key of a node's tokens speaks for all accounts of its pods: it is the node's alone to set.
+fn token_key(cx: &Admission<'_>, doc: &Json, old: Option<&Json>) -> Result<(), Status> {
+    let key = |doc: &Json| str_at(doc, &["metadata", "annotations", TOKEN_KEY]).map(str::to_string);
+    let is_node = cx.kind.group.is_empty() && cx.kind.kind == "Node";
+    if !is_node || key(doc) == old.and_then(key) || cx.cx.user.node_name() == Some(name_of(doc)) {
+        return Ok(());
+    }
+    Err(cx.forbidden(doc, format!("annotation {TOKEN_KEY:?} is set by the node itself")))
+}
+
 pub(crate) fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
+    token_key(cx, doc, None)?;
     let Some(node) = cx.cx.user.node_name() else { return Ok(()) };
     match (cx.kind.group, cx.kind.kind) {
         ("", "Pod") => {
@@ -68,6 +80,7 @@ pub(crate) fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
 }
 
 pub(crate) fn update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> Result<(), Status> {
+    token_key(cx, doc, Some(old))?;
     let Some(node) = cx.cx.user.node_name() else { return Ok(()) };
     match (cx.kind.group, cx.kind.kind) {
         ("", "Pod") => {
@@ -94,6 +107,10 @@ pub(crate) fn update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> 
             }
             if items_at(doc, &["spec", "taints"]) != items_at(old, &["spec", "taints"]) {
                 return Err(cx.forbidden(doc, format!("node {node:?} is not allowed to modify taints")));
+            }
+            let revoked = ["metadata", "annotations", REVOKED];
+            if at(doc, &revoked) != at(old, &revoked) {
+                return Err(cx.forbidden(doc, format!("node {node:?} is not allowed to modify annotation {REVOKED:?}")));
             }
             labels(cx, node, doc, Some(old))
         }

@@ -3,11 +3,11 @@
 use crate::engine::Engine;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{Gvk, Json, Object, Status};
-use holdfast_kinds::{Kind, convert, storage_version};
+use holdfast_core::{Gvk, Json, Status};
+use holdfast_kinds::Kind;
+pub(crate) use holdfast_kinds::convert::{shown, shown_document, to_storage};
 use holdfast_schema::{strict_error, strict_texts};
 use holdfast_server::RequestContext;
-use std::sync::Arc;
 
 /// Checks type and fields of a document. Nulls and unknown fields are dropped, as Go's decoder drops them.
 ///
@@ -79,34 +79,4 @@ pub(crate) fn check_type(gvk: &Gvk, doc: &mut Json) -> Result<(), Status> {
     set(doc, &["apiVersion"], gvk.api_version());
     set(doc, &["kind"], gvk.kind.as_str());
     Ok(())
-}
-
-/// Whether objects of this kind are stored in another version.
-fn is_converted(kind: &Kind) -> bool {
-    storage_version(kind).group != kind.group || storage_version(kind).version != kind.version
-}
-
-/// The form in which a document is stored.
-pub(crate) fn to_storage(kind: &Kind, doc: &mut Json) {
-    if is_converted(kind) {
-        convert(doc, storage_version(kind));
-    }
-}
-
-/// The document of a stored object in the version that was asked for.
-pub(crate) fn shown_document(kind: &Kind, object: &Object) -> Json {
-    let mut doc = object.to_json();
-    if is_converted(kind) {
-        convert(&mut doc, kind);
-    }
-    doc
-}
-
-/// A stored object in the version that was asked for.
-pub(crate) fn shown(kind: &Kind, object: Arc<Object>) -> Result<Arc<Object>, Status> {
-    if !is_converted(kind) {
-        return Ok(object);
-    }
-    let revision = object.revision;
-    Ok(Arc::new(Object::from_json(shown_document(kind, &object))?.at_revision(revision)))
 }

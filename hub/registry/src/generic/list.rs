@@ -1,13 +1,12 @@
 //! Lists: pages, revisions, selectors. A list with a selector and a limit reads on until the page is full.
 
 use super::continue_token::{self, ContinueToken};
-use super::list_options;
-use super::select::Selection;
 use crate::engine::{Engine, Resource, decode, store_error};
 use crate::keys;
 use crate::limits::FILTER_PAGE;
 use holdfast_core::verbs::VersionMatch;
 use holdfast_core::{ListOptions, ObjectList, Revision, Status};
+use holdfast_kinds::Selection;
 use holdfast_store::{RangeRequest, StoreError};
 
 /// Lists a collection.
@@ -19,7 +18,7 @@ pub(crate) async fn list(
     resource: &Resource<'_>,
     options: &ListOptions,
 ) -> Result<ObjectList, Status> {
-    list_options::validate(options, false)?;
+    options.validate(false)?;
     let name = (!resource.name.is_empty()).then_some(resource.name);
     let selection = Selection::new(resource.kind, options, name)?;
     if options.continue_token.is_some() && options.resource_version.is_some_and(|revision| revision.0 != 0) {

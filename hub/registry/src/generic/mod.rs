@@ -7,8 +7,6 @@ pub(crate) mod decode;
 pub(crate) mod delete;
 pub(crate) mod delete_collection;
 pub(crate) mod list;
-pub(crate) mod list_options;
 pub(crate) mod patch;
-pub(crate) mod select;
 pub(crate) mod update;
 pub(crate) mod watch;

@@ -2,15 +2,13 @@
 //!
 //! A watch runs no task: it is polled by whoever writes the answer, and reads the store's ring at its own pace.
 
-use super::list_options;
-use super::select::Selection;
 use crate::engine::{Engine, Resource, decode, store_error};
 use crate::keys;
 use crate::limits::BOOKMARK_PERIOD;
-use holdfast_core::verbs::{INITIAL_EVENTS_END, WatchStream};
-use holdfast_core::{ListOptions, Object, Revision, Status, Watch, WatchEvent, WatchEventType};
+use holdfast_core::verbs::WatchStream;
+use holdfast_core::{ListOptions, Revision, Status, Watch, WatchEvent, WatchEventType};
 use holdfast_env::{BoxFuture, World};
-use holdfast_kinds::Kind;
+use holdfast_kinds::{Kind, Selection};
 use holdfast_store::{Event, RangeRequest, StoreError, Watcher};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +21,7 @@ use std::time::Duration;
 /// 400 and 422 for options that make no sense. A revision that is gone is a 410 on the stream's first poll, as
 /// clients expect it (`too old resource version`).
 pub(crate) async fn watch(engine: &Engine, resource: &Resource<'_>, options: &ListOptions) -> Result<Watch, Status> {
-    list_options::validate(options, true)?;
+    options.validate(true)?;
     let name = (!resource.name.is_empty()).then_some(resource.name);
     let selection = Selection::new(resource.kind, options, name)?;
     let prefix = keys::scope(resource.kind, resource.namespace);
@@ -53,7 +51,7 @@ pub(crate) async fn watch(engine: &Engine, resource: &Resource<'_>, options: &Li
             }
         }
         if streaming_list && options.allow_bookmarks {
-            pending.push_back(bookmark(resource.kind, range.revision, true));
+            pending.push_back(WatchEvent::bookmark(&resource.kind.gvk(), range.revision, true));
         }
         range.revision
     } else if asked.0 == 0 {
@@ -123,7 +121,7 @@ impl HubWatch {
     fn progress_bookmark(&mut self) -> Option<Result<WatchEvent, Status>> {
         let progress = self.watcher.as_ref()?.progress();
         self.last_sent = progress.max(self.last_sent);
-        Some(bookmark(self.kind, self.last_sent, false))
+        Some(WatchEvent::bookmark(&self.kind.gvk(), self.last_sent, false))
     }
 }
 
@@ -174,17 +172,4 @@ impl WatchStream for HubWatch {
             return Poll::Pending;
         }
     }
-}
-
-/// An object that says: nothing else changed up to `revision`.
-fn bookmark(kind: &Kind, revision: Revision, ends_initial: bool) -> Result<WatchEvent, Status> {
-    let mut metadata = serde_json::Map::new();
-    if ends_initial {
-        metadata.insert("annotations".into(), serde_json::json!({ INITIAL_EVENTS_END: "true" }));
-    }
-    let doc = serde_json::json!({
-        "apiVersion": kind.gvk().api_version(), "kind": kind.kind, "metadata": metadata,
-    });
-    let object = Arc::new(Object::from_json(doc)?.at_revision(revision));
-    Ok(WatchEvent { event_type: WatchEventType::Bookmark, object })
 }

@@ -137,6 +137,18 @@ async fn a_node_writes_only_its_own() {
     let restricted = json!({ "node-restriction.kubernetes.io/site": "a" });
     assert_eq!(create(node("edge-1", restricted)).await.unwrap_err().code(), 403);
     create(node("edge-1", json!({ "kubernetes.io/hostname": "edge-1" }))).await.unwrap();
+    let revoked = |cx: RequestContext, value: Json| {
+        let cluster = &cluster;
+        async move {
+            let body = json!({ "metadata": { "annotations": { holdfast_core::meta::REVOKED: value } } });
+            let patch = Patch { patch_type: PatchType::Merge, body };
+            cluster.registry.patch(&cx, &target("nodes", "", "edge-1"), patch, &strict()).await
+        }
+    };
+    let admin = RequestContext::new(UserInfo::new("admin", &[holdfast_core::user::MASTERS]), "test");
+    revoked(admin, json!("true")).await.unwrap();
+    let status = revoked(cx.clone(), json!(null)).await.unwrap_err();
+    assert!(status.code() == 403 && status.message().contains("annotation \"edge.holdfast.io/revoked\""), "{status}");
 
     let authorizer = cluster.registry.start_authorizer().await.unwrap();
     let user = UserInfo::node("edge-1");

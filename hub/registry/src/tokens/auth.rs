@@ -3,6 +3,8 @@
 use super::TokenClaims;
 use crate::engine::Engine;
 use async_trait::async_trait;
+use holdfast_core::json::{items_at, str_at};
+use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Gvr, Reason, Status, UserInfo};
 use holdfast_server::{Authenticator, Credentials};
 use std::sync::Arc;
@@ -37,15 +39,57 @@ impl Authenticator for ServiceAccountAuthenticator {
     }
 }
 
+fn refused(why: impl std::fmt::Display) -> Status {
+    Status::failure(401, Reason::Unauthorized, format!("invalid bearer token: {why}"))
+}
+
+/// What a token says that a node has signed while its link was cut: believed for a pod that is bound to that node
+/// under that UID, for the pod's own account, and for audiences that the pod's volumes ask for.
+async fn delegated(
+    engine: &Engine,
+    token: &str,
+    node: &str,
+    node_uid: &str,
+    audiences: &[String],
+) -> Result<TokenClaims, Status> {
+    let found = engine.find(&Gvr::new("", "v1", "nodes"), "", node).await?;
+    let found = found.filter(|found| found.meta.uid == node_uid).ok_or_else(|| refused("no node has this key"))?;
+    let public_key = found.meta.annotations.get(TOKEN_KEY).ok_or_else(|| refused("no node has this key"))?;
+    let claims = engine.tokens.verify_delegated(token, public_key, audiences, engine.now())?;
+    let not_its = || refused(format!("node {node:?} does not speak for this pod"));
+    let (pod, pod_uid) = claims.bound.pod.as_ref().ok_or_else(not_its)?;
+    let pod = engine.find(&Gvr::new("", "v1", "pods"), &claims.namespace, pod).await?;
+    let pod = pod.filter(|pod| pod.meta.uid == *pod_uid).ok_or_else(not_its)?.to_json();
+    if str_at(&pod, &["spec", "nodeName"]) != Some(node)
+        || str_at(&pod, &["spec", "serviceAccountName"]) != Some(claims.account.as_str())
+    {
+        return Err(not_its());
+    }
+    let sources =
+        items_at(&pod, &["spec", "volumes"]).iter().flat_map(|volume| items_at(volume, &["projected", "sources"]));
+    let asked: Vec<&str> = sources
+        .filter_map(|source| source.get("serviceAccountToken"))
+        .map(|token| str_at(token, &["audience"]).filter(|audience| !audience.is_empty()))
+        .map(|audience| audience.unwrap_or_else(|| engine.tokens.audience()))
+        .collect();
+    match claims.audiences.iter().find(|audience| !asked.contains(&audience.as_str())) {
+        Some(audience) => Err(refused(format!("the pod asks for no token for {audience:?}"))),
+        None => Ok(claims),
+    }
+}
+
 /// The user behind a token, and the audiences that it shares with `audiences`.
 pub(crate) async fn check(
     engine: &Engine,
     token: &str,
     audiences: &[String],
 ) -> Result<(UserInfo, Vec<String>), Status> {
-    let claims = engine.tokens.verify(token, audiences, engine.now())?;
+    let claims = match engine.tokens.delegate(token) {
+        None => engine.tokens.verify(token, audiences, engine.now())?,
+        Some((name, uid)) => delegated(engine, token, &name, &uid, audiences).await?,
+    };
     let TokenClaims { namespace, account, .. } = &claims;
-    let refuse = |why: String| Err(Status::failure(401, Reason::Unauthorized, format!("invalid bearer token: {why}")));
+    let refuse = |why: String| Err(refused(why));
     let found = engine.find(&Gvr::new("", "v1", "serviceaccounts"), namespace, account).await?;
     match found {
         None => return refuse(format!("serviceaccounts {account:?} not found")),

@@ -1,6 +1,8 @@
 //! [`TokenIssuer`] over one ES256 key (RFC 7518).
 
 use super::{Bound, TokenClaims, TokenIssuer};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use holdfast_core::{Json, Reason, Status, Timestamp};
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Clocks of clients may differ by so much from ours.
 const LEEWAY_SECONDS: i64 = 10;
+/// The longest life of a token that a node signs for its pods while its link is cut.
+const DELEGATED_SECONDS: i64 = 3600;
 
 /// Signs with one P-256 key.
 pub struct JwtIssuer {
@@ -130,6 +134,46 @@ impl TokenIssuer for JwtIssuer {
     }
 
     fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<TokenClaims, Status> {
+        let claims = self.read(token, &self.verifying)?;
+        self.judge(claims, audiences, now)
+    }
+
+    fn delegate(&self, token: &str) -> Option<(String, String)> {
+        let key_id = jsonwebtoken::decode_header(token).ok()?.kid?;
+        if key_id == self.key_id {
+            return None;
+        }
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+        let claims: Claims = serde_json::from_slice(&payload).ok()?;
+        claims.kubernetes.node.map(pair).filter(|(_, uid)| *uid == key_id)
+    }
+
+    fn verify_delegated(
+        &self,
+        token: &str,
+        public_key: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<TokenClaims, Status> {
+        let key: Jwk = serde_json::from_str(public_key).map_err(|err| refuse(format!("the node's key: {err}")))?;
+        let key = DecodingKey::from_jwk(&key).map_err(|err| refuse(format!("the node's key: {err}")))?;
+        let claims = self.read(token, &key)?;
+        let granted = claims.exp.saturating_sub(claims.iat);
+        let left = claims.exp.saturating_sub(now.secs());
+        if granted > DELEGATED_SECONDS || left > DELEGATED_SECONDS + LEEWAY_SECONDS {
+            return Err(refuse("it lives longer than a node may grant"));
+        }
+        self.judge(claims, audiences, now)
+    }
+
+    fn jwks(&self) -> Json {
+        serde_json::json!({ "keys": [self.public] })
+    }
+}
+
+impl JwtIssuer {
+    /// The claims of a token that `key` has signed.
+    fn read(&self, token: &str, key: &DecodingKey) -> Result<Claims, Status> {
         let mut validation = Validation::new(Algorithm::ES256);
         // Times and audiences are judged below: the clock is the world's, not the machine's.
         validation.validate_exp = false;
@@ -137,7 +181,11 @@ impl TokenIssuer for JwtIssuer {
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         validation.set_issuer(&[&self.issuer]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation).map_err(refuse)?.claims;
+        Ok(jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(refuse)?.claims)
+    }
+
+    /// What the claims come to: times, audiences, subject.
+    fn judge(&self, claims: Claims, audiences: &[String], now: Timestamp) -> Result<TokenClaims, Status> {
         if claims.exp.saturating_add(LEEWAY_SECONDS) < now.secs() {
             return Err(refuse("service account token has expired"));
         }
@@ -170,10 +218,6 @@ impl TokenIssuer for JwtIssuer {
             seconds: u64::try_from(claims.exp - now.secs()).unwrap_or(0),
             id: claims.jti,
         })
-    }
-
-    fn jwks(&self) -> Json {
-        serde_json::json!({ "keys": [self.public] })
     }
 }
 

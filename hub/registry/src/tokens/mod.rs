@@ -59,6 +59,23 @@ pub trait TokenIssuer: Send + Sync + 'static {
     /// 401 with the reason.
     fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<TokenClaims, Status>;
 
+    /// The node that says of itself to have signed a token, as name and UID; nothing of it is proven. `None` for
+    /// a token of our own key, and for one that no node can have signed.
+    fn delegate(&self, token: &str) -> Option<(String, String)>;
+
+    /// As [`TokenIssuer::verify`], of a token signed by a node whose public key (a JWK) is `public_key`. Whether
+    /// the node may speak for its pod and account is asked by [`ServiceAccountAuthenticator`].
+    ///
+    /// # Errors
+    /// 401 with the reason, also when the token lives longer than a node may grant.
+    fn verify_delegated(
+        &self,
+        token: &str,
+        public_key: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<TokenClaims, Status>;
+
     /// The public keys (RFC 7517), as `/openid/v1/jwks` serves them.
     fn jwks(&self) -> Json;
 }

@@ -6,32 +6,43 @@ use holdfast_core::digest::bucket_of;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
-use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_env::{Connection, Dialer, NetError, Transport, World};
 use holdfast_link::call::NodeCall;
+use holdfast_link::tls::{CertificateClock, CertificateTime};
 use holdfast_link::{
-    Grant, HubHost, LinkEnd, NodeHost, NodeIdentity, QuicDialer, QuicListener, Refusal, drive_hub, drive_node, tls,
+    Grant, HubHost, LinkEnd, Listener, NodeHost, NodeIdentity, QuicDialer, QuicListener, Refusal, TcpDialer,
+    TcpListener, drive_hub, drive_node, tls,
 };
-use holdfast_link_engine::wire::{FactSort, Hello, WireFact};
+use holdfast_link_engine::wire::{FactSort, Hello, RenewReply, RenewRequest, WireFact};
 use holdfast_link_engine::{HubItem, HubView, NodeView, Persist};
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SanType};
+use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SanType};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio_rustls::LazyConfigAcceptor;
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(200);
 pub(crate) const LOG_BYTES: usize = 1 << 20;
+/// From 1975 to 2100, in seconds since 1970.
+pub(crate) const ALWAYS: (u64, u64) = (157_766_400, 4_102_444_800);
+/// How long after its end the hub lets a certificate be renewed.
+pub(crate) const GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
 const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("nothing within the limit")
 }
 
-pub(crate) async fn poll(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) async fn poll(what: &str, is: impl FnMut() -> bool) {
+    poll_for(LIMIT, what, is).await;
+}
+
+pub(crate) async fn poll_for(limit: Duration, what: &str, mut is: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is() {
-        assert!(begun.elapsed() < LIMIT, "waited in vain for {what}");
+        assert!(begun.elapsed() < limit, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -62,18 +73,46 @@ impl Authority {
         Authority { der, issuer: Issuer::new(params, key) }
     }
 
-    fn leaf(&self, name: &str, alternative: SanType) -> (Vec<u8>, Vec<u8>) {
-        let key = KeyPair::generate().unwrap();
+    /// Params of a certificate that is valid between two moments, in seconds since 1970.
+    fn leaf(name: &str, alternative: SanType, (from, to): (u64, u64)) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names.push(alternative);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.der().to_vec(), key.serialize_der())
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        params.not_before = epoch + Duration::from_secs(from);
+        params.not_after = epoch + Duration::from_secs(to);
+        params
+    }
+
+    fn node_leaf(uid: &str, name: &str, valid: (u64, u64)) -> CertificateParams {
+        let uri = SanType::URI(format!("holdfast://node/{uid}").as_str().try_into().unwrap());
+        Authority::leaf(&format!("system:node:{name}"), uri, valid)
+    }
+
+    /// What a hub works with whose certificate is valid between two seconds since 1970.
+    pub(crate) fn hub_config(&self, env: &World, valid: (u64, u64)) -> rustls::ServerConfig {
+        let name = SanType::DnsName(tls::HUB_NAME.try_into().unwrap());
+        let key = KeyPair::generate().unwrap();
+        let leaf = Authority::leaf("hub", name, valid).signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let chain = [leaf, self.der.clone()];
+        tls::hub_config(env.clone(), &chain, &key.serialize_der(), std::slice::from_ref(&self.der), GRACE).unwrap()
     }
 
     pub(crate) fn node(&self, uid: &str, name: &str) -> NodeIdentity {
-        let uri = SanType::URI(format!("holdfast://node/{uid}").as_str().try_into().unwrap());
-        let (leaf, key) = self.leaf(&format!("system:node:{name}"), uri);
+        self.node_valid(uid, name, ALWAYS)
+    }
+
+    /// The chain that answers a node's request.
+    pub(crate) fn sign(&self, csr: &[u8], uid: &str, name: &str, valid: (u64, u64)) -> Vec<Bytes> {
+        let request = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+        let leaf = Authority::node_leaf(uid, name, valid).signed_by(&request.public_key, &self.issuer).unwrap();
+        vec![Bytes::copy_from_slice(leaf.der()), Bytes::copy_from_slice(&self.der)]
+    }
+
+    pub(crate) fn node_valid(&self, uid: &str, name: &str, valid: (u64, u64)) -> NodeIdentity {
+        let key = KeyPair::generate().unwrap();
+        let leaf = Authority::node_leaf(uid, name, valid).signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        let key = key.serialize_der();
         NodeIdentity {
             node_uid: uid.into(),
             node_name: name.into(),
@@ -112,9 +151,13 @@ impl HubView for HubState {
     }
 }
 
+pub(crate) type Decide = Box<dyn FnMut(RenewRequest) -> RenewReply + Send>;
+
 #[derive(Default)]
 pub(crate) struct HubSide {
     state: Mutex<HubState>,
+    /// Decides renewals.
+    pub(crate) renewals: Mutex<Option<Decide>>,
     changed: Notify,
 }
 
@@ -143,10 +186,12 @@ impl HubHost for HubSide {
         self.changed.notified().await;
     }
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
-        match self.state.lock().unwrap().refusal.clone() {
+        let state = self.state.lock().unwrap();
+        match state.refusal.clone() {
             Some(refusal) => Err(refusal),
             None => {
-                Ok(Grant { lineage: Lineage(1), session: hello.session.next(), mark: Seq(0), heartbeat: HEARTBEAT })
+                let mark = Seq(state.facts.last().copied().unwrap_or(0));
+                Ok(Grant { lineage: Lineage(1), session: hello.session.next(), mark, heartbeat: HEARTBEAT })
             }
         }
     }
@@ -162,32 +207,139 @@ impl HubHost for HubSide {
         self.state.lock().unwrap().beats += 1;
     }
     fn applied(&self, _revision: Revision) {}
+    async fn renew(&self, request: RenewRequest) -> RenewReply {
+        match self.renewals.lock().unwrap().as_mut() {
+            Some(decide) => decide(request),
+            None => RenewReply::Refused { code: "RateLimited".into(), reason: "not now".into() },
+        }
+    }
     async fn cut(&self) -> Refusal {
         std::future::pending().await
     }
 }
 
+/// A node's clock for its TLS.
+#[derive(Default)]
+pub(crate) struct Clock(Mutex<Option<CertificateTime>>);
+
+impl Clock {
+    /// The machine's time, believed.
+    pub(crate) fn right() -> Arc<Clock> {
+        Arc::default()
+    }
+
+    /// Stands at this second since 1970.
+    pub(crate) fn at(secs: u64, trusted: bool) -> Arc<Clock> {
+        Arc::new(Clock(Mutex::new(Some(CertificateTime { at: Duration::from_secs(secs), trusted }))))
+    }
+}
+
+impl CertificateClock for Clock {
+    fn certificate_time(&self) -> CertificateTime {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        self.0.lock().unwrap().unwrap_or(CertificateTime { at: now, trusted: true })
+    }
+}
+
+/// A dialer over this transport.
+pub(crate) fn dialer(env: &World, on: Transport, tls: rustls::ClientConfig) -> Arc<dyn Dialer> {
+    match on {
+        Transport::Quic => Arc::new(QuicDialer::new(tls, HEARTBEAT).unwrap()),
+        _ => Arc::new(TcpDialer::new(env.clone(), tls, HEARTBEAT)),
+    }
+}
+
+/// The hub's listener for one transport.
+#[derive(Clone)]
+pub(crate) enum Door {
+    Quic(Arc<QuicListener>),
+    Tcp(Arc<TcpListener>),
+}
+
+impl Door {
+    /// Listens on loopback. Over TCP, as the HTTPS listener does: it reads the client's first words, and hands over.
+    pub(crate) async fn open(env: &World, on: Transport, config: rustls::ServerConfig, port: u16) -> (Door, String) {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        if on == Transport::Quic {
+            let listener = QuicListener::bind(address, config, HEARTBEAT).unwrap();
+            let address = listener.local_address().unwrap().to_string();
+            return (Door::Quic(Arc::new(listener)), address);
+        }
+        let socket = tokio::net::TcpListener::bind(address).await.unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let listener = Arc::new(TcpListener::new(env.clone(), config, HEARTBEAT));
+        let offers = Arc::downgrade(&listener);
+        tokio::spawn(async move {
+            while let Ok((stream, peer)) = socket.accept().await {
+                let offers = offers.clone();
+                tokio::spawn(async move {
+                    let start = LazyConfigAcceptor::new(Default::default(), stream).await.unwrap();
+                    let hello = start.client_hello();
+                    let listener = offers.upgrade().unwrap();
+                    assert!(hello.alpn().unwrap().any(|protocol| listener.speaks(protocol)));
+                    listener.offer(start, peer);
+                });
+            }
+        });
+        (Door::Tcp(listener), address)
+    }
+
+    pub(crate) fn listener(&self) -> Arc<dyn Listener> {
+        match self {
+            Door::Quic(listener) => listener.clone(),
+            Door::Tcp(listener) => listener.clone(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        match self {
+            Door::Quic(listener) => listener.close(),
+            Door::Tcp(listener) => listener.close(),
+        }
+    }
+}
+
+#[derive(Clone)]
 pub(crate) struct Hub {
     pub(crate) env: World,
+    /// The machine under `env`, whose wall clock can be put forward.
+    pub(crate) machine: Arc<HostEnv>,
+    pub(crate) on: Transport,
     pub(crate) address: String,
-    pub(crate) listener: Arc<QuicListener>,
+    pub(crate) door: Door,
     pub(crate) host: Arc<HubSide>,
 }
 
 impl Hub {
-    pub(crate) fn new(ca: &Authority) -> Hub {
-        let env: World = HostEnv::new("/nonexistent");
-        let name = SanType::DnsName(tls::HUB_NAME.try_into().unwrap());
-        let (leaf, key) = ca.leaf("hub", name);
-        let chain = [leaf, ca.der.clone()];
-        let config = tls::hub_config(env.clone(), &chain, &key, std::slice::from_ref(&ca.der)).unwrap();
-        let listener = Arc::new(QuicListener::bind("127.0.0.1:0".parse().unwrap(), config, HEARTBEAT).unwrap());
-        let address = listener.local_address().unwrap().to_string();
-        Hub { env, address, listener, host: Arc::default() }
+    pub(crate) async fn new(ca: &Authority, on: Transport) -> Hub {
+        Hub::valid(ca, on, ALWAYS).await
+    }
+
+    /// A hub whose certificate is valid between two seconds since 1970.
+    pub(crate) async fn valid(ca: &Authority, on: Transport, valid: (u64, u64)) -> Hub {
+        let machine = HostEnv::new("/nonexistent");
+        let env: World = machine.clone();
+        let (door, address) = Door::open(&env, on, ca.hub_config(&env, valid), 0).await;
+        Hub { env, machine, on, address, door, host: Arc::default() }
+    }
+
+    pub(crate) fn dialer(&self, tls: rustls::ClientConfig) -> Arc<dyn Dialer> {
+        dialer(&self.env, self.on, tls)
     }
 
     pub(crate) async fn accept(&self) -> Result<(Arc<dyn Connection>, bool), NetError> {
-        within(self.listener.next()).await.unwrap().accept().await
+        within(self.door.listener().next()).await.unwrap().accept().await
+    }
+
+    /// Serves a node's connection.
+    pub(crate) fn serve(&self, connection: Arc<dyn Connection>) {
+        let (env, host) = (self.env.clone(), self.host.clone());
+        tokio::spawn(async move {
+            let reason = drive_hub(env, connection, host.clone()).await;
+            let mut state = host.state.lock().unwrap();
+            state.ended += 1;
+            state.reason = reason;
+        });
     }
 
     pub(crate) fn state(&self) -> HubState {
@@ -309,8 +461,8 @@ impl NodeHost for NodeSide {
 }
 
 pub(crate) struct Node {
-    env: World,
-    identity: NodeIdentity,
+    pub(crate) env: World,
+    pub(crate) identity: NodeIdentity,
     pub(crate) host: Arc<NodeSide>,
 }
 
@@ -321,25 +473,29 @@ impl Node {
 
     /// A connection that the hub serves with its driver.
     pub(crate) async fn dial(&self, hub: &Hub) -> Arc<dyn Connection> {
-        let dialer = QuicDialer::new(tls::node_config(self.env.clone(), &self.identity).unwrap(), HEARTBEAT).unwrap();
+        let dialer = hub.dialer(self.tls());
         let (dialled, accepted) = tokio::join!(within(dialer.dial(&hub.address)), hub.accept());
         let (connection, joining) = accepted.unwrap();
         assert!(!joining);
         let leaf = connection.peer_certificates().remove(0);
         assert_eq!(holdfast_link::identity::node_of(&leaf).unwrap(), ("uid-1".into(), "edge".into()));
-        let (env, host) = (hub.env.clone(), hub.host.clone());
-        tokio::spawn(async move {
-            let reason = drive_hub(env, connection, host.clone()).await;
-            let mut state = host.state.lock().unwrap();
-            state.ended += 1;
-            state.reason = reason;
-        });
+        assert_eq!(connection.transport(), hub.on);
+        hub.serve(connection);
         dialled.unwrap()
+    }
+
+    pub(crate) fn tls(&self) -> rustls::ClientConfig {
+        tls::node_config(Clock::right(), &self.identity).unwrap()
     }
 
     /// Connects and runs the node's driver.
     pub(crate) async fn connect(&self, hub: &Hub) -> JoinHandle<LinkEnd> {
         let connection = self.dial(hub).await;
+        tokio::spawn(self.drive(connection))
+    }
+
+    /// Runs the node's driver.
+    pub(crate) fn drive(&self, connection: Arc<dyn Connection>) -> impl Future<Output = LinkEnd> + use<> {
         let hello = Hello {
             version_min: 1,
             version_max: 1,
@@ -348,11 +504,11 @@ impl Node {
             boot: 1,
             lineage: Lineage(0),
             session: Session(0),
-            root: SetDigest::default().root(),
+            root: self.host.state.lock().unwrap().digest.root(),
             outbox: OutboxGen(1),
             clock_micros: 0,
         };
-        tokio::spawn(drive_node(self.env.clone(), connection, self.host.clone(), hello))
+        drive_node(self.env.clone(), connection, self.host.clone(), hello)
     }
 
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&NodeState) -> bool) {

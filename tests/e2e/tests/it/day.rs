@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::world::{World, holds, items, text};
@@ -135,6 +135,7 @@ pub(crate) fn a_cut_node_keeps_serving_and_survives_a_power_cut(world: &mut Worl
     let listed = json["items"].as_array().or_else(|| json.as_array()).map_or(0, Vec::len);
     ensure!(listed >= mine.len(), "holdfast-edge pods -o json lists {listed} pods: {json}");
     world.wait("the pods of edge-1 answer while it is cut", 60, || answers_locally(world).map(|()| true))?;
+    kubectl_works_on_the_node(world, &mine).context("cut from the hub")?;
     let condition = world.kubectl(&[
         "get",
         "node",
@@ -156,6 +157,32 @@ pub(crate) fn a_cut_node_keeps_serving_and_survives_a_power_cut(world: &mut Worl
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
         ensure!(restarts == Some(1), "{} has restart count {restarts:?} after one power cut", pod["metadata"]["name"]);
     }
+    Ok(())
+}
+
+/// The node's own API, by the kubeconfig that `node exec` sets: reads, streams, and a refusal of writes.
+fn kubectl_works_on_the_node(world: &World, pods: &[Value]) -> Result<()> {
+    let kubectl = |args: &[&str]| world.on_node("edge-1", &[&["kubectl", "-n", "demo"], args].concat());
+    let table = kubectl(&["get", "pods"])?;
+    for pod in pods {
+        let name = text(&pod["metadata"]["name"]);
+        let line = table.lines().find(|l| l.starts_with(name)).with_context(|| format!("no {name} in:\n{table}"))?;
+        holds(line, "Running")?;
+    }
+    let own = kubectl(&["get", "node", "edge-1", "-o", "jsonpath={.status.conditions[*].type}"])?;
+    holds(&own, "edge.holdfast.io/OfflineReady")?;
+    let web = pods.iter().map(|pod| text(&pod["metadata"]["name"])).find(|name| name.starts_with("web-"));
+    let web = web.context("edge-1 has no pod of web")?;
+    holds(&kubectl(&["describe", "pod", web])?, "Started container web")?;
+    holds(&kubectl(&["logs", web])?, "netexec: listening on port 8080")?;
+    holds(&kubectl(&["exec", web, "--", "/agnhost", "env"])?, &format!("HOSTNAME={web}"))?;
+    match kubectl(&["delete", "pod", web]) {
+        Ok(said) => bail!("the node's API took a write: {said}"),
+        Err(refused) => holds(&format!("{refused:#}"), "this node's API is read only")?,
+    }
+    let status: Value = serde_json::from_str(&world.on_node("edge-1", &["holdfast-edge", "status", "-o", "json"])?)
+        .context("reading `holdfast-edge status -o json`")?;
+    ensure!(status["connected"] == false && status["offline_ready"] == true, "the node's status is {status}");
     Ok(())
 }
 

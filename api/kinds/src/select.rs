@@ -1,10 +1,11 @@
 //! Which objects a request selects.
 
+use crate::Kind;
+use crate::convert::shown_document;
 use holdfast_core::{FieldSelector, LabelSelector, ListOptions, Object, Status};
-use holdfast_kinds::Kind;
 
 /// Label and field selectors of a request, checked against the kind.
-pub(crate) struct Selection {
+pub struct Selection {
     kind: &'static Kind,
     labels: LabelSelector,
     fields: FieldSelector,
@@ -12,9 +13,11 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// Of a list or watch; `name` narrows it to one object.
+    ///
     /// # Errors
     /// 400 `field label not supported: x` for fields that the kind does not offer.
-    pub(crate) fn new(kind: &'static Kind, options: &ListOptions, name: Option<&str>) -> Result<Selection, Status> {
+    pub fn new(kind: &'static Kind, options: &ListOptions, name: Option<&str>) -> Result<Selection, Status> {
         let mut fields = options.fields.clone();
         if let Some(name) = name {
             fields.terms.push(("metadata.name".to_string(), name.to_string(), true));
@@ -31,29 +34,29 @@ impl Selection {
     }
 
     /// Whether it selects everything.
-    pub(crate) fn is_everything(&self) -> bool {
+    pub fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// The one name that can match.
-    pub(crate) fn name(&self) -> Option<&str> {
+    pub fn name(&self) -> Option<&str> {
         self.fields.required("metadata.name")
     }
 
     /// The one namespace that can match.
-    pub(crate) fn namespace(&self) -> Option<&str> {
+    pub fn namespace(&self) -> Option<&str> {
         self.fields.required("metadata.namespace")
     }
 
     /// Whether it selects `object`, which is in its storage version.
-    pub(crate) fn matches(&self, object: &Object) -> bool {
+    pub fn matches(&self, object: &Object) -> bool {
         if !self.labels.matches(&object.meta.labels) {
             return false;
         }
         if self.fields.is_empty() {
             return true;
         }
-        let doc = self.reads_document.then(|| crate::generic::decode::shown_document(self.kind, object));
+        let doc = self.reads_document.then(|| shown_document(self.kind, object));
         self.fields.matches(|field| match field {
             "metadata.name" => object.meta.name.clone(),
             "metadata.namespace" => object.meta.namespace.clone(),

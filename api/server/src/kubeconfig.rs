@@ -3,28 +3,28 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// A kubeconfig with one cluster, one user and one context, of the administrator.
-pub fn render(server: &str, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> String {
+/// A kubeconfig with one cluster and one context, both called `name`, and one user, `<name>-admin`.
+pub fn render(name: &str, server: &str, ca_pem: &str, certificate_pem: &str, key_pem: &str) -> String {
     let (ca, certificate, key) = (STANDARD.encode(ca_pem), STANDARD.encode(certificate_pem), STANDARD.encode(key_pem));
     format!(
         "apiVersion: v1
 kind: Config
 clusters:
-- name: holdfast
+- name: {name}
   cluster:
     server: {server}
     certificate-authority-data: {ca}
 users:
-- name: holdfast-admin
+- name: {name}-admin
   user:
     client-certificate-data: {certificate}
     client-key-data: {key}
 contexts:
-- name: holdfast
+- name: {name}
   context:
-    cluster: holdfast
-    user: holdfast-admin
-current-context: holdfast
+    cluster: {name}
+    user: {name}-admin
+current-context: {name}
 "
     )
 }

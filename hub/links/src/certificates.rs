@@ -1,0 +1,107 @@
+//! Which certificate a node was issued last, in the store: `/certs/<node uid>`.
+//!
+//! A certificate replaces its forerunner only once it has connected: the answer that carried it may have been
+//! lost, and a node must not be locked out by that. Only an expired certificate is held against this record; a
+//! valid one speaks for itself.
+
+use crate::sessions::{put, read};
+use holdfast_core::NodeUid;
+use holdfast_link::identity::validity;
+use holdfast_store::{Check, Store, StoreError, Txn, TxnOutcome};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A certificate, as the store remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Hex of the SHA-256 of its DER.
+    pub fingerprint: String,
+    /// `notBefore` in seconds since 1970; 0 when it cannot be read, which counts as the oldest.
+    pub not_before_secs: u64,
+}
+
+/// What was issued to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRecord {
+    /// The last one signed; the node may never have received it.
+    pub issued: Option<Known>,
+    /// The newest that a connection came with.
+    pub confirmed: Option<Known>,
+}
+
+impl Known {
+    fn of(certificate: &[u8]) -> Known {
+        Known {
+            fingerprint: Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect(),
+            not_before_secs: validity(certificate).map_or(0, |validity| validity.not_before.as_secs()),
+        }
+    }
+}
+
+impl CertificateRecord {
+    /// Whether `certificate` (DER, issued by the cluster's CA) is the node's last, as far as a renewal counts.
+    ///
+    /// One that is newer than all that is known here was issued by a history that this store was restored from.
+    pub fn is_last(&self, certificate: &[u8]) -> bool {
+        let shown = Known::of(certificate);
+        let mut known = [&self.issued, &self.confirmed].into_iter().flatten().peekable();
+        known.peek().is_some()
+            && (known.clone().any(|known| *known == shown)
+                || known.all(|known| known.not_before_secs < shown.not_before_secs))
+    }
+}
+
+fn key(node: &NodeUid) -> String {
+    format!("/certs/{node}")
+}
+
+/// What was issued to a node.
+///
+/// # Errors
+/// The store's.
+pub async fn of(store: &dyn Store, node: &NodeUid) -> Result<CertificateRecord, StoreError> {
+    Ok(read(store, &key(node)).await?.0)
+}
+
+/// Notes that `certificate` was signed for the node; durable before the node gets it.
+///
+/// # Errors
+/// The store's.
+pub async fn issued(store: &dyn Store, node: &NodeUid, certificate: &[u8]) -> Result<(), StoreError> {
+    let known = Known::of(certificate);
+    change(store, node, |record| record.issued = Some(known.clone())).await
+}
+
+/// Notes that the node has connected with `certificate`.
+///
+/// # Errors
+/// The store's.
+pub async fn confirmed(store: &dyn Store, node: &NodeUid, certificate: &[u8]) -> Result<(), StoreError> {
+    let known = Known::of(certificate);
+    change(store, node, |record| {
+        // The old one may come once more after the new one has connected.
+        if record.confirmed.as_ref().is_none_or(|old| old.not_before_secs <= known.not_before_secs) {
+            record.confirmed = Some(known.clone());
+        }
+    })
+    .await
+}
+
+async fn change(
+    store: &dyn Store,
+    node: &NodeUid,
+    change: impl Fn(&mut CertificateRecord) + Send,
+) -> Result<(), StoreError> {
+    loop {
+        let (old, condition) = read::<CertificateRecord>(store, &key(node)).await?;
+        let mut new = old.clone();
+        change(&mut new);
+        if new == old {
+            return Ok(());
+        }
+        let txn = Txn { checks: vec![Check { key: key(node), condition }], ops: vec![put(key(node), &new)?] };
+        if let TxnOutcome::Committed { .. } = store.txn(txn).await? {
+            return Ok(());
+        }
+    }
+}
