@@ -96,7 +96,7 @@ impl Plan {
         let nodes = 1 + u32::try_from(rng.below(3)).unwrap_or(0);
         let mut plan = Plan {
             nodes,
-            busy: Duration::from_secs(rng.between(60, 600)),
+            busy: Duration::from_secs(rng.between(60, 400)),
             faults,
             fault_every: Duration::from_secs(rng.between(5, 90)),
             work_every: Duration::from_secs(rng.between(3, 40)),
@@ -106,7 +106,7 @@ impl Plan {
         };
         if plan.long {
             plan.nodes = plan.nodes.max(2);
-            plan.busy = Duration::from_secs(rng.between(400, 900));
+            plan.busy = Duration::from_secs(rng.between(400, 600));
             plan.faults = vec![Fault::Cut, *rng.pick(&[Fault::Power, Fault::CutOneWay, Fault::Agent])];
             plan.fault_every = Duration::from_secs(rng.between(60, 240));
             plan.deployments = true;

@@ -6,7 +6,7 @@ use crate::parts::PodRef;
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_runtime::RuntimeEvent;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,13 +187,13 @@ impl PodManager {
     /// Readiness by address, for the data plane.
     pub fn ready_by_ip(&self) -> BTreeMap<String, bool> {
         let host_network = |shown: &Shown| shown.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
-        self.shown()
-            .iter()
-            .filter(|shown| !host_network(shown))
-            .map(summary)
-            .filter(|pod| !pod.ip.is_empty())
-            .map(|pod| (pod.ip, pod.ready))
-            .collect()
+        let shown = self.shown();
+        let own = shown.iter().filter(|shown| !host_network(shown));
+        own.filter_map(|shown| {
+            let ip = shown.status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
+            Some((ip, is_ready(&shown.status)))
+        })
+        .collect()
     }
 
     /// Follows the readiness of the pods by address.
@@ -229,6 +229,10 @@ fn fact_is_of(state: &holdfast_edge_store::State, key: &str, uid: &str) -> bool 
     body.is_some_and(|body: serde_json::Value| body.get("uid").and_then(|uid| uid.as_str()) == Some(uid))
 }
 
+fn is_ready(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 fn summary(shown: &Shown) -> PodSummary {
     let meta = &shown.pod.metadata;
     let status = &shown.status;
@@ -243,7 +247,7 @@ fn summary(shown: &Shown) -> PodSummary {
         status: shown_status(&document),
         restarts: containers.map(|container| container.restart_count).sum(),
         ip: status.pod_ip.clone().unwrap_or_default(),
-        ready: status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
+        ready: is_ready(status),
         created: meta.creation_timestamp.as_ref().and_then(|time| Timestamp::parse(&time.0.to_string())),
         containers: shown.pod.spec.iter().flat_map(|spec| spec.containers.iter().map(|c| c.name.clone())).collect(),
     }
