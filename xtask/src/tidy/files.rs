@@ -9,6 +9,19 @@ use anyhow::{Context, Result};
 const LONG: usize = 600;
 const TOO_LONG: usize = 800;
 const BANNED_NAMES: [&str; 4] = ["utils", "helpers", "common", "misc"];
+/// Code over `Env`: the simulator must see the same choices in every run, and tokio's `select!` draws lots otherwise.
+const OVER_ENV: [&str; 10] = [
+    "edge-node/node/src/",
+    "edge-node/pods/src/",
+    "hub/links/src/",
+    "hub/registry/src/",
+    "netmesh/link/src/",
+    "controllers/",
+    "storage/store/src/",
+    "storage/edge/src/",
+    "tests/world/",
+    "tests/sim/",
+];
 const SKIPPED_FOLDERS: [&str; 3] = ["target", ".git", ".holdfast"];
 
 /// Problems and notes.
@@ -47,6 +60,15 @@ fn check_source(shown: &str, text: &str, problems: &mut Vec<String>, notes: &mut
     } else if lines > LONG {
         notes.push(format!("{shown} has {lines} lines (more than {LONG})"));
     }
+    if OVER_ENV.iter().any(|folder| shown.starts_with(folder)) {
+        let mut lines = text.lines().map(str::trim).enumerate();
+        while let Some((at, line)) = lines.next() {
+            let opens = line.ends_with("select! {") && !line.starts_with("//");
+            if opens && !lines.next().is_some_and(|(_, next)| next == "biased;") {
+                problems.push(format!("{shown}:{}: a `select!` over Env begins with `biased;`", at + 1));
+            }
+        }
+    }
     // A file of tests belongs to the module that it tests, or to the `main.rs` beside it.
     if shown.ends_with("tests.rs") || (shown.contains("tests/it/") && !shown.ends_with("main.rs")) {
         return;
@@ -80,5 +102,18 @@ mod tests {
         assert!(problems[1].contains("long.rs has 901 lines"));
         assert!(problems[2].contains("utils"));
         assert_eq!(notes.len(), 1);
+    }
+
+    #[test]
+    fn a_select_over_env_that_draws_lots_is_found() {
+        let (fair, biased) = ("tokio::select! {\n    a = b => {}", "tokio::select! {\n    biased;\n    a = b => {}");
+        for (folder, text, found) in [("hub/links/src", fair, 1), ("hub/links/src", biased, 0), ("xtask/src", fair, 0)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+            fs::write(dir.path().join(folder).join("x.rs"), format!("//! X.\n{text}\n}}\n")).unwrap();
+            let (problems, _) = check(dir.path()).unwrap();
+            assert_eq!(problems.len(), found, "{folder}: {problems:?}");
+        }
     }
 }
