@@ -125,6 +125,12 @@ impl HostFacts for Bare {
     fn read(&self) -> HostInfo {
         HostInfo::default()
     }
+
+    fn remember(&self, _name: &str, _value: &[u8]) {}
+
+    fn recall(&self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 #[async_trait]
