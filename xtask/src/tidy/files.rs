@@ -64,7 +64,7 @@ fn check_source(shown: &str, text: &str, problems: &mut Vec<String>, notes: &mut
         let mut lines = text.lines().map(str::trim).enumerate();
         while let Some((at, line)) = lines.next() {
             let opens = line.ends_with("select! {") && !line.starts_with("//");
-            if opens && !lines.next().is_some_and(|(_, next)| next == "biased;") {
+            if opens && lines.next().is_none_or(|(_, next)| next != "biased;") {
                 problems.push(format!("{shown}:{}: a `select!` over Env begins with `biased;`", at + 1));
             }
         }
