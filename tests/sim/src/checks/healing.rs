@@ -5,7 +5,7 @@ use crate::ledger::{NodeNo, Report, Seen, Way};
 use holdfast_core::ContentHash;
 use holdfast_link_engine::wire::{Payload, SyncApplied, SyncBatch};
 use holdfast_sim_world::TapSide;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What each node has, as far as it told the hub.
 #[derive(Default)]
@@ -16,6 +16,8 @@ pub struct OnlyDifferences {
 #[derive(Default)]
 struct Node {
     has: BTreeMap<String, ContentHash>,
+    /// What the hub last said to drop. A node that keeps a pod keeps what the pod names, and does not tell.
+    dropped: BTreeSet<String>,
     open: Vec<(u64, SyncBatch)>,
 }
 
@@ -32,9 +34,14 @@ impl Check for OnlyDifferences {
                 let Ok(batch) = frame.decode::<SyncBatch>() else { return };
                 let known = self.nodes.entry(*node).or_default();
                 for put in &batch.puts {
-                    if known.has.get(&put.key) == Some(&put.hash) {
+                    if known.has.get(&put.key) == Some(&put.hash) && !known.dropped.contains(&put.key) {
                         report.violation(format!("{} is sent to edge-{node}, which has it", put.key));
                     }
+                    // Whether it arrives is not known before the node has said so.
+                    known.has.remove(&put.key);
+                }
+                for drop in &batch.drops {
+                    known.has.remove(&drop.key);
                 }
                 known.open.push((*connection, batch));
             }
@@ -47,9 +54,13 @@ impl Check for OnlyDifferences {
                     return;
                 };
                 let (_, batch) = known.open.remove(at);
-                known.has.extend(batch.puts.iter().map(|put| (put.key.clone(), put.hash)));
-                for drop in &batch.drops {
+                for put in &batch.puts {
+                    known.has.insert(put.key.clone(), put.hash);
+                    known.dropped.remove(&put.key);
+                }
+                for drop in batch.drops {
                     known.has.remove(&drop.key);
+                    known.dropped.insert(drop.key);
                 }
             }
             // The journal says best what the node has.
