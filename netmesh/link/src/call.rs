@@ -1,4 +1,7 @@
 //! Calls: one stream each, opened by the hub, pumped both ways.
+//!
+//! Each direction is a future of its own: one that waits for its reader must not hold up the other, or a process that
+//! answers what it reads (`cat`) and its caller would wait for each other.
 
 use crate::framed::{FrameRecv, LinkError, opening, send};
 use bytes::Bytes;
@@ -59,30 +62,37 @@ async fn hub_pump(
 ) {
     let _own_handle = keep.await;
     let mut frames = FrameRecv::new(receiver);
-    let mut input_open = true;
-    loop {
-        tokio::select! {
-            frame = frames.next() => {
-                let output = match frame {
-                    Ok(Some(frame)) if frame.kind == CallOutput::KIND => match frame.decode() {
-                        Ok(output) => output,
-                        Err(err) => CallOutput::Failed(500, err.to_string()),
-                    },
-                    Ok(Some(_)) => continue,
-                    Ok(None) => CallOutput::End,
-                    Err(err) => CallOutput::Failed(503, format!("the link to the node was lost: {err}")),
-                };
-                let last = matches!(output, CallOutput::Exited(_) | CallOutput::Failed(..) | CallOutput::End);
-                if outputs.send(output).await.is_err() || last {
-                    break;
-                }
+    let outward = async {
+        loop {
+            let output = match frames.next().await {
+                Ok(Some(frame)) if frame.kind == CallOutput::KIND => match frame.decode() {
+                    Ok(output) => output,
+                    Err(err) => CallOutput::Failed(500, err.to_string()),
+                },
+                Ok(Some(_)) => continue,
+                Ok(None) => CallOutput::End,
+                Err(err) => CallOutput::Failed(503, format!("the link to the node was lost: {err}")),
+            };
+            let last = matches!(output, CallOutput::Exited(_) | CallOutput::Failed(..) | CallOutput::End);
+            if outputs.send(output).await.is_err() || last {
+                return;
             }
-            input = inputs.recv(), if input_open => match input {
-                Some(input) => if send(&mut sender, &input).await.is_err() { input_open = false },
-                None => input_open = false,
-            },
-            () = outputs.closed() => break,
         }
+    };
+    let inward = async {
+        while let Some(input) = inputs.recv().await {
+            if send(&mut sender, &input).await.is_err() {
+                break;
+            }
+        }
+        // What the node still has to say goes on.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = outward => {}
+        () = inward => {}
+        () = outputs.closed() => {}
     }
     sender.reset(0);
 }
@@ -141,38 +151,47 @@ pub async fn exec(
     request_id: &str,
     call: Call,
 ) -> Result<ExecSession, Status> {
-    let mut call = open(env, connection, request_id, call).await?;
+    let call = open(env, connection, request_id, call).await?;
     let (input, mut inputs) = mpsc::channel(STREAM_CHUNKS);
     let (outputs, output) = mpsc::channel(STREAM_CHUNKS);
     let (keep, kept) = tokio::sync::oneshot::channel::<holdfast_env::Task>();
+    let HubCall { input: to_node, output: mut from_node } = call;
     let pump = async move {
         let _own_handle = kept.await;
-        loop {
-            tokio::select! {
-                out = call.output.recv() => {
-                    let (out, last) = match out {
-                        Some(CallOutput::Stdout(data)) => (StreamOutput::Stdout(data), false),
-                        Some(CallOutput::Stderr(data)) => (StreamOutput::Stderr(data), false),
-                        Some(CallOutput::Exited(code)) => (StreamOutput::Exited(code), true),
-                        Some(CallOutput::Failed(_, text)) => (StreamOutput::Failed(text), true),
-                        Some(CallOutput::End) | None => (StreamOutput::Failed("the link to the node was lost".into()), true),
-                    };
-                    if outputs.send(out).await.is_err() || last {
-                        break;
+        let outward = async {
+            loop {
+                let (out, last) = match from_node.recv().await {
+                    Some(CallOutput::Stdout(data)) => (StreamOutput::Stdout(data), false),
+                    Some(CallOutput::Stderr(data)) => (StreamOutput::Stderr(data), false),
+                    Some(CallOutput::Exited(code)) => (StreamOutput::Exited(code), true),
+                    Some(CallOutput::Failed(_, text)) => (StreamOutput::Failed(text), true),
+                    Some(CallOutput::End) | None => {
+                        (StreamOutput::Failed("the link to the node was lost".into()), true)
                     }
+                };
+                if outputs.send(out).await.is_err() || last {
+                    return;
                 }
-                Some(given) = inputs.recv() => {
-                    let given = match given {
-                        StreamInput::Stdin(data) => CallInput::Stdin(data),
-                        StreamInput::StdinClosed => CallInput::StdinClosed,
-                        StreamInput::Resize(size) => CallInput::Resize(size.width, size.height),
-                    };
-                    if call.input.send(given).await.is_err() {
-                        break;
-                    }
-                }
-                () = outputs.closed() => break,
             }
+        };
+        let inward = async {
+            while let Some(given) = inputs.recv().await {
+                let given = match given {
+                    StreamInput::Stdin(data) => CallInput::Stdin(data),
+                    StreamInput::StdinClosed => CallInput::StdinClosed,
+                    StreamInput::Resize(size) => CallInput::Resize(size.width, size.height),
+                };
+                if to_node.send(given).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = outward => {}
+            () = inward => {}
+            () = outputs.closed() => {}
         }
     };
     let _ = keep.send(env.spawn("link-exec", Box::pin(pump)));
@@ -204,56 +223,67 @@ impl NodeCall {
 
     /// Sends what a log reader yields until it ends or the hub goes away.
     pub async fn serve_bytes(mut self, mut bytes: mpsc::Receiver<Result<Bytes, Status>>) {
-        loop {
-            tokio::select! {
-                item = bytes.recv() => {
-                    let (output, last) = match item {
-                        Some(Ok(data)) => (CallOutput::Stdout(data), false),
-                        Some(Err(status)) => (CallOutput::Failed(status.code(), status.message().to_string()), true),
-                        None => (CallOutput::End, true),
-                    };
-                    if send(&mut self.sender, &output).await.is_err() || last {
-                        break;
-                    }
+        let (sender, frames) = (&mut self.sender, &mut self.frames);
+        let outward = async {
+            loop {
+                let (output, last) = match bytes.recv().await {
+                    Some(Ok(data)) => (CallOutput::Stdout(data), false),
+                    Some(Err(status)) => (CallOutput::Failed(status.code(), status.message().to_string()), true),
+                    None => (CallOutput::End, true),
+                };
+                if send(sender, &output).await.is_err() || last {
+                    return;
                 }
-                frame = self.frames.next() => if !matches!(frame, Ok(Some(_))) { break },
             }
+        };
+        let hub_left = async { while matches!(frames.next().await, Ok(Some(_))) {} };
+        tokio::select! {
+            biased;
+            () = outward => {}
+            () = hub_left => {}
         }
         let _ = self.sender.finish().await;
     }
 
     /// Joins the call to a session until either ends.
-    pub async fn serve_session(mut self, mut session: ExecSession) {
-        loop {
-            tokio::select! {
-                output = session.output.recv() => {
-                    let (output, last) = match output {
-                        Some(StreamOutput::Stdout(data)) => (CallOutput::Stdout(data), false),
-                        Some(StreamOutput::Stderr(data)) => (CallOutput::Stderr(data), false),
-                        Some(StreamOutput::Exited(code)) => (CallOutput::Exited(code), true),
-                        Some(StreamOutput::Failed(text)) => (CallOutput::Failed(500, text), true),
-                        None => (CallOutput::End, true),
-                    };
-                    if send(&mut self.sender, &output).await.is_err() || last {
-                        break;
-                    }
-                }
-                frame = self.frames.next() => {
-                    let input = match frame {
-                        Ok(Some(frame)) if frame.kind == CallInput::KIND => frame.decode(),
-                        Ok(Some(_)) => continue,
-                        Ok(None) | Err(_) => break,
-                    };
-                    let input = match input {
-                        Ok(CallInput::Stdin(data)) => StreamInput::Stdin(data),
-                        Ok(CallInput::StdinClosed) => StreamInput::StdinClosed,
-                        Ok(CallInput::Resize(width, height)) => StreamInput::Resize(TerminalSize { width, height }),
-                        Err(_) => break,
-                    };
-                    // A process that has closed its input is no reason to end the call.
-                    let _ = session.input.send(input).await;
+    pub async fn serve_session(mut self, session: ExecSession) {
+        let ExecSession { input: to_process, output: mut from_process } = session;
+        let (sender, frames) = (&mut self.sender, &mut self.frames);
+        let outward = async {
+            loop {
+                let (output, last) = match from_process.recv().await {
+                    Some(StreamOutput::Stdout(data)) => (CallOutput::Stdout(data), false),
+                    Some(StreamOutput::Stderr(data)) => (CallOutput::Stderr(data), false),
+                    Some(StreamOutput::Exited(code)) => (CallOutput::Exited(code), true),
+                    Some(StreamOutput::Failed(text)) => (CallOutput::Failed(500, text), true),
+                    None => (CallOutput::End, true),
+                };
+                if send(sender, &output).await.is_err() || last {
+                    return;
                 }
             }
+        };
+        let inward = async {
+            loop {
+                let input = match frames.next().await {
+                    Ok(Some(frame)) if frame.kind == CallInput::KIND => frame.decode(),
+                    Ok(Some(_)) => continue,
+                    Ok(None) | Err(_) => return,
+                };
+                let input = match input {
+                    Ok(CallInput::Stdin(data)) => StreamInput::Stdin(data),
+                    Ok(CallInput::StdinClosed) => StreamInput::StdinClosed,
+                    Ok(CallInput::Resize(width, height)) => StreamInput::Resize(TerminalSize { width, height }),
+                    Err(_) => return,
+                };
+                // A process that has closed its input is no reason to end the call.
+                let _ = to_process.send(input).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = outward => {}
+            () = inward => {}
         }
         let _ = self.sender.finish().await;
     }
