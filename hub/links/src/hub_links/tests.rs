@@ -24,7 +24,7 @@ const CERTIFICATE_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
 const OUTBOX: OutboxGen = OutboxGen(5);
 
 /// The host's world with a monotonic clock that can be put forward.
-struct Shifted(Arc<HostEnv>, AtomicU64);
+struct Shifted(Arc<HostEnv>, Arc<AtomicU64>);
 
 impl Env for Shifted {
     fn monotonic(&self) -> Mono {
@@ -40,9 +40,18 @@ impl Env for Shifted {
         self.0.fill_random(buf);
     }
     fn sleep_until(&self, deadline: Mono) -> BoxFuture<()> {
-        // Short naps, so that a clock that is put forward is noticed; the shift is read through the handle.
-        let wait = deadline.since(self.monotonic()).min(Duration::from_millis(20));
-        self.0.sleep_until(self.0.monotonic().after(wait))
+        let (host, shift) = (self.0.clone(), self.1.clone());
+        Box::pin(async move {
+            loop {
+                let now = host.monotonic().after(Duration::from_secs(shift.load(Ordering::SeqCst)));
+                if now >= deadline {
+                    return;
+                }
+                // Short naps, so that a clock that is put forward is noticed.
+                let nap = deadline.since(now).min(Duration::from_millis(20));
+                host.sleep_until(host.monotonic().after(nap)).await;
+            }
+        })
     }
     fn spawn(&self, name: &'static str, future: BoxFuture<()>) -> Task {
         self.0.spawn(name, future)
@@ -125,7 +134,7 @@ async fn cluster() -> Cluster {
 }
 
 async fn cluster_on(machine: Arc<HostEnv>, issuer: Arc<dyn NodeIssuer>) -> Cluster {
-    let env = Arc::new(Shifted(machine, AtomicU64::new(0)));
+    let env = Arc::new(Shifted(machine, Arc::default()));
     let store: Arc<dyn Store> = holdfast_store::testing::memory_store().unwrap();
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let registry = HubRegistry::new(HubRegistryConfig {
