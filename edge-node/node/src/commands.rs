@@ -5,9 +5,11 @@
 use crate::link::LinkState;
 use crate::main_loop::Running;
 use crate::pods::{PodCalls, PodManager, PodSummary};
+use crate::store::WrittenFor;
 use holdfast_core::Status;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -31,6 +33,9 @@ pub struct NodeSummary {
     pub synced_to: (String, u64),
     /// Bytes written and syncs done since the start.
     pub written: (u64, u64),
+    /// The same by purpose, and what a day of it comes to.
+    #[serde(default)]
+    pub written_by_purpose: BTreeMap<String, WrittenFor>,
 }
 
 /// The node's local commands.
@@ -66,6 +71,7 @@ impl Commands {
             items,
             synced_to: (lineage.to_string(), revision.0),
             written: self.node.store.written(),
+            written_by_purpose: self.node.store.written_by_purpose(),
         }
     }
 

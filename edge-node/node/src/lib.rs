@@ -5,7 +5,8 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the data plane's updater, the server of local commands.
+//! node's status reporter, the data plane's updater, the teller of gaps in the events, the end of doubt about the
+//! journal.
 
 pub mod commands;
 pub mod events;
@@ -25,4 +26,4 @@ pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
     PodNet, PodRef, Prober,
 };
-pub use store::SharedStore;
+pub use store::{SharedStore, WrittenFor};

@@ -6,7 +6,7 @@ use crate::pods::PodCalls;
 use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
-use holdfast_edge_store::{FactKind, Item, Record, State};
+use holdfast_edge_store::{FactKind, Item, Record, State, Vitals};
 use holdfast_env::Mono;
 use holdfast_link::call::NodeCall;
 use holdfast_link::{NodeHost, drive_node};
@@ -23,9 +23,6 @@ const RETRY: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(20);
 /// The wait after the hub has refused this node.
 const REFUSED: Duration = Duration::from_secs(30);
-
-const NOTE_SESSION: &str = "link/session";
-const NOTE_OUTBOX: &str = "link/outbox";
 
 /// How the link is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +45,7 @@ pub struct LinkHost {
     heard_at: Mutex<Option<Mono>>,
     lease: Arc<RunLease>,
     reconnected: Arc<tokio::sync::Notify>,
+    whole: Arc<tokio::sync::Notify>,
 }
 
 /// The engine's window on the journal.
@@ -86,16 +84,18 @@ impl NodeView for View<'_> {
 }
 
 impl LinkHost {
-    /// A host; `lease` is renewed by it, and `reconnected` is rung when the hub may have written the node's pods off meanwhile.
+    /// A host; `lease` is renewed by it, `reconnected` is rung when the hub may have written the node's pods off
+    /// meanwhile, and `whole` when the node has the hub's whole view.
     pub(crate) fn new(
         parts: NodeParts,
         store: Arc<SharedStore>,
         calls: Arc<PodCalls>,
         reconnected: Arc<tokio::sync::Notify>,
+        whole: Arc<tokio::sync::Notify>,
         lease: Arc<RunLease>,
     ) -> Arc<LinkHost> {
         let state = watch::channel(LinkState::default()).0;
-        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), lease, reconnected })
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), lease, reconnected, whole })
     }
 
     /// Follows the state of the link.
@@ -152,28 +152,22 @@ impl LinkHost {
         });
     }
 
-    /// The generation of this node's outbox, drawn once.
+    /// The name of this node's outbox, drawn once; again when its numbers are no longer known for certain.
     async fn outbox(&self) -> OutboxGen {
-        let known = self.store.read(|state| state.notes().get(NOTE_OUTBOX).cloned());
-        if let Some(bytes) = known.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
-            return OutboxGen(u64::from_le_bytes(bytes));
+        if let Some(outbox) = self.store.vitals().outbox {
+            return outbox;
         }
-        let drawn = self.parts.env.random_u64();
-        let note = Record::PutNote { key: NOTE_OUTBOX.into(), value: drawn.to_le_bytes().to_vec() };
-        if let Err(err) = self.store.commit(vec![note]).await {
+        let drawn = OutboxGen(self.parts.env.random_u64());
+        if let Err(err) = self.store.set_outbox(drawn).await {
             tracing::error!(%err, "The outbox could not be made");
         }
-        OutboxGen(drawn)
+        drawn
     }
 
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session, root) = self.store.read(|state| {
-            let note = state.notes().get(NOTE_SESSION);
-            let (lineage, session) =
-                note.and_then(|bytes| postcard::from_bytes::<(Lineage, Session)>(bytes).ok()).unwrap_or_default();
-            (lineage, session, state.digest().root())
-        });
+        let Vitals { lineage, session, .. } = self.store.vitals();
+        let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,
             version_max: VERSION,
@@ -197,10 +191,7 @@ impl NodeHost for LinkHost {
 
     async fn persist(&self, what: Persist) -> Result<(), String> {
         let batch = match what {
-            Persist::Session { lineage, session } => {
-                let value = postcard::to_allocvec(&(lineage, session)).map_err(|err| err.to_string())?;
-                vec![Record::PutNote { key: NOTE_SESSION.into(), value }]
-            }
+            Persist::Session { lineage, session } => return self.store.set_session(lineage, session).await,
             Persist::Items(batch) => {
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
@@ -221,7 +212,7 @@ impl NodeHost for LinkHost {
     }
 
     fn acknowledged(&self, seq: Seq) {
-        self.store.lazily(vec![Record::Acknowledged { seq }]);
+        self.store.acknowledged(seq);
     }
 
     fn connected(&self, session: Session, _time_micros: i64) {
@@ -248,6 +239,7 @@ impl NodeHost for LinkHost {
 
     fn in_sync(&self, revision: Revision) {
         self.lease.in_sync();
+        self.whole.notify_one();
         tracing::debug!(revision = revision.0, "In sync with the hub");
     }
 

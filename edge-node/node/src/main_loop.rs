@@ -72,10 +72,10 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let events = Events::new(env.clone(), store.clone(), parts.events.clone(), &parts.config.node_name);
     let unknown = Some("the node has no pod network yet".to_string());
     let node = Arc::new(Running { parts: parts.clone(), store: store.clone(), network: Mutex::new(unknown) });
-    let reconnected = Arc::new(Notify::new());
+    let (reconnected, whole) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
-    let lease = RunLease::new(&parts);
+    let lease = RunLease::new(&parts, store.vitals().doubt);
     let common = Arc::new(Common {
         lease: lease.clone(),
         parts: parts.clone(),
@@ -87,15 +87,18 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     });
     let pods = PodManager::new(common, report_pods.clone());
     let calls = PodCalls::new(pods.clone());
-    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), lease);
+    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), whole.clone(), lease);
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.state() };
 
     configure_network(&node, &objects).await;
+    events.tell_repair(&parts.config.node_uid).await;
     events.node(&parts.config.node_uid, false, "Starting", "Starting holdfast-edge.").await;
     let tasks = vec![
         env.spawn("pods", Box::pin(pods.clone().run())),
         env.spawn("node-status", Box::pin(status::run(node.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
+        env.spawn("gaps", Box::pin(events.clone().tell_gaps(parts.config.node_uid.clone(), link.state()))),
+        env.spawn("doubt", Box::pin(doubt(node.clone(), events, whole))),
         env.spawn("link", Box::pin(link.run())),
         env.spawn(
             "reconnected",
@@ -109,6 +112,18 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         ),
     ];
     NodeHandle { commands, store, _tasks: tasks }
+}
+
+/// Ends the doubt about the journal whenever the node has the hub's whole view.
+async fn doubt(node: Arc<Running>, events: Events, whole: Arc<Notify>) {
+    loop {
+        whole.notified().await;
+        // What could not be told at the start, as on a full disk.
+        events.tell_repair(&node.parts.config.node_uid).await;
+        if let Err(err) = node.store.settle().await {
+            tracing::warn!(%err, "That the journal is whole again could not be noted yet");
+        }
+    }
 }
 
 /// Tells the network what the hub gave this node; whether the node's readiness changed by it.

@@ -6,11 +6,11 @@ use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProb
 use crate::runtime::SimRuntime;
 use bytes::Bytes;
 use holdfast_edge_store::{EdgeStore, StoreError, file};
-use holdfast_env::World;
+use holdfast_env::{Disk, World};
 use holdfast_link::framed::{FrameRecv, send};
 use holdfast_link_engine::wire::{JoinReply, JoinRequest};
 use holdfast_node::{NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
-use holdfast_sim_world::{Machine, Net, Universe};
+use holdfast_sim_world::{Machine, Net, Rng, Universe};
 use holdfast_volumes::VolumeManager;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -152,6 +152,25 @@ impl SimNode {
         self.ended.notify_one();
     }
 
+    /// Flips bits of one file of the store, among the bytes that are in use. The agent must be off.
+    pub fn flip_bits(&self, rng: &mut Rng) {
+        let disk = self.machine.disk();
+        let mut files: Vec<String> =
+            disk.list("journal").unwrap_or_default().iter().map(|name| format!("journal/{name}")).collect();
+        files.extend(["snapshot.a", "snapshot.b", "vitals"].map(String::from));
+        let file = rng.pick(&files).clone();
+        let used = disk.used(&file);
+        let mut flipped = false;
+        for _ in 0..=rng.below(3) {
+            let (at, bit) = (rng.below(used as u64 + 1), rng.below(8));
+            flipped |= disk.flip_bit(&file, usize::try_from(at).unwrap_or(0), u8::try_from(bit).unwrap_or(0));
+        }
+        tracing::info!(node = self.name, file, used, flipped, "Bits flip");
+        if flipped {
+            self.ledger.see(&Seen::Flipped { node: self.no });
+        }
+    }
+
     fn stop_agent(&self) {
         // Its connections first: what ends with the process says nothing more.
         self.net.silence(self.no);
@@ -174,7 +193,10 @@ impl SimNode {
     /// As `holdfast-edge agent` does it.
     async fn run_agent(&self, env: World) -> Result<(), String> {
         let store = match EdgeStore::open(env.disk()) {
-            Ok((store, _)) => store,
+            Ok((store, report)) => {
+                tracing::info!(node = self.name, ?report, doubt = ?store.vitals().doubt, "The journal is open");
+                store
+            }
             Err(err) => {
                 if matches!(err, StoreError::Damaged { .. }) {
                     self.ledger.violation(format!("{}: the journal does not open: {err}", self.name));

@@ -67,6 +67,10 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
                 println!("link:     {link}, session {}", status.session);
                 println!("objects:  {} at revision {}", status.items, status.synced_to.1);
                 println!("written:  {} bytes in {} syncs since the start", status.written.0, status.written.1);
+                for (purpose, written) in &status.written_by_purpose {
+                    let (bytes, syncs) = (written.bytes_a_day, written.syncs_a_day);
+                    println!("          {purpose}: {bytes} bytes and {syncs} syncs a day");
+                }
             }
         }
         LocalCommand::Events { pod, namespace, output } => {
