@@ -10,6 +10,7 @@ use holdfast_edge_store::{FactKind, Item, Record, State, Vitals};
 use holdfast_env::Mono;
 use holdfast_link::call::NodeCall;
 use holdfast_link::{NodeHost, drive_node};
+use holdfast_link_engine::limits::BATCH_BYTES;
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
 use holdfast_mutation::broken;
@@ -68,8 +69,15 @@ impl NodeView for View<'_> {
 
     fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact> {
         let facts = self.0.outbox().after(after, max);
+        // The first goes whatever it measures; what follows it must fit into the frame with it.
+        let mut bytes = 0;
         facts
             .into_iter()
+            .take_while(|fact| {
+                let is_first = bytes == 0;
+                bytes += fact.body.len() + fact.key.len();
+                is_first || bytes <= BATCH_BYTES
+            })
             .map(|fact| WireFact {
                 seq: fact.seq,
                 sort: match fact.kind {

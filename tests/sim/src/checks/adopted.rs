@@ -2,7 +2,7 @@
 //! deleted, or fails over, whatever agent, hub, link and clocks go through.
 
 use super::{Check, is_deleting, text};
-use crate::ledger::{Report, Seen, json};
+use crate::ledger::{NodeNo, Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Prefix of pods in the hub's log.
@@ -14,6 +14,9 @@ pub struct Adopted {
     /// UID by key.
     pods: BTreeMap<String, String>,
     deleted: BTreeSet<String>,
+    /// Pods that a restore made the hub forget: a node keeps them, unless its own store is damaged as well.
+    forgotten: BTreeSet<String>,
+    flipped: BTreeSet<NodeNo>,
 }
 
 impl Check for Adopted {
@@ -43,7 +46,13 @@ impl Check for Adopted {
                     }
                 }
             }
+            Seen::Flipped { node } => {
+                self.flipped.insert(*node);
+            }
             Seen::Restored(pods) => {
+                let left: BTreeSet<String> =
+                    pods.iter().map(|(_, value)| text(&json(value), &["metadata", "uid"]).to_string()).collect();
+                self.forgotten.extend(self.pods.values().filter(|uid| !left.contains(*uid)).cloned());
                 for (key, value) in *pods {
                     let uid = text(&json(value), &["metadata", "uid"]).to_string();
                     let old = self.pods.insert(key.to_string(), uid.clone());
@@ -51,6 +60,9 @@ impl Check for Adopted {
                 }
             }
             Seen::Stopped { node, pod_uid, container, told: true, .. } if !self.deleted.contains(*pod_uid) => {
+                if self.flipped.contains(node) && self.forgotten.contains(*pod_uid) {
+                    return;
+                }
                 report.violation(format!("edge-{node} stops {container} of pod {pod_uid}, which nobody deleted"));
             }
             _ => {}
