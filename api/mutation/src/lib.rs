@@ -35,7 +35,6 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("damage-read-as-the-end", 400),
     mutation("doubtful-vitals-trusted", 400),
     mutation("sweep-before-sync", 400),
-    mutation("lease-outlives-the-journal", 400),
     // The hub's end of the link.
     mutation("mark-outside-the-transaction", 10),
     mutation("everything-sent-again", 50),

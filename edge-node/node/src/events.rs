@@ -130,14 +130,20 @@ impl Events {
         }
         let repaired = "The node's journal was damaged, as by a failing disk. It was set back to the last state that is \
                         whole; the hub sends again what is missing, and pods that run are left alone until then.";
-        self.node(node_uid, true, "StoreRepaired", repaired).await;
         let until = Timestamp::from_wall(self.env.wall().0);
         let lost = format!(
             "Events of this node that the hub did not have yet were lost with its damaged journal, up to {until}; how many \
              is not known."
         );
-        self.node(node_uid, true, "EventsLost", &lost).await;
-        if let Err(err) = self.store.loss_told().await {
+        let told = async {
+            for (reason, message) in [("StoreRepaired", repaired), ("EventsLost", lost.as_str())] {
+                let body = self.body("default", &self.node_name, self.myself(node_uid), true, reason, message);
+                let seq = self.store.log_fact(body.clone()).await?;
+                self.index.record(vec![(seq, body)]);
+            }
+            self.store.loss_told().await
+        };
+        if let Err(err) = told.await {
             tracing::warn!(%err, "The repair of the journal could not be told yet");
         }
     }

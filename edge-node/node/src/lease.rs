@@ -40,8 +40,7 @@ struct Renewals {
 impl RunLease {
     /// The lease as an earlier life of the agent left it.
     pub(crate) fn new(parts: &NodeParts, doubt: Doubt) -> Arc<RunLease> {
-        let trusted = doubt == Doubt::None || broken("lease-outlives-the-journal");
-        let kept = trusted.then(|| parts.host.recall(NAME)).flatten();
+        let kept = parts.host.recall(NAME).filter(|_| doubt == Doubt::None);
         let kept = kept.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
         let mut renewed = kept.map(|bytes| Duration::from_nanos(u64::from_le_bytes(bytes)));
         if broken("lease-outlives-the-boot") {

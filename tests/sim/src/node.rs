@@ -160,10 +160,18 @@ impl SimNode {
         files.extend(["snapshot.a", "snapshot.b", "vitals"].map(String::from));
         let file = rng.pick(&files).clone();
         let used = disk.used(&file);
+        let single: Vec<u64> = (0..=rng.below(3)).map(|_| rng.below(used as u64 + 1)).collect();
+        let (burst, first) = (rng.chance(3), single[0]);
         let mut flipped = false;
-        for _ in 0..=rng.below(3) {
-            let (at, bit) = (rng.below(used as u64 + 1), rng.below(8));
-            flipped |= disk.flip_bit(&file, usize::try_from(at).unwrap_or(0), u8::try_from(bit).unwrap_or(0));
+        let mut flip = |at: u64| {
+            let (at, bit) = (usize::try_from(at).unwrap_or(0), u8::try_from(rng.below(8)).unwrap_or(0));
+            flipped |= disk.flip_bit(&file, at, bit);
+        };
+        if burst {
+            // A bad sector.
+            (first / 512 * 512..).step_by(40).take(13).for_each(&mut flip);
+        } else {
+            single.into_iter().for_each(&mut flip);
         }
         tracing::info!(node = self.name, file, used, flipped, "Bits flip");
         if flipped {
