@@ -158,7 +158,7 @@ pub fn scan(
             break;
         }
         left.next();
-        let is_damaged = !broken("damage-read-as-the-end") && frame::any_after(&segment.data, segment.end, generation);
+        let is_damaged = frame::any_after(&segment.data, segment.end, generation);
         if segment.end > 0 {
             scan.is_doubtful = false;
         }

@@ -1,7 +1,7 @@
 //! Invariants 5 and 6: what runs as it should is left alone. A container is told to stop only when its pod was
 //! deleted, or fails over, whatever agent, hub, link and clocks go through.
 
-use super::{Check, is_deleting, text};
+use super::{Check, is_deleting, is_terminal, text};
 use crate::ledger::{NodeNo, Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,8 @@ pub struct Adopted {
     deleted: BTreeSet<String>,
     /// Pods that a restore made the hub forget: a node keeps them, unless its own store is damaged as well.
     forgotten: BTreeSet<String>,
+    /// Pods that have run to their end: a node whose record of that is lost begins them again, until the hub says so.
+    ended: BTreeSet<String>,
     flipped: BTreeSet<NodeNo>,
 }
 
@@ -35,6 +37,9 @@ impl Check for Adopted {
                             let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
                             if is_deleting(&pod) || mode.is_some_and(|mode| mode.starts_with("FailOverAfter")) {
                                 self.deleted.insert(uid.clone());
+                            }
+                            if is_terminal(&pod) {
+                                self.ended.insert(uid.clone());
                             }
                             // Another pod of this name takes the place of one that a restore forgot.
                             let old = self.pods.insert(entry.key.to_string(), uid.clone());
@@ -60,7 +65,8 @@ impl Check for Adopted {
                 }
             }
             Seen::Stopped { node, pod_uid, container, told: true, .. } if !self.deleted.contains(*pod_uid) => {
-                if self.flipped.contains(node) && self.forgotten.contains(*pod_uid) {
+                let is_unknown = self.forgotten.contains(*pod_uid) || self.ended.contains(*pod_uid);
+                if self.flipped.contains(node) && is_unknown {
                     return;
                 }
                 report.violation(format!("edge-{node} stops {container} of pod {pod_uid}, which nobody deleted"));
