@@ -1,5 +1,7 @@
 //! Scenarios that once failed, or that the design names, as plain tests on the simulator.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may unwrap")]
+
 mod flips;
 mod found;
 mod seeds;
