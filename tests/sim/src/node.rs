@@ -3,7 +3,7 @@
 use crate::ledger::{Ledger, NodeNo, Seen};
 use crate::limits::{EPOCH, FLOOR_SLACK, GRACE, HEARTBEAT, HUB_ADDRESS};
 use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProber};
-use crate::runtime::SimRuntime;
+use crate::runtime::{SimRuntime, WASM};
 use bytes::Bytes;
 use holdfast_edge_store::{EdgeStore, StoreError};
 use holdfast_env::{Disk, World};
@@ -77,7 +77,7 @@ impl SimNode {
             no,
             name: format!("edge-{no}"),
             oci: runtime("containerd"),
-            wasm: runtime("wasm"),
+            wasm: runtime(WASM),
             machine: machine.clone(),
             pods_net: Arc::default(),
             universe: universe.clone(),

@@ -165,13 +165,16 @@ pub async fn chaos(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: 
                     _ => PathFaults { cut: true, ..PathFaults::default() },
                 };
                 ways.iter().for_each(|(from, to)| net.set_path(*from, *to, faults));
-                let net = net.clone();
+                let (net, clock) = (net.clone(), universe.clone());
                 universe.spawn(
                     Universe::NOBODY,
                     "mend",
                     Box::pin(async move {
                         later.await;
-                        ways.iter().for_each(|(from, to)| net.set_path(*from, *to, PathFaults::default()));
+                        // Who is cut after the busy time is not for this fault to say.
+                        if clock.now() < end {
+                            ways.iter().for_each(|(from, to)| net.set_path(*from, *to, PathFaults::default()));
+                        }
                     }),
                 );
             }

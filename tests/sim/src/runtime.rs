@@ -17,6 +17,8 @@ use tokio::sync::broadcast;
 
 /// How long a call takes, in microseconds.
 const LATENCY_US: (u64, u64) = (500, 40_000);
+/// Name of the Wasm host.
+pub const WASM: &str = "wasm";
 /// Names of images that are not here and cannot be had begin so.
 pub const MISSING: &str = "docker.io/library/missing";
 
@@ -137,6 +139,11 @@ impl SimRuntime {
         self.ledger.see(&Seen::Stopped { node: self.node, pod_uid, container, attempt, told });
     }
 
+    /// Whether this runtime has an image or can have it: nothing of what is simulated is Wasm.
+    fn can_have(&self, reference: &str) -> bool {
+        self.name != WASM && !reference.starts_with(MISSING)
+    }
+
     /// Lets a call take its time, and fails when the daemon is not there.
     async fn called(&self) -> Result<(), RuntimeError> {
         let latency = self.universe.random(|rng| rng.between(LATENCY_US.0, LATENCY_US.1));
@@ -238,12 +245,12 @@ impl Runtime for SimRuntime {
 
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError> {
         self.called().await?;
-        Ok((!reference.starts_with(MISSING)).then(|| image(reference)))
+        Ok(self.can_have(reference).then(|| image(reference)))
     }
 
     async fn pull_image(&self, reference: &str, _auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError> {
         self.called().await?;
-        if reference.starts_with(MISSING) {
+        if !self.can_have(reference) {
             return Err(RuntimeError::ImagePull { image: reference.into(), reason: "not found".into() });
         }
         Ok(image(reference))
