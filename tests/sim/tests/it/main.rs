@@ -4,7 +4,6 @@
 
 mod drill;
 mod fencing;
-mod flips;
 mod found;
 mod seeds;
 mod stage;
