@@ -1,4 +1,5 @@
-//! `sim`: builds and runs the simulator. Its words are its own, but for `--mutation`, which needs another build.
+//! `sim`: builds and runs the simulator. Its words are its own, but for `--mutation` and `--mutations`, which need another
+//! build.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -12,7 +13,7 @@ use crate::{cli, place, process};
 const CI_SEEDS: &str = "1000";
 
 pub(crate) fn sim(args: &cli::Passed) -> Result<ExitCode> {
-    let mutated = args.rest.iter().any(|arg| arg == "--mutation" || arg.starts_with("--mutation="));
+    let mutated = args.rest.iter().any(|arg| arg.starts_with("--mutation"));
     build(mutated)?;
     let status = Command::new(program()).args(&args.rest).status().context("running holdfast-sim")?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
