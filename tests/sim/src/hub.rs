@@ -129,7 +129,7 @@ impl SimHub {
     pub fn restore(&self, backup: &Backup, lineage: u64) {
         self.log.restore(backup, &holdfast_core::Lineage(u128::from(lineage)).to_string());
         if let Some(ledger) = &self.ledger {
-            ledger.see(&Seen::Restored(&self.log.under("/registry/core/pods/")));
+            ledger.see(&Seen::Restored(&self.log.under(crate::checks::PODS)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A cluster in a world of its own.
 
-use crate::checks::{End, EndNode, text};
+use crate::checks::{self, End, EndNode, text};
 use crate::hub::SimHub;
 use crate::ledger::{Ledger, json};
 use crate::limits::EPOCH;
@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Prefixes of objects in the hub's log.
-const HUB_PODS: &str = "/registry/core/pods/";
+/// Prefix of Nodes in the hub's log.
 const HUB_NODES: &str = "/registry/core/nodes/";
 
 /// A cluster.
@@ -52,7 +51,7 @@ impl Cluster {
             docs.map(|doc| (text(&doc, &field).to_string(), doc)).collect()
         };
         let machines = self.nodes.iter().map(|node| self.end_node(node)).collect();
-        End { pods: by(HUB_PODS, ["metadata", "uid"]), nodes: by(HUB_NODES, ["metadata", "name"]), machines }
+        End { pods: by(checks::PODS, ["metadata", "uid"]), nodes: by(HUB_NODES, ["metadata", "name"]), machines }
     }
 
     fn end_node(&self, node: &SimNode) -> EndNode {

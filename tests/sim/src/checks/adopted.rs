@@ -1,12 +1,9 @@
 //! Invariants 5 and 6: what runs as it should is left alone. A container is told to stop only when its pod was
 //! deleted, or fails over, whatever agent, hub, link and clocks go through.
 
-use super::{Check, is_deleting, text};
+use super::{Check, PODS, fails_over, is_deleting, text};
 use crate::ledger::{Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Prefix of pods in the hub's log.
-const PODS: &str = "/registry/core/pods/";
 
 /// Which pods were ever told to go.
 #[derive(Default)]
@@ -29,8 +26,7 @@ impl Check for Adopted {
                         Some(value) => {
                             let pod = json(value);
                             let uid = text(&pod, &["metadata", "uid"]).to_string();
-                            let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
-                            if is_deleting(&pod) || mode.is_some_and(|mode| mode.starts_with("FailOverAfter")) {
+                            if is_deleting(&pod) || fails_over(&pod) {
                                 self.deleted.insert(uid.clone());
                             }
                             // Another pod of this name takes the place of one that a restore forgot.

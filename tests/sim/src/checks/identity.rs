@@ -1,12 +1,9 @@
 //! Invariant 1: no two nodes run the same identity at the same instant: a pod by its UID, and what replaces a pod that
 //! is to fail over only when that one has stopped for certain.
 
-use super::{Check, is_deleting, text};
+use super::{Check, PODS, fails_over, is_deleting, text};
 use crate::ledger::{NodeNo, Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Prefix of pods in the hub's log.
-const PODS: &str = "/registry/core/pods/";
 
 /// Where each pod runs.
 #[derive(Default)]
@@ -22,8 +19,7 @@ impl OneIdentity {
     fn committed(&mut self, key: &str, value: Option<&serde_json::Value>, report: &mut Report<'_>) {
         match value {
             Some(pod) => {
-                let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
-                if mode.is_some_and(|mode| mode.starts_with("FailOverAfter")) && !is_deleting(pod) {
+                if fails_over(pod) && !is_deleting(pod) {
                     self.failing_over.insert(key.to_string(), text(pod, &["metadata", "uid"]).to_string());
                 } else {
                     self.failing_over.remove(key);

@@ -63,6 +63,9 @@ pub fn all() -> Vec<Box<dyn Check>> {
     ]
 }
 
+/// Prefix of pods in the hub's log.
+pub const PODS: &str = "/registry/core/pods/";
+
 /// A string of a document.
 pub fn text<'a>(doc: &'a Value, path: &[&str]) -> &'a str {
     path.iter().try_fold(doc, |at, part| at.get(part)).and_then(Value::as_str).unwrap_or_default()
@@ -71,6 +74,11 @@ pub fn text<'a>(doc: &'a Value, path: &[&str]) -> &'a str {
 /// The UIDs of a map of documents.
 pub fn uids(docs: &BTreeMap<String, Value>) -> BTreeSet<&str> {
     docs.keys().map(String::as_str).collect()
+}
+
+/// Whether a pod says that it fails over.
+pub fn fails_over(pod: &Value) -> bool {
+    text(pod, &["metadata", "annotations", "edge.holdfast.io/offline-policy"]).starts_with("FailOverAfter")
 }
 
 /// Whether a pod was told to go.

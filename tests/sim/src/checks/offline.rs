@@ -1,12 +1,9 @@
 //! Invariant 4 and agreement: at the end every node runs what its journal says, linked or not, and hub and linked
 //! nodes say the same.
 
-use super::{Check, End, is_deleting, is_terminal, runs_for_ever, text, uids};
+use super::{Check, End, PODS, fails_over, is_deleting, is_terminal, runs_for_ever, text, uids};
 use crate::ledger::{Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Prefix of pods in the hub's log.
-const PODS: &str = "/registry/core/pods/";
 
 /// Looks at the end, and remembers what a restore made the hub forget.
 #[derive(Default)]
@@ -42,8 +39,7 @@ impl Check for OfflineLife {
                 let status = node.statuses.get(uid).cloned().unwrap_or_default();
                 // The power may have ended what may not be started again.
                 let spent = text(pod, &["spec", "restartPolicy"]) == "Never" && text(&status, &["phase"]) == "Failed";
-                let mode = pod["metadata"]["annotations"]["edge.holdfast.io/offline-policy"].as_str();
-                let fenced = node.cut && mode.is_some_and(|mode| mode.starts_with("FailOverAfter"));
+                let fenced = node.cut && fails_over(pod);
                 let ought = !is_deleting(pod) && !is_terminal(pod) && runs_for_ever(pod) && !spent && !fenced;
                 if fenced && node.running.contains_key(uid) {
                     report.violation(format!("{name}: pod {pod_name} ({uid}) runs, and its lease is long over"));

@@ -1,14 +1,12 @@
 //! Invariant 7: a node gets its own objects only: its pods, what they name, and what every node gets.
 
-use super::{Check, text};
+use super::{Check, PODS, text};
 use crate::ledger::{Report, Seen, Way, json};
 use holdfast_link_engine::wire::{Payload, SyncBatch};
 use holdfast_sim_world::TapSide;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Prefix of pods in the hub's log.
-const PODS: &str = "/registry/core/pods/";
 /// Prefixes of items that every node gets, and of RuntimeClasses, which hold no secret.
 const FOR_ALL: &[&str] =
     &["/v1/services/", "discovery.k8s.io/v1/endpointslices/", "/v1/nodes/", "node.k8s.io/v1/runtimeclasses/"];
