@@ -8,41 +8,41 @@
 use crate::hub_links::Shared;
 use holdfast_core::json::str_at;
 use holdfast_core::verbs::Preconditions;
-use holdfast_core::{
-    DeleteOptions, FieldSelector, Gvr, Json, ListOptions, Object, Reason, Status, Target, Timestamp, WriteOptions,
-};
+use holdfast_core::{DeleteOptions, Gvr, Json, ListOptions, Object, Reason, Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_server::{Operation, Reply};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Replaces what may be replaced of a node that has been silent for `silence`.
+/// Replaces what may be replaced of nodes, by how long each has been silent.
 ///
 /// # Errors
-/// The API's; what could not be deleted is tried again at the next look.
-pub(crate) async fn replace(shared: &Shared, node: &str, silence: Duration) -> Result<(), Status> {
-    if silence < fencing::FAIL_OVER_MIN {
+/// The API's when pods cannot be listed; what could not be deleted is tried again at the next look.
+pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Duration>) -> Result<(), Status> {
+    if silent.values().all(|silence| *silence < fencing::FAIL_OVER_MIN) {
         return Ok(());
     }
     let pods = Target::collection(Gvr::new("", "v1", "pods"), "");
-    let options = ListOptions { fields: FieldSelector::equals("spec.nodeName", node), ..ListOptions::default() };
-    let Reply::List(list) = shared.call(pods, Operation::List(options)).await? else {
+    let Reply::List(list) = shared.call(pods, Operation::List(ListOptions::default())).await? else {
         return Err(Status::internal("list gave no list"));
     };
     for pod in &list.items {
         let doc = pod.to_json();
+        let node = str_at(&doc, &["spec", "nodeName"]).unwrap_or_default();
+        let Some(silence) = silent.get(node) else { continue };
         let Fencing::FailOverAfter(after) = fencing::of(&doc) else { continue };
         let wait = if broken("replaced-too-early") { after / 2 } else { fencing::replace_after(&doc, after) };
-        if silence < wait || matches!(str_at(&doc, &["status", "phase"]), Some("Succeeded" | "Failed")) {
+        if *silence < wait || matches!(str_at(&doc, &["status", "phase"]), Some("Succeeded" | "Failed")) {
             continue;
         }
-        delete(shared, pod).await?;
-        tracing::info!(
-            node,
-            pod = format!("{}/{}", pod.meta.namespace, pod.meta.name),
-            "Replaced a pod of a silent node"
-        );
+        let name = format!("{}/{}", pod.meta.namespace, pod.meta.name);
+        if let Err(err) = delete(shared, pod).await {
+            tracing::warn!(node, pod = name, %err, "Could not replace a pod of a silent node");
+            continue;
+        }
+        tracing::info!(node, pod = name, "Replaced a pod of a silent node");
         tell(shared, pod, node).await;
     }
     Ok(())

@@ -27,6 +27,7 @@ pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
                 shared.forget_deleted(
                     &nodes.iter().map(|node| (node.meta.name.clone(), node.meta.uid.clone())).collect(),
                 );
+                let mut silent = BTreeMap::new();
                 for node in nodes {
                     if node.meta.is_revoked() {
                         shared.cut_revoked(&node.meta.name);
@@ -40,9 +41,10 @@ pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
                     if let Err(err) = mark_unknown(&shared, &node).await {
                         tracing::warn!(node = node.meta.name, %err, "Could not mark a silent node");
                     }
-                    if let Err(err) = crate::failover::replace(&shared, &node.meta.name, silence).await {
-                        tracing::warn!(node = node.meta.name, %err, "Could not replace the pods of a silent node");
-                    }
+                    silent.insert(node.meta.name.clone(), silence);
+                }
+                if let Err(err) = crate::failover::replace(&shared, &silent).await {
+                    tracing::warn!(%err, "Could not replace the pods of silent nodes");
                 }
             }
             Err(err) => tracing::warn!(%err, "Could not list nodes"),
