@@ -76,6 +76,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (store, report) =
         EdgeStore::open(env.disk()).context("the node's journal cannot be opened; its files are left as they are")?;
     tracing::info!(frames = report.frames, torn_tail = report.torn_tail, "The journal is open");
+    if let Some((path, reason)) = &report.lost {
+        tracing::error!(path, reason, aside = ?report.aside, "The journal was damaged: it is set back to what is whole");
+    } else if report.snapshot_fallback {
+        tracing::warn!(aside = ?report.aside, "A snapshot of the journal was damaged; nothing is lost");
+    }
+    if report.vitals_lost {
+        tracing::error!("The link's session and the outbox's name were damaged: both begin anew");
+    }
     let mut stop = Stop::new()?;
     let identities = match Identities::load(env.clone())? {
         Some(identities) => identities,

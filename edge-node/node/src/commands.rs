@@ -8,9 +8,11 @@ use crate::local_api::LocalRegistry;
 use crate::main_loop::Running;
 use crate::pods::{PodCalls, PodManager, PodSummary};
 use crate::readiness::Reason;
+use crate::store::WrittenFor;
 use holdfast_core::{Reason as StatusReason, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +39,9 @@ pub struct NodeSummary {
     pub synced_to: (String, u64),
     /// Bytes written and syncs done since the start.
     pub written: (u64, u64),
+    /// The same by purpose, and what a day of it comes to.
+    #[serde(default)]
+    pub written_by_purpose: BTreeMap<String, WrittenFor>,
     /// Facts that the hub has not acknowledged.
     pub backlog: usize,
     /// When the hub was last heard of, by this node's clock; `None` when not since the agent's start.
@@ -105,6 +110,7 @@ impl Commands {
             drill: self.link.is_held(),
             offline_ready: offline.as_ref().map(Vec::is_empty),
             offline_reasons: self.offline_reasons(offline.as_deref().unwrap_or_default()),
+            written_by_purpose: self.node.store.written_by_purpose(),
         }
     }
 

@@ -3,9 +3,11 @@
 //! A heartbeat is a renewal. What counts is when the acknowledged one was *sent*, on the clock that goes on in suspend:
 //! the hub counts from when it received it, which is later. And it counts only once the node has the hub's whole view in
 //! this connection: what was replaced meanwhile is gone by then, and cannot start again. The time is kept where it outlives the agent and not the
-//! boot: after a reboot the lease counts as expired until the hub has answered.
+//! boot: after a reboot the lease counts as expired until the hub has answered. So it does while the journal is in doubt:
+//! it may hold a pod that was replaced since.
 
 use crate::parts::NodeParts;
+use holdfast_edge_store::Doubt;
 use holdfast_mutation::broken;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,8 +39,9 @@ struct Renewals {
 
 impl RunLease {
     /// The lease as an earlier life of the agent left it.
-    pub(crate) fn new(parts: &NodeParts) -> Arc<RunLease> {
-        let kept = parts.host.recall(NAME).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+    pub(crate) fn new(parts: &NodeParts, doubt: Doubt) -> Arc<RunLease> {
+        let kept = parts.host.recall(NAME).filter(|_| doubt == Doubt::None);
+        let kept = kept.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
         let mut renewed = kept.map(|bytes| Duration::from_nanos(u64::from_le_bytes(bytes)));
         if broken("lease-outlives-the-boot") {
             renewed = Some(parts.env.boottime());

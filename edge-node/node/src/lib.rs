@@ -5,8 +5,9 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the judge of offline readiness, the data plane's updater, the keeper of the [`time`] floor.
-//! The agent adds the servers of local commands and of the local API.
+//! node's status reporter, the judge of offline readiness, the data plane's updater, the keeper of the [`time`] floor, the
+//! teller of gaps in the events, the end of doubt about the journal. The agent adds the servers of local commands and of
+//! the local API.
 
 pub mod commands;
 pub mod drill;
@@ -33,5 +34,5 @@ pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
     PodNet, PodRef, Prober,
 };
-pub use store::SharedStore;
+pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

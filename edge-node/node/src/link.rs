@@ -9,10 +9,11 @@ use crate::pods::PodCalls;
 use crate::store::SharedStore;
 use async_trait::async_trait;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
-use holdfast_edge_store::{FactKind, Item, Record, State};
+use holdfast_edge_store::{FactKind, Item, Record, State, Vitals};
 use holdfast_env::{Connection, Mono, NetError, Transport, Wall};
 use holdfast_link::call::NodeCall;
 use holdfast_link::{LinkEnd, NodeHost, drive_node};
+use holdfast_link_engine::limits::BATCH_BYTES;
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
 use holdfast_link_engine::{NodeView, Persist};
 use holdfast_mutation::broken;
@@ -29,9 +30,6 @@ const REFUSED: Duration = Duration::from_secs(30);
 
 /// Why a connection ends that has brought a new certificate.
 const RENEWED: &str = "the node comes back with its new certificate";
-
-const NOTE_SESSION: &str = "link/session";
-const NOTE_OUTBOX: &str = "link/outbox";
 
 /// How the link is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,12 +65,7 @@ pub struct LinkHost {
     hold: watch::Sender<bool>,
     lease: Arc<RunLease>,
     reconnected: Arc<tokio::sync::Notify>,
-}
-
-/// The last session that this node took part in, in this life or an earlier one.
-fn last_session(store: &SharedStore) -> (Lineage, Session) {
-    let note = store.read(|state| state.notes().get(NOTE_SESSION).cloned());
-    note.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default()
+    whole: Arc<tokio::sync::Notify>,
 }
 
 /// Keeps the link cut while it lives.
@@ -116,8 +109,15 @@ impl NodeView for View<'_> {
 
     fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact> {
         let facts = self.0.outbox().after(after, max);
+        // The first goes whatever it measures; what follows it must fit into the frame with it.
+        let mut bytes = 0;
         facts
             .into_iter()
+            .take_while(|fact| {
+                let is_first = bytes == 0;
+                bytes += fact.body.len() + fact.key.len();
+                is_first || bytes <= BATCH_BYTES
+            })
             .map(|fact| WireFact {
                 seq: fact.seq,
                 sort: match fact.kind {
@@ -132,15 +132,17 @@ impl NodeView for View<'_> {
 }
 
 impl LinkHost {
-    /// A host; `lease` is renewed by it, and `reconnected` is rung when the hub may have written the node's pods off meanwhile.
+    /// A host; `lease` is renewed by it, `reconnected` is rung when the hub may have written the node's pods off
+    /// meanwhile, and `whole` when the node has the hub's whole view.
     pub(crate) fn new(
         parts: NodeParts,
         store: Arc<SharedStore>,
         calls: Arc<PodCalls>,
         reconnected: Arc<tokio::sync::Notify>,
+        whole: Arc<tokio::sync::Notify>,
         lease: Arc<RunLease>,
     ) -> Arc<LinkHost> {
-        let (_, session) = last_session(&store);
+        let Vitals { session, .. } = store.vitals();
         let known = LinkState {
             connected: false,
             session: session.0,
@@ -149,7 +151,7 @@ impl LinkHost {
         };
         let state = watch::channel(known).0;
         let hold = watch::channel(false).0;
-        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), hold, lease, reconnected })
+        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), hold, lease, reconnected, whole })
     }
 
     /// Follows the state of the link.
@@ -322,23 +324,21 @@ impl LinkHost {
         });
     }
 
-    /// The generation of this node's outbox, drawn once.
+    /// The name of this node's outbox, drawn once; again when its numbers are no longer known for certain.
     async fn outbox(&self) -> OutboxGen {
-        let known = self.store.read(|state| state.notes().get(NOTE_OUTBOX).cloned());
-        if let Some(bytes) = known.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
-            return OutboxGen(u64::from_le_bytes(bytes));
+        if let Some(outbox) = self.store.vitals().outbox {
+            return outbox;
         }
-        let drawn = self.parts.env.random_u64();
-        let note = Record::PutNote { key: NOTE_OUTBOX.into(), value: drawn.to_le_bytes().to_vec() };
-        if let Err(err) = self.store.commit(vec![note]).await {
+        let drawn = OutboxGen(self.parts.env.random_u64());
+        if let Err(err) = self.store.set_outbox(drawn).await {
             tracing::error!(%err, "The outbox could not be made");
         }
-        OutboxGen(drawn)
+        drawn
     }
 
     fn hello(&self, outbox: OutboxGen) -> Hello {
         let config = &self.parts.config;
-        let (lineage, session) = last_session(&self.store);
+        let Vitals { lineage, session, .. } = self.store.vitals();
         let root = self.store.read(|state| state.digest().root());
         Hello {
             version_min: VERSION_MIN,
@@ -363,10 +363,7 @@ impl NodeHost for LinkHost {
 
     async fn persist(&self, what: Persist) -> Result<(), String> {
         let batch = match what {
-            Persist::Session { lineage, session } => {
-                let value = postcard::to_allocvec(&(lineage, session)).map_err(|err| err.to_string())?;
-                vec![Record::PutNote { key: NOTE_SESSION.into(), value }]
-            }
+            Persist::Session { lineage, session } => return self.store.set_session(lineage, session).await,
             Persist::Items(batch) => {
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
@@ -387,7 +384,7 @@ impl NodeHost for LinkHost {
     }
 
     fn acknowledged(&self, seq: Seq) {
-        self.store.lazily(vec![Record::Acknowledged { seq }]);
+        self.store.acknowledged(seq);
     }
 
     fn connected(&self, session: Session, time_micros: i64) {
@@ -417,6 +414,7 @@ impl NodeHost for LinkHost {
 
     fn in_sync(&self, revision: Revision) {
         self.lease.in_sync();
+        self.whole.notify_one();
         tracing::debug!(revision = revision.0, "In sync with the hub");
     }
 

@@ -82,10 +82,10 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         readiness: readiness.clone(),
         network: Mutex::new(unknown),
     });
-    let reconnected = Arc::new(Notify::new());
+    let (reconnected, whole) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
 
-    let lease = RunLease::new(&parts);
+    let lease = RunLease::new(&parts, store.vitals().doubt);
     let common = Arc::new(Common {
         lease: lease.clone(),
         parts: parts.clone(),
@@ -99,17 +99,20 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     });
     let pods = PodManager::new(common, report_pods.clone());
     let calls = PodCalls::new(pods.clone());
-    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), lease);
+    let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), whole.clone(), lease);
     tokens.follow(link.state());
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };
 
     configure_network(&node, &objects).await;
+    events.tell_repair(&parts.config.node_uid).await;
     events.node(&parts.config.node_uid, false, "Starting", "Starting holdfast-edge.").await;
     let readiness_task = Box::pin(readiness::run(node.clone(), objects.clone(), pods.clone()));
     let tasks = vec![
         env.spawn("pods", Box::pin(pods.clone().run())),
         env.spawn("node-status", Box::pin(status::run(node.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
+        env.spawn("gaps", Box::pin(events.clone().tell_gaps(parts.config.node_uid.clone(), link.state()))),
+        env.spawn("doubt", Box::pin(doubt(node.clone(), events, whole))),
         env.spawn("link", Box::pin(link.run())),
         env.spawn("time-floor", Box::pin(parts.clock.clone().keep())),
         env.spawn("readiness", readiness_task),
@@ -125,6 +128,18 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         ),
     ];
     NodeHandle { commands, store, _tasks: tasks }
+}
+
+/// Ends the doubt about the journal whenever the node has the hub's whole view.
+async fn doubt(node: Arc<Running>, events: Events, whole: Arc<Notify>) {
+    loop {
+        whole.notified().await;
+        // What could not be told at the start, as on a full disk.
+        events.tell_repair(&node.parts.config.node_uid).await;
+        if let Err(err) = node.store.settle().await {
+            tracing::warn!(%err, "That the journal is whole again could not be noted yet");
+        }
+    }
 }
 
 /// Tells the network what the hub gave this node; whether the node's readiness changed by it.

@@ -4,11 +4,26 @@
 //! sync is fatal: the process must end and recover, so the first error is kept and told to `node_main`.
 
 use bytes::Bytes;
-use holdfast_core::Seq;
-use holdfast_edge_store::{Durability, EdgeStore, Record, State, StoreError};
-use holdfast_env::{DiskError, World};
+use holdfast_core::{Lineage, OutboxGen, Seq, Session};
+use holdfast_edge_store::{Doubt, Durability, EdgeStore, Gap, Purpose, Record, State, StoreError, Vitals, Written};
+use holdfast_env::{DiskError, Mono, World};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
+
+/// Bytes and syncs for one purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFor {
+    /// Bytes since the start.
+    pub bytes: u64,
+    /// Data syncs since the start.
+    pub syncs: u64,
+    /// Bytes a day, if it goes on like this; 0 in the first minute, which says nothing.
+    pub bytes_a_day: u64,
+    /// Data syncs a day.
+    pub syncs_a_day: u64,
+}
 
 /// The store.
 pub struct SharedStore {
@@ -18,6 +33,10 @@ pub struct SharedStore {
     items: watch::Sender<u64>,
     changes: watch::Sender<u64>,
     fatal: watch::Sender<Option<String>>,
+    doubt: watch::Sender<Doubt>,
+    /// Rung when log facts had to be dropped, or there may be room for the word about it.
+    gap: Notify,
+    opened: Mono,
 }
 
 fn lock(store: &Mutex<EdgeStore>) -> MutexGuard<'_, EdgeStore> {
@@ -28,7 +47,10 @@ impl SharedStore {
     /// Shares an open store.
     pub fn new(env: World, store: EdgeStore) -> Arc<SharedStore> {
         Arc::new(SharedStore {
+            opened: env.monotonic(),
             env,
+            doubt: watch::channel(store.vitals().doubt).0,
+            gap: Notify::new(),
             inner: Arc::new(Mutex::new(store)),
             facts: Notify::new(),
             items: watch::channel(0).0,
@@ -44,7 +66,67 @@ impl SharedStore {
 
     /// Bytes written and syncs done since the start.
     pub fn written(&self) -> (u64, u64) {
-        lock(&self.inner).written()
+        let sum = |written: &BTreeMap<Purpose, Written>, of: fn(&Written) -> u64| written.values().map(of).sum();
+        let store = lock(&self.inner);
+        (sum(store.written(), |written| written.bytes), sum(store.written(), |written| written.syncs))
+    }
+
+    /// What is written for what, and what a day of it comes to.
+    pub fn written_by_purpose(&self) -> BTreeMap<String, WrittenFor> {
+        const DAY: u64 = 24 * 3600;
+        let seconds = self.env.monotonic().since(self.opened).as_secs();
+        let a_day = |count: u64| if seconds < 60 { 0 } else { count.saturating_mul(DAY) / seconds };
+        let store = lock(&self.inner);
+        let of = |(purpose, name): &(Purpose, &str)| {
+            let Written { bytes, syncs } = store.written().get(purpose).copied().unwrap_or_default();
+            let written = WrittenFor { bytes, syncs, bytes_a_day: a_day(bytes), syncs_a_day: a_day(syncs) };
+            ((*name).to_string(), written)
+        };
+        Purpose::ALL.iter().map(of).collect()
+    }
+
+    /// What does not go back when the journal does.
+    pub fn vitals(&self) -> Vitals {
+        *lock(&self.inner).vitals()
+    }
+
+    /// Follows whether the journal may lack what was acknowledged.
+    pub fn doubt(&self) -> watch::Receiver<Doubt> {
+        self.doubt.subscribe()
+    }
+
+    /// Makes the session that the hub issued durable.
+    pub async fn set_session(&self, lineage: Lineage, session: Session) -> Result<(), String> {
+        self.synced(move |store| store.set_session(lineage, session)).await
+    }
+
+    /// Names the outbox, durably.
+    pub async fn set_outbox(&self, outbox: OutboxGen) -> Result<(), String> {
+        self.synced(move |store| store.set_outbox(outbox)).await
+    }
+
+    /// The word about a loss is in the outbox; what was lazy is made durable with it.
+    pub async fn loss_told(&self) -> Result<(), String> {
+        self.synced(|store| {
+            store.flush()?;
+            store.loss_told()
+        })
+        .await?;
+        self.show_doubt();
+        Ok(())
+    }
+
+    /// The node has the hub's whole view.
+    pub async fn settle(&self) -> Result<(), String> {
+        if *self.doubt.borrow() != Doubt::None {
+            self.synced(EdgeStore::settle).await?;
+            self.show_doubt();
+        }
+        Ok(())
+    }
+
+    fn show_doubt(&self) {
+        self.doubt.send_replace(self.vitals().doubt);
     }
 
     /// Commits durably.
@@ -73,9 +155,43 @@ impl SharedStore {
 
     /// Appends a log fact; on disk with the next synced commit. Its number.
     pub async fn log_fact(&self, body: Bytes) -> Result<Seq, String> {
-        let seq = self.synced(move |store| store.push_log_fact(body, Durability::Lazy)).await?;
+        let at = self.wall_micros();
+        let seq = self.synced(move |store| store.push_log_fact(body, at, Durability::Lazy)).await?;
         self.facts.notify_one();
+        if self.read(|state| state.outbox().gap().is_some()) {
+            self.gap.notify_one();
+        }
         Ok(seq)
+    }
+
+    /// Appends the word about log facts that were dropped, if there is one to say and room for it.
+    pub async fn tell_gap(
+        &self,
+        word: impl FnOnce(Gap) -> Bytes + Send + 'static,
+    ) -> Result<Option<(Seq, Bytes)>, String> {
+        let at = self.wall_micros();
+        let told = self.synced(move |store| store.tell_gap(at, word)).await?;
+        if told.is_some() {
+            self.facts.notify_one();
+        }
+        Ok(told)
+    }
+
+    /// Completes when there may be a gap to tell. Cancel safe.
+    pub async fn gap_changed(&self) {
+        self.gap.notified().await;
+    }
+
+    /// The hub has everything up to here.
+    pub fn acknowledged(&self, seq: Seq) {
+        self.lazily(vec![Record::Acknowledged { seq }]);
+        if self.read(|state| state.outbox().gap().is_some()) {
+            self.gap.notify_one();
+        }
+    }
+
+    fn wall_micros(&self) -> i64 {
+        i64::try_from(self.env.wall().0.as_micros()).unwrap_or(i64::MAX)
     }
 
     /// Notes what cannot be lost by being found out again.

@@ -5,6 +5,10 @@
 //! committed with [`Durability::Synced`] survives a power cut at any instruction; a batch is there whole or
 //! not at all. A failed sync is fatal: the caller stops, and the next start recovers.
 //!
+//! Memory cards flip bits. Damage costs what stands behind it and never the start: the damaged files are put aside, what
+//! is whole before the damage is taken, and [`Doubt`] says until the node has the hub's whole view that something may be
+//! missing. What must not go back with the journal (session, outbox's name, numbers) has a file of its own, [`vitals`].
+//!
 //! Absent on purpose: sled (that is `edge-views`, rebuilt from here), threads, clocks, decisions.
 
 pub mod file;
@@ -12,11 +16,14 @@ pub mod frame;
 pub mod journal;
 pub mod limits;
 pub mod outbox;
+mod quarantine;
 pub mod record;
 pub mod state;
 pub mod store;
+pub mod vitals;
 
-pub use outbox::{Fact, FactKind, Outbox};
+pub use outbox::{Fact, FactKind, Gap, Outbox};
 pub use record::{Item, Record};
 pub use state::State;
-pub use store::{Durability, EdgeStore, OpenReport, StoreError};
+pub use store::{Durability, EdgeStore, OpenReport, Purpose, StoreError, Written};
+pub use vitals::{Doubt, Vitals};

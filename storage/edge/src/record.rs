@@ -1,5 +1,5 @@
 //! The records of the journal. Postcard on disk: variants and fields never change, new variants are added at
-//! the end; `tests/golden` holds old bytes that must still read.
+//! the end; `store/golden.hex` holds old bytes that must still read.
 
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, Revision, Seq};
@@ -84,4 +84,30 @@ pub enum Record {
         /// The revision.
         revision: Revision,
     },
+    /// The first record of a segment: where the segment before it ended. Without it a damaged last frame would read as
+    /// that segment's end.
+    Follows {
+        /// The offset after the last frame of the segment before.
+        end: u64,
+    },
+    /// A log fact was appended.
+    LogFactAt {
+        /// Its number.
+        seq: Seq,
+        /// When, on the node's wall clock, in microseconds since 1970.
+        at_micros: i64,
+        /// The fact.
+        body: Bytes,
+    },
+    /// Log facts were dropped before the hub had them.
+    LogFactsLost {
+        /// How many.
+        count: u64,
+        /// When the first of them was appended, in microseconds since 1970; 0 when that is not known.
+        from_micros: i64,
+        /// When the last of them was appended.
+        to_micros: i64,
+    },
+    /// All drops so far stand in a log fact of their own.
+    LossTold,
 }

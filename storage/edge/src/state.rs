@@ -1,6 +1,6 @@
 //! The state that the journal's records build, in memory.
 
-use crate::outbox::Outbox;
+use crate::outbox::{Gap, Outbox};
 use crate::record::{Item, Record};
 use holdfast_core::{Lineage, Revision, SetDigest};
 use std::collections::BTreeMap;
@@ -70,12 +70,19 @@ impl State {
             Record::DropStateFact { key } => {
                 self.outbox.state.remove(&key);
             }
-            Record::LogFact { seq, body } => self.outbox.push_log(seq, body),
+            Record::LogFact { seq, body } => self.outbox.push_log(seq, 0, body),
+            Record::LogFactAt { seq, at_micros, body } => self.outbox.push_log(seq, at_micros, body),
+            Record::LogFactsLost { count, from_micros, to_micros } => {
+                self.outbox.lose(Gap { count, from_micros, to_micros });
+            }
+            Record::LossTold => self.outbox.loss_told(),
             Record::Acknowledged { seq } => self.outbox.acknowledge(seq),
             Record::SeqCeiling { seq } => {
                 self.outbox.ceiling = self.outbox.ceiling.max(seq);
             }
             Record::SyncedTo { lineage, revision } => self.synced = (lineage, revision),
+            // The journal's own.
+            Record::Follows { .. } => {}
         }
     }
 
@@ -83,17 +90,7 @@ impl State {
     pub(crate) fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let items = self.items.iter().map(|(key, item)| Record::PutItem { key: key.clone(), item: item.clone() });
         let notes = self.notes.iter().map(|(key, value)| Record::PutNote { key: key.clone(), value: value.clone() });
-        let facts = self.outbox.state.iter().map(|(key, (seq, body))| Record::StateFact {
-            key: key.clone(),
-            seq: *seq,
-            body: body.clone(),
-        });
-        let log = self.outbox.log.iter().map(|(seq, body)| Record::LogFact { seq: *seq, body: body.clone() });
-        let ends = [
-            Record::Acknowledged { seq: self.outbox.acknowledged },
-            Record::SeqCeiling { seq: self.outbox.ceiling },
-            Record::SyncedTo { lineage: self.synced.0, revision: self.synced.1 },
-        ];
-        items.chain(notes).chain(facts).chain(log).chain(ends)
+        let synced = Record::SyncedTo { lineage: self.synced.0, revision: self.synced.1 };
+        items.chain(notes).chain(self.outbox.records()).chain(std::iter::once(synced))
     }
 }

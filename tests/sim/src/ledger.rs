@@ -49,6 +49,11 @@ pub enum Seen<'a> {
         /// What the journal holds.
         state: &'a State,
     },
+    /// Bits of a node's store have flipped.
+    Flipped {
+        /// The node.
+        node: NodeNo,
+    },
     /// A node's agent has ended; with `power` the machine went off.
     NodeEnded {
         /// The node.

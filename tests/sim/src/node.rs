@@ -6,14 +6,14 @@ use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProb
 use crate::runtime::{SimRuntime, WASM};
 use bytes::Bytes;
 use holdfast_edge_store::{EdgeStore, StoreError};
-use holdfast_env::World;
+use holdfast_env::{Disk, World};
 use holdfast_link::NodeIdentity;
 use holdfast_link::framed::{FrameRecv, send};
 use holdfast_link::identity::validity;
 use holdfast_link_engine::wire::{JoinReply, JoinRequest};
 use holdfast_node::commands::Commands;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
-use holdfast_sim_world::{Machine, Net, Universe};
+use holdfast_sim_world::{Machine, Net, Rng, Universe};
 use holdfast_volumes::VolumeManager;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -150,6 +150,33 @@ impl SimNode {
         self.ended.notify_one();
     }
 
+    /// Flips bits of one file of the store, among the bytes that are in use. The agent must be off.
+    pub fn flip_bits(&self, rng: &mut Rng) {
+        let disk = self.machine.disk();
+        let mut files: Vec<String> =
+            disk.list("journal").unwrap_or_default().iter().map(|name| format!("journal/{name}")).collect();
+        files.extend(["snapshot.a", "snapshot.b", "vitals"].map(String::from));
+        let file = rng.pick(&files).clone();
+        let used = disk.used(&file);
+        let single: Vec<u64> = (0..=rng.below(3)).map(|_| rng.below(used as u64 + 1)).collect();
+        let (burst, first) = (rng.chance(3), single[0]);
+        let mut flipped = false;
+        let mut flip = |at: u64| {
+            let (at, bit) = (usize::try_from(at).unwrap_or(0), u8::try_from(rng.below(8)).unwrap_or(0));
+            flipped |= disk.flip_bit(&file, at, bit);
+        };
+        if burst {
+            // A bad sector.
+            (first / 512 * 512..).step_by(40).take(13).for_each(&mut flip);
+        } else {
+            single.into_iter().for_each(&mut flip);
+        }
+        tracing::info!(node = self.name, file, used, flipped, "Bits flip");
+        if flipped {
+            self.ledger.see(&Seen::Flipped { node: self.no });
+        }
+    }
+
     fn stop_agent(&self) {
         // Its connections first: what ends with the process says nothing more.
         self.net.silence(self.no);
@@ -180,7 +207,10 @@ impl SimNode {
         }
         let env: World = clock.clone();
         let store = match EdgeStore::open(env.disk()) {
-            Ok((store, _)) => store,
+            Ok((store, report)) => {
+                tracing::info!(node = self.name, ?report, doubt = ?store.vitals().doubt, "The journal is open");
+                store
+            }
             Err(err) => {
                 if matches!(err, StoreError::Damaged { .. }) {
                     self.ledger.violation(format!("{}: the journal does not open: {err}", self.name));

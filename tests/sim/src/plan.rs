@@ -45,6 +45,8 @@ pub enum Fault {
     Sync,
     /// A node's wall clock is wrong by years.
     Clock,
+    /// Bits of a node's store flip while its agent is off, or the machine.
+    Flip,
 }
 
 /// All sorts.
@@ -62,6 +64,7 @@ pub const FAULTS: &[Fault] = &[
     Fault::Full,
     Fault::Sync,
     Fault::Clock,
+    Fault::Flip,
 ];
 
 /// What is drawn from the seed before the world begins.
@@ -231,6 +234,25 @@ pub async fn chaos(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: 
             }
             Fault::Sync => node.machine.disk().fail_syncs(1),
             Fault::Clock => node.machine.set_wall(wrong_time(&mut rng)),
+            Fault::Flip => {
+                let power = rng.chance(2);
+                if power {
+                    node.power_off()
+                } else {
+                    node.kill_agent()
+                }
+                node.flip_bits(&mut rng);
+                if power {
+                    universe.spawn(
+                        Universe::NOBODY,
+                        "mend",
+                        Box::pin(async move {
+                            later.await;
+                            node.power_on();
+                        }),
+                    );
+                }
+            }
         }
     }
 }

@@ -200,6 +200,14 @@ impl SimDisk {
         })
     }
 
+    /// Bytes of a file up to the last that is not zero, on the medium.
+    pub fn used(&self, path: &str) -> usize {
+        self.with(|medium| {
+            let inode = medium.names.get(path).and_then(|inode| medium.inodes.get(*inode));
+            inode.and_then(|file| file.durable.iter().rposition(|byte| *byte != 0)).map_or(0, |at| at + 1)
+        })
+    }
+
     /// Bytes written and syncs done since the disk was made.
     pub fn written(&self) -> (u64, u64) {
         self.with(|medium| (medium.bytes, medium.syncs))

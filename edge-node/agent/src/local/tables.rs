@@ -69,8 +69,12 @@ pub(crate) fn status(node: &NodeSummary) -> String {
         format!("outbox:       {} facts wait for the hub", node.backlog),
         format!("certificate:  {certificate}"),
         format!("written:      {} bytes in {} syncs since the start", node.written.0, node.written.1),
-        format!("offline:      {offline}"),
     ];
+    lines.extend(node.written_by_purpose.iter().map(|(purpose, written)| {
+        let (bytes, syncs) = (written.bytes_a_day, written.syncs_a_day);
+        format!("              {purpose}: {bytes} bytes and {syncs} syncs a day")
+    }));
+    lines.push(format!("offline:      {offline}"));
     lines.extend(node.offline_reasons.iter().map(|reason| format!("              {reason}")));
     lines.iter().map(|line| format!("{line}\n")).collect()
 }

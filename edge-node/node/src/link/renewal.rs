@@ -1,9 +1,10 @@
 //! The node renews its certificate: in good time over its session, or, when it was away for too long, over a
 //! connection that is good for nothing else.
 
-use super::{LinkHost, last_session};
+use super::LinkHost;
 use crate::identity::{renewal_due, validity_of};
 use holdfast_core::Backoff;
+use holdfast_edge_store::Vitals;
 use holdfast_env::Connection;
 use holdfast_link::renew::{CERTIFICATE_EXPIRED, renew};
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl LinkHost {
 
     async fn renew_over(&self, connection: &Arc<dyn Connection>) -> Result<(), String> {
         let (identity, _) = self.parts.identity.in_use();
-        let (lineage, session) = last_session(&self.store);
+        let Vitals { lineage, session, .. } = self.store.vitals();
         let renewed = renew(&self.parts.env, connection, &identity, lineage, session).await;
         let next = renewed.map_err(|err| err.to_string())?;
         self.parts.identity.renewed(next).await.map_err(|err| err.to_string())?;

@@ -1,11 +1,13 @@
 //! Once at the start: what an earlier life left behind of pods that are no longer this node's.
 //!
 //! The agent may have ended between the hub's word that a pod is gone and the end of its teardown. Only what
-//! belongs to no pod of the journal is touched.
+//! belongs to no pod of the journal is touched; and while the journal is in doubt, nothing: a pod may be missing in it that
+//! runs and that the hub has.
 
 use super::work::Common;
 use crate::parts::PodRef;
-use holdfast_edge_store::Record;
+use holdfast_edge_store::{Doubt, Record};
+use holdfast_mutation::broken;
 use holdfast_runtime::{Runtime, RuntimeError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeSet;
@@ -33,7 +35,11 @@ fn uids(refs: &[PodRef]) -> BTreeSet<String> {
 }
 
 /// Releases addresses and folders of unknown pods. Before the first worker starts: nothing can come meanwhile.
+/// A journal in doubt leaves them to the next start.
 pub(super) async fn places(common: &Common) {
+    if *common.store.doubt().borrow() != Doubt::None && !broken("sweep-before-sync") {
+        return;
+    }
     let env = &common.parts.env;
     let refs = refs(common);
     match env.timeout(ANSWER, common.parts.network.gc(&refs)).await {
@@ -51,6 +57,10 @@ pub(super) async fn places(common: &Common) {
 
 /// Ends what still runs of unknown pods, and then forgets them. Beside the workers.
 pub(super) async fn runtimes(common: Arc<Common>) {
+    let mut doubt = common.store.doubt();
+    if !broken("sweep-before-sync") && doubt.wait_for(|doubt| *doubt == Doubt::None).await.is_err() {
+        return;
+    }
     let mut known = uids(&refs(&common));
     let stale = stale_notes(&common, &known);
     let ended = leftovers(&common, &mut known).await;

@@ -1,4 +1,5 @@
-//! Invariant 2: what the node acknowledged survives, whole batches or not at all.
+//! Invariant 2: what the node acknowledged survives, whole batches or not at all. Flipped bits may cost some of it; what
+//! is there then is what the hub once sent.
 
 use super::Check;
 use crate::ledger::{NodeNo, Report, Seen, Way};
@@ -18,6 +19,10 @@ struct Node {
     maybe: BTreeSet<String>,
     /// Batches that reached the node and were not acknowledged.
     open: Vec<(u64, SyncBatch)>,
+    /// All that ever reached it.
+    sent: BTreeSet<(String, ContentHash)>,
+    /// Bits of its store have flipped since it was opened last.
+    is_flipped: bool,
 }
 
 fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &SyncBatch, restored: bool) {
@@ -56,11 +61,14 @@ impl Check for Durable {
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
             Seen::Restored(_) => self.restored = true,
+            Seen::Flipped { node } => self.nodes.entry(*node).or_default().is_flipped = true,
             Seen::Frame { node, connection, way: Way::Down, side: TapSide::Delivered, frame }
                 if frame.kind == SyncBatch::KIND =>
             {
                 if let Ok(batch) = frame.decode::<SyncBatch>() {
-                    self.nodes.entry(*node).or_default().open.push((*connection, batch));
+                    let known = self.nodes.entry(*node).or_default();
+                    known.sent.extend(batch.puts.iter().map(|put| (put.key.clone(), put.hash)));
+                    known.open.push((*connection, batch));
                 }
             }
             Seen::Frame { node, connection, way: Way::Up, side: TapSide::Sent, frame }
@@ -102,7 +110,15 @@ impl Check for Durable {
                     apply(&mut items, &mut maybe, batch, self.restored);
                     good = fits(&items, &maybe);
                 }
-                if !good {
+                if std::mem::take(&mut known.is_flipped) {
+                    for (key, hash) in
+                        found.iter().filter(|(key, hash)| !known.sent.contains(&((*key).clone(), **hash)))
+                    {
+                        report.violation(format!(
+                            "edge-{node} opens a journal with {key} as {hash:?}, which nobody sent"
+                        ));
+                    }
+                } else if !good {
                     let lost: Vec<_> = known
                         .acknowledged
                         .iter()

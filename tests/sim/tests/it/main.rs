@@ -4,6 +4,7 @@
 
 mod drill;
 mod fencing;
+mod flips;
 mod found;
 mod seeds;
 mod stage;
