@@ -78,7 +78,15 @@ impl Runtime for ContainerdRuntime {
 
     async fn version(&self) -> Result<RuntimeVersion, RuntimeError> {
         let client = &self.inner.client;
-        let answer = call("get version", QUICK, client.version().version(client.request(()))).await?;
+        let answer = call("get version", QUICK, client.version().version(client.request(()))).await;
+        let answer = answer.map_err(|err| match RuntimeError::from(err) {
+            RuntimeError::Unavailable { runtime, reason } => {
+                let socket = self.inner.config.socket.display();
+                let reason = format!("no answer at {socket} ({reason}): is it installed and running?");
+                RuntimeError::Unavailable { runtime, reason }
+            }
+            other => other,
+        })?;
         Ok(RuntimeVersion { name: "containerd".into(), version: answer.version })
     }
 

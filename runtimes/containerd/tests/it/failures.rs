@@ -64,6 +64,10 @@ async fn without_containerd_every_call_says_unavailable() {
     let runtime = holdfast_containerd::ContainerdRuntime::new(config);
     let err = runtime.version().await.unwrap_err();
     assert!(matches!(err, RuntimeError::Unavailable { .. }), "{err:?}");
+    assert!(
+        err.to_string().contains("/no.sock (") && err.to_string().ends_with("is it installed and running?"),
+        "{err}"
+    );
     let err = runtime.list_sandboxes().await.unwrap_err();
     assert!(err.to_string().starts_with("containerd is not available: "), "{err}");
 }

@@ -210,7 +210,7 @@ pub(crate) fn fetch(world: &World, node: &str, url: &str) -> Result<String> {
 }
 
 /// Every one of the pods answers on its own node.
-fn answers(world: &World, pods: &[Value]) -> Result<()> {
+pub(crate) fn answers(world: &World, pods: &[Value]) -> Result<()> {
     for pod in pods {
         let (node, address) = (text(&pod["spec"]["nodeName"]), text(&pod["status"]["podIP"]));
         fetch(world, node, &format!("http://{address}:8080/"))?;

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::day::{identities, ready};
+use crate::day::{answers, identities, pods, ready};
 use crate::world::{World, items, text};
 
 /// Restart counts of the demo pods by name.
@@ -15,15 +15,22 @@ fn restarts(world: &World) -> Result<Vec<(String, i64)>> {
     Ok(pods.iter().map(|p| (text(&p["metadata"]["name"]).to_owned(), count(p))).collect())
 }
 
-fn kill_service(world: &World, node: &str, service: &str) -> Result<()> {
-    let pid = |world: &World| -> Result<u64> {
-        world.node(node)?["pids"][service].as_u64().with_context(|| format!("{service} of {node} is not running"))
-    };
-    let old = pid(world)?;
+fn pid(world: &World, node: &str, service: &str) -> Result<u64> {
+    world.node(node)?["pids"][service].as_u64().with_context(|| format!("{service} of {node} is not running"))
+}
+
+/// Kills a service; the PID that it had.
+fn kill(world: &World, node: &str, service: &str) -> Result<u64> {
+    let old = pid(world, node, service)?;
     let killed = Command::new("kill").args(["-KILL", &old.to_string()]).status().context("running kill")?;
     ensure!(killed.success(), "kill {old} failed");
+    Ok(old)
+}
+
+fn kill_service(world: &World, node: &str, service: &str) -> Result<()> {
+    let old = kill(world, node, service)?;
     world.wait(&format!("{service} of {node} is started again"), 30, || {
-        let new = pid(world)?;
+        let new = pid(world, node, service)?;
         Ok(new != old && std::path::Path::new(&format!("/proc/{new}")).exists())
     })
 }
@@ -48,6 +55,37 @@ pub(crate) fn pods_outlive_containerd_and_agent(world: &mut World) -> Result<()>
         world.kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", &pod, "--timeout=90s"])?;
         world.kubectl(&["delete", &pod, "--timeout=60s"])?;
     }
+    let after = restarts(world)?;
+    ensure!(before == after, "containers were restarted:\nbefore {before:?}\nafter  {after:?}");
+    ensure!(identity == identities(world)?, "pods were replaced");
+    Ok(())
+}
+
+/// containerd goes missing altogether: the Node says so and what to do, Wasm and running containers go on, and nothing has
+/// been restarted once it is there again.
+pub(crate) fn a_missing_containerd_is_said_and_outlived(world: &mut World) -> Result<()> {
+    let (identity, before) = (identities(world)?, restarts(world)?);
+    let program = world.on_node("edge-2", &["sh", "-c", "command -v containerd"])?;
+    let program = program.trim();
+    // Only in that node's own mounts.
+    world.on_node("edge-2", &["mount", "--bind", "/dev/null", program])?;
+    kill(world, "edge-2", "containerd")?;
+    world.wait("the node says what is missing", 60, || {
+        let node = world.get(&["node", "edge-2"])?;
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let said = |c: &serde_json::Value| {
+            c["type"] == "Ready"
+                && c["status"] == "False"
+                && text(&c["message"]).ends_with("is it installed and running?")
+        };
+        Ok(conditions.iter().any(said))
+    })?;
+    let mut here = [pods(world, "web")?, pods(world, "hello-wasm")?].concat();
+    here.retain(|pod| pod["spec"]["nodeName"] == "edge-2");
+    ensure!(!here.is_empty(), "no pod runs on edge-2");
+    answers(world, &here)?;
+    world.on_node("edge-2", &["umount", program])?;
+    world.kubectl(&["wait", "--for=condition=Ready", "node/edge-2", "--timeout=90s"])?;
     let after = restarts(world)?;
     ensure!(before == after, "containers were restarted:\nbefore {before:?}\nafter  {after:?}");
     ensure!(identity == identities(world)?, "pods were replaced");

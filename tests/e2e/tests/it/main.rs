@@ -42,6 +42,7 @@ const CASES: &[Case] = &[
     ("missing_image_is_an_event", bad_input::missing_image_is_an_event),
     ("wasm_that_is_no_wasm_fails_at_the_pod", bad_input::wasm_that_is_no_wasm_fails_at_the_pod),
     ("pods_outlive_containerd_and_agent", faults::pods_outlive_containerd_and_agent),
+    ("a_missing_containerd_is_said_and_outlived", faults::a_missing_containerd_is_said_and_outlived),
     ("views_are_rebuilt_when_deleted", faults::views_are_rebuilt_when_deleted),
     ("the_hub_comes_back_with_its_data", faults::the_hub_comes_back_with_its_data),
 ];
