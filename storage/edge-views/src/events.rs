@@ -79,6 +79,11 @@ impl EventViews {
         self.used = true;
         let err = match self.attempt(&work) {
             Ok(done) => return Some(done),
+            Err(ViewError::Locked) => {
+                // Whoever has it open still needs it.
+                tracing::warn!(dir = %self.dir.display(), "The view of Events is in use by another process");
+                return None;
+            }
             Err(err) => err,
         };
         tracing::warn!(dir = %self.dir.display(), err = folder::chain(&err), "The view of Events is made anew");

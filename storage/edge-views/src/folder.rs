@@ -1,10 +1,11 @@
 //! The folder that sled lives in: opening it, telling ours from a foreign one, and making it anew.
 
-use crate::limits::CACHE_BYTES;
+use crate::limits::{CACHE_BYTES, LOCK_LOOK, LOCK_WAIT};
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Instant;
 
 /// The file that says whose folder it is, and how its records look.
 const FORMAT_FILE: &str = "FORMAT";
@@ -19,6 +20,8 @@ pub(crate) enum ViewError {
     Record(u64),
     #[error("sled gave up over the folder's content")]
     Panicked,
+    #[error("another process has the folder open")]
+    Locked,
     #[error("sled")]
     Sled(#[from] sled::Error),
     #[error("{0}")]
@@ -45,10 +48,27 @@ pub(crate) fn open(dir: &Path) -> Result<sled::Db, ViewError> {
         }
         Err(err) => return Err(ViewError::Io("reading FORMAT", err)),
     }
-    guarded(|| {
-        let config = sled::Config::new().path(dir.join("sled")).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        Ok(config.open()?)
-    })
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        let opened = guarded(|| {
+            let config = sled::Config::new().path(dir.join("sled")).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+            Ok(config.open()?)
+        });
+        match opened {
+            Err(ViewError::Sled(err)) if is_locked(&err) => {
+                if Instant::now() >= deadline {
+                    return Err(ViewError::Locked);
+                }
+                std::thread::sleep(LOCK_LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled 0.34 says it in words alone.
+fn is_locked(err: &sled::Error) -> bool {
+    matches!(err, sled::Error::Io(err) if err.to_string().starts_with("could not acquire lock"))
 }
 
 /// Removes whatever stands at the folder's place; a link is removed, not followed.

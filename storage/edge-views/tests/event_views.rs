@@ -126,6 +126,20 @@ fn a_folder_that_is_deleted_foreign_or_damaged_is_made_anew() {
 }
 
 #[test]
+fn a_view_that_somebody_else_has_open_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("views");
+    let mut first = EventViews::new(dir.clone());
+    first.record(Seq(1), &event("a", "web", "Mine"));
+    let mut second = EventViews::new(dir.clone());
+    assert!(second.events(None, None).is_empty());
+    drop(second);
+    assert_eq!(reasons(&first.events(None, None)), ["Mine"]);
+    drop(first);
+    assert_eq!(reasons(&EventViews::new(dir).events(None, None)), ["Mine"]);
+}
+
+#[test]
 fn a_record_that_does_not_decode_costs_the_view_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let mut views = EventViews::new(dir.path().join("views"));
