@@ -1,6 +1,7 @@
 //! A node's identity: its key, its certificate chain and the cluster's CA certificates.
 
 use crate::tls::TlsError;
+use holdfast_env::World;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -75,13 +76,30 @@ pub fn standing(certificate: &[u8], now: Duration, grace: Duration) -> Result<St
     })
 }
 
+/// What an Ed25519 key's PKCS #8 form begins with; its 32 secret bytes follow (RFC 8410 §7).
+const ED25519: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+
+/// The Ed25519 key that these secret bytes make.
+///
+/// # Errors
+/// When the library does not take it.
+pub fn ed25519_key(secret: &[u8; 32]) -> Result<rcgen::KeyPair, rcgen::Error> {
+    let der = [ED25519.as_slice(), secret].concat();
+    rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der.as_slice().into(), &rcgen::PKCS_ED25519)
+}
+
 /// A new key, and the request (PKCS #10, DER) by which a node asks for its certificate.
+///
+/// Ed25519 (RFC 8032), because its keys are plain random bytes, which `env` gives, and its signatures have no chance in
+/// them: in the simulator a renewal is the shipped code and yet the same in every run.
 ///
 /// # Errors
 /// When the machine cannot make a key.
-pub(crate) fn request(node_name: &str) -> Result<(rcgen::KeyPair, Vec<u8>), TlsError> {
+pub(crate) fn request(env: &World, node_name: &str) -> Result<(rcgen::KeyPair, Vec<u8>), TlsError> {
     let fail = |err: rcgen::Error| TlsError::Config(format!("a key and its request: {err}"));
-    let key = rcgen::KeyPair::generate().map_err(fail)?;
+    let mut secret = [0; 32];
+    env.fill_random(&mut secret);
+    let key = ed25519_key(&secret).map_err(fail)?;
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node_name}"));
     params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");

@@ -80,7 +80,7 @@ pub async fn join(
     token: &JoinToken,
     node_name: &str,
 ) -> Result<NodeIdentity, JoinError> {
-    let (key, csr) = crate::identity::request(node_name).map_err(|err| JoinError::Tls(err.to_string()))?;
+    let (key, csr) = crate::identity::request(env, node_name).map_err(|err| JoinError::Tls(err.to_string()))?;
     let request = JoinRequest {
         token_id: token.id.clone(),
         token_secret: token.secret.clone(),

@@ -60,7 +60,7 @@ pub async fn renew(
     session: Session,
 ) -> Result<NodeIdentity, RenewError> {
     let tls = |err: crate::tls::TlsError| RenewError::Tls(err.to_string());
-    let (key, csr) = request(&identity.node_name).map_err(tls)?;
+    let (key, csr) = request(env, &identity.node_name).map_err(tls)?;
     let asked = RenewRequest { lineage, session, csr: Bytes::from(csr) };
     let exchange = async {
         let (mut sender, receiver) = connection.open_bi().await.map_err(LinkError::Net)?;

@@ -1,8 +1,8 @@
 //! The hub: registry, store, links, controllers and scheduler as `holdfast-hub` puts them together.
 
-use crate::certificate;
+use crate::certificate::SimCa;
 use crate::ledger::{Ledger, Seen};
-use crate::limits::{CERTIFICATE_GRACE, GRACE, HEARTBEAT, HUB_ADDRESS};
+use crate::limits::{CERTIFICATE_GRACE, CERTIFICATE_LIFE, GRACE, HEARTBEAT, HUB_ADDRESS};
 use crate::log::{Backup, SimLog};
 use crate::wire::HUB;
 use async_trait::async_trait;
@@ -30,8 +30,12 @@ CqNMeuYhAxAxTlK/080Y2FJ2VdlyVerwblQlTCT4EQpB10TOZT2Mlm20
 /// How long a request of the user may take before it is given up, its outcome unknown.
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// Signs nodes' certificates; every token is good, as joins are not what is simulated.
-struct SimIssuer;
+/// Signs nodes' certificates; every token is good, as guessing them is not what is simulated.
+struct SimIssuer {
+    ca: SimCa,
+    env: World,
+    life: Duration,
+}
 
 #[async_trait]
 impl NodeIssuer for SimIssuer {
@@ -39,12 +43,14 @@ impl NodeIssuer for SimIssuer {
         Ok(())
     }
 
-    fn sign(&self, _csr: &[u8], node_name: &str, node_uid: &str) -> Result<Vec<Vec<u8>>, String> {
-        certificate::of(node_name, node_uid).map(|der| vec![der]).map_err(|err| err.to_string())
+    fn sign(&self, csr: &[u8], node_name: &str, node_uid: &str) -> Result<Vec<Vec<u8>>, String> {
+        let now = self.env.wall().0;
+        let leaf = self.ca.sign(csr, node_name, node_uid, now, self.life).map_err(|err| err.to_string())?;
+        Ok(vec![leaf])
     }
 
     fn roots(&self) -> Vec<Vec<u8>> {
-        Vec::new()
+        vec![self.ca.certificate().to_vec()]
     }
 
     fn sign_time(&self, _message: &[u8]) -> Result<Vec<u8>, String> {
@@ -61,6 +67,8 @@ pub struct SimHub {
     universe: Universe,
     net: Net,
     ledger: Option<Ledger>,
+    certificate_life: Duration,
+    address: Mutex<String>,
     client: Mutex<Option<Arc<LocalClient>>>,
     is_on: Mutex<bool>,
 }
@@ -70,14 +78,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SimHub {
-    /// A hub that is off, over a log that begins with `from`.
-    pub fn new(universe: &Universe, net: &Net, ledger: Option<&Ledger>, from: Backup) -> Arc<SimHub> {
+    /// A hub that is off, over a log that begins with `from`; its nodes' certificates live for `certificate_life`.
+    pub fn new(
+        universe: &Universe,
+        net: &Net,
+        ledger: Option<&Ledger>,
+        from: Backup,
+        certificate_life: Duration,
+    ) -> Arc<SimHub> {
         Arc::new(SimHub {
             machine: Machine::new(universe, HUB, crate::limits::EPOCH, 0),
             log: SimLog::new(from, ledger.cloned()),
             universe: universe.clone(),
             net: net.clone(),
             ledger: ledger.cloned(),
+            certificate_life,
+            address: Mutex::new(HUB_ADDRESS.into()),
             client: Mutex::new(None),
             is_on: Mutex::new(false),
         })
@@ -125,6 +141,11 @@ impl SimHub {
         }
     }
 
+    /// Gives the hub another address, from its next start on.
+    pub fn move_to(&self, address: &str) {
+        *lock(&self.address) = address.to_string();
+    }
+
     /// Sets the log back to a backup; the process must be off.
     pub fn restore(&self, backup: &Backup, lineage: u64) {
         self.log.restore(backup, &holdfast_core::Lineage(u128::from(lineage)).to_string());
@@ -154,12 +175,16 @@ impl SimHub {
             env: env.clone(),
             store: store.clone(),
             api: api.clone(),
-            issuer: Arc::new(SimIssuer),
+            issuer: Arc::new(SimIssuer {
+                ca: SimCa::new().map_err(|err| text(&err))?,
+                env: env.clone(),
+                life: self.certificate_life,
+            }),
             lineage,
             heartbeat: HEARTBEAT,
             grace: GRACE,
             certificate_grace: CERTIFICATE_GRACE,
-            renewal_interval: Duration::from_secs(60),
+            renewal_interval: Duration::from_secs(60).min(self.certificate_life / 10),
         });
         registry.set_node_calls(links.node_calls());
         let admin = client(UserInfo::new("kubernetes-admin", &[user::MASTERS]));
@@ -174,7 +199,8 @@ impl SimHub {
         let scheduler = holdfast_scheduler::run_scheduler(env.clone(), clients("kube-scheduler"));
         tasks.push(env.spawn("scheduler", Box::pin(scheduler)));
         *lock(&self.client) = Some(admin);
-        let mut incoming = self.net.listen(HUB_ADDRESS, HUB);
+        let address = lock(&self.address).clone();
+        let mut incoming = self.net.listen(&address, HUB);
         while let Some(connection) = incoming.recv().await {
             let links = links.clone();
             tasks.retain(|task| !task.is_finished());
@@ -223,7 +249,7 @@ async fn serve(links: Arc<HubLinks>, connection: Arc<dyn Connection>) {
 pub fn first_log() -> Result<Backup, String> {
     let universe = Universe::new(1);
     let net = Net::new(&universe);
-    let hub = SimHub::new(&universe, &net, None, Backup::default());
+    let hub = SimHub::new(&universe, &net, None, Backup::default(), CERTIFICATE_LIFE);
     hub.start();
     let limit = Duration::from_secs(120);
     while universe.now() < limit {

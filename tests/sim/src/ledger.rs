@@ -49,7 +49,7 @@ pub enum Seen<'a> {
         /// What the journal holds.
         state: &'a State,
     },
-    /// Bits of a node's store have flipped.
+    /// Bits of a node's store have flipped, or all of it is gone.
     Flipped {
         /// The node.
         node: NodeNo,

@@ -6,9 +6,13 @@ use std::time::Duration;
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Silence after which the hub counts a node out.
 pub const GRACE: Duration = Duration::from_secs(40);
+/// How long a node's certificate lives, unless a seed says otherwise.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long after its end a certificate may be renewed.
 pub const CERTIFICATE_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
-/// A node's time floor may be ahead of true time by so much: what its oscillator is fast.
+/// A node's oscillator gains or loses one second in so many at most.
+pub const MAX_DRIFT: u32 = 10_000;
+/// A node's time floor may be ahead of true time by so much, beside what its oscillator gains.
 pub const FLOOR_SLACK: Duration = Duration::from_secs(60);
 /// How long the world may take to agree once the faults have stopped. The longest waits on the way: a silent
 /// connection (40 s), the wait after a refusal (30 s and a quarter), a container's back-off (300 s at most; programs

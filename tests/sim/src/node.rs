@@ -1,16 +1,14 @@
 //! A node: a machine, its runtimes, and the agent as `holdfast-edge` puts it together.
 
+use crate::certificate::SimCa;
 use crate::ledger::{Ledger, NodeNo, Seen};
-use crate::limits::{EPOCH, FLOOR_SLACK, GRACE, HEARTBEAT, HUB_ADDRESS};
+use crate::limits::{EPOCH, FLOOR_SLACK, GRACE, HEARTBEAT, HUB_ADDRESS, MAX_DRIFT};
 use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProber};
 use crate::runtime::{SimRuntime, WASM};
-use bytes::Bytes;
 use holdfast_edge_store::{EdgeStore, StoreError};
 use holdfast_env::{Disk, World};
-use holdfast_link::NodeIdentity;
-use holdfast_link::framed::{FrameRecv, send};
 use holdfast_link::identity::validity;
-use holdfast_link_engine::wire::{JoinReply, JoinRequest};
+use holdfast_link::join::{JoinToken, join};
 use holdfast_node::commands::Commands;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Rng, Universe};
@@ -49,6 +47,7 @@ pub struct SimNode {
     agent: Mutex<Option<Agent>>,
     powered: Mutex<bool>,
     boots: Mutex<u64>,
+    hubs: Mutex<Vec<String>>,
     /// What is on `/run`.
     kept: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     /// Rung when the agent has ended by itself.
@@ -70,7 +69,8 @@ impl SimNode {
         wall: Duration,
         dir: &Path,
     ) -> Arc<SimNode> {
-        let drift = universe.random(|rng| i64::try_from(rng.below(200)).unwrap_or(0) - 100);
+        let ppm = i64::from(1_000_000 / MAX_DRIFT);
+        let drift = universe.random(|rng| i64::try_from(rng.below(2 * ppm.unsigned_abs())).unwrap_or(0) - ppm);
         let machine = Machine::new(universe, no, wall, drift);
         let runtime = |name| SimRuntime::new(name, no, universe, &machine, ledger);
         let node = Arc::new_cyclic(|me| SimNode {
@@ -87,6 +87,7 @@ impl SimNode {
             agent: Mutex::new(None),
             powered: Mutex::new(false),
             boots: Mutex::new(0),
+            hubs: Mutex::new(vec![HUB_ADDRESS.into()]),
             kept: Arc::default(),
             ended: Notify::new(),
             me: me.clone(),
@@ -150,6 +151,17 @@ impl SimNode {
         self.ended.notify_one();
     }
 
+    /// Gives the agent other addresses of the hub, from its next start on.
+    pub fn set_hubs(&self, hubs: &[&str]) {
+        *lock(&self.hubs) = hubs.iter().map(|hub| hub.to_string()).collect();
+    }
+
+    /// Puts another card in. The machine must be off.
+    pub fn replace_disk(&self) {
+        self.machine.disk().replace();
+        self.ledger.see(&Seen::Flipped { node: self.no });
+    }
+
     /// Flips bits of one file of the store, among the bytes that are in use. The agent must be off.
     pub fn flip_bits(&self, rng: &mut Rng) {
         let disk = self.machine.disk();
@@ -202,7 +214,7 @@ impl SimNode {
         let boot = u128::from_str_radix(&boot_id.replace('-', ""), 16).map_err(|err| err.to_string())?;
         let clock = NodeClock::open(process, boot);
         let now = EPOCH + self.universe.now();
-        if clock.floor() > now + FLOOR_SLACK {
+        if clock.floor() > now + FLOOR_SLACK + self.universe.now() / MAX_DRIFT {
             self.ledger.violation(format!("{}: the time floor {:?} is ahead of {now:?}", self.name, clock.floor()));
         }
         let env: World = clock.clone();
@@ -235,7 +247,7 @@ impl SimNode {
                 node_name: self.name.clone(),
                 node_uid: identity.node_uid,
                 node_ips: vec![format!("10.0.0.{}", self.no)],
-                hubs: vec![HUB_ADDRESS.into()],
+                hubs: lock(&self.hubs).clone(),
                 log_dir: self.dir.join("logs"),
                 cgroup_root: "/holdfast".into(),
                 dns_ip: "10.43.0.10".into(),
@@ -270,32 +282,20 @@ impl SimNode {
         }
     }
 
-    /// As `holdfast_link::join::join`, without a key: nothing here checks one, and its bytes would differ in each run.
     async fn join(&self, env: &World) -> Result<Arc<Identities>, String> {
-        let connection = self.net.dial(self.no, HUB_ADDRESS, Vec::new(), Duration::from_secs(30)).await;
-        let connection = connection.map_err(|err| err.to_string())?;
-        let request = JoinRequest {
-            token_id: "good".into(),
-            token_secret: "secret".into(),
-            node_name: self.name.clone(),
-            csr: Bytes::new(),
-        };
-        let exchange = async {
-            let (mut sender, receiver) = connection.open_bi().await.map_err(|err| err.to_string())?;
-            send(&mut sender, &request).await.map_err(|err| err.to_string())?;
-            FrameRecv::new(receiver).expect::<JoinReply>().await.map_err(|err| err.to_string())
-        };
-        let reply = env.timeout(Duration::from_secs(20), exchange).await.ok_or("no answer to the join")??;
-        connection.close("joined");
-        let JoinReply::Joined { node_uid, chain, roots } = reply else { return Err("the join was refused".into()) };
-        let bytes = |all: Vec<Bytes>| all.iter().map(|der| der.to_vec()).collect::<Vec<_>>();
-        let identity = NodeIdentity {
-            node_uid,
-            node_name: self.name.clone(),
-            key: Vec::new(),
-            chain: bytes(chain),
-            roots: bytes(roots),
-        };
+        let hubs = lock(&self.hubs).clone();
+        let mut connected = Err("the agent was given no hub".to_string());
+        for hub in &hubs {
+            connected =
+                self.net.dial(self.no, hub, Vec::new(), Duration::from_secs(30)).await.map_err(|e| e.to_string());
+            if connected.is_ok() {
+                break;
+            }
+        }
+        let connection = connected?;
+        let ca_hash = SimCa::new().map_err(|err| err.to_string())?.hash()?;
+        let token = JoinToken { id: "good".into(), secret: "secret".into(), ca_hash };
+        let identity = join(env, &connection, &token, &self.name).await.map_err(|err| err.to_string())?;
         Identities::create(env.clone(), identity).map_err(|err| err.to_string())
     }
 }

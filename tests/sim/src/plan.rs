@@ -2,7 +2,7 @@
 //! them meets without the rest in some seed.
 
 use crate::hub::SimHub;
-use crate::limits::EPOCH;
+use crate::limits::{CERTIFICATE_LIFE, EPOCH};
 use crate::log::Backup;
 use crate::node::SimNode;
 use crate::wire::HUB;
@@ -84,6 +84,9 @@ pub struct Plan {
     pub deployments: bool,
     /// Nodes that stay cut to the end, and are rebooted then.
     pub cut_to_the_end: u32,
+    /// How long nodes' certificates live: mostly beyond the seed's end, in one of five so short that they are renewed
+    /// and expire within it.
+    pub certificate_life: Duration,
     /// Faults last longer than any run lease, and Deployments fail over: one seed in five is about fencing.
     pub long: bool,
 }
@@ -105,8 +108,12 @@ impl Plan {
             work_every: Duration::from_secs(rng.between(3, 40)),
             deployments: rng.chance(3),
             cut_to_the_end: if rng.chance(3) { 1 } else { 0 },
+            certificate_life: CERTIFICATE_LIFE,
             long: rng.chance(5),
         };
+        if rng.chance(5) {
+            plan.certificate_life = Duration::from_secs(rng.between(30, 300));
+        }
         if plan.long {
             plan.nodes = plan.nodes.max(2);
             plan.busy = Duration::from_secs(rng.between(400, 600));

@@ -28,7 +28,7 @@ pub struct Outcome {
 pub fn run(seed: u64, log: Backup, dir: &Path) -> Outcome {
     let plan = Plan::of(seed);
     tracing::info!(?plan, "Seed {seed}");
-    let cluster = Cluster::new(seed, plan.nodes, log, dir);
+    let cluster = Cluster::new(seed, plan.nodes, plan.certificate_life, log, dir);
     let (universe, ledger) = (cluster.universe.clone(), cluster.ledger.clone());
     cluster.hub.start();
     drive(&cluster, |_| cluster.hub.is_ready(), Duration::from_secs(60));

@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Prefix of Nodes in the hub's log.
 const HUB_NODES: &str = "/registry/core/nodes/";
@@ -32,13 +33,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster whose machines are off. `dir` is for what the nodes' volumes write.
-    pub fn new(seed: u64, nodes: u32, log: Backup, dir: &Path) -> Cluster {
+    /// A cluster whose machines are off; its nodes' certificates live for `certificate_life`. `dir` is for what the
+    /// nodes' volumes write.
+    pub fn new(seed: u64, nodes: u32, certificate_life: Duration, log: Backup, dir: &Path) -> Cluster {
         let universe = Universe::new(seed);
         let net = Net::new(&universe);
         let ledger = Ledger::new(&universe);
         wire::watch(&net, &ledger);
-        let hub = SimHub::new(&universe, &net, Some(&ledger), log);
+        let hub = SimHub::new(&universe, &net, Some(&ledger), log, certificate_life);
         let node = |no| SimNode::new(no, &universe, &net, &ledger, EPOCH, dir);
         let nodes = (1..=nodes).map(node).collect();
         Cluster { universe, net, ledger, hub, nodes }

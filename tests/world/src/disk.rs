@@ -58,6 +58,8 @@ struct Medium {
     rng: Rng,
     /// Operations until the power goes; every one after that fails.
     left: u64,
+    /// Syncs until the process is killed.
+    syncs_left: u64,
     full: bool,
     failing_syncs: u32,
     bytes: u64,
@@ -81,8 +83,20 @@ impl Medium {
         if self.left == 0 {
             return Err(failed(path, operation, "no power"));
         }
+        if self.syncs_left == 0 {
+            return Err(failed(path, operation, "the process is being killed"));
+        }
         self.left -= 1;
         Ok(())
+    }
+
+    /// Something is durable; an error when the process does not live to hear of it.
+    fn synced(&mut self, path: &str) -> Result<(), DiskError> {
+        self.syncs_left = self.syncs_left.saturating_sub(1);
+        match self.syncs_left {
+            0 => Err(failed(path, "sync", "the process is being killed")),
+            _ => Ok(()),
+        }
     }
 
     fn write(&mut self, inode: usize, offset: usize, data: &[u8]) {
@@ -135,6 +149,7 @@ impl Medium {
         self.durable_names.clone_from(&names);
         self.names = names;
         self.left = u64::MAX;
+        self.syncs_left = u64::MAX;
         self.full = false;
         self.failing_syncs = 0;
     }
@@ -150,6 +165,7 @@ impl SimDisk {
             changes: Vec::new(),
             rng,
             left: u64::MAX,
+            syncs_left: u64::MAX,
             full: false,
             failing_syncs: 0,
             bytes: 0,
@@ -176,6 +192,26 @@ impl SimDisk {
         self.with(|medium| medium.left == 0)
     }
 
+    /// The process is killed right after so many further syncs of a file or a folder, before it hears of the last.
+    pub fn kill_after_syncs(&self, syncs: u64) {
+        self.with(|medium| medium.syncs_left = syncs);
+    }
+
+    /// Whether the process is to be killed by [`SimDisk::kill_after_syncs`]; until [`SimDisk::process_gone`] nothing that
+    /// it asks of the disk works.
+    pub fn is_killed(&self) -> bool {
+        self.with(|medium| medium.syncs_left == 0)
+    }
+
+    /// The process that was to be killed is gone.
+    pub fn process_gone(&self) {
+        self.with(|medium| {
+            if medium.syncs_left == 0 {
+                medium.syncs_left = u64::MAX;
+            }
+        });
+    }
+
     /// No file can grow while this is set.
     pub fn set_full(&self, full: bool) {
         self.with(|medium| medium.full = full);
@@ -200,6 +236,16 @@ impl SimDisk {
         })
     }
 
+    /// Another card is put in: nothing of the old one is left. For a machine that is off.
+    pub fn replace(&self) {
+        self.with(|medium| {
+            medium.inodes.clear();
+            medium.names.clear();
+            medium.durable_names.clear();
+            medium.changes.clear();
+        });
+    }
+
     /// Bytes of a file up to the last that is not zero, on the medium.
     pub fn used(&self, path: &str) -> usize {
         self.with(|medium| {
@@ -208,7 +254,7 @@ impl SimDisk {
         })
     }
 
-    /// Bytes written and syncs done since the disk was made.
+    /// Bytes written and syncs of files and folders done since the disk was made.
     pub fn written(&self) -> (u64, u64) {
         self.with(|medium| (medium.bytes, medium.syncs))
     }
@@ -291,7 +337,7 @@ impl File for SimFile {
                     file.durable[from..to].copy_from_slice(&file.seen[from..to]);
                 }
             }
-            Ok(())
+            medium.synced(&self.path)
         })
     }
 
@@ -357,6 +403,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &str) -> Result<(), DiskError> {
         self.with(|medium| {
             medium.step(dir, "sync_dir")?;
+            medium.syncs += 1;
             let mut names = std::mem::take(&mut medium.durable_names);
             let (synced, rest): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut medium.changes).into_iter().partition(|change| dir_of(change.path()) == dir);
@@ -365,7 +412,7 @@ impl Disk for SimDisk {
             }
             medium.durable_names = names;
             medium.changes = rest;
-            Ok(())
+            medium.synced(dir)
         })
     }
 

@@ -73,6 +73,7 @@ impl Machine {
     pub fn crash(&self) {
         self.universe.note(0xDEAD ^ u64::from(self.id));
         self.universe.abort_all(self.id);
+        self.disk.process_gone();
     }
 
     /// The power goes: tasks end, and what was not synced may be lost.

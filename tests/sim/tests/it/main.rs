@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod drill;
+mod each_write;
 mod fencing;
 mod flips;
 mod found;
+mod ninety_days;
 mod seeds;
 mod stage;

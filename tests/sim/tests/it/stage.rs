@@ -4,6 +4,7 @@ use holdfast_controller::Client;
 use holdfast_core::{DeleteOptions, Gvr, Json, Target};
 use holdfast_sim::checks::{is_deleting, text};
 use holdfast_sim::hub::first_log;
+use holdfast_sim::limits::CERTIFICATE_LIFE;
 use holdfast_sim::wire::HUB;
 use holdfast_sim::world::Cluster;
 use holdfast_sim_world::{PathFaults, Universe};
@@ -21,7 +22,7 @@ impl Stage {
     /// A hub and nodes that are linked and Ready.
     pub(crate) fn open(seed: u64, nodes: u32) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let cluster = Cluster::new(seed, nodes, first_log().unwrap(), dir.path());
+        let cluster = Cluster::new(seed, nodes, CERTIFICATE_LIFE, first_log().unwrap(), dir.path());
         let stage = Stage { cluster, _dir: dir };
         stage.cluster.hub.start();
         stage.until("the hub is ready", 60, |c| c.hub.is_ready());
@@ -34,9 +35,14 @@ impl Stage {
     pub(crate) fn pass(&self, seconds: u64) {
         let end = self.cluster.universe.now() + Duration::from_secs(seconds);
         while self.cluster.universe.now() < end {
-            self.cluster.universe.step(end);
-            self.check();
+            self.step(end);
         }
+    }
+
+    fn step(&self, end: Duration) {
+        self.cluster.universe.step(end);
+        self.cluster.nodes.iter().filter(|node| node.machine.disk().is_killed()).for_each(|node| node.kill_agent());
+        self.check();
     }
 
     /// Lets time pass until something is so.
@@ -44,15 +50,14 @@ impl Stage {
         let end = self.cluster.universe.now() + Duration::from_secs(seconds);
         while !so(&self.cluster) {
             assert!(self.cluster.universe.now() < end, "{what}: not within {seconds} s");
-            self.cluster.universe.step(end);
-            self.check();
+            self.step(end);
         }
     }
 
     /// No invariant was violated.
     pub(crate) fn check(&self) {
-        let violations = self.cluster.ledger.violations();
-        assert!(violations.is_empty(), "{}", violations.join("\n"));
+        let ledger = &self.cluster.ledger;
+        assert!(!ledger.has_violations(), "{}", ledger.violations().join("\n"));
     }
 
     /// Hub and nodes agree.
