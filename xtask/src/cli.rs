@@ -39,6 +39,8 @@ pub(crate) enum Verb {
     Bench(Bench),
     /// Run the simulator over seeds
     Sim(Passed),
+    /// Run mutated frames through the link's readers and ends (`fuzz --help`)
+    Fuzz(Passed),
     /// Time a build and compare it with the last one
     Timings,
     /// Internal: the outer process of a node

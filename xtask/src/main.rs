@@ -12,6 +12,7 @@ mod compile;
 mod deps;
 mod down;
 mod failure;
+mod fuzz;
 mod hub;
 mod kubectl;
 mod link;
@@ -72,6 +73,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Tidy => tidy::tidy()?,
         Verb::Bench(args) => return bench::bench(&args),
         Verb::Sim(args) => return sim::sim(&args),
+        Verb::Fuzz(args) => return fuzz::fuzz(&args),
         Verb::Timings => timings::timings()?,
         Verb::NodeOuter(args) => node::outer::run(&args)?,
         Verb::NodeFork(args) => return node::fork::run(&args),
