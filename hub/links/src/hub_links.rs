@@ -19,8 +19,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Handshakes and joins under way at a time; further ones wait in the kernel's queue or are dropped.
-const MAX_PENDING: usize = 256;
+/// Handshakes under way at a time; further ones wait in the listener's queue, and beyond that are refused. From half of
+/// them on, a peer has to prove its address first: nobody fills them under strangers' addresses.
+const MAX_HANDSHAKES: usize = 256;
+/// Joins under way at a time; further ones are told to come again. They have places of their own: whoever holds them
+/// all without a word keeps no node of the cluster away.
+const MAX_JOINS: usize = 64;
 
 /// Makes nodes' identities.
 #[async_trait]
@@ -226,6 +230,7 @@ pub struct HubLinks {
     shared: Arc<Shared>,
     connections: Mutex<Vec<Task>>,
     handshakes: Arc<Semaphore>,
+    joins: Semaphore,
     _tasks: Vec<Task>,
 }
 
@@ -257,7 +262,8 @@ impl HubLinks {
         Arc::new(HubLinks {
             shared,
             connections: Mutex::default(),
-            handshakes: Arc::new(Semaphore::new(MAX_PENDING)),
+            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            joins: Semaphore::new(MAX_JOINS),
             _tasks: tasks,
         })
     }
@@ -271,16 +277,19 @@ impl HubLinks {
     /// what is under way.
     pub async fn serve(self: Arc<Self>, listener: Arc<dyn Listener>) {
         while let Some(incoming) = listener.next().await {
+            if !incoming.is_from_there() && self.handshakes.available_permits() < MAX_HANDSHAKES / 2 {
+                incoming.ask_for_proof();
+                continue;
+            }
             // Closed never: the semaphore lives as long as self.
             let Ok(permit) = self.handshakes.clone().acquire_owned().await else { return };
             let links = self.clone();
             let serve = async move {
-                match incoming.accept().await {
+                let accepted = incoming.accept().await;
+                drop(permit);
+                match accepted {
                     Ok((connection, true)) => links.join(connection).await,
-                    Ok((connection, false)) => {
-                        drop(permit);
-                        links.connection(connection).await;
-                    }
+                    Ok((connection, false)) => links.connection(connection).await,
                     Err(err) => tracing::debug!(%err, "A connection did not come about"),
                 }
             };
@@ -293,6 +302,9 @@ impl HubLinks {
 
     /// Serves one join, or a node that asks for the time.
     pub async fn join(&self, connection: Arc<dyn Connection>) {
+        let Ok(_place) = self.joins.try_acquire() else {
+            return connection.close("the hub serves as many joins as it can; try again");
+        };
         let doorkeeper = join::Door(&self.shared);
         if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, &doorkeeper).await {
             tracing::debug!(peer = connection.peer_address(), %err, "A join did not finish");

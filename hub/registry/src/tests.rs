@@ -8,6 +8,7 @@ mod delete;
 mod events;
 mod list;
 mod services;
+mod stolen;
 mod texts;
 mod watch;
 mod write;

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long a handshake may take.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(15);
 
+/// Attempts that wait to be looked at; further ones are refused.
+pub const WAITING: usize = 1024;
+
 /// Where connections come in.
 #[async_trait]
 pub trait Listener: Send + Sync + 'static {
@@ -15,9 +18,13 @@ pub trait Listener: Send + Sync + 'static {
     async fn next(&self) -> Option<Box<dyn Attempt>>;
 }
 
-/// A connection attempt.
+/// A connection attempt. Dropped, it is refused.
 #[async_trait]
 pub trait Attempt: Send {
+    /// Whether the peer is known to be where it says: an attempt may carry anybody's address otherwise.
+    fn is_from_there(&self) -> bool;
+    /// Asks the peer to come again with proof of its address, and keeps nothing of it.
+    fn ask_for_proof(self: Box<Self>);
     /// Finishes the handshake; the flag says whether it is a join.
     ///
     /// # Errors

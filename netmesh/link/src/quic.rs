@@ -1,6 +1,6 @@
 //! QUIC by quinn (RFC 9000), bounded for small boxes: by the bounds of the link over TCP, see [`limits`].
 
-use crate::listen::{Attempt, HANDSHAKE, Listener};
+use crate::listen::{Attempt, HANDSHAKE, Listener, WAITING};
 use crate::renew::EXPIRED_FOR_GOOD;
 use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
@@ -16,6 +16,9 @@ use std::time::Duration;
 const SEND_WINDOW: u64 = 1 << 20;
 /// quinn gives room on the connection back once an eighth of its window was read: so much is added.
 const RECEIVE_WINDOW: u32 = limits::CONNECTION_WINDOW / 4 * 5;
+
+/// Bytes kept of an attempt that waits to be looked at, beside its first packet.
+const WAITING_BYTES: u64 = 4 << 10;
 
 /// How a peer's TLS says that our certificate has ended: alert `certificate_expired` (RFC 8446, 6.2; RFC 9001, 4.8).
 const CERTIFICATE_EXPIRED: u8 = 45;
@@ -54,7 +57,11 @@ impl QuicListener {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicServerConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(transport(idle_timeout(heartbeat), limits::DIALER_STREAMS));
+        server
+            .transport_config(transport(idle_timeout(heartbeat), limits::DIALER_STREAMS))
+            .max_incoming(WAITING)
+            .incoming_buffer_size(WAITING_BYTES)
+            .incoming_buffer_size_total(WAITING_BYTES * WAITING as u64);
         let endpoint = quinn::Endpoint::server(server, address)
             .map_err(|err| TlsError::Config(format!("cannot listen on udp {address}: {err}")))?;
         Ok(QuicListener { endpoint })
@@ -63,6 +70,11 @@ impl QuicListener {
     /// The address that it listens on.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.endpoint.local_addr().ok()
+    }
+
+    /// Connections that it holds, handshakes included.
+    pub fn open_connections(&self) -> usize {
+        self.endpoint.open_connections()
     }
 
     /// Stops listening and ends all connections.
@@ -83,6 +95,15 @@ struct QuicAttempt(quinn::Incoming);
 
 #[async_trait]
 impl Attempt for QuicAttempt {
+    fn is_from_there(&self) -> bool {
+        self.0.remote_address_validated() || !self.0.may_retry()
+    }
+
+    fn ask_for_proof(self: Box<Self>) {
+        // A Retry packet (RFC 9000, 8.1.2). One that cannot be made is a refusal, as the attempt is dropped with it.
+        let _ = self.0.retry();
+    }
+
     async fn accept(self: Box<Self>) -> Result<(Arc<dyn Connection>, bool), NetError> {
         let peer = self.0.remote_address().to_string();
         let connecting = self.0.accept().map_err(|err| NetError::Refused(err.to_string()))?;
@@ -148,6 +169,12 @@ fn ended(err: quinn::ConnectionError) -> NetError {
             if close.error_code == quinn::TransportErrorCode::crypto(CERTIFICATE_EXPIRED) =>
         {
             NetError::Refused(EXPIRED_FOR_GOOD.into())
+        }
+        // Too many wait there already: no word about this node.
+        quinn::ConnectionError::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            NetError::Unreachable("the hub takes no more connections at the moment".into())
         }
         quinn::ConnectionError::ConnectionClosed(close) => NetError::Refused(close.to_string()),
         quinn::ConnectionError::ApplicationClosed(close) => {

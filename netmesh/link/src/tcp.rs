@@ -130,6 +130,12 @@ impl TcpAttempt {
 
 #[async_trait]
 impl Attempt for TcpAttempt {
+    fn is_from_there(&self) -> bool {
+        true
+    }
+
+    fn ask_for_proof(self: Box<Self>) {}
+
     async fn accept(self: Box<Self>) -> Result<(Arc<dyn Connection>, bool), NetError> {
         let (env, peer) = (self.env.clone(), self.address.to_string());
         let done = env.timeout(HANDSHAKE, self.handshake()).await;

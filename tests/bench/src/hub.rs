@@ -19,6 +19,8 @@ pub(crate) struct Hub {
     pub(crate) process: Process,
     pub(crate) admin: Admin,
     pub(crate) link_address: String,
+    /// Of the API, and of the link.
+    pub(crate) ports: [u16; 2],
     pub(crate) data_dir: PathBuf,
     /// From the start of the process to the first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
@@ -26,7 +28,12 @@ pub(crate) struct Hub {
 
 /// Starts a hub over a folder, which may hold a store, and waits for `/readyz`.
 pub(crate) fn start(runtime: &Runtime, bin_dir: &Path, data_dir: &Path) -> Result<Hub> {
-    let (api, link) = (free_port()?, free_port()?);
+    start_at(runtime, bin_dir, data_dir, [free_port()?, free_port()?])
+}
+
+/// The same on given ports: of the API, and of the link.
+pub(crate) fn start_at(runtime: &Runtime, bin_dir: &Path, data_dir: &Path, ports: [u16; 2]) -> Result<Hub> {
+    let [api, link] = ports;
     let link_address = format!("127.0.0.1:{link}");
     let kubeconfig = data_dir.join("admin.kubeconfig");
     // The port is another one: the old file must not be read.
@@ -38,7 +45,7 @@ pub(crate) fn start(runtime: &Runtime, bin_dir: &Path, data_dir: &Path) -> Resul
     let mut process = Process::spawn(&mut serve, &data_dir.with_extension("log"))?;
     let admin = runtime.block_on(ready(&kubeconfig, &mut process))?;
     let ready_after = began.elapsed();
-    Ok(Hub { process, admin, link_address, data_dir: data_dir.to_owned(), ready_after })
+    Ok(Hub { process, admin, link_address, ports, data_dir: data_dir.to_owned(), ready_after })
 }
 
 async fn ready(kubeconfig: &Path, process: &mut Process) -> Result<Admin> {

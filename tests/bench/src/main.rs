@@ -5,7 +5,11 @@
 
 mod client;
 mod figure;
+mod hub;
+mod link;
 mod machine;
+mod memory;
+mod namespace;
 mod process;
 mod skeleton;
 
@@ -24,11 +28,16 @@ struct Arguments {
 enum Bench {
     /// Start, memory and durable writes of the hub; memory and wake-ups of an agent without pods. Needs root.
     Skeleton(skeleton::Arguments),
+    /// Sessions through the hub's end of the link, real connections to a hub, and their return after it was killed.
+    Link(link::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Bench::Skeleton(arguments) = Arguments::parse().bench;
-    match skeleton::run(&arguments) {
+    let done = match Arguments::parse().bench {
+        Bench::Skeleton(arguments) => skeleton::run(&arguments),
+        Bench::Link(arguments) => link::run(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("holdfast-bench: {err:#}");

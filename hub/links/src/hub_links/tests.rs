@@ -1,5 +1,6 @@
 //! Sessions, views, facts, joins and the life cycle over the real registry and a store in memory.
 
+mod crowd;
 mod identity;
 
 use super::*;

@@ -2,9 +2,9 @@
 //!
 //! containerd and holdfast-wasm run beside it, as on a real node: an agent that looks for a missing one is not idle.
 
-use super::hub::Hub;
-use super::memory;
 use crate::figure::Figure;
+use crate::hub::Hub;
+use crate::memory;
 use crate::process::{Process, wait_for};
 use anyhow::{Context, Result};
 use serde_json::Value;

@@ -1,9 +1,9 @@
 //! Figure 3: durable creates a second over HTTPS. The bench's own work is on the same CPUs.
 
 use super::disk;
-use super::hub::{self, Hub};
 use crate::client::Client;
 use crate::figure::{Figure, median};
+use crate::hub::{self, Hub};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};

@@ -1,24 +1,18 @@
 //! `skeleton`: the hub's start, memory and durable writes; the agent's memory and wake-ups without pods.
 //!
-//! Everything runs in mount, network and process namespaces made for it, on loopback: `outside` makes them and waits,
-//! `inside` measures. The process namespace's end takes all that was started with it.
+//! Everything runs in mount, network and process namespaces made for it, on loopback: see `namespace`.
 
 mod agent;
 mod creates;
 mod disk;
-mod hub;
-mod memory;
 mod start;
 
 use crate::figure::line;
-use crate::machine;
+use crate::{machine, memory, namespace};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::process::Command;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The whole run takes about two minutes; the agent's quiet is one of them.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -50,40 +44,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bin_dir = arguments.bin_dir.canonicalize().context("the folder of the programs")?;
     let dir_path = dir.path().canonicalize()?;
     let cgroup = agent::cgroup(&dir_path);
-    let outcome = runtime.block_on(outside(&bin_dir, &dir_path));
+    let outcome = runtime.block_on(namespace::outside(&["skeleton"], &bin_dir, &dir_path, LIMIT));
     agent::remove_cgroup(&cgroup);
     outcome
 }
 
-/// Starts the second half in its namespaces; ends it when we are told to end.
-async fn outside(bin_dir: &Path, dir: &Path) -> Result<()> {
-    let mut half = Command::new("unshare");
-    half.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]);
-    half.arg(std::env::current_exe()?).args(["skeleton", "--inside", "--bin-dir"]).arg(bin_dir);
-    half.arg("--dir").arg(dir).stdin(Stdio::null()).kill_on_drop(true);
-    let mut half = half.spawn().context("starting unshare")?;
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let ended = tokio::select! {
-        status = half.wait() => Some(status?),
-        () = tokio::time::sleep(LIMIT) => None,
-        _ = term.recv() => None,
-        _ = int.recv() => None,
-    };
-    match ended {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => bail!("the measuring half ended with {status}"),
-        None => {
-            half.kill().await?;
-            bail!("ended early: by a signal, or over {} s", LIMIT.as_secs())
-        }
-    }
-}
-
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
-    // Sockets of the machine's own containerd and agent must be out of sight.
-    system("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"])?;
-    system("ip", &["link", "set", "lo", "up"])?;
-    system("ip", &["address", "add", &format!("{}/32", agent::NODE_IP), "dev", "lo"])?;
+    namespace::furnish()?;
+    namespace::system("ip", &["address", "add", &format!("{}/32", agent::NODE_IP), "dev", "lo"])?;
     let (bin_dir, dir) = (&*arguments.bin_dir, &*arguments.dir);
     line(&machine::facts(dir, bin_dir)?);
 
@@ -96,10 +64,4 @@ fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     agent::stop(agent)?;
     creates::fill(runtime, &first, OBJECTS)?;
     start::on_a_filled_store(runtime, bin_dir, first)
-}
-
-fn system(program: &str, args: &[&str]) -> Result<()> {
-    let status =
-        std::process::Command::new(program).args(args).status().with_context(|| format!("running {program}"))?;
-    if status.success() { Ok(()) } else { bail!("{program} {}: {status}", args.join(" ")) }
 }

@@ -1,8 +1,9 @@
 //! Figure 1: from the start of the hub's process to `/readyz`.
 
-use super::hub::{self, Hub};
-use super::{OBJECTS, memory};
+use super::OBJECTS;
 use crate::figure::{Figure, median};
+use crate::hub::{self, Hub};
+use crate::memory;
 use anyhow::Result;
 use std::path::Path;
 use tokio::runtime::Runtime;

@@ -16,10 +16,10 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, 
 use tokio::task::JoinHandle;
 
 const DAY: i64 = 24 * 3600;
-const LIMIT: Duration = Duration::from_secs(20);
-const HEARTBEAT: Duration = Duration::from_millis(500);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 
-async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("nothing within the limit")
 }
 
@@ -71,15 +71,16 @@ impl NodeIssuer for Authority {
 }
 
 /// A cluster that listens.
-struct Listening {
-    cluster: Cluster,
+pub(super) struct Listening {
+    pub(super) cluster: Cluster,
+    pub(super) listener: Arc<QuicListener>,
     machine: Arc<HostEnv>,
-    address: String,
-    ca_hash: String,
+    pub(super) address: String,
+    pub(super) ca_hash: String,
     _serving: Task,
 }
 
-async fn listening() -> Listening {
+pub(super) async fn listening() -> Listening {
     let machine = HostEnv::new("/nonexistent");
     let authority = Arc::new(Authority::new(machine.clone()));
     let cluster = cluster_on(machine.clone(), authority.clone()).await;
@@ -91,8 +92,15 @@ async fn listening() -> Listening {
     let config = tls::hub_config(env.clone(), &chain, &key.serialize_der(), &roots, CERTIFICATE_GRACE).unwrap();
     let listener = Arc::new(QuicListener::bind("127.0.0.1:0".parse().unwrap(), config, HEARTBEAT).unwrap());
     let address = listener.local_address().unwrap().to_string();
-    let serving = env.spawn("serve", Box::pin(cluster.links.clone().serve(listener)));
-    Listening { cluster, machine, address, ca_hash: identity::ca_hash(&authority.der).unwrap(), _serving: serving }
+    let serving = env.spawn("serve", Box::pin(cluster.links.clone().serve(listener.clone())));
+    Listening {
+        cluster,
+        listener,
+        machine,
+        address,
+        ca_hash: identity::ca_hash(&authority.der).unwrap(),
+        _serving: serving,
+    }
 }
 
 /// A machine that knows nothing of the time.
@@ -112,7 +120,7 @@ struct Card {
 }
 
 /// A node with a card that it writes its session on, and nothing else.
-struct Edge {
+pub(super) struct Edge {
     card: Mutex<Card>,
     digest: SetDigest,
 }
@@ -164,7 +172,7 @@ impl NodeHost for Edge {
 }
 
 impl Listening {
-    async fn join(&self, name: &str) -> Arc<Edge> {
+    pub(super) async fn join(&self, name: &str) -> Arc<Edge> {
         let token = JoinToken { id: "abcdef".into(), secret: "s".repeat(16), ca_hash: self.ca_hash.clone() };
         let dialer = QuicDialer::new(tls::join_config(&self.ca_hash).unwrap(), HEARTBEAT).unwrap();
         let connection = within(dialer.dial(&self.address)).await.unwrap();
@@ -188,7 +196,7 @@ impl Listening {
     }
 
     /// Connects and waits for the session.
-    async fn up(&self, edge: &Arc<Edge>) -> JoinHandle<LinkEnd> {
+    pub(super) async fn up(&self, edge: &Arc<Edge>) -> JoinHandle<LinkEnd> {
         let card = edge.card();
         let link = self.connect(edge).await;
         let shared = &self.cluster.links.shared;

@@ -1,0 +1,57 @@
+//! `link`: 100,000 sessions through the hub's engine in this process, and 1,000 real QUIC connections to a hub, which
+//! come back after it was killed, while its API is asked.
+
+mod connections;
+mod engine;
+mod node;
+
+use crate::figure::line;
+use crate::{machine, namespace};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// Two waits of some minutes are allowed for within.
+const LIMIT: Duration = Duration::from_secs(900);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder of holdfast-hub
+    #[arg(long, env = "HOLDFAST_BIN_DIR")]
+    bin_dir: PathBuf,
+    /// Folder on the disk of the hub's store; a temporary folder is made in it
+    #[arg(long, default_value = "/tmp")]
+    dir: PathBuf,
+    /// Sessions through the engine
+    #[arg(long, default_value_t = 100_000)]
+    sessions: usize,
+    /// Real connections
+    #[arg(long, default_value_t = 1000)]
+    connections: usize,
+    /// Set by the bench for its own second half
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if arguments.inside {
+        return inside(arguments, &runtime);
+    }
+    if !nix::unistd::Uid::effective().is_root() {
+        bail!("link needs root: it makes namespaces of its own");
+    }
+    let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(&arguments.dir)?;
+    let bin_dir = arguments.bin_dir.canonicalize().context("the folder of the programs")?;
+    let (sessions, connections) = (arguments.sessions.to_string(), arguments.connections.to_string());
+    let bench = ["link", "--sessions", &sessions, "--connections", &connections];
+    runtime.block_on(namespace::outside(&bench, &bin_dir, dir.path(), LIMIT))
+}
+
+fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
+    namespace::furnish()?;
+    line(&machine::facts(&arguments.dir, &arguments.bin_dir)?);
+    engine::measure(arguments.sessions)?;
+    connections::measure(runtime, &arguments.bin_dir, &arguments.dir, arguments.connections)
+}
