@@ -208,7 +208,8 @@ impl Driver {
 
     async fn send(&mut self, stream: Stream, data: bytes::Bytes) -> Result<(), holdfast_env::NetError> {
         if stream == Stream::Sync && !self.senders.contains_key(&stream) {
-            let (sender, receiver) = self.connection.open_bi().await?;
+            let (mut sender, receiver) = self.connection.open_bi().await?;
+            sender.set_priority(stream.priority());
             self.senders.insert(stream, sender);
             let reader = read_frames(stream, FrameRecv::new(receiver), self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
@@ -253,6 +254,7 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHo
             Some(Ok(Open { stream }))
                 if matches!(stream, Stream::Control | Stream::Facts) && !readers.contains_key(&stream) =>
             {
+                sender.set_priority(stream.priority());
                 if inputs.send(Arrived::Opened(stream, sender)).await.is_err() {
                     return;
                 }
