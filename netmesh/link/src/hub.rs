@@ -1,5 +1,6 @@
 //! The hub's driver.
 
+use crate::background::Background;
 use crate::framed::FrameRecv;
 use crate::node::clock_micros;
 use crate::renew::serve_request;
@@ -210,7 +211,7 @@ impl Driver {
         if stream == Stream::Sync && !self.senders.contains_key(&stream) {
             let (mut sender, receiver) = self.connection.open_bi().await?;
             sender.set_priority(stream.priority());
-            self.senders.insert(stream, sender);
+            self.senders.insert(stream, Background::start(&self.env, sender));
             let reader = read_frames(stream, FrameRecv::new(receiver), self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }

@@ -1,5 +1,6 @@
 //! The node's driver.
 
+use crate::background::Background;
 use crate::call::{NodeCall, split};
 use crate::framed::FrameRecv;
 use async_trait::async_trait;
@@ -191,7 +192,8 @@ impl Driver {
             }
             let (mut sender, frames) = split(self.connection.open_bi().await?);
             sender.set_priority(stream.priority());
-            slot.insert(sender);
+            let facts = stream == Stream::Facts;
+            slot.insert(if facts { Background::start(&self.env, sender) } else { sender });
             let reader = read_frames(stream, frames, self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
