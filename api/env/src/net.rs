@@ -33,6 +33,8 @@ pub trait SendStream: Send {
     async fn finish(&mut self) -> Result<(), NetError>;
     /// Ends the stream at once with an error code.
     fn reset(&mut self, code: u64);
+    /// Where streams of a connection compete for its path, those of the highest number go first; 0 to begin with.
+    fn set_priority(&mut self, _priority: i32) {}
 }
 
 /// The receiving half of a stream. Cancel safe.

@@ -37,6 +37,7 @@ pub const MUTATIONS: &[Mutation] = &[
     // The hub's end of the link.
     mutation("mark-outside-the-transaction", 10),
     mutation("everything-sent-again", 50),
+    mutation("delta-unverified", 20),
     mutation("tombstones-forgotten", 50),
     mutation("closure-without-secrets", 50),
     mutation("secrets-of-all", 10),

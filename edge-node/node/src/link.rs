@@ -8,6 +8,7 @@ use crate::parts::NodeParts;
 use crate::pods::PodCalls;
 use crate::store::SharedStore;
 use async_trait::async_trait;
+use bytes::Bytes;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State, Vitals};
 use holdfast_env::{Connection, Mono, NetError, Transport, Wall};
@@ -101,6 +102,10 @@ impl NodeView for View<'_> {
         let asked = |key: &str| buckets & (1 << holdfast_core::digest::bucket_of(key)) != 0;
         let items = self.0.items().iter().filter(|(key, _)| asked(key));
         items.map(|(key, item)| (key.clone(), item.hash)).collect()
+    }
+
+    fn body(&self, key: &str, hash: ContentHash) -> Option<Bytes> {
+        self.0.items().get(key).filter(|item| item.hash == hash).map(|item| item.body.clone())
     }
 
     fn assigned(&self, key: &str) -> Option<(Lineage, Revision)> {

@@ -133,7 +133,10 @@ impl NodeSession {
             view.put(key, revision, body);
         }
         self.slot.depends_on(&view);
-        *lock(&self.view) = view;
+        let mut current = lock(&self.view);
+        view.share_with(&current);
+        *current = view;
+        drop(current);
         if missing {
             return retry;
         }

@@ -43,6 +43,16 @@ impl NodeView {
         self.digest.add(&key, hash);
         self.items.insert(key, (hash, HubItem { revision, body }));
     }
+
+    /// Takes the bodies of an older view of the same node where they are the same. What the link remembers of it as the
+    /// node's then costs nothing beside this view.
+    pub(crate) fn share_with(&mut self, older: &NodeView) {
+        for (key, (hash, item)) in &mut self.items {
+            if let Some((_, same)) = older.items.get(key).filter(|(old, _)| old == hash) {
+                item.body = same.body.clone();
+            }
+        }
+    }
 }
 
 impl HubView for NodeView {
@@ -57,6 +67,14 @@ impl HubView for NodeView {
     }
     fn get(&self, key: &str) -> Option<HubItem> {
         self.items.get(key).map(|(_, item)| item.clone())
+    }
+    fn needs(&self, pod: &str) -> Vec<String> {
+        let (Some((_, item)), Some(kind)) = (self.items.get(pod), holdfast_kinds::by_gvr("", "v1", "pods")) else {
+            return Vec::new();
+        };
+        let Ok(doc) = serde_json::from_slice(&item.body) else { return Vec::new() };
+        let references = (kind.references)(&doc);
+        references.iter().map(|named| item_key(&named.gvr, &named.namespace, &named.name)).collect()
     }
 }
 

@@ -58,6 +58,7 @@ mod tests {
         assert_eq!(verdict(&hello(7, 3)), SessionVerdict::Duplicate);
         assert_eq!(verdict(&hello(6, 3)), SessionVerdict::Next(Session(6)), "another history says nothing");
         assert_eq!(verdict(&hello(6, 9)), SessionVerdict::Next(Session(10)));
-        assert_eq!(agree(&hello(7, 0)), Some(1));
+        assert_eq!(agree(&hello(7, 0)), Some(VERSION));
+        assert_eq!(agree(&Hello { version_max: 1, ..hello(7, 0) }), Some(1), "the release before");
     }
 }

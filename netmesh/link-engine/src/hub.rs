@@ -5,8 +5,8 @@ use crate::limits::{HANDSHAKE, MAX_TEXT_BYTES};
 use crate::node::parse_heartbeat;
 use crate::sync::hub::HubSync;
 use crate::wire::{
-    FactAck, FactBatch, Frame, Heartbeat, Hello, KINDS, Open, Refuse, SessionReady, Stream, Welcome, WireError,
-    WireFact, encode,
+    FactAck, FactBatch, Frame, Heartbeat, Hello, KINDS, Open, Refuse, SessionReady, Stream, VERSION_MIN, Welcome,
+    WireError, WireFact, encode,
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
@@ -31,6 +31,8 @@ pub trait HubView {
     fn entries(&self) -> Box<dyn Iterator<Item = (&str, ContentHash)> + '_>;
     /// One object.
     fn get(&self, key: &str) -> Option<HubItem>;
+    /// Keys of the objects that this pod names, whether or not they are there.
+    fn needs(&self, pod: &str) -> Vec<String>;
 }
 
 /// What happens to the hub's end.
@@ -107,6 +109,8 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub struct HubLink {
     phase: Phase,
+    /// The version that was agreed on.
+    version: u16,
     sync: HubSync,
     applied: Revision,
     /// The last number of the facts that the driver is committing.
@@ -120,7 +124,8 @@ impl HubLink {
     pub fn start(now: Duration) -> HubLink {
         HubLink {
             phase: Phase::Hello { until: now + HANDSHAKE },
-            sync: HubSync::default(),
+            version: VERSION_MIN,
+            sync: HubSync::new(VERSION_MIN),
             applied: Revision(0),
             committing: None,
             early_facts: None,
@@ -186,6 +191,7 @@ impl HubLink {
                     mark,
                 };
                 out.push(HubOutput::Send(Stream::Control, encode(&welcome)));
+                (self.version, self.sync) = (version, HubSync::new(version));
                 self.phase = Phase::Ready { until: now + HANDSHAKE, session, root: hello.root, outbox: hello.outbox };
             }
             (HubInput::Refused { code, reason }, Phase::Granting { .. } | Phase::Up { .. }) => {
@@ -249,7 +255,7 @@ impl HubLink {
                 out.extend(self.sync.poll(view).map(|batch| HubOutput::Send(Stream::Sync, batch)));
             }
             HubInput::Frame(Stream::Facts, frame) => {
-                let batch: FactBatch = frame.decode()?;
+                let batch = FactBatch::read(&frame, self.version)?;
                 let ordered = batch.facts.windows(2).all(|pair| pair[0].seq < pair[1].seq);
                 if batch.session != session || batch.outbox != outbox || !ordered || self.committing.is_some() {
                     return Err(WireError::Unexpected(frame.kind));

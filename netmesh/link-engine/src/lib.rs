@@ -6,16 +6,18 @@
 //! driver has said that it is on disk. What each end knows of objects and facts comes in through a view.
 //!
 //! One file a stream: [`control`] (who is who), [`sync`] (set difference of objects), [`facts`] (what the
-//! node owes). Calls are plain pumps of [`wire`] frames and need no engine. [`mux`] stands below all of it: it
+//! node owes). Bodies are compressed over what both ends have: a [`dictionary`], or another body. Calls are plain pumps of [`wire`] frames and need no engine. [`mux`] stands below all of it: it
 //! makes streams and datagrams out of one byte stream, where there is no QUIC. Absent on purpose: sockets,
 //! clocks, tasks, locks, stores.
 
 pub mod control;
+pub mod dictionary;
 pub mod facts;
 pub mod hub;
 pub mod limits;
 pub mod mux;
 pub mod node;
+mod pack;
 pub mod sync;
 pub mod wire;
 

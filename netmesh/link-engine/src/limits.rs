@@ -4,10 +4,24 @@ use std::time::Duration;
 
 /// Largest frame. A ConfigMap may hold 1 MiB; a batch is cut below this.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
-/// A sync batch is closed when it has grown to this.
+/// A sync batch is closed when its bodies have grown to this.
 pub const BATCH_BYTES: usize = 1 << 20;
+/// A sync batch is closed when it has grown to this on the wire, where what is urgent waits behind it: eight seconds at
+/// 64 kbit/s.
+pub const BATCH_WIRE_BYTES: usize = 64 << 10;
+/// Objects larger than this are bulk, and go after all others.
+pub const BULK_BYTES: usize = 32 << 10;
+/// Bodies of one batch, all together, that a node restores.
+pub const MAX_BATCH_BODIES: usize = BATCH_BYTES + MAX_FRAME_BYTES;
+/// Bodies that the hub remembers for one node because the node still has them and the hub's view does not: bases of
+/// deltas. What is beyond it is sent whole.
+pub const SUPERSEDED_BYTES: usize = 256 << 10;
+/// A body that is larger is not compared with that of a neighbour.
+pub const NEIGHBOUR_BYTES: usize = 64 << 10;
 /// Facts in one batch.
 pub const FACTS_PER_BATCH: usize = 64;
+/// Facts that a hub takes in one batch.
+pub const MAX_FACTS: usize = 1024;
 /// Entries that a node lists in answer to one question.
 pub const MAX_ENTRIES: usize = 20_000;
 /// How long an end waits for the other's part of the handshake.
@@ -15,4 +29,5 @@ pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Largest name or text in a handshake frame.
 pub const MAX_TEXT_BYTES: usize = 512;
 
-const _: () = assert!(BATCH_BYTES * 2 < MAX_FRAME_BYTES);
+const _: () = assert!(BATCH_BYTES * 2 < MAX_FRAME_BYTES && FACTS_PER_BATCH <= MAX_FACTS);
+const _: () = assert!(BULK_BYTES <= BATCH_WIRE_BYTES && BATCH_WIRE_BYTES < BATCH_BYTES);

@@ -6,8 +6,8 @@
 //! with a reason, death by silence. Both ends know the windows below; the ALPN of the connection is their version.
 //!
 //! *Invariants:* memory is bounded by [`limits`] whatever the peer sends; a peer that breaks the rules ends the
-//! connection with a reason that names the rule; control frames go before datagrams, and streams take turns of one
-//! frame, so that a bulk stream delays a heartbeat by one frame. *Absent:* sockets, TLS, tasks, wakers, clocks.
+//! connection with a reason that names the rule; control frames go before datagrams, and streams of one priority
+//! take turns of one frame, so that a bulk stream delays a heartbeat by one frame. *Absent:* sockets, TLS, tasks, wakers, clocks.
 
 mod connection;
 pub mod limits;

@@ -4,8 +4,8 @@ use crate::facts::NodeFacts;
 use crate::limits::HANDSHAKE;
 use crate::sync::node::{ItemBatch, Step, handle as handle_sync};
 use crate::wire::{
-    FactAck, Frame, Heartbeat, Hello, KINDS, Open, Payload, Refuse, SessionReady, Stream, Welcome, WireError, WireFact,
-    encode,
+    FactAck, Frame, Heartbeat, Hello, KINDS, Open, Payload, Refuse, SessionReady, Stream, VERSION, VERSION_MIN,
+    Welcome, WireError, WireFact, encode,
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
@@ -19,6 +19,8 @@ pub trait NodeView {
     fn digest(&self) -> &SetDigest;
     /// Keys and hashes of the objects in these buckets (a bit each).
     fn entries(&self, buckets: u64) -> Vec<(String, ContentHash)>;
+    /// The body of the object, if it is there with this hash.
+    fn body(&self, key: &str, hash: ContentHash) -> Option<Bytes>;
     /// Which lineage assigned the object, and at what revision.
     fn assigned(&self, key: &str) -> Option<(Lineage, Revision)>;
     /// Up to `max` facts numbered above `after`, in order.
@@ -107,6 +109,8 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub struct NodeLink {
     phase: Phase,
+    /// The version that the hub has chosen.
+    version: u16,
     outbox: OutboxGen,
     facts: NodeFacts,
     /// Answers that wait for their batch to be durable, oldest first.
@@ -123,6 +127,7 @@ impl NodeLink {
     pub fn start(now: Duration, hello: &Hello) -> (NodeLink, Vec<NodeOutput>) {
         let link = NodeLink {
             phase: Phase::Hello { until: now + HANDSHAKE },
+            version: VERSION_MIN,
             outbox: hello.outbox,
             facts: NodeFacts::default(),
             replies: std::collections::VecDeque::new(),
@@ -210,6 +215,15 @@ impl NodeLink {
             return Ok(());
         }
         let welcome: Welcome = frame.decode()?;
+        if !(VERSION_MIN..=VERSION).contains(&welcome.version) {
+            self.close(
+                format!("the hub chose protocol version {}, which was not offered", welcome.version),
+                false,
+                out,
+            );
+            return Ok(());
+        }
+        self.version = welcome.version;
         out.push(NodeOutput::Persist(Persist::Session { lineage: welcome.lineage, session: welcome.session }));
         self.phase = Phase::Persisting { welcome };
         Ok(())
@@ -220,7 +234,7 @@ impl NodeLink {
         self.phase = Phase::Up { session: welcome.session, lineage: welcome.lineage, heartbeat };
         self.next_heartbeat = now + heartbeat;
         let mark = if broken("facts-forgotten-on-reconnect") { Seq(welcome.mark.0 + 20) } else { welcome.mark };
-        self.facts = NodeFacts::new(self.outbox, welcome.session, mark);
+        self.facts = NodeFacts::new(self.version, self.outbox, welcome.session, mark);
         out.push(NodeOutput::Send(Stream::Control, encode(&SessionReady { session: welcome.session })));
         out.push(NodeOutput::Connected { session: welcome.session, time_micros: welcome.time_micros });
         out.push(NodeOutput::Acknowledged(welcome.mark));
@@ -243,7 +257,7 @@ impl NodeLink {
         (session, lineage, heartbeat): (Session, Lineage, Duration),
     ) -> Result<(), WireError> {
         match input {
-            NodeInput::Frame(Stream::Sync, frame) => match handle_sync(&frame, lineage, view)? {
+            NodeInput::Frame(Stream::Sync, frame) => match handle_sync(&frame, self.version, lineage, view)? {
                 Step::Reply(reply) => out.push(NodeOutput::Send(Stream::Sync, reply)),
                 Step::InSync(revision) => out.push(NodeOutput::InSync(revision)),
                 Step::Persist(batch, reply) => {

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const ALPN: &[u8] = b"holdfast/1";
 /// ALPN of a join, before a node has a certificate.
 pub const ALPN_JOIN: &[u8] = b"holdfast-join/1";
-/// Newest protocol version of this build.
-pub const VERSION: u16 = 1;
+/// Newest protocol version of this build. 2: bodies over dictionaries and bases, [`SyncBatch2`] and [`FactBatch2`].
+pub const VERSION: u16 = 2;
 /// Oldest protocol version that this build still speaks.
 pub const VERSION_MIN: u16 = 1;
 
@@ -32,6 +32,18 @@ pub enum Stream {
     Call,
     /// Opened by the node: one [`RenewRequest`], one [`RenewReply`].
     Renew,
+}
+
+impl Stream {
+    /// Which stream goes first on a slow link: the higher number. Heartbeats are datagrams, which go before all streams.
+    pub fn priority(self) -> i32 {
+        match self {
+            Stream::Control | Stream::Renew => 3,
+            Stream::Facts => 2,
+            Stream::Sync => 1,
+            Stream::Call => 0,
+        }
+    }
 }
 
 /// Why bytes are no frames.
@@ -148,8 +160,11 @@ payloads! {
     23 => SyncEntries,
     24 => SyncBatch,
     25 => SyncApplied,
+    26 => SyncBatch2,
+    27 => SyncUnfit,
     30 => FactBatch,
     31 => FactAck,
+    32 => FactBatch2,
     40 => CallStart,
     41 => CallInput,
     42 => CallOutput,
@@ -311,6 +326,65 @@ pub struct SyncApplied {
     pub id: u64,
 }
 
+/// A body on its way, since version 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ItemBody {
+    /// By itself.
+    Zstd {
+        /// The dictionary that it is compressed over; 0 for none.
+        dictionary: u32,
+        /// The body, compressed with zstd.
+        data: Bytes,
+    },
+    /// As what differs from the body of an object that the node has, or that stands before it in the same batch.
+    Delta {
+        /// The key of that object; empty for an older version of this one.
+        base_key: String,
+        /// The hash of the base.
+        base_hash: ContentHash,
+        /// The body, compressed with zstd over the base.
+        data: Bytes,
+    },
+}
+
+/// An object for the node, since version 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemPut2 {
+    /// Key.
+    pub key: String,
+    /// Hash of the body, checked by the node.
+    pub hash: ContentHash,
+    /// The hub's revision of this content.
+    pub revision: Revision,
+    /// The body.
+    pub body: ItemBody,
+}
+
+/// A [`SyncBatch`], since version 2; answered by [`SyncApplied`] or [`SyncUnfit`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncBatch2 {
+    /// Counts batches of this connection from 1.
+    pub id: u64,
+    /// The revision of the view that they come from.
+    pub revision: Revision,
+    /// New and changed objects.
+    pub puts: Vec<ItemPut2>,
+    /// Objects that go.
+    pub drops: Vec<ItemDrop>,
+    /// With this batch the node has the whole view at this revision.
+    pub complete: bool,
+}
+
+/// The node has not the base of a delta, or what came of it does not fit its hash: nothing of the batch was applied. The
+/// hub compares anew, and sends no more deltas over this connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncUnfit {
+    /// The batch.
+    pub id: u64,
+    /// Digest of the node's objects.
+    pub root: u64,
+}
+
 /// The sort of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FactSort {
@@ -342,6 +416,19 @@ pub struct FactBatch {
     pub outbox: OutboxGen,
     /// Facts.
     pub facts: Vec<WireFact>,
+}
+
+/// A [`FactBatch`], since version 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactBatch2 {
+    /// The node's session.
+    pub session: Session,
+    /// The outbox.
+    pub outbox: OutboxGen,
+    /// The dictionary that the facts are compressed over; 0 for none.
+    pub dictionary: u32,
+    /// The facts as in a [`FactBatch`], compressed together with zstd.
+    pub data: Bytes,
 }
 
 /// The hub's store has all facts up to here.

@@ -88,6 +88,23 @@ fn every_frame_has_its_golden_bytes() {
         ],
         complete: true,
     };
+    let body2 = |body| ItemPut2 { key: "k".into(), hash: ContentHash(3), revision: Revision(4), body };
+    let batch2 = SyncBatch2 {
+        id: 1,
+        revision: Revision(2),
+        puts: vec![
+            body2(ItemBody::Zstd { dictionary: 1, data: Bytes::from_static(b"zz") }),
+            body2(ItemBody::Delta {
+                base_key: "b".into(),
+                base_hash: ContentHash(300),
+                data: Bytes::from_static(b"dd"),
+            }),
+        ],
+        drops: vec![ItemDrop { key: "a".into(), cause: DropCause::Tombstone }],
+        complete: false,
+    };
+    let facts2 =
+        FactBatch2 { session: Session(1), outbox: OutboxGen(2), dictionary: 1, data: Bytes::from_static(b"ff") };
     let fact = |sort| WireFact { seq: Seq(1), sort, key: "k".into(), body: Bytes::from_static(b"{}") };
     let facts = FactBatch {
         session: Session(1),
@@ -145,6 +162,9 @@ fn every_frame_has_its_golden_bytes() {
         check(&TimeResetRequest { node_uid: "u".into(), nonce: 300 }, GOLDEN[34], w),
         check(&TimeResetReply::Reset { time_micros: 3, signature: Bytes::from_static(b"s") }, GOLDEN[35], w),
         check(&TimeResetReply::Refused { code: "C".into(), reason: "no".into() }, GOLDEN[36], w),
+        check(&batch2, GOLDEN[37], w),
+        check(&SyncUnfit { id: 1, root: 300 }, GOLDEN[38], w),
+        check(&facts2, GOLDEN[39], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -190,4 +210,7 @@ const GOLDEN: &[&str] = &[
     "4000040000000175ac02",
     "41000400000000060173",
     "410006000000010143026e6f",
+    "1a001d000000010202016b03040001027a7a016b0304010162ac020264640101610000",
+    "1b000300000001ac02",
+    "200006000000010201026666",
 ];

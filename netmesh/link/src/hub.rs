@@ -1,5 +1,6 @@
 //! The hub's driver.
 
+use crate::background::Background;
 use crate::framed::FrameRecv;
 use crate::node::clock_micros;
 use crate::renew::serve_request;
@@ -208,8 +209,9 @@ impl Driver {
 
     async fn send(&mut self, stream: Stream, data: bytes::Bytes) -> Result<(), holdfast_env::NetError> {
         if stream == Stream::Sync && !self.senders.contains_key(&stream) {
-            let (sender, receiver) = self.connection.open_bi().await?;
-            self.senders.insert(stream, sender);
+            let (mut sender, receiver) = self.connection.open_bi().await?;
+            sender.set_priority(stream.priority());
+            self.senders.insert(stream, Background::start(&self.env, sender));
             let reader = read_frames(stream, FrameRecv::new(receiver), self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
@@ -253,6 +255,7 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHo
             Some(Ok(Open { stream }))
                 if matches!(stream, Stream::Control | Stream::Facts) && !readers.contains_key(&stream) =>
             {
+                sender.set_priority(stream.priority());
                 if inputs.send(Arrived::Opened(stream, sender)).await.is_err() {
                     return;
                 }

@@ -8,9 +8,11 @@
 //! the simulator drives it too.
 //!
 //! Tasks of a connection, all owned by its driver and ended with it: one reader per engine stream, one for
-//! datagrams, one that accepts streams, one per running call, at the hub one for a renewal.
+//! datagrams, one that accepts streams, one that writes objects (at the hub) or facts (at the node), one per running
+//! call, at the hub one for a renewal.
 
 pub mod address;
+mod background;
 pub mod call;
 pub mod fallback;
 pub mod framed;

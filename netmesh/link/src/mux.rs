@@ -307,6 +307,10 @@ impl SendStream for MuxSend {
     fn reset(&mut self, code: u64) {
         self.owner.0.with(|mux| mux.reset(self.id, code));
     }
+
+    fn set_priority(&mut self, priority: i32) {
+        self.owner.0.with(|mux| mux.set_priority(self.id, priority));
+    }
 }
 
 impl Drop for MuxSend {

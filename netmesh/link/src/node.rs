@@ -1,5 +1,6 @@
 //! The node's driver.
 
+use crate::background::Background;
 use crate::call::{NodeCall, split};
 use crate::framed::FrameRecv;
 use async_trait::async_trait;
@@ -189,8 +190,10 @@ impl Driver {
             if stream == Stream::Sync {
                 return Err(holdfast_env::NetError::Closed("the sync stream is not open".into()));
             }
-            let (sender, frames) = split(self.connection.open_bi().await?);
-            slot.insert(sender);
+            let (mut sender, frames) = split(self.connection.open_bi().await?);
+            sender.set_priority(stream.priority());
+            let facts = stream == Stream::Facts;
+            slot.insert(if facts { Background::start(&self.env, sender) } else { sender });
             let reader = read_frames(stream, frames, self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
@@ -238,6 +241,7 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeH
         let opened = env.timeout(holdfast_link_engine::limits::HANDSHAKE, frames.expect::<Open>()).await;
         match opened {
             Some(Ok(Open { stream: Stream::Sync })) if readers.is_empty() => {
+                sender.set_priority(Stream::Sync.priority());
                 if inputs.send(Arrived::Opened(Stream::Sync, sender)).await.is_err() {
                     return;
                 }

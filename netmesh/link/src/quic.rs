@@ -255,6 +255,11 @@ impl SendStream for QuicSend {
         // A stream that is closed already needs no reset.
         let _ = self.0.reset(quinn::VarInt::from_u64(code).unwrap_or(quinn::VarInt::MAX));
     }
+
+    fn set_priority(&mut self, priority: i32) {
+        // A stream that is closed already sends nothing.
+        let _ = self.0.set_priority(priority);
+    }
 }
 
 struct QuicRecv(quinn::RecvStream);

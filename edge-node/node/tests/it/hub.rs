@@ -55,6 +55,9 @@ impl HubView for NoObjects {
     fn get(&self, _key: &str) -> Option<HubItem> {
         None
     }
+    fn needs(&self, _pod: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Hub {

@@ -317,6 +317,33 @@ async fn a_view_holds_a_nodes_pods_with_what_they_need() {
 }
 
 #[tokio::test]
+async fn a_view_built_anew_shares_what_did_not_change() {
+    let cluster = cluster().await;
+    let (host, ..) = cluster.node("edge").await;
+    let volumes = json!({"volumes": [{"name": "c", "configMap": {"name": "config"}}]});
+    cluster.create("configmaps", "default", json!({"metadata": {"name": "config"}, "data": {"k": "v"}})).await;
+    cluster.pod("mine", "edge", volumes).await;
+    let bodies = async || {
+        host.grant(&hello("edge", host.node_uid(), 1)).await.unwrap();
+        let mut bodies = Vec::new();
+        host.with_view(&mut |view| {
+            assert!(view.needs("/v1/pods/default/mine").contains(&"/v1/configmaps/default/config".to_string()));
+            assert!(view.needs("/v1/pods/default/none").is_empty());
+            bodies = view.entries().map(|(key, _)| (key.to_string(), view.get(key).unwrap().body)).collect();
+        });
+        bodies
+    };
+    let before = bodies().await;
+    cluster.create("services", "default", json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})).await;
+    let after = bodies().await;
+    assert_eq!(after.len(), before.len() + 1);
+    for (key, body) in before {
+        let (_, again) = after.iter().find(|(other, _)| *other == key).unwrap();
+        assert_eq!(again.as_ptr(), body.as_ptr(), "{key}");
+    }
+}
+
+#[tokio::test]
 async fn facts_are_applied_once_with_their_mark() {
     let cluster = cluster().await;
     let (_, _, writer) = cluster.node("edge").await;

@@ -210,6 +210,13 @@ impl Mux {
         }
     }
 
+    /// Streams of a higher priority go before those of a lower one; 0 to begin with.
+    pub fn set_priority(&mut self, stream: u32, priority: i32) {
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            entry.send.priority = priority;
+        }
+    }
+
     /// Reads at most `max` bytes.
     pub fn read(&mut self, stream: u32, max: usize) -> Read {
         let Some(entry) = self.streams.get_mut(&stream) else { return Read::End };
@@ -403,9 +410,13 @@ impl Mux {
         }
     }
 
-    /// Streams take turns of one frame.
+    /// Streams of the highest priority take turns of one frame.
     fn next_of_streams(&mut self) -> Option<MuxFrame> {
-        let able = |(stream, entry): (&u32, &Stream)| self.can_send(entry).then_some(*stream);
+        let able = self.streams.values().filter(|entry| self.can_send(entry));
+        let highest = able.map(|entry| entry.send.priority).max()?;
+        let able = |(stream, entry): (&u32, &Stream)| {
+            (entry.send.priority == highest && self.can_send(entry)).then_some(*stream)
+        };
         let after = self.turn.saturating_add(1);
         let stream = self.streams.range(after..).find_map(able);
         let stream = stream.or_else(|| self.streams.range(..after).find_map(able))?;

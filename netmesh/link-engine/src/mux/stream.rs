@@ -52,6 +52,8 @@ impl Stream {
 /// The half that this end sends on.
 #[derive(Debug)]
 pub(super) struct Sending {
+    /// The higher goes first.
+    pub(super) priority: i32,
     queue: VecDeque<Bytes>,
     queued: usize,
     /// What the peer still lets us send.
@@ -70,6 +72,7 @@ pub(super) struct Sending {
 impl Sending {
     fn new() -> Sending {
         Sending {
+            priority: 0,
             queue: VecDeque::new(),
             queued: 0,
             credit: STREAM_WINDOW,

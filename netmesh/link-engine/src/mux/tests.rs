@@ -96,6 +96,23 @@ fn told(mux: &mut Mux) -> String {
 }
 
 #[test]
+fn streams_of_a_higher_priority_go_first() {
+    let mut pair = Pair::new();
+    let (log, log_there) = pair.stream();
+    let (facts, facts_there) = pair.stream();
+    pair.node.set_priority(facts, 2);
+    write_all(&mut pair.node, log, &[1; SEND_BYTES]);
+    write_all(&mut pair.node, facts, &[2; 2 * PAYLOAD_BYTES]);
+    let got = |pair: &mut Pair, stream| read_all(&mut pair.hub, stream).0.len();
+    for _ in 0..2 {
+        carry(&mut pair.node, &mut pair.hub, NOW, usize::MAX);
+    }
+    assert_eq!((got(&mut pair, facts_there), got(&mut pair, log_there)), (2 * PAYLOAD_BYTES, 0));
+    pair.settle();
+    assert_eq!(got(&mut pair, log_there), SEND_BYTES);
+}
+
+#[test]
 fn both_ends_open_streams_and_end_them_in_order() {
     let mut pair = Pair::new();
     let (near, far) = pair.stream();

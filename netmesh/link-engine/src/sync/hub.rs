@@ -1,10 +1,12 @@
 //! The hub's side of the sync stream.
 
+use super::known::{Held, Known, size};
+use super::order::{Lacking, is_pod, order};
 use crate::hub::HubView;
-use crate::limits::BATCH_BYTES;
+use crate::limits::{BATCH_BYTES, BATCH_WIRE_BYTES};
 use crate::wire::{
-    DropCause, Frame, ItemDrop, ItemPut, Payload, SyncApplied, SyncAsk, SyncBatch, SyncDigests, SyncEntries, SyncState,
-    WireError, encode,
+    DropCause, Frame, ItemBody, ItemDrop, ItemPut, ItemPut2, Payload, SyncApplied, SyncAsk, SyncBatch, SyncBatch2,
+    SyncDigests, SyncEntries, SyncState, SyncUnfit, WireError, encode,
 };
 use bytes::Bytes;
 use holdfast_core::digest::{DIGEST_BUCKETS, bucket_of};
@@ -27,49 +29,54 @@ enum Phase {
 #[derive(Clone, Debug)]
 struct InFlight {
     id: u64,
-    puts: Vec<(String, ContentHash)>,
+    puts: BTreeMap<String, Held>,
     drops: Vec<String>,
     revision: Revision,
     complete: bool,
+    /// It may come back as unfit.
+    has_deltas: bool,
 }
 
 /// What the hub knows of one node's objects.
 #[derive(Clone, Debug)]
 pub struct HubSync {
+    version: u16,
     phase: Phase,
-    /// What the node has, as far as it has said or acknowledged.
-    known: BTreeMap<String, ContentHash>,
+    known: Known,
     in_flight: Option<InFlight>,
     next_id: u64,
     /// Drops found by comparison, not seen happening.
     comparing: bool,
     applied: Revision,
     whole: bool,
+    /// Deltas have done well so far.
+    deltas: bool,
 }
 
-impl Default for HubSync {
-    fn default() -> HubSync {
+impl HubSync {
+    /// In this version of the protocol.
+    pub fn new(version: u16) -> HubSync {
         HubSync {
+            version,
             phase: Phase::Idle,
-            known: BTreeMap::new(),
+            known: Known::default(),
             in_flight: None,
             next_id: 1,
             comparing: false,
             applied: Revision(0),
             whole: false,
+            deltas: version >= 2,
         }
     }
-}
 
-impl HubSync {
-    /// Begins. A node whose root equals the view's has all of it.
+    /// Begins, or begins anew. A node whose root equals the view's has all of it.
     pub fn start(&mut self, node_root: u64, view: &dyn HubView) -> Bytes {
         let root = view.digest().root();
-        if node_root == root {
+        self.whole = node_root == root;
+        if self.whole {
             self.phase = Phase::Following;
-            self.known = all(view);
+            self.known = Known::all(view);
             self.applied = view.revision();
-            self.whole = true;
         } else {
             self.phase = Phase::Digests;
         }
@@ -94,8 +101,8 @@ impl HubSync {
                 }
                 let differing = differing(view.digest(), &digests.buckets);
                 // Buckets that agree hold what the view holds.
-                self.known = if broken("everything-sent-again") { BTreeMap::new() } else { all(view) };
-                self.known.retain(|key, _| differing & (1 << bucket_of(key)) == 0);
+                self.known = if broken("everything-sent-again") { Known::default() } else { Known::all(view) };
+                self.known.retain(|key| differing & (1 << bucket_of(key)) == 0);
                 self.phase = Phase::Entries(differing);
                 Ok(Some(encode(&SyncAsk { buckets: differing })))
             }
@@ -103,7 +110,8 @@ impl HubSync {
                 let entries: SyncEntries = frame.decode()?;
                 for (key, hash) in entries.entries {
                     if asked & (1 << bucket_of(&key)) != 0 {
-                        self.known.insert(key, hash);
+                        // The body comes with the next look at the view, if that has it.
+                        self.known.insert(key, Held { hash, body: None });
                     }
                 }
                 self.phase = Phase::Following;
@@ -118,12 +126,24 @@ impl HubSync {
                 }
                 Ok(self.poll(view))
             }
+            (SyncUnfit::KIND, Phase::Following) => {
+                let unfit: SyncUnfit = frame.decode()?;
+                match self.in_flight.take() {
+                    Some(batch) if batch.id == unfit.id && batch.has_deltas => {}
+                    _ => return Err(WireError::Unexpected(frame.kind)),
+                }
+                // What was taken for known is not so. Without deltas this cannot happen again.
+                self.deltas = false;
+                Ok(Some(self.start(unfit.root, view)))
+            }
             (kind, _) => Err(WireError::Unexpected(kind)),
         }
     }
 
     fn settle(&mut self, batch: InFlight) {
-        self.known.extend(batch.puts);
+        for (key, held) in batch.puts {
+            self.known.insert(key, held);
+        }
         for key in batch.drops {
             // A node may keep what we may not delete; it is forgotten here, as asking again would never end.
             self.known.remove(&key);
@@ -137,55 +157,89 @@ impl HubSync {
 
     /// The next batch, when the node lacks something and none is under way.
     pub fn poll(&mut self, view: &dyn HubView) -> Option<Bytes> {
-        if self.phase != Phase::Following || self.in_flight.is_some() {
+        if self.phase != Phase::Following {
             return None;
         }
+        let current: BTreeMap<&str, ContentHash> = view.entries().collect();
+        self.known.follow(view, &current);
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let mut lacking: Vec<Lacking<'_>> = current
+            .iter()
+            .filter(|(key, hash)| self.known.hash(key) != Some(**hash))
+            .filter_map(|(key, hash)| Some(Lacking { key, hash: *hash, item: view.get(key)? }))
+            .collect();
+        let urgent = order(&mut lacking, |key| self.known.hash(key).is_some(), view);
+        // What is urgent is durable as soon as it is there, not only with the bulk behind it.
+        let next = if urgent > 0 { &lacking[..urgent] } else { &lacking[..] };
+        let (puts, batch) = self.fill(next);
+        let left = &lacking[puts.len()..];
+        // What a pod's old version may need goes with it, not before it.
+        let pods_only = left.iter().any(|lacks| is_pod(lacks.key) && self.known.hash(lacks.key).is_some());
         let cause = if self.comparing { DropCause::Absent } else { DropCause::Tombstone };
         let drops: Vec<ItemDrop> = self
             .known
             .keys()
-            .filter(|key| view.get(key).is_none() && !broken("tombstones-forgotten"))
-            .map(|key| ItemDrop { key: key.clone(), cause })
+            .filter(|key| !current.contains_key(key) && !broken("tombstones-forgotten"))
+            .filter(|key| is_pod(key) || !pods_only)
+            .map(|key| ItemDrop { key: key.to_string(), cause })
             .collect();
-        let mut lacking: Vec<(&str, ContentHash)> =
-            view.entries().filter(|(key, hash)| self.known.get(*key) != Some(hash)).collect();
-        // What pods need goes before the pods, so that no pod is there without its closure.
-        lacking.sort_by_key(|(key, _)| (is_pod(key), *key));
-        let mut batch =
-            SyncBatch { id: self.next_id, revision: view.revision(), puts: Vec::new(), drops, complete: true };
-        let mut size = 0;
-        for (key, hash) in lacking {
-            let Some(item) = view.get(key) else { continue };
-            if size >= BATCH_BYTES {
-                batch.complete = false;
-                break;
-            }
-            size += item.body.len();
-            let body = compress(&item.body);
-            batch.puts.push(ItemPut { key: key.to_string(), hash, revision: item.revision, body });
-        }
-        if batch.puts.is_empty() && batch.drops.is_empty() && self.whole {
+        if puts.is_empty() && drops.is_empty() && self.whole {
             self.applied = view.revision();
             return None;
         }
+        let frame = SyncBatch2 { id: self.next_id, revision: view.revision(), puts, drops, complete: left.is_empty() };
         self.next_id += 1;
         self.in_flight = Some(InFlight {
-            id: batch.id,
-            puts: batch.puts.iter().map(|put| (put.key.clone(), put.hash)).collect(),
-            drops: batch.drops.iter().map(|drop| drop.key.clone()).collect(),
-            revision: batch.revision,
-            complete: batch.complete,
+            id: frame.id,
+            puts: batch,
+            drops: frame.drops.iter().map(|drop| drop.key.clone()).collect(),
+            revision: frame.revision,
+            complete: frame.complete,
+            has_deltas: frame.puts.iter().any(|put| matches!(put.body, ItemBody::Delta { .. })),
         });
-        Some(encode(&batch))
+        Some(if self.version >= 2 { encode(&frame) } else { encode(&first_version(frame)) })
+    }
+
+    /// As much from the front of what lacks as a batch takes, at least one: for the wire, and to remember.
+    fn fill(&self, lacking: &[Lacking<'_>]) -> (Vec<ItemPut2>, BTreeMap<String, Held>) {
+        let (mut puts, mut batch) = (Vec::new(), BTreeMap::new());
+        let (mut raw, mut wire) = (0, 0);
+        for Lacking { key, hash, item } in lacking {
+            if raw >= BATCH_BYTES {
+                break;
+            }
+            let body = if self.version >= 2 {
+                self.known.body(&batch, key, &item.body, self.deltas)
+            } else {
+                ItemBody::Zstd { dictionary: 0, data: crate::pack::pack(&[], &item.body) }
+            };
+            let bytes = key.len() + size(&body);
+            if wire + bytes > BATCH_WIRE_BYTES && !puts.is_empty() {
+                break;
+            }
+            (raw, wire) = (raw + item.body.len(), wire + bytes);
+            puts.push(ItemPut2 { key: key.to_string(), hash: *hash, revision: item.revision, body });
+            batch.insert(key.to_string(), Held { hash: *hash, body: Some(item.body.clone()) });
+        }
+        (puts, batch)
     }
 }
 
-fn is_pod(key: &str) -> bool {
-    key.starts_with("/v1/pods/")
-}
-
-fn all(view: &dyn HubView) -> BTreeMap<String, ContentHash> {
-    view.entries().map(|(key, hash)| (key.to_string(), hash)).collect()
+/// The batch as version 1 has it. Its bodies stand by themselves.
+fn first_version(batch: SyncBatch2) -> SyncBatch {
+    let put = |put: ItemPut2| {
+        let (ItemBody::Zstd { data, .. } | ItemBody::Delta { data, .. }) = put.body;
+        ItemPut { key: put.key, hash: put.hash, revision: put.revision, body: data }
+    };
+    SyncBatch {
+        id: batch.id,
+        revision: batch.revision,
+        puts: batch.puts.into_iter().map(put).collect(),
+        drops: batch.drops,
+        complete: batch.complete,
+    }
 }
 
 fn differing(ours: &SetDigest, theirs: &[u64]) -> u64 {
@@ -195,9 +249,4 @@ fn differing(ours: &SetDigest, theirs: &[u64]) -> u64 {
         .enumerate()
         .filter(|(_, (a, b))| a != b)
         .fold(0, |mask, (bucket, _)| mask | 1 << bucket)
-}
-
-fn compress(body: &[u8]) -> Bytes {
-    // Level 1 cannot fail on memory; an empty result would fail the node's hash check loudly.
-    Bytes::from(zstd::bulk::compress(body, 1).unwrap_or_default())
 }

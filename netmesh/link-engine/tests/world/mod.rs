@@ -5,13 +5,14 @@ use holdfast_core::digest::bucket_of;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_link_engine::control::{SessionVerdict, judge};
 use holdfast_link_engine::wire::{
-    DropCause, FactBatch, FactSort, Hello, ItemPut, KINDS, Open, Payload, SyncBatch, WireFact,
+    DropCause, FactBatch, FactBatch2, FactSort, Hello, ItemBody, ItemDrop, ItemPut, KINDS, Open, Payload, SyncBatch,
+    SyncBatch2, VERSION, WireFact, encode,
 };
 use holdfast_link_engine::{
     Frame, FrameReader, HubInput, HubItem, HubLink, HubOutput, NodeInput, NodeLink, NodeOutput, NodeView, Persist,
     Stream,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(25);
@@ -45,10 +46,37 @@ pub(crate) fn batch(hub: &HubView, key: &str, content: &[u8]) -> SyncBatch {
     SyncBatch { id: 1, revision: hub.revision, puts: vec![put], drops: vec![], complete: true }
 }
 
+/// A batch that the hub sent, of either version.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) keys: Vec<String>,
+    pub(crate) deltas: usize,
+    pub(crate) drops: Vec<ItemDrop>,
+    pub(crate) complete: bool,
+    /// Of the frame.
+    pub(crate) bytes: usize,
+    pub(crate) version: u16,
+}
+
+impl Sent {
+    fn read(frame: &Frame) -> Option<Sent> {
+        let bytes = 6 + frame.payload.len();
+        if let Ok(batch) = frame.decode::<SyncBatch>() {
+            let keys = batch.puts.into_iter().map(|put| put.key).collect();
+            return Some(Sent { keys, deltas: 0, drops: batch.drops, complete: batch.complete, bytes, version: 1 });
+        }
+        let batch: SyncBatch2 = frame.decode().ok()?;
+        let deltas = batch.puts.iter().filter(|put| matches!(put.body, ItemBody::Delta { .. })).count();
+        let keys = batch.puts.into_iter().map(|put| put.key).collect();
+        Some(Sent { keys, deltas, drops: batch.drops, complete: batch.complete, bytes, version: 2 })
+    }
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct NodeStore {
-    items: BTreeMap<String, (ContentHash, Lineage, Revision)>,
+    items: BTreeMap<String, (ContentHash, Lineage, Revision, Bytes)>,
     digest: SetDigest,
+    damaged: BTreeSet<String>,
     facts: Vec<WireFact>,
     pub(crate) session: Session,
     pub(crate) lineage: Lineage,
@@ -57,18 +85,29 @@ pub(crate) struct NodeStore {
 
 impl NodeStore {
     pub(crate) fn put(&mut self, key: &str, body: Bytes, lineage: Lineage, revision: u64) {
-        self.put_hash(key, content_hash(&body), lineage, Revision(revision));
+        self.put_hash(key, content_hash(&body), lineage, Revision(revision), body);
     }
 
-    fn put_hash(&mut self, key: &str, hash: ContentHash, lineage: Lineage, revision: Revision) {
+    fn put_hash(&mut self, key: &str, hash: ContentHash, lineage: Lineage, revision: Revision, body: Bytes) {
         self.remove(key);
         self.digest.add(key, hash);
-        self.items.insert(key.into(), (hash, lineage, revision));
+        self.damaged.remove(key);
+        self.items.insert(key.into(), (hash, lineage, revision, body));
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.items.contains_key(key)
+    }
+
+    /// The body is another than the hash says.
+    pub(crate) fn damage(&mut self, key: &str) {
+        self.items.get_mut(key).unwrap().3 = Bytes::from_static(b"damaged");
+        self.damaged.insert(key.into());
     }
 
     pub(crate) fn take(&mut self, hub: &HubView, key: &str) {
         let (hash, item) = &hub.items[key];
-        self.put_hash(key, *hash, hub.lineage, item.revision);
+        self.put_hash(key, *hash, hub.lineage, item.revision, item.body.clone());
     }
 
     pub(crate) fn remove(&mut self, key: &str) {
@@ -82,7 +121,10 @@ impl NodeStore {
     }
 
     pub(crate) fn fact(&mut self, seq: u64) {
-        let body = Bytes::from_static(b"{}");
+        self.fact_of(seq, Bytes::from_static(b"{}"));
+    }
+
+    pub(crate) fn fact_of(&mut self, seq: u64, body: Bytes) {
         self.facts.push(WireFact { seq: Seq(seq), sort: FactSort::Log, key: String::new(), body });
     }
 }
@@ -95,8 +137,11 @@ impl NodeView for NodeStore {
         let asked = self.items.iter().filter(|(key, _)| buckets & (1 << bucket_of(key)) != 0);
         asked.map(|(key, (hash, ..))| (key.clone(), *hash)).collect()
     }
+    fn body(&self, key: &str, hash: ContentHash) -> Option<Bytes> {
+        self.items.get(key).filter(|(held, ..)| *held == hash).map(|(.., body)| body.clone())
+    }
     fn assigned(&self, key: &str) -> Option<(Lineage, Revision)> {
-        self.items.get(key).map(|(_, lineage, revision)| (*lineage, *revision))
+        self.items.get(key).map(|(_, lineage, revision, _)| (*lineage, *revision))
     }
     fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact> {
         self.facts.iter().filter(|fact| fact.seq > after).take(max).cloned().collect()
@@ -113,6 +158,8 @@ pub(crate) struct HubView {
     ready: Session,
     mark: (OutboxGen, Seq),
     pub(crate) facts: Vec<u64>,
+    /// What pods need.
+    pub(crate) needs: BTreeMap<String, Vec<String>>,
 }
 
 impl HubView {
@@ -126,6 +173,7 @@ impl HubView {
             ready: Session(0),
             mark: (OutboxGen(0), Seq(0)),
             facts: Vec::new(),
+            needs: BTreeMap::new(),
         }
     }
 
@@ -157,6 +205,9 @@ impl holdfast_link_engine::HubView for HubView {
     fn get(&self, key: &str) -> Option<HubItem> {
         self.items.get(key).map(|(_, item)| item.clone())
     }
+    fn needs(&self, pod: &str) -> Vec<String> {
+        self.needs.get(pod).cloned().unwrap_or_default()
+    }
 }
 
 /// From where: the node, or the hub.
@@ -186,7 +237,10 @@ pub(crate) struct World {
     pub(crate) in_sync: Option<Revision>,
     pub(crate) applied: Option<Revision>,
     pub(crate) sync_from_hub: Vec<u16>,
-    pub(crate) batches: Vec<SyncBatch>,
+    pub(crate) batches: Vec<Sent>,
+    /// The hub is of the first release: it knows version 1 alone.
+    pub(crate) old_hub: bool,
+    pub(crate) facts_version: Option<u16>,
     pub(crate) drops: Vec<(String, DropCause)>,
     pub(crate) kept: Vec<String>,
     pub(crate) fact_batches: Vec<usize>,
@@ -201,7 +255,7 @@ impl World {
     pub(crate) fn new(seed: u64, node: NodeStore, hub: HubView) -> World {
         let hello = Hello {
             version_min: 1,
-            version_max: 1,
+            version_max: VERSION,
             node_uid: "uid".into(),
             node_name: "edge".into(),
             boot: 1,
@@ -231,6 +285,8 @@ impl World {
             applied: None,
             sync_from_hub: Vec::new(),
             batches: Vec::new(),
+            old_hub: false,
+            facts_version: None,
             drops: Vec::new(),
             kept: Vec::new(),
             fact_batches: Vec::new(),
@@ -327,12 +383,21 @@ impl World {
         for output in outputs {
             match output {
                 NodeOutput::Send(stream, data) => {
-                    if stream == Stream::Facts && frame(&data).kind == FactBatch::KIND {
+                    let sent = frame(&data);
+                    if matches!(sent.kind, FactBatch::KIND | FactBatch2::KIND) {
+                        self.facts_version = Some(if sent.kind == FactBatch::KIND { 1 } else { 2 });
                         self.in_flight += 1;
                         self.most_in_flight = self.most_in_flight.max(self.in_flight);
                         self.last_facts = Some(data.clone());
                     }
-                    self.send(From::Node, stream, &data);
+                    match sent.decode::<Hello>() {
+                        // What an old hub makes of it.
+                        Ok(hello) if self.old_hub => {
+                            let hello = Hello { version_max: hello.version_max.min(1), ..hello };
+                            self.send(From::Node, stream, &encode(&hello));
+                        }
+                        _ => self.send(From::Node, stream, &data),
+                    }
                 }
                 NodeOutput::SendHeartbeat { data, .. } => self.datagrams.push_back((From::Node, data)),
                 NodeOutput::Persist(what) => {
@@ -341,8 +406,8 @@ impl World {
                             (self.node.lineage, self.node.session) = (lineage, session);
                         }
                         Persist::Items(batch) => {
-                            for (key, hash, revision, _) in batch.puts {
-                                self.node.put_hash(&key, hash, batch.lineage, revision);
+                            for (key, hash, revision, body) in batch.puts {
+                                self.node.put_hash(&key, hash, batch.lineage, revision, body);
                             }
                             batch.drops.iter().for_each(|key| self.node.remove(key));
                             self.kept.extend(batch.kept);
@@ -367,7 +432,7 @@ impl World {
                     let sent = frame(&data);
                     if stream == Stream::Sync && sent.kind != Open::KIND {
                         self.sync_from_hub.push(sent.kind);
-                        if let Ok(batch) = sent.decode::<SyncBatch>() {
+                        if let Some(batch) = Sent::read(&sent) {
                             self.drops.extend(batch.drops.iter().map(|drop| (drop.key.clone(), drop.cause)));
                             self.batches.push(batch);
                         }
@@ -476,5 +541,8 @@ impl World {
     pub(crate) fn assert_equal(&self) {
         assert_eq!(self.node.digest.root(), self.hub.digest.root());
         assert!(self.node.items.keys().eq(self.hub.items.keys()));
+        for (key, (_, item)) in self.hub.items.iter().filter(|(key, _)| !self.node.damaged.contains(*key)) {
+            assert_eq!(self.node.items[key].3, item.body, "{key}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use holdfast_link::{
     Grant, HubHost, LinkEnd, Listener, NodeHost, NodeIdentity, QuicDialer, QuicListener, Refusal, TcpDialer,
     TcpListener, drive_hub, drive_node, tls,
 };
-use holdfast_link_engine::wire::{FactSort, Hello, RenewReply, RenewRequest, WireFact};
+use holdfast_link_engine::wire::{FactSort, Hello, RenewReply, RenewRequest, VERSION, WireFact};
 use holdfast_link_engine::{HubItem, HubView, NodeView, Persist};
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SanType};
 use std::collections::BTreeMap;
@@ -148,6 +148,9 @@ impl HubView for HubState {
     }
     fn get(&self, key: &str) -> Option<HubItem> {
         self.items.get(key).map(|(_, item)| item.clone())
+    }
+    fn needs(&self, _pod: &str) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -353,7 +356,7 @@ impl Hub {
 
 #[derive(Default)]
 pub(crate) struct NodeState {
-    items: BTreeMap<String, ContentHash>,
+    items: BTreeMap<String, (ContentHash, Bytes)>,
     digest: SetDigest,
     facts: Vec<WireFact>,
     pub(crate) acknowledged: u64,
@@ -373,7 +376,10 @@ impl NodeView for NodeState {
     }
     fn entries(&self, buckets: u64) -> Vec<(String, ContentHash)> {
         let asked = self.items.iter().filter(|(key, _)| buckets & (1 << bucket_of(key)) != 0);
-        asked.map(|(key, hash)| (key.clone(), *hash)).collect()
+        asked.map(|(key, (hash, _))| (key.clone(), *hash)).collect()
+    }
+    fn body(&self, key: &str, hash: ContentHash) -> Option<Bytes> {
+        self.items.get(key).filter(|(held, _)| *held == hash).map(|(_, body)| body.clone())
     }
     fn assigned(&self, _key: &str) -> Option<(Lineage, Revision)> {
         None
@@ -405,9 +411,9 @@ impl NodeHost for NodeSide {
     async fn persist(&self, what: Persist) -> Result<(), String> {
         if let Persist::Items(batch) = what {
             let mut state = self.state.lock().unwrap();
-            for (key, hash, ..) in batch.puts {
+            for (key, hash, _, body) in batch.puts {
                 state.digest.add(&key, hash);
-                state.items.insert(key, hash);
+                state.items.insert(key, (hash, body));
             }
         }
         Ok(())
@@ -498,7 +504,7 @@ impl Node {
     pub(crate) fn drive(&self, connection: Arc<dyn Connection>) -> impl Future<Output = LinkEnd> + use<> {
         let hello = Hello {
             version_min: 1,
-            version_max: 1,
+            version_max: VERSION,
             node_uid: self.identity.node_uid.clone(),
             node_name: self.identity.node_name.clone(),
             boot: 1,

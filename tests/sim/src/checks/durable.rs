@@ -3,8 +3,9 @@
 
 use super::Check;
 use crate::ledger::{NodeNo, Report, Seen, Way};
-use holdfast_core::ContentHash;
-use holdfast_link_engine::wire::{DropCause, Payload, SyncApplied, SyncBatch};
+use crate::wire::{Batch, batch};
+use holdfast_core::{ContentHash, content_hash};
+use holdfast_link_engine::wire::{DropCause, Payload, SyncApplied, SyncUnfit};
 use holdfast_sim_world::TapSide;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,17 +19,17 @@ struct Node {
     /// ended before they were acknowledged.
     maybe: BTreeSet<String>,
     /// Batches that reached the node and were not acknowledged.
-    open: Vec<(u64, SyncBatch)>,
+    open: Vec<(u64, Batch)>,
     /// All that ever reached it.
     sent: BTreeSet<(String, ContentHash)>,
     /// Bits of its store have flipped since it was opened last.
     is_flipped: bool,
 }
 
-fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &SyncBatch, restored: bool) {
-    for put in &batch.puts {
-        items.insert(put.key.clone(), put.hash);
-        maybe.remove(&put.key);
+fn apply(items: &mut Items, maybe: &mut BTreeSet<String>, batch: &Batch, restored: bool) {
+    for (key, hash) in &batch.puts {
+        items.insert(key.clone(), *hash);
+        maybe.remove(key);
     }
     for drop in &batch.drops {
         match drop.cause {
@@ -62,12 +63,10 @@ impl Check for Durable {
         match what {
             Seen::Restored(_) => self.restored = true,
             Seen::Flipped { node } => self.nodes.entry(*node).or_default().is_flipped = true,
-            Seen::Frame { node, connection, way: Way::Down, side: TapSide::Delivered, frame }
-                if frame.kind == SyncBatch::KIND =>
-            {
-                if let Ok(batch) = frame.decode::<SyncBatch>() {
+            Seen::Frame { node, connection, way: Way::Down, side: TapSide::Delivered, frame } => {
+                if let Some(batch) = batch(frame) {
                     let known = self.nodes.entry(*node).or_default();
-                    known.sent.extend(batch.puts.iter().map(|put| (put.key.clone(), put.hash)));
+                    known.sent.extend(batch.puts.iter().cloned());
                     known.open.push((*connection, batch));
                 }
             }
@@ -85,13 +84,23 @@ impl Check for Durable {
                     if of == *connection {
                         apply(&mut known.acknowledged, &mut known.maybe, &batch, self.restored);
                     } else {
-                        known.maybe.extend(batch.puts.into_iter().map(|put| put.key));
+                        known.maybe.extend(batch.puts.into_iter().map(|(key, _)| key));
                         known.maybe.extend(batch.drops.into_iter().map(|drop| drop.key));
                     }
                 }
             }
+            Seen::Frame { node, connection, way: Way::Up, side: TapSide::Sent, frame }
+                if frame.kind == SyncUnfit::KIND =>
+            {
+                let Ok(unfit) = frame.decode::<SyncUnfit>() else { return };
+                let known = self.nodes.entry(*node).or_default();
+                known.open.retain(|(of, batch)| of != connection || batch.id != unfit.id);
+            }
             Seen::NodeOpened { node, state } => {
                 let found: Items = state.items().iter().map(|(key, item)| (key.clone(), item.hash)).collect();
+                for (key, _) in state.items().iter().filter(|(_, item)| content_hash(&item.body) != item.hash) {
+                    report.violation(format!("edge-{node} opens a journal with another {key} than its hash says"));
+                }
                 let known = self.nodes.entry(*node).or_default();
                 let fits = |wanted: &Items, maybe: &BTreeSet<String>| {
                     let (mut wanted, mut found) = (wanted.clone(), found.clone());

@@ -2,8 +2,9 @@
 
 use super::{Check, text};
 use crate::ledger::{NodeNo, Report, Seen, Way, json};
+use crate::wire::facts;
 use holdfast_core::{OutboxGen, Seq};
-use holdfast_link_engine::wire::{FactAck, FactBatch, FactSort, Payload};
+use holdfast_link_engine::wire::{FactAck, FactSort, Payload};
 use holdfast_sim_world::TapSide;
 use std::collections::BTreeMap;
 
@@ -71,8 +72,8 @@ impl Check for ExactlyOnce {
                 let kept: Vec<Seq> = state.outbox().after(Seq(0), usize::MAX).iter().map(|fact| fact.seq).collect();
                 self.sent.retain(|(of, _, seq), _| of != node || kept.binary_search(seq).is_ok());
             }
-            Seen::Frame { node, way: Way::Up, side: TapSide::Sent, frame, .. } if frame.kind == FactBatch::KIND => {
-                let Ok(batch) = frame.decode::<FactBatch>() else { return };
+            Seen::Frame { node, way: Way::Up, side: TapSide::Sent, frame, .. } => {
+                let Some(batch) = facts(frame) else { return };
                 for fact in batch.facts.iter().filter(|fact| fact.sort == FactSort::Log) {
                     let event = json(&fact.body);
                     let namespace = text(&event, &["metadata", "namespace"]);

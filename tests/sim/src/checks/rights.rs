@@ -2,7 +2,7 @@
 
 use super::{Check, PODS, text};
 use crate::ledger::{Report, Seen, Way, json};
-use holdfast_link_engine::wire::{Payload, SyncBatch};
+use crate::wire::batch;
 use holdfast_sim_world::TapSide;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,17 +73,17 @@ impl Check for OwnObjects {
                     }
                 }
             }
-            Seen::Frame { node, way: Way::Down, side: TapSide::Sent, frame, .. } if frame.kind == SyncBatch::KIND => {
-                let Ok(batch) = frame.decode::<SyncBatch>() else { return };
+            Seen::Frame { node, way: Way::Down, side: TapSide::Sent, frame, .. } => {
+                let Some(batch) = batch(frame) else { return };
                 let nothing = BTreeSet::new();
                 let allowed = self.allowed.get(&format!("edge-{node}")).unwrap_or(&nothing);
-                for put in &batch.puts {
+                for (key, _) in &batch.puts {
                     // A token's key goes on with seconds and audience.
-                    let token = put.key.starts_with("edge.holdfast.io/v1/tokens/")
-                        && put.key.split('.').count() > 3
-                        && allowed.contains(put.key.splitn(4, '.').take(3).collect::<Vec<_>>().join(".").as_str());
-                    if !token && !allowed.contains(&put.key) && !FOR_ALL.iter().any(|all| put.key.starts_with(all)) {
-                        report.violation(format!("edge-{node} is sent {}, which none of its pods names", put.key));
+                    let token = key.starts_with("edge.holdfast.io/v1/tokens/")
+                        && key.split('.').count() > 3
+                        && allowed.contains(key.splitn(4, '.').take(3).collect::<Vec<_>>().join(".").as_str());
+                    if !token && !allowed.contains(key) && !FOR_ALL.iter().any(|all| key.starts_with(all)) {
+                        report.violation(format!("edge-{node} is sent {key}, which none of its pods names"));
                     }
                 }
             }

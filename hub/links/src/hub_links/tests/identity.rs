@@ -142,6 +142,9 @@ impl NodeView for Edge {
     fn entries(&self, _buckets: u64) -> Vec<(String, holdfast_core::ContentHash)> {
         Vec::new()
     }
+    fn body(&self, _key: &str, _hash: holdfast_core::ContentHash) -> Option<Bytes> {
+        None
+    }
     fn assigned(&self, _key: &str) -> Option<(Lineage, Revision)> {
         None
     }
