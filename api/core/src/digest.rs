@@ -65,6 +65,16 @@ impl SetDigest {
         *bucket = bucket.wrapping_sub(member_hash(key, content));
     }
 
+    /// The digest of this set and another one that has no member of it.
+    #[must_use]
+    pub fn merged(&self, other: &SetDigest) -> SetDigest {
+        let mut both = self.clone();
+        for (bucket, more) in both.buckets.iter_mut().zip(&other.buckets) {
+            *bucket = bucket.wrapping_add(*more);
+        }
+        both
+    }
+
     /// The digest of the whole set.
     pub fn root(&self) -> u64 {
         let bytes: Vec<u8> = self.buckets.iter().flat_map(|bucket| bucket.to_le_bytes()).collect();
@@ -95,5 +105,9 @@ mod tests {
         two.remove("z", a);
         assert_eq!(one, two);
         assert_eq!(one.root(), two.root());
+        let (mut x, mut y) = (SetDigest::default(), SetDigest::default());
+        x.add("x", a);
+        y.add("y", b);
+        assert_eq!(x.merged(&y), one);
     }
 }

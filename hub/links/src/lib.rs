@@ -7,7 +7,7 @@
 //! [`time_reset`] takes nodes' time floors down when an administrator says so;
 //! [`lifecycle`] decides from heartbeats which nodes are Ready. Everything runs over [`holdfast_env::Env`].
 //!
-//! Tasks: one that follows the store and marks views dirty ([`views`]); one per connection; one for the life
+//! Tasks: one that follows the store for [`views`]; one per connection; one for the life
 //! cycle. All are owned by [`HubLinks`].
 
 pub mod calls;
@@ -21,6 +21,7 @@ pub mod lineage;
 pub mod renew;
 pub mod session;
 pub mod sessions;
+mod sources;
 pub mod time_reset;
 pub mod tokens;
 pub mod view;

@@ -119,7 +119,7 @@ impl NodeSession {
         let retry = Some(std::time::Duration::from_secs(TOKEN_RETRY_SECS));
         // One build at a time: an older one that ends later would take objects back.
         let mut tokens = self.tokens.lock().await;
-        let mut view = match build(&*self.shared.store, &self.node_name).await {
+        let mut view = match build(&*self.shared.store, &self.shared.views, &self.node_name).await {
             Ok(view) => view,
             Err(err) => {
                 tracing::warn!(node = self.node_name, %err, "Could not build a node's view");
@@ -134,7 +134,7 @@ impl NodeSession {
         }
         self.slot.depends_on(&view);
         let mut current = lock(&self.view);
-        view.share_with(&current);
+        view.finish(&current);
         *current = view;
         drop(current);
         if missing {

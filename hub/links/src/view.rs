@@ -1,15 +1,17 @@
 //! What one node is to have: its pods with all that they reference, and what Services need.
 //!
-//! Built from the store at one revision. Objects are projected: a node needs neither managed fields nor what
+//! Built from [`crate::sources`] and the store. Objects are projected: a node needs neither managed fields nor what
 //! it reported itself, and a projection that does not change costs no bytes.
 
+use crate::sources::{Items, is_shared, pods};
 use crate::tokens::{TokenKey, WantedToken, wanted_tokens};
+use crate::views::Views;
 use bytes::Bytes;
-use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, content_hash, json};
+use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, json};
 use holdfast_kinds::Kind;
 use holdfast_link_engine::{HubItem, HubView};
 use holdfast_mutation::broken;
-use holdfast_store::{RangeRequest, Record, Store, StoreError};
+use holdfast_store::{Record, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,11 +20,13 @@ pub fn item_key(gvr: &Gvr, namespace: &str, name: &str) -> String {
     format!("{}/{}/{}/{namespace}/{name}", gvr.group, gvr.version, gvr.resource)
 }
 
-/// One node's view.
+/// One node's view: what every node gets, and what is its own.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
     revision: Revision,
-    items: BTreeMap<String, (ContentHash, HubItem)>,
+    shared: Arc<Items>,
+    own: Items,
+    /// Of both.
     digest: SetDigest,
     /// Store keys of what the node's pods reference, present or not: a change of one makes the view dirty.
     pub references: BTreeSet<String>,
@@ -32,26 +36,14 @@ pub struct NodeView {
 
 impl NodeView {
     pub(crate) fn put(&mut self, key: String, revision: Revision, body: Bytes) {
-        let hash = content_hash(&body);
-        if let Some((old, item)) = self.items.get(&key) {
-            if *old == hash {
-                return;
-            }
-            debug_assert!(item.revision <= revision);
-            self.digest.remove(&key, *old);
-        }
-        self.digest.add(&key, hash);
-        self.items.insert(key, (hash, HubItem { revision, body }));
+        self.own.put(key, revision, body);
     }
 
-    /// Takes the bodies of an older view of the same node where they are the same. What the link remembers of it as the
-    /// node's then costs nothing beside this view.
-    pub(crate) fn share_with(&mut self, older: &NodeView) {
-        for (key, (hash, item)) in &mut self.items {
-            if let Some((_, same)) = older.items.get(key).filter(|(old, _)| old == hash) {
-                item.body = same.body.clone();
-            }
-        }
+    /// Nothing is put any more. Bodies that an older view of the same node has as well are taken from there: what the link
+    /// remembers of it as the node's then costs nothing beside this view.
+    pub(crate) fn finish(&mut self, older: &NodeView) {
+        self.own.share_with(&older.own);
+        self.digest = self.shared.digest().merged(self.own.digest());
     }
 }
 
@@ -63,13 +55,13 @@ impl HubView for NodeView {
         &self.digest
     }
     fn entries(&self) -> Box<dyn Iterator<Item = (&str, ContentHash)> + '_> {
-        Box::new(self.items.iter().map(|(key, (hash, _))| (key.as_str(), *hash)))
+        Box::new(self.shared.iter().chain(self.own.iter()).map(|(key, hash, _)| (key, hash)))
     }
     fn get(&self, key: &str) -> Option<HubItem> {
-        self.items.get(key).map(|(_, item)| item.clone())
+        self.own.get(key).or_else(|| self.shared.get(key)).map(|(_, item)| item.clone())
     }
     fn needs(&self, pod: &str) -> Vec<String> {
-        let (Some((_, item)), Some(kind)) = (self.items.get(pod), holdfast_kinds::by_gvr("", "v1", "pods")) else {
+        let (Some((_, item)), Some(kind)) = (self.own.get(pod), holdfast_kinds::by_gvr("", "v1", "pods")) else {
             return Vec::new();
         };
         let Ok(doc) = serde_json::from_slice(&item.body) else { return Vec::new() };
@@ -83,58 +75,31 @@ pub(crate) fn object(record: &Record) -> Option<Arc<Object>> {
     record.decoded(|record| Object::from_stored(record.value.clone(), record.modified)).ok()
 }
 
-fn kind(group: &str, version: &str, plural: &str) -> Result<&'static Kind, StoreError> {
-    holdfast_kinds::by_gvr(group, version, plural)
-        .ok_or_else(|| StoreError::Failed(format!("the kind {plural} is not registered")))
-}
-
-/// Kinds that every node gets whole.
-const SHARED: &[(&str, &str, &str)] =
-    &[("", "v1", "services"), ("discovery.k8s.io", "v1", "endpointslices"), ("", "v1", "nodes")];
-
-/// Whether a change of this store key may change the view of every node.
-pub(crate) fn is_shared(key: &str) -> bool {
-    SHARED.iter().any(|(group, version, plural)| {
-        holdfast_kinds::by_gvr(group, version, plural)
-            .is_some_and(|kind| key.starts_with(&holdfast_kinds::storage_prefix(kind)))
-    })
-}
-
-/// Builds the view of the node called `node`.
+/// Builds the view of the node called `node` from the sources.
 ///
 /// # Errors
 /// The store's.
-pub async fn build(store: &dyn Store, node: &str) -> Result<NodeView, StoreError> {
-    let pods = kind("", "v1", "pods")?;
-    // Read before the ranges: what changes in between is seen by the next build.
-    let mut view = NodeView { revision: store.revision(), ..NodeView::default() };
-    let records = store.range(RangeRequest { prefix: holdfast_kinds::storage_prefix(pods), ..RangeRequest::default() });
-    for record in records.await?.records {
+pub(crate) async fn build(store: &dyn Store, views: &Views, node: &str) -> Result<NodeView, StoreError> {
+    let kind = pods()?;
+    // What changes while the objects are read is seen by the next build.
+    let (revision, shared, pods) = views.sources(store.revision(), node).await;
+    let mut view = NodeView { revision, shared, ..NodeView::default() };
+    for key in pods {
+        let Some(record) = store.get(&key).await? else { continue };
         let Some(pod) = object(&record) else { continue };
         let doc = pod.to_json();
-        let bound_to = json::str_at(&doc, &["spec", "nodeName"]);
-        if bound_to != Some(node) && !(broken("pods-of-all") && bound_to.is_some()) {
+        // Another one of its name may have come, and be bound elsewhere.
+        if json::str_at(&doc, &["spec", "nodeName"]) != Some(node) && !broken("pods-of-all") {
             continue;
         }
-        for reference in (pods.references)(&doc) {
+        for reference in (kind.references)(&doc) {
             if broken("closure-without-secrets") && reference.gvr.resource == "secrets" {
                 continue;
             }
             add_reference(store, &mut view, &reference).await?;
         }
         view.tokens.extend(wanted_tokens(&pod, &doc));
-        add(&mut view, pods, &pod, project_pod(doc));
-    }
-    let secrets = broken("secrets-of-all").then_some(&("", "v1", "secrets"));
-    for (group, version, plural) in SHARED.iter().chain(secrets) {
-        let kind = kind(group, version, plural)?;
-        let request = RangeRequest { prefix: holdfast_kinds::storage_prefix(kind), ..RangeRequest::default() };
-        for record in store.range(request).await?.records {
-            let Some(object) = object(&record) else { continue };
-            let doc = object.to_json();
-            let doc = if *plural == "nodes" { project_node(doc) } else { project(doc) };
-            add(&mut view, kind, &object, doc);
-        }
+        add(&mut view, kind, &pod, project_pod(doc));
     }
     Ok(view)
 }
@@ -148,7 +113,8 @@ async fn add_reference(
     let Some(kind) = holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource) else { return Ok(()) };
     let scope = if reference.namespace.is_empty() { String::new() } else { format!("{}/", reference.namespace) };
     let key = format!("{}{scope}{}", holdfast_kinds::storage_prefix(kind), reference.name);
-    if view.references.contains(&key) {
+    // What every node gets is there already.
+    if view.references.contains(&key) || is_shared(&key) {
         return Ok(());
     }
     if let Some(object) = store.get(&key).await?.as_deref().and_then(object) {
@@ -165,7 +131,7 @@ fn add(view: &mut NodeView, kind: &Kind, object: &Object, doc: Json) {
 }
 
 /// What no node needs of any object.
-fn project(mut doc: Json) -> Json {
+pub(crate) fn project(mut doc: Json) -> Json {
     for field in ["resourceVersion", "managedFields", "generateName"] {
         json::remove(&mut doc, &["metadata", field]);
     }
@@ -184,7 +150,7 @@ fn project_pod(doc: Json) -> Json {
 }
 
 /// Of other nodes a node needs the addresses and pod networks; of itself the labels and annotations too.
-fn project_node(doc: Json) -> Json {
+pub(crate) fn project_node(doc: Json) -> Json {
     let mut doc = project(doc);
     // Only the hub asks for it.
     json::remove(&mut doc, &["metadata", "annotations", holdfast_core::meta::TOKEN_KEY]);

@@ -1,15 +1,20 @@
 //! Keeps the views of connected nodes up to date.
 //!
-//! One task follows the store and marks the views that a change can touch; each connected node rebuilds its
-//! own view when marked. What is marked while it rebuilds is rebuilt again.
+//! One task follows the store, keeps the sources and marks the views that a change can touch; each connected node rebuilds
+//! its own view when marked. What is marked while it rebuilds is rebuilt again.
 
-use crate::view::{NodeView, is_shared, object};
-use holdfast_core::json;
+use crate::sources::{Items, Sources};
+use crate::view::NodeView;
+use holdfast_core::Revision;
 use holdfast_mutation::broken;
 use holdfast_store::{Event, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Between the end of the store's events and a new beginning.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection's place among the views.
 #[derive(Debug, Default)]
@@ -30,11 +35,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The slots of all connections, by node. A node may have two for a while: the hub finds out late that an old
-/// connection is dead, and a cloned card dials beside the real one.
-#[derive(Debug, Default)]
+/// The slots of all connections, and what their views are made from.
+#[derive(Debug)]
 pub(crate) struct Views {
+    /// By node. A node may have two for a while: the hub finds out late that an old connection is dead, and a cloned
+    /// card dials beside the real one.
     slots: Mutex<BTreeMap<String, Vec<Arc<Slot>>>>,
+    sources: Mutex<Sources>,
+    /// The sources' revision.
+    at: watch::Sender<Revision>,
+}
+
+impl Default for Views {
+    fn default() -> Views {
+        Views { slots: Mutex::default(), sources: Mutex::default(), at: watch::channel(Revision(0)).0 }
+    }
 }
 
 impl Views {
@@ -63,27 +78,30 @@ impl Views {
         }
     }
 
-    fn mark(&self, events: &[Event], pods_prefix: &str) {
-        let slots = lock(&self.slots);
-        let (mut all, mut nodes) = (false, BTreeSet::new());
-        for event in events {
-            if event.key.starts_with(pods_prefix) {
-                for record in [&event.record, &event.previous].into_iter().flatten() {
-                    let node = object(record).map(|pod| pod.to_json());
-                    let node = node.as_ref().and_then(|doc| json::str_at(doc, &["spec", "nodeName"]));
-                    nodes.extend(node.map(str::to_string));
-                }
-            } else if is_shared(&event.key) {
-                all = true;
-            }
-        }
-        for (name, slot) in slots.iter().flat_map(|(name, of_node)| of_node.iter().map(move |slot| (name, slot))) {
-            let touched = all || nodes.contains(name) || {
+    /// The sources of one node's view, once they have all that the store had at `reached`: their revision, what every
+    /// node gets, and the keys of the node's pods. Cancel safe.
+    pub(crate) async fn sources(&self, reached: Revision, node: &str) -> (Revision, Arc<Items>, Vec<Arc<str>>) {
+        let mut at = self.at.subscribe();
+        // Its sender lives as long as self.
+        let _ = at.wait_for(|at| *at >= reached && *at > Revision(0)).await;
+        let sources = lock(&self.sources);
+        (sources.revision, sources.shared.clone(), sources.pods_of(node))
+    }
+
+    fn take(&self, events: &[Event]) {
+        let touched = {
+            let mut sources = lock(&self.sources);
+            let touched = sources.apply(events);
+            self.at.send_replace(sources.revision);
+            touched
+        };
+        for (name, of_node) in &*lock(&self.slots) {
+            let all = touched.shared || touched.nodes.contains(name);
+            for slot in of_node {
                 let references = lock(&slot.references);
-                events.iter().any(|event| references.contains(&*event.key))
-            };
-            if touched {
-                slot.dirty.notify_one();
+                if all || events.iter().any(|event| references.contains(&*event.key)) {
+                    slot.dirty.notify_one();
+                }
             }
         }
     }
@@ -96,27 +114,32 @@ impl Views {
 
     /// Follows the store until it closes.
     pub(crate) async fn follow(self: Arc<Self>, store: Arc<dyn Store>, env: holdfast_env::World) {
-        let pods_prefix = holdfast_kinds::by_gvr("", "v1", "pods").map(holdfast_kinds::storage_prefix);
-        let pods_prefix = pods_prefix.unwrap_or_default();
         loop {
-            let watcher = store.watch("/registry/", store.revision());
-            // Whatever happened before this watch began is in the next build.
-            self.mark_all();
-            match watcher {
-                Ok(mut watcher) => loop {
-                    match watcher.next().await {
-                        Ok(events) => self.mark(&events, &pods_prefix),
-                        Err(StoreError::Closed) => return,
-                        Err(err) => {
-                            tracing::warn!(%err, "The watch behind the nodes' views ended and begins anew");
-                            break;
-                        }
-                    }
-                },
-                Err(StoreError::Closed) => return,
-                Err(err) => tracing::warn!(%err, "The nodes' views cannot follow the store"),
+            match self.follow_once(&*store).await {
+                StoreError::Closed => return,
+                err => tracing::warn!(%err, "The nodes' views lost the store's events and begin anew"),
             }
-            env.sleep(std::time::Duration::from_millis(100)).await;
+            env.sleep(AGAIN).await;
+        }
+    }
+
+    /// Reads the sources and follows the store until its events end; why they did.
+    async fn follow_once(&self, store: &dyn Store) -> StoreError {
+        // Everything, so that the sources' revision is the store's.
+        let from = store.revision();
+        let read = async { Ok::<_, StoreError>((store.watch("/", from)?, Sources::read(store, from).await?)) };
+        let (mut watcher, sources) = match read.await {
+            Ok(both) => both,
+            Err(err) => return err,
+        };
+        *lock(&self.sources) = sources;
+        self.at.send_replace(from);
+        self.mark_all();
+        loop {
+            match watcher.next().await {
+                Ok(events) => self.take(&events),
+                Err(err) => return err,
+            }
         }
     }
 }

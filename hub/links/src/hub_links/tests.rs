@@ -303,7 +303,8 @@ async fn a_view_holds_a_nodes_pods_with_what_they_need() {
     ]});
     cluster.pod("mine", "edge", volumes).await;
     cluster.pod("other", "elsewhere", json!({})).await;
-    let view = build(&*cluster.store, "edge").await.unwrap();
+    let mut view = build(&*cluster.store, &cluster.links.shared.views, "edge").await.unwrap();
+    view.finish(&Default::default());
     let keys: Vec<&str> = view.entries().map(|(key, _)| key).collect();
     assert!(keys.contains(&"/v1/pods/default/mine") && !keys.contains(&"/v1/pods/default/other"), "{keys:?}");
     assert!(keys.contains(&"/v1/secrets/default/used") && !keys.contains(&"/v1/secrets/default/unused"), "{keys:?}");
