@@ -54,6 +54,9 @@ impl HubView for Things {
     fn get(&self, key: &str) -> Option<HubItem> {
         self.items.get(key).map(|(_, item)| item.clone())
     }
+    fn needs(&self, _pod: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl NodeView for Things {
@@ -62,6 +65,9 @@ impl NodeView for Things {
     }
     fn entries(&self, _buckets: u64) -> Vec<(String, ContentHash)> {
         self.items.iter().map(|(key, (hash, _))| (key.clone(), *hash)).collect()
+    }
+    fn body(&self, key: &str, hash: ContentHash) -> Option<Bytes> {
+        self.items.get(key).filter(|(own, _)| *own == hash).map(|(_, item)| item.body.clone())
     }
     fn assigned(&self, key: &str) -> Option<(Lineage, Revision)> {
         self.items.get(key).map(|(_, item)| (Lineage(1), item.revision))

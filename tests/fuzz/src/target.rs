@@ -50,7 +50,7 @@ macro_rules! targets {
 
 targets! {
     Open, Hello, Welcome, SessionReady, Refuse, SyncState, SyncDigests, SyncAsk, SyncEntries, SyncBatch, SyncApplied,
-    FactBatch, FactAck, CallStart, CallInput, CallOutput, Heartbeat, JoinRequest, JoinReply, RenewRequest, RenewReply,
+    SyncBatch2, SyncUnfit, FactBatch, FactAck, FactBatch2, CallStart, CallInput, CallOutput, Heartbeat, JoinRequest, JoinReply, RenewRequest, RenewReply,
     TimeResetRequest, TimeResetReply,
 }
 

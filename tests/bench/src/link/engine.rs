@@ -49,6 +49,9 @@ impl HubView for View {
     fn get(&self, key: &str) -> Option<HubItem> {
         self.items.get(key).map(|(_, item)| item.clone())
     }
+    fn needs(&self, _pod: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 fn frame<T: Payload>(record: &T) -> Result<Frame> {

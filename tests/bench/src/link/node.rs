@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use async_trait::async_trait;
+use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_env::{Dialer, World};
 use holdfast_link::call::NodeCall;
@@ -22,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// What the node holds.
 #[derive(Default)]
 struct Kept {
-    items: BTreeMap<String, (ContentHash, Lineage, Revision)>,
+    items: BTreeMap<String, (ContentHash, Lineage, Revision, Bytes)>,
     digest: SetDigest,
     lineage: Lineage,
     session: Session,
@@ -105,8 +106,11 @@ impl NodeView for Kept {
         let asked = |key: &str| buckets & (1 << holdfast_core::digest::bucket_of(key)) != 0;
         self.items.iter().filter(|(key, _)| asked(key)).map(|(key, item)| (key.clone(), item.0)).collect()
     }
+    fn body(&self, key: &str, hash: ContentHash) -> Option<Bytes> {
+        self.items.get(key).filter(|item| item.0 == hash).map(|item| item.3.clone())
+    }
     fn assigned(&self, key: &str) -> Option<(Lineage, Revision)> {
-        self.items.get(key).map(|(_, lineage, revision)| (*lineage, *revision))
+        self.items.get(key).map(|(_, lineage, revision, _)| (*lineage, *revision))
     }
     fn facts_after(&self, _after: Seq, _max: usize) -> Vec<WireFact> {
         Vec::new()
@@ -123,8 +127,8 @@ impl NodeHost for BenchNode {
         match what {
             Persist::Session { lineage, session } => (kept.lineage, kept.session) = (lineage, session),
             Persist::Items(batch) => {
-                for (key, hash, revision, _) in batch.puts {
-                    if let Some((old, ..)) = kept.items.insert(key.clone(), (hash, batch.lineage, revision)) {
+                for (key, hash, revision, body) in batch.puts {
+                    if let Some((old, ..)) = kept.items.insert(key.clone(), (hash, batch.lineage, revision, body)) {
                         kept.digest.remove(&key, old);
                     }
                     kept.digest.add(&key, hash);
