@@ -7,4 +7,5 @@ mod fencing;
 mod flips;
 mod found;
 mod seeds;
+mod site;
 mod stage;
