@@ -56,12 +56,8 @@ pub const MUTATIONS: &[Mutation] = &[
     site("site-vote-before-sync", 400),
     site("site-lease-from-receipt", 400),
     site("site-votes-after-reboot", 400),
-    site("site-run-lease-from-answer", 400),
     site("site-run-lease-not-enforced", 50),
-    site("site-lives-confused", 400),
     site("site-grants-at-once", 50),
-    site("site-electors-not-asked", 400),
-    site("site-released-alone", 400),
     site("site-silence-ends-delegation", 50),
 ];
 

@@ -299,3 +299,23 @@ fn a_new_set_begins_when_the_old_one_cannot_go_on() {
     let err = site.at("b").take_set(Duration::ZERO, old).unwrap_err();
     assert_eq!(err.to_string(), "voter set 1 does not come after 2");
 }
+
+#[test]
+fn answers_count_from_when_they_were_asked_for_and_in_this_life_alone() {
+    let kept = Kept { set: Some(set_of("abc")), ..Kept::default() };
+    let (set, numbers) = (set_of("abc").id(), Numbers::default());
+    let mut site = SiteBox::start(Duration::ZERO, node("b"), 7, kept);
+    site.handle(Duration::ZERO, Input::Message(node("a"), Message::Renew { set, term: Term(0), round: 1, numbers }));
+    let claims = site.handle(Duration::ZERO, Input::Tick);
+    assert!(matches!(&claims[..], [Output::Send(_, Message::Claim { life: 7, round: 1, .. })]), "{claims:?}");
+    let answer = |from: &str, life, round| {
+        Input::Message(node(from), Message::Granted { term: Term(0), life, round, pods: vec![pod("p")] })
+    };
+    let late = RUN_LEASE - STEP;
+    for (from, life, round) in [("a", 6, 1), ("c", 7, 1), ("a", 7, 2)] {
+        assert!(site.handle(late, answer(from, life, round)).is_empty(), "{from} {life} {round}");
+    }
+    assert_eq!(site.handle(late, answer("a", 7, 1)), [Output::Run(pod("p"))]);
+    assert!(site.handle(late, answer("a", 7, 1)).is_empty(), "once");
+    assert!(site.handle(RUN_LEASE, Input::Tick).contains(&Output::Stop(pod("p"))));
+}

@@ -84,18 +84,34 @@ impl Plan {
         faults.sort();
         faults.dedup();
         let seconds = |rng: &mut Rng, from, to| Duration::from_secs(rng.between(from, to));
-        Plan {
+        let mut plan = Plan {
             boxes: *rng.pick(&[3, 3, 4, 5]),
             busy: seconds(&mut rng, 100, 400),
             faults,
             fault_every: seconds(&mut rng, 5, 40),
             act_every: seconds(&mut rng, 5, 60),
             hub_at_times: rng.chance(2),
-            late_one_in: *rng.pick(&[0, 20, 200]),
+            late_one_in: *rng.pick(&[0, 10, 100]),
             restless: rng.chance(2),
             loses_a_box: rng.chance(2),
             ends_alone: rng.chance(2),
+        };
+        match rng.below(8) {
+            // What was said before a cut arrives after it.
+            0 => plan.faults = vec![Fault::Alone, Fault::Lossy, Fault::Lossy],
+            // A box forgets what it has promised to a coordinator that another cannot hear.
+            1 => plan.faults = vec![Fault::Cut, Fault::CutOneWay, Fault::Agent, Fault::Agent, Fault::Power],
+            // The site hears of the hub's will by one box, which is gone a moment later.
+            2 => {
+                (plan.faults, plan.hub_at_times) = (vec![Fault::Alone, Fault::Power], true);
+                plan.act_every = seconds(&mut rng, 5, 20);
+            }
+            _ => return plan,
         }
+        plan.boxes = 3;
+        plan.busy = seconds(&mut rng, 300, 500);
+        plan.fault_every = seconds(&mut rng, 5, 25);
+        plan
     }
 }
 
@@ -104,22 +120,28 @@ fn pause(rng: &mut Rng, longest: Duration) -> Duration {
 }
 
 /// Decides at the hub, and lets its link come and go.
-pub async fn hub(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: Arc<SiteHub>) {
+pub async fn hub(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: Arc<SiteHub>, boxes: Vec<Arc<SimBox>>) {
     let mut cut_until = Duration::ZERO;
     loop {
         universe.sleep(pause(&mut rng, plan.act_every)).await;
         hub.act(&mut rng, plan.boxes);
-        if plan.hub_at_times {
-            let is_cut = universe.now() < cut_until;
-            if !is_cut && rng.chance(3) {
-                cut_until = universe.now() + pause(&mut rng, Duration::from_secs(150));
-            }
-            // Of some boxes, or of all.
-            let all = rng.chance(2);
-            for no in 1..=plan.boxes {
-                let cut = universe.now() < cut_until && (all || rng.chance(2));
-                set_hub_path(&net, no, cut);
-            }
+        let now = universe.now();
+        if !plan.hub_at_times || now < cut_until {
+            continue;
+        }
+        let is_cut = rng.chance(3);
+        if is_cut {
+            cut_until = now + pause(&mut rng, Duration::from_secs(150));
+        }
+        // Of all boxes, of all but the one that coordinates, or of some.
+        let sort = rng.below(3);
+        for one in &boxes {
+            let is_hit = match sort {
+                0 => true,
+                1 => !one.acts(),
+                _ => rng.chance(2),
+            };
+            set_hub_path(&net, one.no, is_cut && is_hit);
         }
     }
 }
@@ -161,12 +183,14 @@ pub async fn chaos(plan: Plan, mut rng: Rng, universe: Universe, net: Net, hub: 
                     Fault::Alone => pairs(&|from, to| from == one.no || to == one.no),
                     _ => pairs(&|_, _| true),
                 };
-                let slowest = *rng.pick(&[1_000_000, 8_000_000, 25_000_000]);
+                let slowest = *rng.pick(&[20_000, 1_000_000, 3_000_000, 6_000_000, 25_000_000]);
+                // A long way, or a bad one.
+                let is_far = rng.chance(2);
                 let faults = match fault {
                     Fault::Lossy => PathFaults {
-                        loss_ppm: u32::try_from(rng.below(400_000)).unwrap_or(0),
+                        loss_ppm: if is_far { 0 } else { u32::try_from(rng.below(400_000)).unwrap_or(0) },
                         twice_ppm: 200_000,
-                        delay_us: (1_000, rng.between(10_000, slowest)),
+                        delay_us: (if is_far { slowest * 3 / 4 } else { 1_000 }, slowest),
                         ..PathFaults::default()
                     },
                     _ => PathFaults { cut: true, ..PathFaults::default() },

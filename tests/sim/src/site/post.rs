@@ -1,11 +1,12 @@
 //! Letters between machines. A letter may be lost, doubled, overtaken, and it outlives the process that sent it: one in
-//! many comes again much later, to whoever has the address by then.
+//! many comes much later, or once more much later, to whoever has the address by then.
 
 use bytes::Bytes;
 use holdfast_sim_world::{Net, Universe};
 use holdfast_site_engine::{Message, Record, Report, VoterSet};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,8 +41,8 @@ type Inbox = mpsc::UnboundedSender<(MachineNo, Bytes)>;
 pub struct Post {
     universe: Universe,
     net: Net,
-    /// One letter in so many comes again late; 0 for none.
-    late_one_in: u64,
+    /// One letter in so many comes late, or again; 0 for none.
+    late_one_in: AtomicU64,
     inboxes: Mutex<BTreeMap<MachineNo, Inbox>>,
 }
 
@@ -49,6 +50,7 @@ impl Post {
     /// A post over a network.
     pub fn new(universe: &Universe, net: &Net, late_one_in: u64) -> Arc<Post> {
         let inboxes = Mutex::default();
+        let late_one_in = AtomicU64::new(late_one_in);
         Arc::new(Post { universe: universe.clone(), net: net.clone(), late_one_in, inboxes })
     }
 
@@ -68,6 +70,11 @@ impl Post {
         self.inboxes().remove(&machine);
     }
 
+    /// From now on no letter is late.
+    pub fn mend(&self) {
+        self.late_one_in.store(0, Ordering::Relaxed);
+    }
+
     /// Sends a letter.
     pub fn send(self: &Arc<Post>, from: MachineNo, to: MachineNo, letter: &Letter) {
         let data = Bytes::from(postcard::to_allocvec(letter).unwrap_or_default());
@@ -75,7 +82,7 @@ impl Post {
         if faults.cut {
             return;
         }
-        let late_one_in = self.late_one_in;
+        let late_one_in = self.late_one_in.load(Ordering::Relaxed);
         let delays: Vec<Duration> = self.universe.random(|rng| {
             let copies = 1 + usize::from(rng.ppm(faults.twice_ppm));
             let mut delays = Vec::new();
@@ -84,7 +91,11 @@ impl Post {
                 delays.extend((!rng.ppm(faults.loss_ppm)).then_some(delay));
             }
             if late_one_in > 0 && rng.chance(late_one_in) {
-                delays.push(Duration::from_millis(rng.between(5_000, 200_000)));
+                if rng.chance(2) {
+                    delays.clear();
+                }
+                let latest = *rng.pick(&[20_000, 200_000]);
+                delays.push(Duration::from_millis(rng.between(2_000, latest)));
             }
             delays
         });

@@ -50,7 +50,7 @@ impl Stage {
         let (universe, net, site_hub) = (universe.clone(), net.clone(), site_hub.clone());
         boxes.iter().for_each(|one| one.power_on());
         let mut seeds = Rng::new(universe.trace() ^ universe.random(Rng::next));
-        let acts = hub(plan.clone(), seeds.fork(), universe.clone(), net.clone(), site_hub.clone());
+        let acts = hub(plan.clone(), seeds.fork(), universe.clone(), net.clone(), site_hub.clone(), boxes.clone());
         let breaks = chaos(plan.clone(), seeds.fork(), universe.clone(), net, site_hub.clone(), boxes.clone());
         let acts = universe.spawn(Universe::NOBODY, "acts", Box::pin(acts));
         let breaks = universe.spawn(Universe::NOBODY, "chaos", Box::pin(breaks));
@@ -71,7 +71,8 @@ impl Stage {
 
     /// All faults stop.
     fn mend(&self) {
-        let World { net, boxes, .. } = &self.world;
+        let World { net, post, boxes, .. } = &self.world;
+        post.mend();
         for one in boxes {
             one.calm();
             let disk = one.machine.disk();

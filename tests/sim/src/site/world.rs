@@ -18,6 +18,8 @@ pub struct World {
     pub universe: Universe,
     /// The paths.
     pub net: Net,
+    /// Letters over them.
+    pub post: Arc<Post>,
     /// What was seen.
     pub ledger: Ledger,
     /// The hub.
@@ -55,7 +57,7 @@ impl World {
         universe.spawn(Universe::NOBODY, "hub", Box::pin(hub.clone().serve(plan.boxes)));
         let one = |no| SimBox::new(no, &universe, machine(no), &post, &ledger, plan.restless);
         let boxes = (1..=plan.boxes).map(one).collect();
-        Ok(World { universe: universe.clone(), net, ledger, hub, boxes })
+        Ok(World { universe: universe.clone(), net, post: post.clone(), ledger, hub, boxes })
     }
 
     /// The box of a number.
