@@ -52,9 +52,9 @@ pub const MUTATIONS: &[Mutation] = &[
     // Boxes of a site among themselves.
     site("site-minority", 50),
     site("site-old-set-forgotten", 400),
-    site("site-promise-ends-with-set", 400),
-    site("site-vote-before-sync", 400),
-    site("site-lease-from-receipt", 400),
+    site("site-promise-ends-with-set", 100),
+    site("site-vote-before-sync", 200),
+    site("site-lease-from-receipt", 200),
     site("site-votes-after-reboot", 400),
     site("site-run-lease-not-enforced", 50),
     site("site-grants-at-once", 50),

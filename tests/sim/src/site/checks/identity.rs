@@ -29,7 +29,8 @@ impl Check for OneIdentity {
                 places.insert(*no);
             }
             Seen::Stopped { no, pod } => {
-                if !self.running.entry(pod.0.clone()).or_default().remove(no) {
+                let ran = self.running.entry(pod.0.clone()).or_default().remove(no);
+                if !ran {
                     violations.add(format!("{pod} stops on box {no}, where it did not run"));
                 }
             }
