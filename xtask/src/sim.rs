@@ -11,6 +11,8 @@ use crate::{cli, place, process};
 
 /// Seeds that CI runs, each twice.
 const CI_SEEDS: &str = "1000";
+/// The same for sites.
+const CI_SITE_SEEDS: &str = "300";
 
 pub(crate) fn sim(args: &cli::Passed) -> Result<ExitCode> {
     let mutated = args.rest.iter().any(|arg| arg.starts_with("--mutation"));
@@ -23,6 +25,7 @@ pub(crate) fn sim(args: &cli::Passed) -> Result<ExitCode> {
 pub(crate) fn ci() -> Result<()> {
     build(false)?;
     run(&["--seeds", CI_SEEDS, "--twice"])?;
+    run(&["--site", "--seeds", CI_SITE_SEEDS, "--twice"])?;
     build(true)?;
     run(&["--mutations"])
 }

@@ -10,10 +10,16 @@ pub struct Mutation {
     pub name: &'static str,
     /// Seeds from 0 that it may survive at most.
     pub within: u64,
+    /// The simulation of sites has to catch it.
+    pub of_site: bool,
 }
 
 const fn mutation(name: &'static str, within: u64) -> Mutation {
-    Mutation { name, within }
+    Mutation { name, within, of_site: false }
+}
+
+const fn site(name: &'static str, within: u64) -> Mutation {
+    Mutation { name, within, of_site: true }
 }
 
 /// All of them.
@@ -44,6 +50,16 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("pods-of-all", 20),
     mutation("view-shared-by-connections", 50),
     mutation("replaced-too-early", 50),
+    // Boxes of a site among themselves.
+    site("site-minority", 50),
+    site("site-old-set-forgotten", 400),
+    site("site-promise-ends-with-set", 100),
+    site("site-vote-before-sync", 200),
+    site("site-lease-from-receipt", 200),
+    site("site-votes-after-reboot", 400),
+    site("site-run-lease-not-enforced", 50),
+    site("site-grants-at-once", 50),
+    site("site-silence-ends-delegation", 50),
 ];
 
 #[cfg(feature = "mutations")]

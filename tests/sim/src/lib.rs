@@ -17,6 +17,7 @@ pub mod parts;
 pub mod plan;
 pub mod run;
 pub mod runtime;
+pub mod site;
 pub mod wire;
 pub mod world;
 

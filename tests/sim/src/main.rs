@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use holdfast_mutation::MUTATIONS;
 use holdfast_sim::log::Backup;
-use holdfast_sim::{Outcome, hub, run};
+use holdfast_sim::{Outcome, hub, run, site};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +25,9 @@ struct Args {
     /// Print what happens
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Simulate boxes of a site among themselves
+    #[arg(long)]
+    site: bool,
     /// Run each seed twice and compare
     #[arg(long)]
     twice: bool,
@@ -63,6 +66,8 @@ fn work(args: &Args) -> Result<ExitCode> {
     if let Some(name) = &args.mutation {
         activate(Some(name))?;
     }
+    let is_site =
+        args.site || MUTATIONS.iter().any(|known| known.of_site && args.mutation.as_deref() == Some(known.name));
     let (from, count) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
     let next = AtomicU64::new(from);
     let failed: Mutex<Vec<Outcome>> = Mutex::default();
@@ -76,7 +81,7 @@ fn work(args: &Args) -> Result<ExitCode> {
                         if seed >= from + count {
                             return Ok(());
                         }
-                        let outcome = one(seed, &log, args.twice)?;
+                        let outcome = one(seed, &log, is_site, args.twice)?;
                         virtual_seconds.fetch_add(outcome.lasted.as_secs(), Ordering::Relaxed);
                         if !outcome.violations.is_empty() {
                             println!("seed {seed}: {}", outcome.violations.join("\n    "));
@@ -132,7 +137,7 @@ fn mutations(args: &Args, log: &Backup) -> Result<ExitCode> {
                         if done || seed >= mutation.within {
                             return;
                         }
-                        match one(seed, log, false) {
+                        match one(seed, log, mutation.of_site, false) {
                             Ok(outcome) if outcome.violations.is_empty() => {}
                             Ok(outcome) => *caught.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome),
                             Err(err) => eprintln!("sim: {err:#}"),
@@ -157,9 +162,12 @@ fn mutations(args: &Args, log: &Backup) -> Result<ExitCode> {
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn one(seed: u64, log: &Backup, twice: bool) -> Result<Outcome> {
+fn one(seed: u64, log: &Backup, is_site: bool, twice: bool) -> Result<Outcome> {
     let base = if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
     let run_once = || -> Result<Outcome> {
+        if is_site {
+            return Ok(site::run(seed));
+        }
         let dir = tempfile::Builder::new().prefix("holdfast-sim-").tempdir_in(base).context("making a folder")?;
         let (log, path) = (log.clone(), dir.path().to_path_buf());
         Ok(run(seed, log, &path))

@@ -40,7 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates without clock, task or disk of their own.
-const PURE: &[&str] = &["api/core", "api/schema", "api/cel", "api/kinds", "netmesh/link-engine", "edge-node/pods"];
+const PURE: &[&str] =
+    &["api/core", "api/schema", "api/cel", "api/kinds", "netmesh/link-engine", "netmesh/site-engine", "edge-node/pods"];
 const NOT_IN_PURE: &[&str] = &["tokio", "hyper", "quinn", "async-std", "smol"];
 
 /// Heavy or delicate packages, and the only crates of ours that may reach them.

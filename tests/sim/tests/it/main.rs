@@ -9,4 +9,5 @@ mod flips;
 mod found;
 mod ninety_days;
 mod seeds;
+mod site;
 mod stage;
