@@ -43,6 +43,8 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("pods-of-all", 20),
     mutation("view-shared-by-connections", 50),
     mutation("replaced-too-early", 50),
+    mutation("adopt-under-new-uid", 100),
+    mutation("adopt-deleted", 400),
 ];
 
 #[cfg(feature = "mutations")]

@@ -3,6 +3,7 @@
 //! Built from the store at one revision. Objects are projected: a node needs neither managed fields nor what
 //! it reported itself, and a projection that does not change costs no bytes.
 
+use crate::adoption::Sealer;
 use crate::tokens::{TokenKey, WantedToken, wanted_tokens};
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, content_hash, json};
@@ -28,6 +29,8 @@ pub struct NodeView {
     pub references: BTreeSet<String>,
     /// Tokens that the pods need.
     pub tokens: BTreeMap<TokenKey, WantedToken>,
+    /// Keys of pods that the node kept on its own account and that have to go.
+    pub ended: BTreeSet<String>,
 }
 
 impl NodeView {
@@ -57,6 +60,9 @@ impl HubView for NodeView {
     }
     fn get(&self, key: &str) -> Option<HubItem> {
         self.items.get(key).map(|(_, item)| item.clone())
+    }
+    fn ended(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.ended.iter().map(String::as_str))
     }
 }
 
@@ -90,6 +96,7 @@ pub async fn build(store: &dyn Store, node: &str) -> Result<NodeView, StoreError
     let pods = kind("", "v1", "pods")?;
     // Read before the ranges: what changes in between is seen by the next build.
     let mut view = NodeView { revision: store.revision(), ..NodeView::default() };
+    let sealer = Sealer::of(store).await?;
     let records = store.range(RangeRequest { prefix: holdfast_kinds::storage_prefix(pods), ..RangeRequest::default() });
     for record in records.await?.records {
         let Some(pod) = object(&record) else { continue };
@@ -105,7 +112,9 @@ pub async fn build(store: &dyn Store, node: &str) -> Result<NodeView, StoreError
             add_reference(store, &mut view, &reference).await?;
         }
         view.tokens.extend(wanted_tokens(&pod, &doc));
-        add(&mut view, pods, &pod, project_pod(doc));
+        let mut doc = project_pod(doc);
+        sealer.seal(node, &mut doc);
+        add(&mut view, pods, &pod, doc);
     }
     let secrets = broken("secrets-of-all").then_some(&("", "v1", "secrets"));
     for (group, version, plural) in SHARED.iter().chain(secrets) {

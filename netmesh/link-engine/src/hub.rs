@@ -31,6 +31,10 @@ pub trait HubView {
     fn entries(&self) -> Box<dyn Iterator<Item = (&str, ContentHash)> + '_>;
     /// One object.
     fn get(&self, key: &str) -> Option<HubItem>;
+    /// Keys that the node kept on its own account and has to drop, if the view does not have them.
+    fn ended(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(std::iter::empty())
+    }
 }
 
 /// What happens to the hub's end.

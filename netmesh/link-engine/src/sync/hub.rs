@@ -10,7 +10,7 @@ use bytes::Bytes;
 use holdfast_core::digest::{DIGEST_BUCKETS, bucket_of};
 use holdfast_core::{ContentHash, Revision, SetDigest};
 use holdfast_mutation::broken;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
@@ -41,6 +41,8 @@ pub struct HubSync {
     known: BTreeMap<String, ContentHash>,
     in_flight: Option<InFlight>,
     next_id: u64,
+    /// What the node kept and was told to drop in this connection.
+    ended: BTreeSet<String>,
     /// Drops found by comparison, not seen happening.
     comparing: bool,
     applied: Revision,
@@ -54,6 +56,7 @@ impl Default for HubSync {
             known: BTreeMap::new(),
             in_flight: None,
             next_id: 1,
+            ended: BTreeSet::new(),
             comparing: false,
             applied: Revision(0),
             whole: false,
@@ -141,12 +144,16 @@ impl HubSync {
             return None;
         }
         let cause = if self.comparing { DropCause::Absent } else { DropCause::Tombstone };
-        let drops: Vec<ItemDrop> = self
+        let mut drops: Vec<ItemDrop> = self
             .known
             .keys()
             .filter(|key| view.get(key).is_none() && !broken("tombstones-forgotten"))
             .map(|key| ItemDrop { key: key.clone(), cause })
             .collect();
+        let is_new =
+            |key: &&str| view.get(key).is_none() && !self.known.contains_key(*key) && !self.ended.contains(*key);
+        let ended: Vec<String> = view.ended().filter(is_new).map(str::to_string).collect();
+        drops.extend(ended.iter().map(|key| ItemDrop { key: key.clone(), cause: DropCause::Tombstone }));
         let mut lacking: Vec<(&str, ContentHash)> =
             view.entries().filter(|(key, hash)| self.known.get(*key) != Some(hash)).collect();
         // What pods need goes before the pods, so that no pod is there without its closure.
@@ -168,6 +175,7 @@ impl HubSync {
             self.applied = view.revision();
             return None;
         }
+        self.ended.extend(ended);
         self.next_id += 1;
         self.in_flight = Some(InFlight {
             id: batch.id,

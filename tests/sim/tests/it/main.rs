@@ -6,5 +6,6 @@ mod drill;
 mod fencing;
 mod flips;
 mod found;
+mod restore;
 mod seeds;
 mod stage;
