@@ -98,6 +98,8 @@ fn what_was_deleted_while_its_node_was_away_stays_deleted() {
         stage.pod("first", 1, json!({}));
         stage.runs("first");
         let uid = uid(&stage, "first");
+        // Until the node has heard that its word has arrived.
+        stage.pass(10);
         stage.cut(1, true);
         let mut backup = stage.cluster.hub.log.backup();
         if before_the_backup {

@@ -205,10 +205,10 @@ async fn what_has_to_go_is_dropped_in_the_session_that_reports_it() {
         ended
     };
     assert_eq!(ended(), [KEY]);
-    // A view that is built anew does not forget it; and people are told, once.
+    // People are told once; and a view that is built anew does not forget it.
+    host.apply_facts(session, OUTBOX, vec![fact(2, FactSort::State, KEY, &word)]).await.unwrap();
     host.grant(&hello("edge", host.node_uid(), session.0)).await.unwrap();
     assert_eq!(ended(), [KEY]);
-    host.apply_facts(session, OUTBOX, vec![fact(2, FactSort::State, KEY, &word)]).await.unwrap();
     let name = format!("edge.podended.{}", word["uid"].as_str().unwrap());
     let event = cluster.get("events", "default", &name).await.unwrap();
     assert_eq!((&event["reason"], &event["type"]), (&json!("PodEnded"), &json!("Warning")));
