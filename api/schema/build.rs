@@ -1,4 +1,4 @@
-//! Writes down the schemas of all types that the served kinds reach, as `k8s-openapi` knows them.
+//! Writes down the schemas of all types that the served kinds reach: as `k8s-openapi` knows them, and our own (`own.json`).
 //!
 //! Two files in `OUT_DIR`, both JSON under zstd: `types` (structure; read into the table at first use) and
 //! `docs` (descriptions; read only while an OpenAPI document is made).
@@ -64,10 +64,14 @@ fn roots(generator: &mut SchemaGenerator) {
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=own.json");
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     roots(&mut generator);
-    let definitions = generator.take_definitions(true);
+    let mut definitions = generator.take_definitions(true);
     assert!(definitions.len() > 150, "k8s-openapi gave only {} schemas", definitions.len());
+
+    let own: Map<String, Value> = serde_json::from_str(include_str!("own.json"))?;
+    definitions.extend(own);
 
     let (mut types, mut docs) = (Map::new(), Map::new());
     let mut sorted: Vec<(String, Value)> = definitions.into_iter().collect();

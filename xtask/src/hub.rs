@@ -125,19 +125,35 @@ pub(crate) fn start_again(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Passed to the hub's own program: it knows whether it can do so while it runs.
+/// Backs the hub up, whether it runs or not: its own program knows how.
 pub(crate) fn backup(dir: &Path, file: &Path) -> Result<()> {
-    pass(dir, "backup", file)
-}
-
-pub(crate) fn restore(dir: &Path, file: &Path) -> Result<()> {
-    pass(dir, "restore", file)
-}
-
-fn pass(dir: &Path, verb: &str, file: &Path) -> Result<()> {
     let cluster = Cluster::load(dir)?;
+    process::show(hub(&cluster, "backup").arg(place::absolute(file)?))
+}
+
+/// Replaces the hub's data by a backup; a hub that runs is stopped for it, and started again.
+pub(crate) fn restore(dir: &Path, file: &Path) -> Result<()> {
+    let cluster = Cluster::load(dir)?;
+    // Before anything is stopped.
+    let file = place::absolute(file)?;
+    process::show(hub(&cluster, "check").arg(&file))?;
+    let was_running = cluster.hub.process.is_some_and(ProcessId::alive);
+    if was_running {
+        deps::need_root("hub restore")?;
+        stop(dir)?;
+    }
+    let restored = process::show(hub(&cluster, "restore").arg("--force").arg(&file));
+    if was_running {
+        // Also when nothing was restored: the hub goes on as it was.
+        start_again(dir)?;
+    }
+    restored
+}
+
+fn hub(cluster: &Cluster, verb: &str) -> Command {
     let mut hub = Command::new(cluster.bin_dir.join("holdfast-hub"));
-    process::show(hub.arg(verb).arg("--data-dir").arg(&cluster.hub.data_dir).arg(place::absolute(file)?))
+    hub.arg(verb).arg("--data-dir").arg(&cluster.hub.data_dir);
+    hub
 }
 
 pub(crate) fn last_line(log: &Path) -> String {

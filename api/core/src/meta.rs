@@ -28,6 +28,10 @@ pub struct OwnerReference {
 /// node itself may set it.
 pub const TOKEN_KEY: &str = "edge.holdfast.io/token-key";
 
+/// Field of a pod as its node gets it, beside `metadata`: the hub's seal, by which the hub knows the pod again when a
+/// restore has made it forget it. No API shows it.
+pub const SEAL: &str = "edge.holdfast.io/seal";
+
 /// The parts of `metadata` that the machinery reads. `managedFields` stays in the body only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -1,6 +1,7 @@
 //! Fencing modes: what becomes of a pod whose node the hub does not hear.
 //!
-//! A pod says it with the annotation [`ANNOTATION`]: `RunForever`, `FailOverAfter=<duration>` or `Kubernetes`.
+//! A pod says it with the annotation [`ANNOTATION`]: `RunForever`, `FailOverAfter=<duration>` or `Kubernetes`; an
+//! OfflinePolicy that selects it writes that annotation when the pod is created.
 //! Without it a pod that is bound to its box (a DaemonSet's, or one that names `kubernetes.io/hostname` in its node
 //! selector or required node affinity) is `RunForever`, and every other one is `Kubernetes`.
 
@@ -52,15 +53,24 @@ pub fn parse(text: &str) -> Result<Fencing, String> {
         None if text == "RunForever" => Ok(Fencing::RunForever),
         None if text == "Kubernetes" => Ok(Fencing::Kubernetes),
         Some(("FailOverAfter", time)) => {
-            let after = duration(time).ok_or("the time of FailOverAfter must be a number with the unit s, m or h")?;
-            if after < FAIL_OVER_MIN || after > FAIL_OVER_MAX {
-                let (min, max) = (FAIL_OVER_MIN.as_secs(), FAIL_OVER_MAX.as_secs() / 3600);
-                return Err(format!("the time of FailOverAfter must be between {min}s and {max}h"));
-            }
+            let after = fail_over_time(time).map_err(|why| format!("the time of FailOverAfter {why}"))?;
             Ok(Fencing::FailOverAfter(after))
         }
         _ => Err("must be RunForever, FailOverAfter=<time> or Kubernetes".into()),
     }
+}
+
+/// Reads the time after which a pod fails over.
+///
+/// # Errors
+/// What is wrong with it, to be read after its name.
+pub fn fail_over_time(text: &str) -> Result<Duration, String> {
+    let after = duration(text).ok_or("must be a number with the unit s, m or h")?;
+    if after < FAIL_OVER_MIN || after > FAIL_OVER_MAX {
+        let (min, max) = (FAIL_OVER_MIN.as_secs(), FAIL_OVER_MAX.as_secs() / 3600);
+        return Err(format!("must be between {min}s and {max}h"));
+    }
+    Ok(after)
 }
 
 fn duration(text: &str) -> Option<Duration> {

@@ -10,6 +10,7 @@ pub mod convert;
 mod coordination;
 mod core;
 mod discovery;
+mod edge;
 mod events;
 pub mod fencing;
 pub mod kind;
@@ -37,6 +38,7 @@ static KINDS: &[Kind] = &[
     apps::REPLICA_SET,
     coordination::LEASE,
     discovery::ENDPOINT_SLICE,
+    edge::OFFLINE_POLICY,
     events::EVENT,
     node::RUNTIME_CLASS,
     rbac::CLUSTER_ROLE_BINDING,

@@ -31,7 +31,7 @@ fn table(kind: &Kind, docs: &[Json]) -> String {
 }
 
 fn kind(group: &str, name: &str) -> &'static Kind {
-    holdfast_kinds::by_gvk(group, "v1", name).unwrap()
+    holdfast_kinds::all().iter().find(|kind| kind.group == group && kind.kind == name).unwrap()
 }
 
 fn meta(name: &str) -> Json {
@@ -238,6 +238,12 @@ fn everything_else() {
             "ports": [{"port": 80}, {"name": "any"}, {}], "endpoints": endpoints}),
         ),
         ("coordination.k8s.io", "Lease", json!({"metadata": meta("edge-1"), "spec": {"holderIdentity": "edge-1"}})),
+        (
+            "edge.holdfast.io",
+            "OfflinePolicy",
+            json!({"metadata": meta("tills"),
+            "spec": {"mode": "FailOverAfter", "failOverAfter": "5m", "podSelector": {"matchLabels": {"app": "till"}}}}),
+        ),
         ("node.k8s.io", "RuntimeClass", json!({"metadata": meta("wasmtime"), "handler": "wasmtime"})),
         (
             "scheduling.k8s.io",

@@ -50,6 +50,8 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("pods-of-all", 20),
     mutation("view-shared-by-connections", 50),
     mutation("replaced-too-early", 50),
+    mutation("adopt-under-new-uid", 100),
+    mutation("adopt-deleted", 400),
     // Boxes of a site among themselves.
     site("site-minority", 50),
     site("site-old-set-forgotten", 400),

@@ -1,41 +1,69 @@
 //! Pods that the hub does not know any more and may not delete, as after a restore of an older backup: they are kept,
 //! and so is what they name, whatever the hub says of it. It cannot be fetched again.
 //!
-//! A note `kept/<key>` of the journal says which pods these are; it goes when the hub sends the pod again, or when the
-//! pod goes.
+//! A note `kept/<key>` of the journal says which pods these are, and in which session the hub said so last; it goes when
+//! the hub has the pod again, or when the pod goes. Facts about such a pod carry the whole object ([`object`]), so that
+//! the hub can take it back; they are told anew in each session. What the pod names goes not with them: a node writes no
+//! Secrets.
 
 use crate::objects::PODS;
-use holdfast_core::json;
+use holdfast_core::{Session, json};
 use holdfast_edge_store::{Record, State};
 use holdfast_link_engine::sync::node::ItemBatch;
 use holdfast_mutation::broken;
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PREFIX: &str = "kept/";
 
-/// The notes of a batch, and the drops that must not happen.
-pub(crate) fn judge(state: &State, batch: &ItemBatch) -> (Vec<Record>, BTreeSet<String>) {
+/// Which pods are kept, with the session in which the hub last did not know them.
+fn noted(state: &State) -> BTreeMap<&str, Session> {
+    let notes = state.notes().range(PREFIX.to_string()..);
+    let kept = notes.map_while(|(key, value)| Some((key.strip_prefix(PREFIX)?, value)));
+    kept.map(|(key, value)| (key, Session(value.as_slice().try_into().map_or(0, u64::from_be_bytes)))).collect()
+}
+
+fn forget(key: &str) -> Record {
+    Record::DropNote { key: format!("{PREFIX}{key}") }
+}
+
+/// The notes of a batch of this session, and the drops that must not happen.
+pub(crate) fn judge(state: &State, session: Session, batch: &ItemBatch) -> (Vec<Record>, BTreeSet<String>) {
     let mut notes = Vec::new();
-    let mut kept: BTreeSet<&str> =
-        state.notes().range(PREFIX.to_string()..).map_while(|(key, _)| key.strip_prefix(PREFIX)).collect();
+    let mut kept = noted(state);
     let returned = batch.puts.iter().map(|(key, ..)| key).chain(&batch.drops);
     for key in returned {
-        if kept.remove(key.as_str()) {
-            notes.push(Record::DropNote { key: format!("{PREFIX}{key}") });
+        if kept.remove(key.as_str()).is_some() {
+            notes.push(forget(key));
         }
     }
     for key in batch.kept.iter().filter(|key| key.starts_with(PODS)) {
-        if kept.insert(key) {
-            notes.push(Record::PutNote { key: format!("{PREFIX}{key}"), value: Vec::new() });
+        if kept.insert(key, session) != Some(session) {
+            notes.push(Record::PutNote { key: format!("{PREFIX}{key}"), value: session.0.to_be_bytes().to_vec() });
         }
     }
     let mut needed = BTreeSet::new();
     if !broken("kept-pod-loses-closure") {
-        for key in kept {
+        for key in kept.keys() {
             needed.extend(batch.drops.iter().filter(|drop| names(state, key, drop)).cloned());
         }
     }
     (notes, needed)
+}
+
+/// The hub has compared all in this session: a pod that it did not miss it has, as the node has it. The notes that go.
+pub(crate) fn in_sync(state: &State, session: Session) -> Vec<Record> {
+    noted(state).into_iter().filter(|(_, at)| *at < session).map(|(key, _)| forget(key)).collect()
+}
+
+/// What a fact about a kept pod says beside its status: the object as the hub once sent it, and when that was. `None`
+/// when the pod is not kept.
+pub(crate) fn object(state: &State, key: &str, uid: &str) -> Option<(Value, Value)> {
+    state.notes().get(&format!("{PREFIX}{key}"))?;
+    let item = state.items().get(key)?;
+    let object: Value = serde_json::from_slice(&item.body).ok()?;
+    let assigned = serde_json::json!({"lineage": item.lineage.to_string(), "revision": item.revision});
+    (json::str_at(&object, &["metadata", "uid"]) == Some(uid)).then_some((object, assigned))
 }
 
 /// Whether the pod under `pod` names the object under `key`.

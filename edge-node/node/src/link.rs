@@ -4,6 +4,7 @@ mod renewal;
 mod time_reset;
 
 use crate::lease::RunLease;
+use crate::objects::PODS;
 use crate::parts::NodeParts;
 use crate::pods::PodCalls;
 use crate::store::SharedStore;
@@ -367,13 +368,15 @@ impl NodeHost for LinkHost {
     }
 
     async fn persist(&self, what: Persist) -> Result<(), String> {
-        let batch = match what {
+        let (asks, batch) = match what {
             Persist::Session { lineage, session } => return self.store.set_session(lineage, session).await,
             Persist::Items(batch) => {
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
                 }
-                let (notes, needed) = self.store.read(|state| crate::kept::judge(state, &batch));
+                let session = self.store.vitals().session;
+                let (notes, needed) = self.store.read(|state| crate::kept::judge(state, session, &batch));
+                let asks = batch.kept.iter().any(|key| key.starts_with(PODS));
                 let lineage = batch.lineage;
                 let puts = batch.puts.into_iter().map(|(key, hash, revision, body)| Record::PutItem {
                     key,
@@ -382,10 +385,15 @@ impl NodeHost for LinkHost {
                 let drops = batch.drops.into_iter().filter(|key| !needed.contains(key));
                 let drops = drops.map(|key| Record::DropItem { key });
                 let synced = batch.complete.then_some(Record::SyncedTo { lineage, revision: batch.revision });
-                puts.chain(drops).chain(notes).chain(synced).collect()
+                (asks, puts.chain(drops).chain(notes).chain(synced).collect())
             }
         };
-        self.store.commit(batch).await
+        self.store.commit(batch).await?;
+        if asks {
+            // With the objects that the hub lacks.
+            self.reconnected.notify_one();
+        }
+        Ok(())
     }
 
     fn acknowledged(&self, seq: Seq) {
@@ -419,6 +427,11 @@ impl NodeHost for LinkHost {
 
     fn in_sync(&self, revision: Revision) {
         self.lease.in_sync();
+        let session = self.store.vitals().session;
+        let known = self.store.read(|state| crate::kept::in_sync(state, session));
+        if !known.is_empty() {
+            self.store.lazily(known);
+        }
         self.whole.notify_one();
         tracing::debug!(revision = revision.0, "In sync with the hub");
     }

@@ -1,7 +1,7 @@
 //! The command line. Others script against it: names and meanings stay.
 
 use crate::config::ServeArguments;
-use crate::{data_dir, nodes, remote, serve, tokens};
+use crate::{backup, data_dir, nodes, remote, serve, tokens};
 use clap::{Args, Parser, Subcommand};
 use holdfast_core::Span;
 use std::path::PathBuf;
@@ -50,14 +50,25 @@ enum Command {
         #[arg(long)]
         server: Option<String>,
     },
-    /// Write a consistent copy of the store to a file. Not implemented yet.
+    /// Write the whole store at one revision, and the cluster's keys, to a file; the hub may be running. Keep the file
+    /// as you keep the keys: it holds all Secrets, and whoever has it can be the hub.
     Backup(FileArguments),
-    /// Begin from a copy that `backup` wrote. Not implemented yet.
-    Restore(FileArguments),
-    /// Check the store. Not implemented yet.
-    Check {
+    /// Begin from a file that `backup` wrote, in an empty folder or, with --force, in place of a stopped hub. Clients list
+    /// again, and nodes report the pods that the backup lacks.
+    Restore {
         #[command(flatten)]
-        data: DataDir,
+        arguments: FileArguments,
+        /// Move the hub that is in the folder aside.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check a backup, or the folder of a stopped hub, and print how much of what it holds.
+    Check {
+        /// The hub's folder.
+        #[arg(long, env = "HOLDFAST_DATA_DIR", value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// A backup; then the folder is not looked at.
+        file: Option<PathBuf>,
     },
 }
 
@@ -164,17 +175,11 @@ impl Arguments {
                 print!("{}", remote::with_server(&text, server.as_deref()));
                 Ok(())
             }
-            Command::Backup(arguments) => not_implemented("backup", &arguments),
-            Command::Restore(arguments) => not_implemented("restore", &arguments),
-            Command::Check { data } => {
-                let folder = data.data_dir.display();
-                anyhow::bail!("check is not implemented yet: nothing was looked at in {folder}")
+            Command::Backup(FileArguments { data, file }) => backup::run(&data.data_dir, &file),
+            Command::Restore { arguments: FileArguments { data, file }, force } => {
+                backup::restore(&data.data_dir, &file, force)
             }
+            Command::Check { data_dir, file } => backup::check(data_dir.as_deref(), file.as_deref()),
         }
     }
-}
-
-fn not_implemented(what: &str, arguments: &FileArguments) -> anyhow::Result<()> {
-    let (folder, file) = (arguments.data.data_dir.display(), arguments.file.display());
-    anyhow::bail!("{what} is not implemented yet: neither {folder} nor {file} was touched")
 }

@@ -16,8 +16,15 @@ pub(crate) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder (0700) where it is missing, and locks it.
+    /// Makes the folder (0700) where it is missing, and locks it. A restore that was decided is put in place.
     pub(crate) fn open(path: &Path) -> anyhow::Result<DataFolder> {
+        DataFolder::try_open(path)?.with_context(|| {
+            format!("another hub is running on {}; stop it first, or use another --data-dir", path.display())
+        })
+    }
+
+    /// The same; `None` when a hub is running on it.
+    pub(crate) fn try_open(path: &Path) -> anyhow::Result<Option<DataFolder>> {
         let shown = path.display();
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(path).with_context(|| format!("make --data-dir {shown}"))?;
@@ -25,12 +32,12 @@ impl DataFolder {
         let lock = rustix::fs::open(path.join("lock"), flags, Mode::from_raw_mode(0o600))
             .with_context(|| format!("open {shown}/lock"))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(DataFolder { path: path.to_path_buf(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                anyhow::bail!("another hub is running on {shown}; stop it first, or use another --data-dir")
-            }
-            Err(err) => Err(err).with_context(|| format!("lock {shown}/lock")),
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(err) => return Err(err).with_context(|| format!("lock {shown}/lock")),
         }
+        crate::backup::finish(path)?;
+        Ok(Some(DataFolder { path: path.to_path_buf(), _lock: lock }))
     }
 
     pub(crate) fn join(&self, name: &str) -> PathBuf {

@@ -3,9 +3,10 @@
 //! Each write carries the node's session as a check and its mark as a further write, so that a fact is applied
 //! exactly once within a lineage. A fact about an object that is gone, or is another one by now, is done with.
 
+use crate::adoption::{self, KeptPod, Verdict};
 use crate::sessions::{Mark, mark};
 use holdfast_core::{
-    DeleteOptions, Gvr, Json, NodeUid, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target, UserInfo,
+    DeleteOptions, Gvr, Json, NodeUid, Object, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target, UserInfo,
     WriteOptions, json,
 };
 use holdfast_link_engine::wire::{FactSort, WireFact};
@@ -14,8 +15,11 @@ use holdfast_registry::{CommitWith, is_stale_session};
 use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
 use holdfast_store::{Check, Op, Store, Txn, TxnOutcome};
 use serde_json::json as document;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+/// Prefix of the keys of facts about pods.
+const PODS: &str = "/v1/pods/";
 /// How often a fact is tried again when other writers come first.
 const CONFLICT_TRIES: u32 = 5;
 
@@ -27,6 +31,8 @@ pub(crate) struct FactWriter {
     pub(crate) node_uid: NodeUid,
     /// The revision of the session record, which every write checks.
     pub(crate) session_at: Revision,
+    /// What became of the kept pods among the facts, by key, with their UIDs.
+    pub(crate) verdicts: Mutex<BTreeMap<String, (String, Verdict)>>,
 }
 
 impl FactWriter {
@@ -83,22 +89,39 @@ impl FactWriter {
     }
 
     async fn call(&self, target: Target, operation: Operation, with: Option<(&Check, &Op)>) -> Result<Reply, Status> {
+        let with = with.filter(|_| !broken("mark-outside-the-transaction"));
+        let with = with.map(|(check, op)| CommitWith {
+            checks: vec![check.clone()],
+            ops: vec![op.clone()],
+            ..CommitWith::default()
+        });
+        self.call_with(target, operation, with).await
+    }
+
+    async fn call_with(&self, target: Target, operation: Operation, with: Option<CommitWith>) -> Result<Reply, Status> {
         let mut cx = RequestContext::new(UserInfo::node(&self.node_name), format!("link-{}", self.node_name));
-        if let Some((check, op)) = with
-            && !broken("mark-outside-the-transaction")
-        {
-            cx.extension = Some(Arc::new(CommitWith { checks: vec![check.clone()], ops: vec![op.clone()] }));
+        if let Some(with) = with {
+            cx.extension = Some(Arc::new(with));
         }
         self.api.call(Request { cx, target, operation }).await
     }
 
-    /// The latest word about an object: `{"uid", "status", "labels"?, "gone"?}`.
+    /// The latest word about an object: `{"uid", "status", "metadata"?, "gone"?}`; of a pod that this hub did not know when
+    /// the session began also `{"object", "assigned"}`.
     async fn state(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
         let target = parse_key(&fact.key)
             .ok_or_else(|| Status::bad_request(format!("{:?} is the key of no object", fact.key)))?;
         let body: Json = serde_json::from_slice(&fact.body)
             .map_err(|err| Status::bad_request(format!("the fact does not decode: {err}")))?;
         let uid = json::str_at(&body, &["uid"]).unwrap_or_default().to_string();
+        if let Some(kept) = KeptPod::of(&body).filter(|_| fact.key.starts_with(PODS)) {
+            // Read as the hub: who has the name now may be none of the node's.
+            let there = self.stored(&target).await?;
+            if there.as_ref().is_none_or(|pod| pod.meta.uid != uid) {
+                let other = there.map(|pod| pod.to_json());
+                return self.kept(fact, &target, &kept, other, &body, (check, op)).await;
+            }
+        }
         let Reply::Object { object, .. } = self.call(target.clone(), Operation::Get, None).await? else {
             return Err(Status::internal("get gave no object"));
         };
@@ -125,6 +148,64 @@ impl FactWriter {
             Patch { patch_type: PatchType::Merge, body: document!({"metadata": {"uid": uid}, "status": status}) };
         let operation = Operation::Patch { patch, options: WriteOptions::default() };
         self.call(target.with_subresource("status"), operation, Some((check, op))).await.map(|_| ())
+    }
+
+    async fn stored(&self, pod: &Target) -> Result<Option<Object>, Status> {
+        let kind = holdfast_kinds::by_gvr("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
+        let key = format!("{}{}/{}", holdfast_kinds::storage_prefix(kind), pod.namespace(), pod.name());
+        let record = self.store.get(&key).await.map_err(|err| Status::unavailable(err.to_string(), 1))?;
+        record.map(|record| Object::from_stored(record.value.clone(), record.modified)).transpose()
+    }
+
+    /// A pod that its node kept although this hub does not know it.
+    async fn kept(
+        &self,
+        fact: &WireFact,
+        target: &Target,
+        kept: &KeptPod,
+        other: Option<Json>,
+        body: &Json,
+        (check, op): (&Check, &Op),
+    ) -> Result<(), Status> {
+        let not_found = || Status::not_found(&target.gvr, target.name());
+        let failed = |err: holdfast_store::StoreError| Status::unavailable(err.to_string(), 1);
+        let told = |verdict| {
+            let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            verdicts.insert(fact.key.clone(), (kept.uid.clone(), verdict));
+        };
+        let other_is_here = other.as_ref().and_then(|pod| json::str_at(pod, &["spec", "nodeName"]));
+        if other_is_here == Some(&self.node_name) {
+            // The node has it already, in the place of the one that it kept.
+            return Err(not_found());
+        }
+        if let Some(verdict) =
+            adoption::judge(&*self.store, &self.node_name, kept, target, other.as_ref()).await.map_err(failed)?
+        {
+            told(verdict);
+            return Err(not_found());
+        }
+        let (pod, lost_owners) = kept.renewed(&*self.store, body.get("status")).await.map_err(failed)?;
+        let operation = Operation::Create { body: pod, options: WriteOptions::default() };
+        let ops = vec![op.clone(), adoption::note(&kept.uid)];
+        let with = CommitWith { checks: vec![check.clone()], ops, adopts: true };
+        let at = Target::collection(target.gvr.clone(), target.namespace());
+        match self.call_with(at, operation, Some(with)).await {
+            Ok(_) => {
+                tracing::info!(node = self.node_name, key = fact.key, uid = kept.uid, "Took a kept pod back");
+                told(Verdict::Adopted(lost_owners));
+                Ok(())
+            }
+            Err(status) => {
+                if (400..500).contains(&status.code())
+                    && ![Reason::Conflict, Reason::AlreadyExists, Reason::TooManyRequests]
+                        .iter()
+                        .any(|r| status.is(r.clone()))
+                {
+                    told(Verdict::Kept(status.message().to_string()));
+                }
+                Err(status)
+            }
+        }
     }
 
     /// Something that happened: an Event to create, under a name of its own.

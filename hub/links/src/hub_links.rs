@@ -205,11 +205,16 @@ impl Shared {
 
     /// Records a warning Event about a node.
     pub(crate) async fn warn_of(&self, node: &str, reason: &str, message: &str) {
+        self.warn_as(node, &format!("{node}.{:x}", self.env.random_u64()), reason, message).await;
+    }
+
+    /// The same under a name, unless there is one of that name.
+    pub(crate) async fn warn_as(&self, node: &str, name: &str, reason: &str, message: &str) {
         let now = holdfast_core::Timestamp::from_wall(self.env.wall().0);
         let body = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": format!("{node}.{:x}", self.env.random_u64()), "namespace": "default"},
+            "metadata": {"name": name, "namespace": "default"},
             "involvedObject": {"kind": "Node", "name": node, "apiVersion": "v1"},
             "type": "Warning",
             "reason": reason,
@@ -219,8 +224,11 @@ impl Shared {
         });
         let target = Target::collection(Gvr::new("", "v1", "events"), "default");
         let create = Operation::Create { body, options: holdfast_core::WriteOptions::default() };
-        if let Err(err) = self.call(target, create).await {
-            tracing::warn!(node, reason, %err, "Could not record an event");
+        match self.call(target, create).await {
+            Err(status) if !status.is(Reason::AlreadyExists) => {
+                tracing::warn!(node, reason, err = %status, "Could not record an event");
+            }
+            _ => {}
         }
     }
 }

@@ -5,11 +5,13 @@
 //! mark of its outbox in the same transaction. [`sessions`] issues sessions in store transactions;
 //! [`certificates`] remembers which certificate a node was issued last, and [`renew`] issues its successor;
 //! [`time_reset`] takes nodes' time floors down when an administrator says so;
+//! [`adoption`] takes pods back that a restore made the hub forget;
 //! [`lifecycle`] decides from heartbeats which nodes are Ready. Everything runs over [`holdfast_env::Env`].
 //!
 //! Tasks: one that follows the store for [`views`]; one per connection; one for the life
 //! cycle. All are owned by [`HubLinks`].
 
+mod adoption;
 pub mod calls;
 pub mod certificates;
 pub mod facts;

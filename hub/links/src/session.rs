@@ -1,5 +1,6 @@
 //! One node's connection as the hub's host of it.
 
+use crate::adoption::Verdict;
 use crate::facts::FactWriter;
 use crate::hub_links::Shared;
 use crate::sessions::{Issued, issue, ready};
@@ -13,6 +14,7 @@ use holdfast_env::Connection;
 use holdfast_link::{Grant, HubHost, Refusal};
 use holdfast_link_engine::HubView;
 use holdfast_link_engine::wire::{Hello, RenewReply, RenewRequest, WireFact};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -27,6 +29,8 @@ pub(crate) struct NodeSession {
     slot: Arc<Slot>,
     view: Mutex<NodeView>,
     view_ready: Notify,
+    /// Keys of pods that the node kept and that have to go.
+    ended: Mutex<BTreeSet<String>>,
     tokens: Arc<tokio::sync::Mutex<NodeTokens>>,
     cut: Arc<Cut>,
 }
@@ -75,6 +79,7 @@ impl NodeSession {
             slot,
             view: Mutex::new(NodeView::default()),
             view_ready: Notify::new(),
+            ended: Mutex::default(),
             tokens,
             cut: Arc::default(),
         })
@@ -133,15 +138,39 @@ impl NodeSession {
             view.put(key, revision, body);
         }
         self.slot.depends_on(&view);
-        let mut current = lock(&self.view);
-        view.finish(&current);
-        *current = view;
-        drop(current);
+        {
+            let mut current = lock(&self.view);
+            view.ended = lock(&self.ended).clone();
+            view.finish(&current);
+            *current = view;
+        }
         if missing {
             return retry;
         }
         let now = holdfast_core::Timestamp::from_wall(self.shared.env.wall().0);
         tokens.next_renewal().map(|at| at.since(now).max(std::time::Duration::from_secs(TOKEN_RETRY_SECS)))
+    }
+
+    /// Does what became of a kept pod, and tells people.
+    async fn settle(&self, key: &str, uid: &str, verdict: Verdict) {
+        let (reason, message) = match verdict {
+            Verdict::Adopted(lost_owners) if lost_owners.is_empty() => return,
+            Verdict::Adopted(lost_owners) => {
+                ("PodOrphaned", format!("is back without its owners, which do not exist: {}", lost_owners.join(", ")))
+            }
+            Verdict::Kept(why) => ("PodKept", format!("stays on its node, unknown to the hub: {why}")),
+            Verdict::Ended(why) => {
+                lock(&self.ended).insert(key.to_string());
+                lock(&self.view).ended.insert(key.to_string());
+                self.view_ready.notify_one();
+                ("PodEnded", format!("is ended: {why}"))
+            }
+        };
+        let pod = key.trim_start_matches("/v1/pods/");
+        let message = format!("Pod {pod} ({uid}), which the hub did not know after a restore, {message}");
+        // The node asks again in each session: one Event an outcome.
+        let name = format!("{}.{}.{uid}", self.node_name, reason.to_lowercase());
+        self.shared.warn_as(&self.node_name, &name, reason, &message).await;
     }
 
     /// What is wrong with the words of a hello, measured against certificate and Node object.
@@ -192,8 +221,14 @@ impl HubHost for NodeSession {
             node_name: self.node_name.clone(),
             node_uid: self.node_uid.clone(),
             session_at,
+            verdicts: Mutex::default(),
         };
-        writer.apply(outbox, facts).await
+        writer.apply(outbox, facts).await?;
+        let verdicts = std::mem::take(&mut *lock(&writer.verdicts));
+        for (key, (uid, verdict)) in verdicts {
+            self.settle(&key, &uid, verdict).await;
+        }
+        Ok(())
     }
 
     async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal> {

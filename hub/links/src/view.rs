@@ -3,6 +3,7 @@
 //! Built from [`crate::sources`] and the store. Objects are projected: a node needs neither managed fields nor what
 //! it reported itself, and a projection that does not change costs no bytes.
 
+use crate::adoption::Sealer;
 use crate::sources::{Items, is_shared, pods};
 use crate::tokens::{TokenKey, WantedToken, wanted_tokens};
 use crate::views::Views;
@@ -32,6 +33,8 @@ pub struct NodeView {
     pub references: BTreeSet<String>,
     /// Tokens that the pods need.
     pub tokens: BTreeMap<TokenKey, WantedToken>,
+    /// Keys of pods that the node kept on its own account and that have to go.
+    pub ended: BTreeSet<String>,
 }
 
 impl NodeView {
@@ -68,6 +71,9 @@ impl HubView for NodeView {
         let references = (kind.references)(&doc);
         references.iter().map(|named| item_key(&named.gvr, &named.namespace, &named.name)).collect()
     }
+    fn ended(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.ended.iter().map(String::as_str))
+    }
 }
 
 /// An object of a record, parsed once a version.
@@ -84,6 +90,7 @@ pub(crate) async fn build(store: &dyn Store, views: &Views, node: &str) -> Resul
     // What changes while the objects are read is seen by the next build.
     let (revision, shared, pods) = views.sources(store.revision(), node).await;
     let mut view = NodeView { revision, shared, ..NodeView::default() };
+    let sealer = Sealer::of(store).await?;
     for key in pods {
         let Some(record) = store.get(&key).await? else { continue };
         let Some(pod) = object(&record) else { continue };
@@ -99,7 +106,9 @@ pub(crate) async fn build(store: &dyn Store, views: &Views, node: &str) -> Resul
             add_reference(store, &mut view, &reference).await?;
         }
         view.tokens.extend(wanted_tokens(&pod, &doc));
-        add(&mut view, kind, &pod, project_pod(doc));
+        let mut doc = project_pod(doc);
+        sealer.seal(node, &mut doc);
+        add(&mut view, kind, &pod, doc);
     }
     Ok(view)
 }

@@ -13,6 +13,9 @@ pub struct CommitWith {
     pub checks: Vec<Check>,
     /// Further writes; their keys must differ from the object's.
     pub ops: Vec<Op>,
+    /// The request creates a pod that this hub once had, and that its node kept: the object keeps the UID, the time of
+    /// creation and the status that it comes with. Whether it may is the asker's to judge; it is a node that asks.
+    pub adopts: bool,
 }
 
 /// Part of the message of the 409 that a failed check of [`CommitWith`] gives.

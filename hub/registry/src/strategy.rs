@@ -121,6 +121,7 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("coordination.k8s.io", "Lease") => &kinds::lease::Lease,
         ("apps", "Deployment") => &kinds::deployment::Deployment,
         ("apps", "ReplicaSet") => &kinds::replica_set::ReplicaSet,
+        ("edge.holdfast.io", "OfflinePolicy") => &kinds::offline_policy::OfflinePolicy,
         ("node.k8s.io", "RuntimeClass") => &kinds::runtime_class::RuntimeClass,
         ("scheduling.k8s.io", "PriorityClass") => &kinds::priority_class::PriorityClass,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &kinds::rbac::Role,

@@ -7,6 +7,7 @@ mod delegated;
 mod delete;
 mod events;
 mod list;
+mod offline_policy;
 mod services;
 mod stolen;
 mod texts;

@@ -33,6 +33,10 @@ pub trait HubView {
     fn get(&self, key: &str) -> Option<HubItem>;
     /// Keys of the objects that this pod names, whether or not they are there.
     fn needs(&self, pod: &str) -> Vec<String>;
+    /// Keys that the node kept on its own account and has to drop, if the view does not have them.
+    fn ended(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(std::iter::empty())
+    }
 }
 
 /// What happens to the hub's end.

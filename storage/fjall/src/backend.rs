@@ -35,6 +35,14 @@ impl FjallBackend {
         FjallBackend::with_reserve(path, Some(RESERVE_BYTES))
     }
 
+    /// Reads every entry of the log, also those that nobody asks for any more; how many there are. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] with the first damage.
+    pub fn verify(&self) -> Result<u64, StoreError> {
+        self.with_engine(Engine::verify)?
+    }
+
     pub(crate) fn with_reserve(path: &Path, reserve_bytes: Option<u64>) -> Result<FjallBackend, StoreError> {
         let engine = RwLock::new(Some(Engine::open(path)?));
         Ok(FjallBackend { path: path.to_owned(), engine, reserve_bytes })

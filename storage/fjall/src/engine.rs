@@ -131,6 +131,30 @@ impl Engine {
         self.get_meta(COMPACTED)?.map_or(Ok(Revision(0)), |bytes| parse_revision(&bytes).map_err(damaged))
     }
 
+    /// Reads every entry of the log, old versions too; how many there are.
+    pub(crate) fn verify(&self) -> Result<u64, StoreError> {
+        let mut decoder = Decoder::new().map_err(|error| StoreError::Failed(format!("cannot start zstd: {error}")))?;
+        let mut entries = 0;
+        for item in self.log.iter() {
+            let (key, value) = item.into_inner().map_err(|error| failed("cannot read the store's log", &error))?;
+            let (at, name) = parse_log_key(&key).map_err(|reason| {
+                StoreError::Failed(format!("the store's log is damaged in its entry {}: {reason}", entries + 1))
+            })?;
+            let damaged = |reason: String| {
+                StoreError::Failed(format!("the store's log is damaged at revision {at}, {name}: {reason}"))
+            };
+            let (header, value) = parse_entry(&value).map_err(damaged)?;
+            if header.created > at || header.previous.is_some_and(|previous| previous >= at) {
+                return Err(damaged("it follows a version that is not older".to_owned()));
+            }
+            if !header.deletes {
+                decoder.decode(value).map_err(damaged)?;
+            }
+            entries += 1;
+        }
+        Ok(entries)
+    }
+
     /// Removes what entries up to `revision` replaced. Each entry is looked at once: an earlier compaction has
     /// dealt with all up to its own revision. When it is cut short, the next one does the rest again.
     pub(crate) fn compact(&self, revision: Revision) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@
 //! shows a revision before it is on disk.
 
 pub mod backend;
+pub mod backup;
 pub mod error;
 pub mod limits;
 pub mod memory;

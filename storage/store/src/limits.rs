@@ -24,5 +24,11 @@ pub const QUEUE_PLACE_BYTES: usize = 16 << 10;
 pub const KEY_BYTES: usize = 4096;
 /// The largest value. Kubernetes refuses objects of more than 3 MiB long before.
 pub const VALUE_BYTES: usize = 16 << 20;
+/// Bytes of records after which a block of a backup is written.
+pub const BACKUP_BLOCK_BYTES: usize = 1 << 20;
+/// The largest block of a backup once it is unpacked: a block's bytes and one record beyond them, or a file.
+pub const BACKUP_BLOCK_MAX_BYTES: usize = BACKUP_BLOCK_BYTES + VALUE_BYTES + KEY_BYTES + 64;
+/// The largest file that a backup holds beside the store.
+pub const BACKUP_FILE_BYTES: usize = 1 << 20;
 
 const _: () = assert!(VALUE_BYTES / QUEUE_PLACE_BYTES < WRITE_QUEUE, "the largest value must fit the queue");

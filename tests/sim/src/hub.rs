@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use holdfast_apiserver::LocalClient;
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::ControllersConfig;
-use holdfast_core::{UserInfo, user};
+use holdfast_core::{Lineage, Timestamp, UserInfo, user};
 use holdfast_env::{Connection, World};
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer, lineage};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
@@ -148,8 +148,12 @@ impl SimHub {
 
     /// Sets the log back to a backup; the process must be off.
     pub fn restore(&self, backup: &Backup, lineage: u64) {
-        self.log.restore(backup, &holdfast_core::Lineage(u128::from(lineage)).to_string());
+        let now = Timestamp::from_wall(self.machine.wall());
+        let restored = self.log.restore(backup, Lineage(u128::from(lineage)), now);
         if let Some(ledger) = &self.ledger {
+            if let Err(why) = restored {
+                ledger.violation(format!("the backup is of no use: {why}"));
+            }
             ledger.see(&Seen::Restored(&self.log.under(crate::checks::PODS)));
         }
     }

@@ -1,7 +1,8 @@
 //! The hub's log: durable at once, remembered whole, so that checkers and backups can look back.
 
 use crate::ledger::{Ledger, Seen};
-use holdfast_core::Revision;
+use holdfast_core::{Lineage, Revision, Timestamp};
+use holdfast_links::lineage::{begin_another, first_revision};
 use holdfast_store::{LogBackend, LogEntry, StoreError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,17 +35,26 @@ impl SimLog {
         self.lock().clone()
     }
 
-    /// Sets the log back to a backup, as a restore does: revisions go on far above whatever was seen, and the
-    /// lineage is a new one.
-    pub fn restore(&self, backup: &Backup, lineage: &str) {
+    /// Sets the log back to a backup, as a restore does.
+    ///
+    /// # Errors
+    /// What of the backup does not decode.
+    pub fn restore(&self, backup: &Backup, lineage: Lineage, now: Timestamp) -> Result<(), String> {
+        let values = backup.live.iter().filter_map(|(key, entry)| Some((&**key, entry.value.as_ref()?)));
+        let writes = begin_another(values, backup.revision, lineage, now)?;
         let mut inner = self.lock();
+        let revision = first_revision(backup.revision, 0, Some(inner.revision));
         *inner = backup.clone();
-        inner.revision = Revision(backup.revision.0 + 1_000_000_000);
-        let revision = inner.revision;
-        if let Some(entry) = inner.live.get_mut("/holdfast/lineage") {
-            entry.value = Some(lineage.to_string().into());
-            entry.revision = revision;
+        inner.revision = revision;
+        for (key, value) in writes {
+            let key: Arc<str> = key.into();
+            let before = inner.live.get(&key);
+            let (created, previous) =
+                (before.map_or(revision, |entry| entry.created), before.map(|entry| entry.revision));
+            let entry = LogEntry { revision, key: key.clone(), value: Some(value), created, previous };
+            inner.live.insert(key, entry);
         }
+        Ok(())
     }
 
     /// The newest value of every key under `prefix`.

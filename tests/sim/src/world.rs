@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Prefix of Nodes in the hub's log.
 const HUB_NODES: &str = "/registry/core/nodes/";
+/// Prefix of Events in the hub's log.
+const HUB_EVENTS: &str = "/registry/core/events/";
 
 /// A cluster.
 pub struct Cluster {
@@ -53,7 +55,11 @@ impl Cluster {
             docs.map(|doc| (text(&doc, &field).to_string(), doc)).collect()
         };
         let machines = self.nodes.iter().map(|node| self.end_node(node)).collect();
-        End { pods: by(checks::PODS, ["metadata", "uid"]), nodes: by(HUB_NODES, ["metadata", "name"]), machines }
+        let events = by(HUB_EVENTS, ["metadata", "name"]);
+        // By the name of the Event, see `PodKept` of the hub's links.
+        let kept = events.into_keys().filter_map(|name| Some(name.split_once(".podkept.")?.1.to_string())).collect();
+        let (pods, nodes) = (by(checks::PODS, ["metadata", "uid"]), by(HUB_NODES, ["metadata", "name"]));
+        End { pods, nodes, kept, machines }
     }
 
     fn end_node(&self, node: &SimNode) -> EndNode {

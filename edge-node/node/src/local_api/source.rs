@@ -3,6 +3,7 @@
 use crate::store::SharedStore;
 use bytes::Bytes;
 use holdfast_core::json::{remove, set, str_at};
+use holdfast_core::meta::SEAL;
 use holdfast_core::{ContentHash, Json, Object, Seq, Status};
 use holdfast_kinds::Kind;
 use serde_json::Value;
@@ -53,7 +54,11 @@ impl Raw {
     /// When the bytes are no object.
     pub(super) fn object(self) -> Result<Object, Status> {
         match self.body {
-            RawBody::Item(body, None) => Object::from_stored(body, Default::default()),
+            RawBody::Item(body, None) => {
+                let mut doc = decode(&body)?;
+                remove(&mut doc, &[SEAL]);
+                Object::from_json(doc)
+            }
             RawBody::Item(body, Some(fact)) => Object::from_json(merged(&body, &fact)?),
             RawBody::Event(mut event) => {
                 // What the hub would have set.
@@ -67,13 +72,15 @@ impl Raw {
     }
 }
 
+fn decode(bytes: &[u8]) -> Result<Json, Status> {
+    serde_json::from_slice(bytes)
+        .map_err(|err| Status::internal(format!("an object of the journal does not decode: {err}")))
+}
+
 /// An item with the status and labels of the node's own fact about it, when that speaks of the same object.
 fn merged(body: &[u8], fact: &[u8]) -> Result<Json, Status> {
-    let decode = |bytes: &[u8]| {
-        serde_json::from_slice::<Json>(bytes)
-            .map_err(|err| Status::internal(format!("an object of the journal does not decode: {err}")))
-    };
     let (mut doc, mut fact) = (decode(body)?, decode(fact)?);
+    remove(&mut doc, &[SEAL]);
     if str_at(&doc, &["metadata", "uid"]) != str_at(&fact, &["uid"]) {
         return Ok(doc);
     }

@@ -9,6 +9,7 @@ use super::work::{
     ANSWER, Common, Place, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, observe, run_hook,
     runtime_with,
 };
+use crate::kept;
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
@@ -317,15 +318,19 @@ impl State {
         if anew {
             body["reported"] = json!(now(&self.common).wall.to_micro_string());
         }
-        self.fact(&body, terminal).await;
+        self.fact(body, terminal).await;
     }
 
-    async fn fact(&self, body: &serde_json::Value, durable: bool) {
+    async fn fact(&self, mut body: serde_json::Value, durable: bool) {
         if self.machine.memory().deleted_at_hub {
             // The hub has nothing to write it to, and a pod of the same name may be reporting already.
             return;
         }
-        let body = serde_json::to_vec(body).unwrap_or_default();
+        let kept = self.common.store.read(|state| kept::object(state, &Common::key(&self.pod), &self.uid));
+        if let Some((object, assigned)) = kept {
+            (body["object"], body["assigned"]) = (object, assigned);
+        }
+        let body = serde_json::to_vec(&body).unwrap_or_default();
         if let Err(err) = self.common.store.state_fact(Common::key(&self.pod), body.into(), durable).await {
             tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's status could not be noted");
         }
@@ -335,7 +340,7 @@ impl State {
         self.gone = true;
         self.common.unsettle(&format!("{}-", self.uid));
         self.common.tokens.forget(&self.uid);
-        self.fact(&json!({"uid": self.uid, "gone": true}), true).await;
+        self.fact(json!({"uid": self.uid, "gone": true}), true).await;
         self.show.send_modify(|shown| shown.gone = true);
         self.common.changed.notify_one();
         tracing::info!(pod = Common::key(&self.pod), pod_uid = self.uid, "Pod is gone");

@@ -84,6 +84,7 @@ impl Hub {
         let links = links::start(&shared, &server, &registry, lineage)?;
         let mut tasks = controllers::start(&shared, &server).await?;
         tasks.push(history::start(&shared));
+        tasks.push(crate::backup::serve(&shared.world, folder, shared.store.clone())?);
         tasks.push(registry.start_event_expiry(EVENT_TTL));
         endpoint::publish(&shared, &server, port).await?;
         let address = server.listen(listener, Some(links.taker()))?;

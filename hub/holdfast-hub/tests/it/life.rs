@@ -56,9 +56,5 @@ fn wrong_settings_are_told_before_anything_is_made() {
     let output = run(PROGRAM, &["serve", "--data-dir", data_dir, "--listen", &address, "--link-listen", "127.0.0.1:0"]);
     let said = text(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains(&format!("listen on --listen {address}")), "{said}");
-    for command in [&["backup", "--data-dir", data_dir, "f"][..], &["check", "--data-dir", data_dir]] {
-        let output = run(PROGRAM, command);
-        assert!(output.status.code() == Some(1) && text(&output.stderr).contains("not implemented yet"));
-    }
     assert_eq!(run(PROGRAM, &["serve", "--nonsense"]).status.code(), Some(2));
 }

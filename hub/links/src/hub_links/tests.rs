@@ -1,5 +1,6 @@
 //! Sessions, views, facts, joins and the life cycle over the real registry and a store in memory.
 
+mod adoption;
 mod crowd;
 mod identity;
 
@@ -215,6 +216,7 @@ impl Cluster {
             node_name: name.into(),
             node_uid: NodeUid(node_uid),
             session_at: self.links.shared.session_at(name, session).unwrap(),
+            verdicts: Mutex::default(),
         };
         (host, session, writer)
     }

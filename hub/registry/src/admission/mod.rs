@@ -4,6 +4,7 @@
 pub(crate) mod default_tolerations;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
+pub(crate) mod offline_policy;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
 pub(crate) mod runtime_class;
@@ -45,6 +46,8 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
         priority::mutate(cx, doc).await?;
         service_account::mutate(cx, doc).await?;
         runtime_class::mutate(cx, doc).await?;
+        // Tolerations follow from the mode.
+        offline_policy::mutate(cx, doc).await?;
         default_tolerations::mutate(doc);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::Admission;
 use super::service_account::MIRROR;
+use crate::generic::commit::adopts;
 use crate::generic::update::Part;
 use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::meta::{REVOKED, TOKEN_KEY};
@@ -57,7 +58,7 @@ pub(crate) fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
     let Some(node) = cx.cx.user.node_name() else { return Ok(()) };
     match (cx.kind.group, cx.kind.kind) {
         ("", "Pod") => {
-            if at(doc, &["metadata", "annotations", MIRROR]).is_none() {
+            if at(doc, &["metadata", "annotations", MIRROR]).is_none() && !adopts(cx.cx) {
                 let why = format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods");
                 return Err(cx.forbidden(doc, why));
             }

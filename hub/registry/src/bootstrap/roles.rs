@@ -207,6 +207,16 @@ fn user_facing() -> Vec<Json> {
             ],
         ),
         cluster_role(
+            "holdfast:aggregate-to-view",
+            &json!({ view: "true", edit: "true", admin: "true" }),
+            vec![rule(&["edge.holdfast.io"], &["offlinepolicies"], READ)],
+        ),
+        cluster_role(
+            "holdfast:aggregate-to-edit",
+            &json!({ edit: "true", admin: "true" }),
+            vec![rule(&["edge.holdfast.io"], &["offlinepolicies"], WRITE)],
+        ),
+        cluster_role(
             "system:aggregate-to-admin",
             &json!({ admin: "true" }),
             vec![

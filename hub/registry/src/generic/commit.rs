@@ -79,6 +79,11 @@ impl Write {
     }
 }
 
+/// Whether the request takes a pod back that a restore made the hub forget.
+pub(crate) fn adopts(cx: &RequestContext) -> bool {
+    extension(cx).is_some_and(|with| with.adopts)
+}
+
 /// What the layer above wants committed along.
 pub(crate) fn extension(cx: &RequestContext) -> Option<&CommitWith> {
     cx.extension.as_deref()?.downcast_ref::<CommitWith>()

@@ -1,6 +1,6 @@
 //! Create.
 
-use super::commit::{Meaning, Outcome, Write};
+use super::commit::{Meaning, Outcome, Write, adopts};
 use super::decode;
 use crate::admission::{self, Admission};
 use crate::engine::{Engine, Resource};
@@ -10,6 +10,7 @@ use crate::strategy::drop_status;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::{FieldErrors, Json, Object, Status, WriteOptions};
 use holdfast_kinds::Kind;
+use holdfast_mutation::broken;
 use holdfast_server::RequestContext;
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -86,14 +87,20 @@ async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, 
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
     admission::mutate_create(&admission, doc).await?;
     strategy.default(doc);
+    let status = doc.get("status").cloned().filter(|_| adopts(cx));
     if strategy.has_status() {
         drop_status(doc);
     }
     if strategy.counts_generation() {
         set(doc, &["metadata", "generation"], 1);
     }
-    meta::stamp(doc, engine.env.random_uuid(), engine.now());
+    if !adopts(cx) || broken("adopt-under-new-uid") {
+        meta::stamp(doc, engine.env.random_uuid(), engine.now());
+    }
     strategy.prepare_for_create(doc);
+    if let Some(status) = status {
+        set(doc, &["status"], status);
+    }
     let mut errors = FieldErrors::new();
     meta::validate(kind, strategy, doc, &mut errors);
     strategy.validate(doc, &mut errors);

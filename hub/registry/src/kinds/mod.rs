@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod lease;
 pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod offline_policy;
 pub(crate) mod pod;
 pub(crate) mod priority_class;
 pub(crate) mod rbac;

@@ -186,6 +186,7 @@ async fn what_travels_along_commits_with_the_write_or_not_at_all() {
     let mark = |n: u8, condition: Condition| CommitWith {
         checks: vec![Check { key: "/links/n/session".into(), condition }],
         ops: vec![Op::Put { key: "/links/n/mark".into(), value: vec![n].into() }],
+        adopts: false,
     };
     let write = |phase: &'static str, extension: CommitWith| {
         let (cluster, at) = (&cluster, &at);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use holdfast_core::digest::{DIGEST_BUCKETS, bucket_of};
 use holdfast_core::{ContentHash, Revision, SetDigest};
 use holdfast_mutation::broken;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
@@ -45,6 +45,8 @@ pub struct HubSync {
     known: Known,
     in_flight: Option<InFlight>,
     next_id: u64,
+    /// What the node kept and was told to drop in this connection.
+    ended: BTreeSet<String>,
     /// Drops found by comparison, not seen happening.
     comparing: bool,
     applied: Revision,
@@ -62,6 +64,7 @@ impl HubSync {
             known: Known::default(),
             in_flight: None,
             next_id: 1,
+            ended: BTreeSet::new(),
             comparing: false,
             applied: Revision(0),
             whole: false,
@@ -178,17 +181,22 @@ impl HubSync {
         // What a pod's old version may need goes with it, not before it.
         let pods_only = left.iter().any(|lacks| is_pod(lacks.key) && self.known.hash(lacks.key).is_some());
         let cause = if self.comparing { DropCause::Absent } else { DropCause::Tombstone };
-        let drops: Vec<ItemDrop> = self
+        let mut drops: Vec<ItemDrop> = self
             .known
             .keys()
             .filter(|key| !current.contains_key(key) && !broken("tombstones-forgotten"))
             .filter(|key| is_pod(key) || !pods_only)
             .map(|key| ItemDrop { key: key.to_string(), cause })
             .collect();
+        let is_new =
+            |key: &&str| view.get(key).is_none() && self.known.hash(key).is_none() && !self.ended.contains(*key);
+        let ended: Vec<String> = view.ended().filter(is_new).map(str::to_string).collect();
+        drops.extend(ended.iter().map(|key| ItemDrop { key: key.clone(), cause: DropCause::Tombstone }));
         if puts.is_empty() && drops.is_empty() && self.whole {
             self.applied = view.revision();
             return None;
         }
+        self.ended.extend(ended);
         let frame = SyncBatch2 { id: self.next_id, revision: view.revision(), puts, drops, complete: left.is_empty() };
         self.next_id += 1;
         self.in_flight = Some(InFlight {

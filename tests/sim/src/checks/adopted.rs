@@ -1,9 +1,13 @@
 //! Invariants 5 and 6: what runs as it should is left alone. A container is told to stop only when its pod was
-//! deleted, or fails over, whatever agent, hub, link and clocks go through.
+//! deleted, or fails over, whatever agent, hub, link and clocks go through. What a restore made the hub forget comes back
+//! under its UID, and what was deleted does not.
 
 use super::{Check, PODS, fails_over, is_deleting, is_terminal, text};
 use crate::ledger::{NodeNo, Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Prefix of outboxes' marks in the hub's log.
+const MARKS: &str = "/marks/";
 
 /// Which pods were ever told to go.
 #[derive(Default)]
@@ -11,6 +15,10 @@ pub struct Adopted {
     /// UID by key.
     pods: BTreeMap<String, String>,
     deleted: BTreeSet<String>,
+    /// Pods that the hub ever had.
+    had: BTreeSet<String>,
+    /// Pods that this history of the hub has removed.
+    removed: BTreeSet<String>,
     /// Pods that a restore made the hub forget: a node keeps them, unless its own store is damaged as well.
     forgotten: BTreeSet<String>,
     /// Pods that have run to their end: a node whose record of that is lost begins them again, until the hub says so.
@@ -26,11 +34,22 @@ impl Check for Adopted {
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
             Seen::Commit(entries) => {
+                // Only a fact of a node brings a mark.
+                let by_node = entries.iter().any(|entry| entry.key.starts_with(MARKS));
                 for entry in entries.iter().filter(|entry| entry.key.starts_with(PODS)) {
                     match &entry.value {
                         Some(value) => {
                             let pod = json(value);
                             let uid = text(&pod, &["metadata", "uid"]).to_string();
+                            if by_node && entry.created == entry.revision {
+                                if !self.had.contains(&uid) {
+                                    report.violation(format!("{} comes back as {uid}, which never was", entry.key));
+                                }
+                                if self.removed.contains(&uid) {
+                                    report.violation(format!("{} ({uid}) comes back after its deletion", entry.key));
+                                }
+                            }
+                            self.had.insert(uid.clone());
                             if is_deleting(&pod) || fails_over(&pod) {
                                 self.deleted.insert(uid.clone());
                             }
@@ -42,7 +61,9 @@ impl Check for Adopted {
                             self.deleted.extend(old.filter(|old| *old != uid));
                         }
                         None => {
-                            self.deleted.extend(self.pods.remove(&*entry.key));
+                            let gone = self.pods.remove(&*entry.key);
+                            self.removed.extend(gone.clone());
+                            self.deleted.extend(gone);
                         }
                     }
                 }
@@ -51,6 +72,7 @@ impl Check for Adopted {
                 self.flipped.insert(*node);
             }
             Seen::Restored(pods) => {
+                self.removed.clear();
                 let left: BTreeSet<String> =
                     pods.iter().map(|(_, value)| text(&json(value), &["metadata", "uid"]).to_string()).collect();
                 self.forgotten.extend(self.pods.values().filter(|uid| !left.contains(*uid)).cloned());

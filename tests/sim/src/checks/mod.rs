@@ -46,6 +46,8 @@ pub struct End {
     pub pods: BTreeMap<String, Value>,
     /// Node objects of the hub, by name.
     pub nodes: BTreeMap<String, Value>,
+    /// Pods that nodes keep and the hub does not take back, by UID: it has said why in an Event.
+    pub kept: BTreeSet<String>,
     /// Nodes.
     pub machines: Vec<EndNode>,
 }
@@ -56,7 +58,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(identity::OneIdentity::default()),
         Box::new(durable::Durable::default()),
         Box::new(facts::ExactlyOnce::default()),
-        Box::new(offline::OfflineLife::default()),
+        Box::new(offline::OfflineLife),
         Box::new(adopted::Adopted::default()),
         Box::new(healing::OnlyDifferences::default()),
         Box::new(rights::OwnObjects::default()),

@@ -1,35 +1,20 @@
 //! Invariant 4 and agreement: at the end every node runs what its journal says, linked or not, and hub and linked
 //! nodes say the same.
 
-use super::{Check, End, PODS, fails_over, is_deleting, is_terminal, runs_for_ever, text, uids};
-use crate::ledger::{Report, Seen, json};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Check, End, fails_over, is_deleting, is_terminal, runs_for_ever, text, uids};
+use crate::ledger::{Report, Seen};
+use std::collections::BTreeMap;
 
-/// Looks at the end, and remembers what a restore made the hub forget.
+/// Looks at the end.
 #[derive(Default)]
-pub struct OfflineLife {
-    /// Pods that the hub had, by UID.
-    known: BTreeSet<String>,
-    /// Those of them that a later restore may have lost: a node keeps them.
-    forgotten: BTreeSet<String>,
-}
+pub struct OfflineLife;
 
 impl Check for OfflineLife {
     fn name(&self) -> &'static str {
         "offline-life"
     }
 
-    fn see(&mut self, what: &Seen<'_>, _report: &mut Report<'_>) {
-        match what {
-            Seen::Commit(entries) => {
-                let bodies =
-                    entries.iter().filter(|entry| entry.key.starts_with(PODS)).filter_map(|e| e.value.as_ref());
-                self.known.extend(bodies.map(|body| text(&json(body), &["metadata", "uid"]).to_string()));
-            }
-            Seen::Restored(_) => self.forgotten.append(&mut self.known),
-            _ => {}
-        }
-    }
+    fn see(&mut self, _what: &Seen<'_>, _report: &mut Report<'_>) {}
 
     fn settled(&mut self, end: &End, report: &mut Report<'_>) {
         for node in &end.machines {
@@ -57,7 +42,9 @@ impl Check for OfflineLife {
             let assigned = end.pods.iter().filter(|(_, pod)| text(pod, &["spec", "nodeName"]) == name.as_str());
             let assigned: BTreeMap<_, _> = assigned.map(|(uid, pod)| (uid.clone(), pod.clone())).collect();
             let mut held = uids(&node.pods);
-            held.retain(|uid| assigned.contains_key(*uid) || !self.forgotten.contains(*uid));
+            // What a restore made the hub forget is known again, or ends, or the hub says why not.
+            let is_excused = |uid: &str| node.pods.get(uid).is_some_and(is_deleting) || end.kept.contains(uid);
+            held.retain(|uid| assigned.contains_key(*uid) || !is_excused(uid));
             if uids(&assigned) != held {
                 report.violation(format!("{name}: the hub assigns {:?}, the journal holds {held:?}", uids(&assigned)));
             }

@@ -8,6 +8,7 @@ mod fencing;
 mod flips;
 mod found;
 mod ninety_days;
+mod restore;
 mod seeds;
 mod site;
 mod stage;
