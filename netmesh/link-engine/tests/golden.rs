@@ -145,6 +145,9 @@ fn every_frame_has_its_golden_bytes() {
         check(&TimeResetRequest { node_uid: "u".into(), nonce: 300 }, GOLDEN[34], w),
         check(&TimeResetReply::Reset { time_micros: 3, signature: Bytes::from_static(b"s") }, GOLDEN[35], w),
         check(&TimeResetReply::Refused { code: "C".into(), reason: "no".into() }, GOLDEN[36], w),
+        check(&HeartbeatAnswer { session: Session(1), count: 2, clock_micros: 3, address: 300 }, GOLDEN[37], w),
+        check(&PacedHeartbeat { session: Session(1), count: 2, clock_micros: 3, interval_ms: 300 }, GOLDEN[38], w),
+        check(&HeartbeatLimits { longest_ms: 300, grace_ms: 2, address: 3 }, GOLDEN[39], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -190,4 +193,7 @@ const GOLDEN: &[&str] = &[
     "4000040000000175ac02",
     "41000400000000060173",
     "410006000000010143026e6f",
+    "330005000000010206ac02",
+    "340005000000010206ac02",
+    "350004000000ac020203",
 ];
