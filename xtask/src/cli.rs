@@ -247,6 +247,7 @@ pub(crate) enum Suite {
     Offline,
     Sim,
     E2e,
+    Traffic,
 }
 
 #[derive(Args)]
@@ -311,6 +312,7 @@ mod tests {
             "deps",
             "test",
             "test e2e",
+            "test traffic",
             "tidy",
             "bench skeleton",
             "timings",
