@@ -34,7 +34,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                         shared.cut_revoked(&node.meta.name);
                     }
                     let now = shared.env.monotonic();
-                    let (heard, interval) = shared.last_heard(&node.meta.name).unwrap_or((start, shared.heartbeat));
+                    // A hub that has just started does not know what the nodes have promised its forerunner.
+                    let unheard = (start, shared.longest_heartbeat);
+                    let (heard, interval) = shared.last_heard(&node.meta.name).unwrap_or(unheard);
                     let silence = now.since(heard);
                     if silence <= tolerated(shared.grace, interval) {
                         continue;

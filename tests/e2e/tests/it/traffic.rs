@@ -12,9 +12,10 @@ use crate::day::ready;
 use crate::world::{World, items};
 
 const NODE: &str = "edge-1";
-/// Heartbeats of a window, and of the quiet before it.
+/// Heartbeats of a window.
 const WINDOW: u64 = 8;
-const QUIET: u64 = 2;
+/// What the node has to say of a change it says within this: it looks at itself every 10 s.
+const QUIET_MS: u64 = 25_000;
 /// IP bytes both ways that a heartbeat may cost: it, its answer, what acknowledges them.
 const HEARTBEAT_BYTES: u64 = 400;
 /// IP bytes both ways that a change of a pod's status may cost.
@@ -97,16 +98,23 @@ pub(crate) fn ten_pods_with_probes_are_ready(world: &mut World) -> Result<()> {
     world.kubectl(&["rollout", "status", "deploy/idle", "--timeout=120s"]).map(drop)
 }
 
-/// Counts a window, once nothing but heartbeats has gone for a while.
-fn idle(world: &World, transport: &str) -> Result<()> {
+/// Waits until nothing but heartbeats has gone for a while.
+fn quiet(world: &World) -> Result<Counted> {
     let mut begin = Counted::now(world)?;
-    world.wait("the link is quiet", 180, || {
-        let now = begin.after(world, QUIET)?;
+    world.wait("the link is quiet", 300, || {
+        let heartbeats = QUIET_MS.div_ceil(begin.figure("/link/heartbeat/interval_ms")?.max(1));
+        let now = begin.after(world, heartbeats)?;
         let quiet =
             SILENT.iter().all(|name| matches!((begin.purpose(name), now.purpose(name)), (Ok(a), Ok(b)) if a == b));
         begin = now;
         Ok(quiet)
     })?;
+    Ok(begin)
+}
+
+/// Counts a window of a quiet link.
+fn idle(world: &World, transport: &str) -> Result<()> {
+    let begin = quiet(world)?;
     ensure!(begin.stats["link"]["transport"] == transport, "not over {transport}: {}", begin.stats);
     let end = begin.after(world, WINDOW)?;
     ensure!(end.stats["link"]["transport"] == transport, "not over {transport} any more: {}", end.stats);
@@ -176,8 +184,9 @@ pub(crate) fn a_change_of_status_is_small(world: &mut World) -> Result<()> {
     ensure!(!ready(&pod(world)?), "the pod was Ready too soon to be counted");
     world.wait("the pod is Ready", 90, || Ok(ready(&pod(world)?)))?;
     let changed = Counted::now(world)?.after(world, 1)?;
-    let later = changed.after(world, WINDOW)?;
-    let beat = (later.ip_bytes()? - changed.ip_bytes()?) / (later.heartbeats()? - changed.heartbeats()?);
+    let rest = quiet(world)?;
+    let later = rest.after(world, WINDOW)?;
+    let beat = (later.ip_bytes()? - rest.ip_bytes()?) / (later.heartbeats()? - rest.heartbeats()?);
     let heartbeats = changed.heartbeats()? - before.heartbeats()?;
     let bytes = (changed.ip_bytes()? - before.ip_bytes()?).saturating_sub(heartbeats * beat);
     print("a change of a pod's status", bytes as f64, "B", 1);
