@@ -249,6 +249,7 @@ pub(crate) enum Suite {
     Offline,
     Sim,
     E2e,
+    Traffic,
 }
 
 #[derive(Args)]
@@ -313,6 +314,7 @@ mod tests {
             "deps",
             "test",
             "test e2e",
+            "test traffic",
             "tidy",
             "bench skeleton",
             "timings",

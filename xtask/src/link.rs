@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::cli::Format;
 use crate::cluster::{Cluster, Derived, Node, write_private};
 use crate::deps;
+use crate::node::exec::inside;
 use crate::process::{output, output_of};
 
 /// What is wrong with one node's network.
@@ -30,6 +31,9 @@ struct Faults {
     #[serde(default)]
     nat: bool,
 }
+
+/// Bytes of Ethernet's head, which a port counts with each packet.
+const ETHERNET_HEAD: u64 = 14;
 
 type Links = BTreeMap<String, Faults>;
 
@@ -206,6 +210,8 @@ pub(crate) fn stats(dir: &Path, name: &str, format: Format) -> Result<()> {
         let path = format!("/sys/class/net/{}/statistics/{file}", node.veth);
         fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok()).unwrap_or(0)
     };
+    // The port counts Ethernet's heads; what an operator is billed for begins with IP's.
+    let ip = |bytes: &str, packets: &str| port(bytes).saturating_sub(ETHERNET_HEAD * port(packets));
     let figures = [
         ("to_hub_bytes", counter("to_hub", "bytes")),
         ("to_hub_packets", counter("to_hub", "packets")),
@@ -215,16 +221,51 @@ pub(crate) fn stats(dir: &Path, name: &str, format: Format) -> Result<()> {
         ("sent_packets", port("rx_packets")),
         ("received_bytes", port("tx_bytes")),
         ("received_packets", port("tx_packets")),
+        ("sent_ip_bytes", ip("rx_bytes", "rx_packets")),
+        ("received_ip_bytes", ip("tx_bytes", "tx_packets")),
     ];
+    let told = told(&cluster, node);
     match format {
         Format::Json => {
             let mut object = json!({ "node": name, "faults": load(&cluster)?.get(name).cloned().unwrap_or_default() });
             figures.iter().for_each(|(key, value)| object[*key] = (*value).into());
+            object["link"] = told;
             println!("{object}");
         }
-        Format::Table => figures.iter().for_each(|(key, value)| println!("{key:<17} {value}")),
+        Format::Table => {
+            figures.iter().for_each(|(key, value)| println!("{key:<17} {value}"));
+            print!("{}", lines(&told));
+        }
     }
     Ok(())
+}
+
+/// What the agent itself says of its link; null while it does not run.
+fn told(cluster: &Cluster, node: &Node) -> Value {
+    let ask = ["holdfast-edge", "status", "-o", "json"].map(std::ffi::OsString::from);
+    let answer = inside(cluster, node, &ask).and_then(|mut command| output(&mut command)).ok();
+    let Some(status) = answer.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else { return Value::Null };
+    let fields = ["connected", "transport", "heartbeat", "traffic"];
+    fields.iter().map(|field| ((*field).to_owned(), status[*field].clone())).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// What the agent says, a line a figure.
+fn lines(told: &Value) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &Value| {
+        if !value.is_null() {
+            let _ = writeln!(text, "{name:<17} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+    };
+    line("transport", &told["transport"]);
+    for (name, value) in told["heartbeat"].as_object().into_iter().flatten() {
+        line(&format!("heartbeat_{name}"), value);
+    }
+    for (purpose, bytes) in told["traffic"].as_object().into_iter().flatten() {
+        line(&format!("{purpose}_sent"), &bytes["sent"]);
+        line(&format!("{purpose}_received"), &bytes["received"]);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -258,6 +299,22 @@ mod tests {
     fn drops(links: &Links) -> Vec<String> {
         let text = render("t", &[node("edge-1", "v1"), node("edge-2", "v2")], links);
         text.lines().filter(|l| l.contains("drop")).map(|l| l.replace("add rule bridge t ", "")).collect()
+    }
+
+    #[test]
+    fn what_the_agent_says_is_a_line_a_figure() {
+        let told = json!({
+            "connected": true, "transport": "quic", "heartbeat": {"interval_ms": 10000, "lost_ms": null},
+            "traffic": {"facts": {"sent": 3, "received": 4}},
+        });
+        let text = "\
+transport         quic
+heartbeat_interval_ms 10000
+facts_sent        3
+facts_received    4
+";
+        assert_eq!(super::lines(&told), text);
+        assert_eq!(super::lines(&Value::Null), "");
     }
 
     #[test]

@@ -68,6 +68,17 @@ impl Transport {
     }
 }
 
+/// What a connection has carried, as far as its transport knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes sent: payloads of UDP, or of TCP without the TLS handshake. Heads of IP, UDP and TCP are not counted.
+    pub sent_bytes: u64,
+    /// Bytes received, counted likewise.
+    pub received_bytes: u64,
+    /// Largest payload of a packet on this path, in bytes.
+    pub path_mtu: Option<u32>,
+}
+
 /// Both halves of a stream.
 pub type BiStream = (Box<dyn SendStream>, Box<dyn RecvStream>);
 
@@ -95,6 +106,10 @@ pub trait Connection: Send + Sync {
     /// What carries it.
     fn transport(&self) -> Transport {
         Transport::Memory
+    }
+    /// What it has carried so far.
+    fn carried(&self) -> Carried {
+        Carried::default()
     }
 }
 

@@ -4,18 +4,16 @@ use async_trait::async_trait;
 use holdfast_env::{Connection, Dialer, NetError, World};
 use holdfast_link::tls::{TlsError, join_config, node_config};
 use holdfast_link::{FallbackDialer, NodeIdentity, QuicDialer, TcpDialer};
+use holdfast_link_engine::limits::LONGEST_HEARTBEAT;
 use holdfast_node::{Connector, NodeClock};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Heartbeat that the idle time-out of the node's connections is made for.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 type Both = (Arc<dyn Dialer>, Arc<dyn Dialer>);
 
+/// How long silence is borne is the hub's to say, and the link's: it knows the interval of heartbeats.
 fn both(env: &World, tls: rustls::ClientConfig) -> Result<Both, TlsError> {
-    let quic = QuicDialer::new(tls.clone(), HEARTBEAT)?;
-    Ok((Arc::new(quic), Arc::new(TcpDialer::new(env.clone(), tls, HEARTBEAT))))
+    let quic = QuicDialer::new(tls.clone(), LONGEST_HEARTBEAT)?;
+    Ok((Arc::new(quic), Arc::new(TcpDialer::new(env.clone(), tls, LONGEST_HEARTBEAT))))
 }
 
 /// Dials hubs (`HOST:PORT[/TCPPORT]`) without an identity: it must prove the CA with this hash.

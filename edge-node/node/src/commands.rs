@@ -10,6 +10,7 @@ use crate::pods::{PodCalls, PodManager, PodSummary};
 use crate::readiness::Reason;
 use crate::store::WrittenFor;
 use holdfast_core::{Reason as StatusReason, Status, Timestamp};
+use holdfast_link::traffic::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -33,6 +34,12 @@ pub struct NodeSummary {
     /// What carries the link: `quic` or `tcp`; empty while it is down.
     #[serde(default)]
     pub transport: String,
+    /// How heartbeats go, while the link is up.
+    #[serde(default)]
+    pub heartbeat: Option<HeartbeatSummary>,
+    /// Bytes of the link since the agent's start, by purpose.
+    #[serde(default)]
+    pub traffic: BTreeMap<String, Bytes>,
     /// Objects from the hub.
     pub items: usize,
     /// Lineage and revision that the objects stand at.
@@ -56,6 +63,23 @@ pub struct NodeSummary {
     pub offline_ready: Option<bool>,
     /// What is missing for that.
     pub offline_reasons: Vec<String>,
+}
+
+/// How heartbeats go, and what their path is like.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatSummary {
+    /// Milliseconds between two of them.
+    pub interval_ms: u64,
+    /// The longest silence, in milliseconds, that the path is known to survive.
+    pub survived_ms: Option<u64>,
+    /// The shortest, in milliseconds, that it did not survive.
+    pub lost_ms: Option<u64>,
+    /// Microseconds from the last one to its answer.
+    pub round_trip_micros: Option<u64>,
+    /// How many were answered since the agent's start.
+    pub answered: u64,
+    /// Largest payload of a packet to the hub in bytes, where the transport knows it.
+    pub path_mtu: Option<u32>,
 }
 
 /// The node's local commands.
@@ -111,7 +135,22 @@ impl Commands {
             offline_ready: offline.as_ref().map(Vec::is_empty),
             offline_reasons: self.offline_reasons(offline.as_deref().unwrap_or_default()),
             written_by_purpose: self.node.store.written_by_purpose(),
+            heartbeat: self.heartbeat(),
+            traffic: self.link.counted().totals().into_iter().map(|(name, bytes)| (name.into(), bytes)).collect(),
         }
+    }
+
+    fn heartbeat(&self) -> Option<HeartbeatSummary> {
+        let pace = self.link.pace()?;
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Some(HeartbeatSummary {
+            interval_ms: millis(pace.interval),
+            survived_ms: pace.survived.map(millis),
+            lost_ms: pace.lost.map(millis),
+            round_trip_micros: pace.round_trip.and_then(|time| u64::try_from(time.as_micros()).ok()),
+            answered: pace.answered,
+            path_mtu: self.link.path_mtu(),
+        })
     }
 
     /// Reasons of the node, and of its pods in detail.

@@ -1,5 +1,6 @@
-//! The link loop: connect, run, come back; [`renewal`] of the node's certificate.
+//! The link loop: connect, run, come back; [`renewal`] of the node's certificate; the [`pace`] of its heartbeats.
 
+mod pace;
 mod renewal;
 mod time_reset;
 
@@ -13,13 +14,15 @@ use bytes::Bytes;
 use holdfast_core::{Backoff, ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
 use holdfast_edge_store::{FactKind, Item, Record, State, Vitals};
 use holdfast_env::{Connection, Mono, NetError, Transport, Wall};
+use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_link::call::NodeCall;
-use holdfast_link::{LinkEnd, NodeHost, drive_node};
+use holdfast_link::{LinkEnd, NodeHost, Traffic, drive_node};
 use holdfast_link_engine::limits::BATCH_BYTES;
 use holdfast_link_engine::wire::{FactSort, Hello, VERSION, VERSION_MIN, WireFact};
-use holdfast_link_engine::{NodeView, Persist};
+use holdfast_link_engine::{Keepalive, NodeView, Pace, Persist};
 use holdfast_mutation::broken;
-use std::sync::{Arc, Mutex, PoisonError};
+use pace::{Paces, Shown};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -32,6 +35,9 @@ const REFUSED: Duration = Duration::from_secs(30);
 
 /// Why a connection ends that has brought a new certificate.
 const RENEWED: &str = "the node comes back with its new certificate";
+
+/// What the annotation of a pod with a run lease has in it.
+const LEASED: &str = "FailOverAfter";
 
 /// How the link is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +69,10 @@ pub struct LinkHost {
     state: watch::Sender<LinkState>,
     /// When the hub was heard last, by both clocks; never in this life of the agent for `None`.
     heard_at: Mutex<Option<(Mono, Wall)>>,
+    /// Intervals of heartbeats, by path.
+    paces: Mutex<Paces>,
+    traffic: Arc<Traffic>,
+    connection: Mutex<Option<Weak<dyn Connection>>>,
     /// Whether the link is cut on purpose.
     hold: watch::Sender<bool>,
     lease: Arc<RunLease>,
@@ -135,6 +145,17 @@ impl NodeView for View<'_> {
             })
             .collect()
     }
+
+    fn shortest_lease(&self) -> Option<Duration> {
+        let pods = self.0.items_with_prefix(PODS).map(|(_, item)| &item.body);
+        // Few pods say so, and their bodies are long.
+        let bound = pods.filter(|body| body.windows(LEASED.len()).any(|piece| piece == LEASED.as_bytes()));
+        let leases = bound.filter_map(|body| match fencing::of(&serde_json::from_slice(body).ok()?) {
+            Fencing::FailOverAfter(after) => Some(after),
+            _ => None,
+        });
+        leases.min()
+    }
 }
 
 impl LinkHost {
@@ -157,7 +178,20 @@ impl LinkHost {
         };
         let state = watch::channel(known).0;
         let hold = watch::channel(false).0;
-        Arc::new(LinkHost { parts, store, calls, state, heard_at: Mutex::new(None), hold, lease, reconnected, whole })
+        Arc::new(LinkHost {
+            parts,
+            store,
+            calls,
+            state,
+            heard_at: Mutex::new(None),
+            paces: Mutex::default(),
+            traffic: Arc::default(),
+            connection: Mutex::default(),
+            hold,
+            lease,
+            reconnected,
+            whole,
+        })
     }
 
     /// Follows the state of the link.
@@ -168,6 +202,26 @@ impl LinkHost {
     /// When the hub was last heard of in this life of the node.
     pub fn last_contact(&self) -> Option<(Mono, Wall)> {
         *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How heartbeats go on the connection that is up.
+    pub fn pace(&self) -> Option<Shown> {
+        self.paces().shown()
+    }
+
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The largest payload of a packet to the hub, where the transport knows it.
+    pub fn path_mtu(&self) -> Option<u32> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.upgrade()?;
+        connection.carried().path_mtu
+    }
+
+    /// Bytes of all connections since the start.
+    pub fn counted(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Cuts the link until the handle is dropped; `None` when it is cut already.
@@ -218,12 +272,12 @@ impl LinkHost {
         }
     }
 
-    /// The hub was heard. After a silence that was long enough for the hub to write this node off, node and pods are
-    /// reported anew; the connection itself may have outlived it.
-    fn heard(&self) {
+    /// The hub was heard: it has answered a heartbeat, or the hello (0). When it may have written this node off before
+    /// that, node and pods are reported anew; the connection itself may have outlived it.
+    fn heard(&self, count: u64) {
         let now = (self.parts.env.monotonic(), self.parts.env.wall());
         let before = self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        let silent = before.is_none_or(|before| now.0.since(before.0) > self.parts.config.grace / 2);
+        let silent = self.paces().answered(now.0, count, self.parts.config.grace);
         if silent && !(broken("silence-not-reported") && before.is_some()) {
             self.reconnected.notify_one();
         }
@@ -259,6 +313,7 @@ impl LinkHost {
             }
         };
         self.state.send_modify(|state| state.transport = Some(connection.transport()));
+        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(&connection));
         let end = tokio::select! {
             biased;
             () = cut(hold) => {
@@ -404,7 +459,6 @@ impl NodeHost for LinkHost {
         self.parts.clock.hub_time(time_micros);
         let transport = self.state.borrow().transport.map(Transport::name);
         tracing::info!(session = session.0, transport, "The link is up");
-        self.heard();
         self.state.send_modify(|state| {
             state.connected = true;
             state.session = session.0;
@@ -414,15 +468,28 @@ impl NodeHost for LinkHost {
 
     fn renewing(&self, count: u64) {
         self.lease.sending(count);
+        self.paces().sending(self.parts.env.monotonic(), count);
     }
 
     fn renewed(&self, count: u64) {
         self.lease.acknowledged(count);
+        self.heard(count);
     }
 
     fn alive(&self, time_micros: i64) {
         self.parts.clock.hub_time(time_micros);
-        self.heard();
+    }
+
+    fn keepalive(&self, path: &str) -> Keepalive {
+        self.paces().known(path)
+    }
+
+    fn paced(&self, path: &str, known: Keepalive, pace: Option<Pace>) {
+        self.paces().learned(path, known, pace);
+    }
+
+    fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 
     fn in_sync(&self, revision: Revision) {

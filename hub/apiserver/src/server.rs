@@ -6,6 +6,7 @@ use crate::pki::{Pki, ServerIdentity};
 use holdfast_core::UserInfo;
 use holdfast_env::World;
 use holdfast_server::chain::service::Document;
+use holdfast_server::docs::metrics::Metrics;
 use holdfast_server::listen::tls::{self, TlsError};
 use holdfast_server::{
     Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig, Taker,
@@ -105,6 +106,11 @@ impl ApiServer {
     /// Checks behind `/readyz`; parts add theirs.
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// What is counted; parts add theirs.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.service.metrics
     }
 
     /// The check of bootstrap tokens, for joins.

@@ -3,6 +3,8 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use holdfast_core::Span;
+use holdfast_link_engine::heartbeat::longest_for;
+use holdfast_link_engine::limits::LONGEST_HEARTBEAT;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,9 +38,13 @@ pub(crate) struct ServeArguments {
     /// Silence after which a node counts as gone [default: 40s].
     #[arg(long, env = "HOLDFAST_NODE_MONITOR_GRACE", value_name = "DURATION")]
     node_monitor_grace: Option<Span>,
-    /// How often nodes send heartbeats [default: 10s].
+    /// How often nodes send heartbeats to begin with [default: 10s].
     #[arg(long, env = "HOLDFAST_HEARTBEAT", value_name = "DURATION")]
     heartbeat: Option<Span>,
+    /// How seldom heartbeats may come once a node has found that its network lets it [default: three quarters of
+    /// --node-monitor-grace, which is as much as costs nothing: beyond that a silent node is noticed later].
+    #[arg(long, env = "HOLDFAST_LONGEST_HEARTBEAT", value_name = "DURATION")]
+    longest_heartbeat: Option<Span>,
     /// Life of nodes' certificates [default: 365d].
     #[arg(long, env = "HOLDFAST_NODE_CERTIFICATE_TTL", value_name = "DURATION")]
     node_certificate_ttl: Option<Span>,
@@ -65,6 +71,7 @@ struct FileConfig {
     service_cidr: Option<String>,
     node_monitor_grace: Option<Span>,
     heartbeat: Option<Span>,
+    longest_heartbeat: Option<Span>,
     node_certificate_ttl: Option<Span>,
     node_certificate_grace: Option<Span>,
     history: Option<Span>,
@@ -83,6 +90,7 @@ pub(crate) struct Config {
     pub(crate) service_cidr: Ipv4Net,
     pub(crate) node_monitor_grace: Duration,
     pub(crate) heartbeat: Duration,
+    pub(crate) longest_heartbeat: Duration,
     pub(crate) node_certificate_ttl: Duration,
     pub(crate) node_certificate_grace: Duration,
     pub(crate) history: Duration,
@@ -110,6 +118,9 @@ impl ServeArguments {
         }
         let advertise = if self.advertise.is_empty() { file.advertise } else { self.advertise };
         let (advertise_names, advertise_addresses) = split_advertise(advertise)?;
+        let node_monitor_grace = span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE);
+        let heartbeat = span(self.heartbeat, file.heartbeat, DEFAULT_HEARTBEAT);
+        let longest = longest_for(node_monitor_grace, heartbeat).min(LONGEST_HEARTBEAT);
         let config = Config {
             data_dir: self.data_dir.or(file.data_dir).with_context(|| needed("data-dir"))?,
             listen: self.listen.or(file.listen).with_context(|| needed("listen"))?,
@@ -118,8 +129,9 @@ impl ServeArguments {
             advertise_addresses,
             cluster_cidr: cidr("cluster-cidr", self.cluster_cidr.or(file.cluster_cidr), DEFAULT_CLUSTER_CIDR)?,
             service_cidr: cidr("service-cidr", self.service_cidr.or(file.service_cidr), DEFAULT_SERVICE_CIDR)?,
-            node_monitor_grace: span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE),
-            heartbeat: span(self.heartbeat, file.heartbeat, DEFAULT_HEARTBEAT),
+            node_monitor_grace,
+            heartbeat,
+            longest_heartbeat: span(self.longest_heartbeat, file.longest_heartbeat, longest),
             node_certificate_ttl: span(self.node_certificate_ttl, file.node_certificate_ttl, DEFAULT_CERTIFICATE_TTL),
             node_certificate_grace: span(
                 self.node_certificate_grace,
@@ -177,6 +189,10 @@ impl Config {
         if self.heartbeat.is_zero() || self.node_monitor_grace <= self.heartbeat {
             bail!("--node-monitor-grace must be longer than --heartbeat, and --heartbeat longer than 0");
         }
+        if self.longest_heartbeat < self.heartbeat || self.longest_heartbeat > LONGEST_HEARTBEAT {
+            let most = LONGEST_HEARTBEAT.as_secs();
+            bail!("--longest-heartbeat must be no shorter than --heartbeat, and at most {most}s");
+        }
         if self.node_certificate_ttl < Duration::from_secs(1) || self.history < Duration::from_secs(1) {
             bail!("--node-certificate-ttl and --history must be at least 1s");
         }
@@ -219,6 +235,7 @@ mod tests {
         let config = arguments.resolve().unwrap();
         assert_eq!(config.heartbeat, Duration::from_secs(7));
         assert_eq!(config.node_monitor_grace, DEFAULT_GRACE);
+        assert_eq!(config.longest_heartbeat, Duration::from_secs(30));
         assert_eq!(config.advertise_names, ["hub.example"]);
         assert_eq!(config.first_service_ip(), Ipv4Addr::new(10, 43, 0, 1));
         assert_eq!(Config::local_server(config.listen).to_string(), "127.0.0.1:6443");
@@ -241,6 +258,8 @@ mod tests {
             ("service-cidr = \"10.42.1.0/24\"", "overlap"),
             ("service-cidr = \"10.9.0.0/30\"", "too small"),
             ("heartbeat = \"60s\"", "must be longer than --heartbeat"),
+            ("longest-heartbeat = \"9s\"", "no shorter than --heartbeat, and at most 3600s"),
+            ("longest-heartbeat = \"2h\"", "no shorter than --heartbeat, and at most 3600s"),
             ("advertise = [\"a b\"]", "neither an IP address nor a DNS name"),
             ("store = \"etcd=x\"", "not implemented yet"),
         ] {

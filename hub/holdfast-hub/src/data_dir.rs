@@ -67,14 +67,14 @@ pub(crate) fn rotate_ca(data_dir: &Path, overlap: Duration) -> anyhow::Result<()
 }
 
 /// Replaces a file readable by its owner only; whole or not at all.
-pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let temporary = path.with_extension("tmp");
     let write = || -> std::io::Result<()> {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };

@@ -25,11 +25,25 @@ impl LinkCalls {
 impl NodeCalls for LinkCalls {
     async fn logs(&self, node: &str, call: LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
         let connection = self.connection(node)?;
-        holdfast_link::call::logs(&self.0.env, &connection, &self.0.env.random_uuid(), Call::Logs(call)).await
+        holdfast_link::call::logs(
+            &self.0.env,
+            &connection,
+            &self.0.traffic,
+            &self.0.env.random_uuid(),
+            Call::Logs(call),
+        )
+        .await
     }
 
     async fn exec(&self, node: &str, call: ExecCall) -> Result<ExecSession, Status> {
         let connection = self.connection(node)?;
-        holdfast_link::call::exec(&self.0.env, &connection, &self.0.env.random_uuid(), Call::Exec(call)).await
+        holdfast_link::call::exec(
+            &self.0.env,
+            &connection,
+            &self.0.traffic,
+            &self.0.env.random_uuid(),
+            Call::Exec(call),
+        )
+        .await
     }
 }

@@ -11,7 +11,7 @@ use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Session, Status, Tar
 use holdfast_env::{Connection, Mono, Task, World};
 use holdfast_link::identity::{Standing, node_of, standing};
 use holdfast_link::renew::EXPIRED_FOR_GOOD;
-use holdfast_link::{Listener, Refusal, drive_hub};
+use holdfast_link::{Listener, Refusal, Traffic, drive_hub};
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
 use holdfast_store::Store;
 use std::collections::BTreeMap;
@@ -53,8 +53,10 @@ pub struct HubLinksConfig {
     pub issuer: Arc<dyn NodeIssuer>,
     /// The store's history.
     pub lineage: Lineage,
-    /// How often nodes send heartbeats.
+    /// How often nodes send heartbeats to begin with.
     pub heartbeat: Duration,
+    /// The longest interval that a node may find for itself.
+    pub longest_heartbeat: Duration,
     /// Silence after which a node counts as gone (`node-monitor-grace-period`).
     pub grace: Duration,
     /// How long after its end a certificate may be renewed.
@@ -79,12 +81,16 @@ pub(crate) struct Shared {
     pub(crate) api: Arc<Api>,
     pub(crate) lineage: Lineage,
     pub(crate) heartbeat: Duration,
+    pub(crate) longest_heartbeat: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) issuer: Arc<dyn NodeIssuer>,
     pub(crate) certificate_grace: Duration,
     pub(crate) renewals: Renewals,
     pub(crate) views: Arc<Views>,
     active: Mutex<BTreeMap<String, Active>>,
-    heard: Mutex<BTreeMap<String, Mono>>,
+    /// When each was heard, and how long its next heartbeat may take.
+    heard: Mutex<BTreeMap<String, (Mono, Duration)>>,
     /// Minted tokens outlive connections: a node that comes back is not sent new ones.
     tokens: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<NodeTokens>>>>,
 }
@@ -114,17 +120,18 @@ impl Shared {
         if let Some(old) = lock(&self.active).insert(host.node_name().to_string(), active) {
             old.cut.pull("Replaced", "a newer connection of this node took over");
         }
-        self.alive(host.node_name(), session);
+        self.alive(host.node_name(), session, self.heartbeat);
     }
 
     /// A word of the node was heard.
-    pub(crate) fn alive(&self, node: &str, session: Session) {
+    pub(crate) fn alive(&self, node: &str, session: Session, interval: Duration) {
         if lock(&self.active).get(node).is_some_and(|active| active.session == session) {
-            lock(&self.heard).insert(node.to_string(), self.env.monotonic());
+            lock(&self.heard).insert(node.to_string(), (self.env.monotonic(), interval));
         }
     }
 
-    pub(crate) fn last_heard(&self, node: &str) -> Option<Mono> {
+    /// When a node was heard last, and how long its next heartbeat may take.
+    pub(crate) fn last_heard(&self, node: &str) -> Option<(Mono, Duration)> {
         lock(&self.heard).get(node).copied()
     }
 
@@ -246,14 +253,16 @@ impl HubLinks {
     /// Starts following the store and watching over the nodes; connections come in through
     /// [`HubLinks::serve`].
     pub fn start(config: HubLinksConfig) -> Arc<HubLinks> {
-        let HubLinksConfig { env, store, api, issuer, lineage, heartbeat, grace, certificate_grace, renewal_interval } =
-            config;
+        let HubLinksConfig { env, store, api, issuer, lineage, certificate_grace, renewal_interval, .. } = config;
         let shared = Arc::new(Shared {
             env: env.clone(),
             store: store.clone(),
             api,
             lineage,
-            heartbeat,
+            heartbeat: config.heartbeat,
+            longest_heartbeat: config.longest_heartbeat,
+            grace: config.grace,
+            traffic: Arc::default(),
             issuer,
             certificate_grace,
             renewals: Renewals::new(renewal_interval),
@@ -265,7 +274,7 @@ impl HubLinks {
         let follow = shared.views.clone().follow(store, env.clone());
         let tasks = vec![
             env.spawn("links-views", Box::pin(follow)),
-            env.spawn("links-lifecycle", Box::pin(lifecycle::run(shared.clone(), grace))),
+            env.spawn("links-lifecycle", Box::pin(lifecycle::run(shared.clone()))),
         ];
         Arc::new(HubLinks {
             shared,
@@ -274,6 +283,11 @@ impl HubLinks {
             joins: Semaphore::new(MAX_JOINS),
             _tasks: tasks,
         })
+    }
+
+    /// Bytes of all links by purpose.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.shared.traffic.clone()
     }
 
     /// Reaches into nodes, for the registry.

@@ -1,11 +1,12 @@
 //! The life cycle of nodes: from heartbeats to the Ready condition.
 //!
-//! A node is heard through its link. When nothing was heard for the grace period, its conditions become
-//! Unknown with upstream's reasons; when it is back it reports itself. Heartbeats live in memory: after a
+//! A node is heard through its link. When nothing was heard for the grace period, or longer than the interval lasts that
+//! the node itself has chosen within what it is allowed, its conditions become Unknown with upstream's reasons; when it is back it reports itself. Heartbeats live in memory: after a
 //! start of the hub every node has a whole grace period.
 
 use crate::hub_links::Shared;
 use holdfast_core::{Gvr, ListOptions, Object, Patch, PatchType, Status, Target, Timestamp, WriteOptions, json};
+use holdfast_link_engine::heartbeat::tolerated;
 use holdfast_server::{Operation, Reply};
 use serde_json::{Value, json as document};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// Watches over the nodes until dropped.
-pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
+pub(crate) async fn run(shared: Arc<Shared>) {
     let start = shared.env.monotonic();
     loop {
         shared.env.sleep(PERIOD).await;
@@ -33,9 +34,11 @@ pub(crate) async fn run(shared: Arc<Shared>, grace: Duration) {
                         shared.cut_revoked(&node.meta.name);
                     }
                     let now = shared.env.monotonic();
-                    let heard = shared.last_heard(&node.meta.name).unwrap_or(start);
+                    // A hub that has just started does not know what the nodes have promised its forerunner.
+                    let unheard = (start, shared.longest_heartbeat);
+                    let (heard, interval) = shared.last_heard(&node.meta.name).unwrap_or(unheard);
                     let silence = now.since(heard);
-                    if silence <= grace {
+                    if silence <= tolerated(shared.grace, interval) {
                         continue;
                     }
                     if let Err(err) = mark_unknown(&shared, &node).await {

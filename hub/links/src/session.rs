@@ -11,7 +11,7 @@ use crate::{certificates, renew};
 use async_trait::async_trait;
 use holdfast_core::{NodeUid, OutboxGen, Revision, Session};
 use holdfast_env::Connection;
-use holdfast_link::{Grant, HubHost, Refusal};
+use holdfast_link::{Grant, HubHost, Refusal, Traffic};
 use holdfast_link_engine::HubView;
 use holdfast_link_engine::wire::{Hello, RenewReply, RenewRequest, WireFact};
 use std::collections::BTreeSet;
@@ -199,9 +199,14 @@ impl HubHost for NodeSession {
             return Err(refusal("Unavailable", "the hub cannot read its store"));
         }
         match issue(&*self.shared.store, self.shared.lineage, &self.node_uid, hello).await {
-            Ok(Issued::Session(session, mark)) => {
-                Ok(Grant { lineage: self.shared.lineage, session, mark, heartbeat: self.shared.heartbeat })
-            }
+            Ok(Issued::Session(session, mark)) => Ok(Grant {
+                lineage: self.shared.lineage,
+                session,
+                mark,
+                heartbeat: self.shared.heartbeat,
+                longest_heartbeat: self.shared.longest_heartbeat,
+                grace: self.shared.grace,
+            }),
             Ok(Issued::Duplicate) => {
                 self.shared.duplicate_identity(&self.node_name).await;
                 Err(refusal(
@@ -256,8 +261,12 @@ impl HubHost for NodeSession {
         }
     }
 
-    fn alive(&self, session: Session, _clock_micros: i64) {
-        self.shared.alive(&self.node_name, session);
+    fn alive(&self, session: Session, _clock_micros: i64, interval: std::time::Duration) {
+        self.shared.alive(&self.node_name, session, interval);
+    }
+
+    fn traffic(&self) -> Arc<Traffic> {
+        self.shared.traffic.clone()
     }
 
     fn applied(&self, revision: Revision) {

@@ -2,11 +2,11 @@
 
 use crate::control::agree;
 use crate::limits::{HANDSHAKE, MAX_TEXT_BYTES};
-use crate::node::parse_heartbeat;
+use crate::node::{Beat, read_datagram};
 use crate::sync::hub::HubSync;
 use crate::wire::{
-    FactAck, FactBatch, Frame, Heartbeat, Hello, KINDS, Open, Refuse, SessionReady, Stream, VERSION_MIN, Welcome,
-    WireError, WireFact, encode,
+    FactAck, FactBatch, Frame, Heartbeat, HeartbeatAnswer, HeartbeatLimits, Hello, KINDS, Open, Refuse, SessionReady,
+    Stream, VERSION_MIN, Welcome, WireError, WireFact, encode,
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
@@ -52,8 +52,10 @@ pub enum HubInput {
         session: Session,
         /// The mark of the node's outbox.
         mark: Seq,
-        /// Interval of heartbeats.
+        /// Interval of heartbeats to begin with.
         heartbeat: Duration,
+        /// How seldom they may come.
+        limits: HeartbeatLimits,
     },
     /// The node is not taken in.
     Refused {
@@ -69,8 +71,8 @@ pub enum HubInput {
         /// The number.
         seq: Seq,
     },
-    /// A datagram came.
-    Datagram(Bytes),
+    /// A datagram came, from where: see [`crate::heartbeat::address_hash`].
+    Datagram(Bytes, u32),
     /// Nothing but time.
     Tick,
 }
@@ -93,6 +95,8 @@ pub enum HubOutput {
     Alive {
         /// The node's clock in microseconds since 1970.
         clock_micros: i64,
+        /// Its next heartbeat comes after so long at most.
+        interval: Duration,
     },
     /// The node has the whole view of this revision durably.
     Applied(Revision),
@@ -121,6 +125,10 @@ pub struct HubLink {
     committing: Option<Seq>,
     /// Facts that overtook the node's word on the control stream.
     early_facts: Option<Frame>,
+    /// The interval of a node that does not choose its own.
+    heartbeat: Duration,
+    /// The longest that a node may choose.
+    longest: Duration,
 }
 
 impl HubLink {
@@ -133,6 +141,8 @@ impl HubLink {
             applied: Revision(0),
             committing: None,
             early_facts: None,
+            heartbeat: Duration::ZERO,
+            longest: Duration::ZERO,
         }
     }
 
@@ -185,7 +195,7 @@ impl HubLink {
             (HubInput::Tick, Phase::Hello { until } | Phase::Ready { until, .. }) if now >= until => {
                 self.close("the node did not finish its handshake in time".into(), out);
             }
-            (HubInput::Granted { lineage, session, mark, heartbeat }, Phase::Granting { hello, version }) => {
+            (HubInput::Granted { lineage, session, mark, heartbeat, limits }, Phase::Granting { hello, version }) => {
                 let welcome = Welcome {
                     version,
                     lineage,
@@ -194,7 +204,10 @@ impl HubLink {
                     heartbeat_ms: u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX),
                     mark,
                 };
+                self.heartbeat = heartbeat;
+                self.longest = Duration::from_millis(u64::from(limits.longest_ms));
                 out.push(HubOutput::Send(Stream::Control, encode(&welcome)));
+                out.push(HubOutput::Send(Stream::Control, encode(&limits)));
                 (self.version, self.sync) = (version, HubSync::new(version));
                 self.phase = Phase::Ready { until: now + HANDSHAKE, session, root: hello.root, outbox: hello.outbox };
             }
@@ -273,15 +286,20 @@ impl HubLink {
                 self.committing = None;
                 out.push(HubOutput::Send(Stream::Facts, encode(&FactAck { outbox, seq })));
             }
-            HubInput::Datagram(data) => {
-                if let Some(beat) = parse_heartbeat(&data)
-                    && beat.session == session
-                {
-                    out.push(HubOutput::Alive { clock_micros: beat.clock_micros });
+            HubInput::Datagram(data, address) => match read_datagram(&data) {
+                Some(Beat::Plain(beat)) if beat.session == session => {
+                    out.push(HubOutput::Alive { clock_micros: beat.clock_micros, interval: self.heartbeat });
                     let answer = Heartbeat { session, count: beat.count, clock_micros };
                     out.push(HubOutput::SendDatagram(encode(&answer)));
                 }
-            }
+                Some(Beat::Paced(beat)) if beat.session == session => {
+                    let interval = Duration::from_millis(u64::from(beat.interval_ms)).min(self.longest);
+                    out.push(HubOutput::Alive { clock_micros: beat.clock_micros, interval });
+                    let answer = HeartbeatAnswer { session, count: beat.count, clock_micros, address };
+                    out.push(HubOutput::SendDatagram(encode(&answer)));
+                }
+                _ => {}
+            },
             HubInput::Refused { code, reason } => self.refuse(&code, &reason, out),
             HubInput::Frame(_, frame) => return Err(WireError::Unexpected(frame.kind)),
             HubInput::Granted { .. } | HubInput::Tick => {}

@@ -28,6 +28,24 @@ pub const MAX_ENTRIES: usize = 20_000;
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Largest name or text in a handshake frame.
 pub const MAX_TEXT_BYTES: usize = 512;
+/// A heartbeat without an answer is sent again after this, or after three round trips if that is longer; then ever later.
+pub const ANSWER: Duration = Duration::from_secs(2);
+/// The longest wait before it is sent again.
+pub const ANSWER_MOST: Duration = Duration::from_secs(8);
+/// Heartbeats of which it is remembered when they were sent, while they wait for an answer.
+pub const HEARTBEATS_PENDING: usize = 8;
+/// The node gives a connection up when the hub was silent for an interval and this: several heartbeats had no answer.
+pub const SILENCE: Duration = Duration::from_secs(30);
+/// The longest interval of heartbeats that a hub may allow.
+pub const LONGEST_HEARTBEAT: Duration = Duration::from_secs(3600);
+/// A run lease must be renewed by so many heartbeats: one may be lost, and its successor too.
+pub const LEASE_SHARE: u32 = 3;
+/// The search for an interval goes no lower, whatever the path does.
+pub const KEEPALIVE_FLOOR: Duration = Duration::from_secs(5);
+/// Silences in a row that must be survived before the interval changes.
+pub const KEEPALIVE_WINS: u32 = 2;
+/// A settled search tries the silence again that was lost, after this time.
+pub const KEEPALIVE_REPROBE: Duration = Duration::from_secs(24 * 3600);
 
 const _: () = assert!(BATCH_BYTES * 2 < MAX_FRAME_BYTES && FACTS_PER_BATCH <= MAX_FACTS);
 const _: () = assert!(BULK_BYTES <= BATCH_WIRE_BYTES && BATCH_WIRE_BYTES < BATCH_BYTES);

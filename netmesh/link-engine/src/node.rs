@@ -1,11 +1,12 @@
 //! The node's end of a connection.
 
 use crate::facts::NodeFacts;
-use crate::limits::HANDSHAKE;
+use crate::heartbeat::{Keepalive, Pace, Pulse};
+use crate::limits::{HANDSHAKE, LEASE_SHARE, LONGEST_HEARTBEAT};
 use crate::sync::node::{ItemBatch, Step, handle as handle_sync};
 use crate::wire::{
-    FactAck, Frame, Heartbeat, Hello, KINDS, Open, Payload, Refuse, SessionReady, Stream, VERSION, VERSION_MIN,
-    Welcome, WireError, WireFact, encode,
+    FactAck, Frame, Heartbeat, HeartbeatAnswer, HeartbeatLimits, Hello, KINDS, Open, PacedHeartbeat, Payload, Refuse,
+    SessionReady, Stream, VERSION, VERSION_MIN, Welcome, WireError, WireFact, encode,
 };
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest};
@@ -25,6 +26,10 @@ pub trait NodeView {
     fn assigned(&self, key: &str) -> Option<(Lineage, Revision)>;
     /// Up to `max` facts numbered above `after`, in order.
     fn facts_after(&self, after: Seq, max: usize) -> Vec<WireFact>;
+    /// The shortest time for which a pod here may run without the hub; `None` when none is bound by that.
+    fn shortest_lease(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What must be durable before the link goes on.
@@ -52,6 +57,9 @@ pub enum NodeInput {
     FactsChanged,
     /// A datagram came.
     Datagram(Bytes),
+    /// So many bytes have come over the connection so far, whatever they are good for: a peer whose frame is long under
+    /// way is not silent.
+    Carried(u64),
     /// Nothing but time.
     Tick,
 }
@@ -86,6 +94,8 @@ pub enum NodeOutput {
         /// The hub's clock.
         time_micros: i64,
     },
+    /// Heartbeats go otherwise from now on, or more is known of the path.
+    Paced(Keepalive, Pace),
     /// The node has the hub's whole view at this revision.
     InSync(Revision),
     /// End the connection. The flag says whether trying again soon makes sense.
@@ -101,7 +111,7 @@ pub enum NodeOutput {
 enum Phase {
     Hello { until: Duration },
     Persisting { welcome: Welcome },
-    Up { session: Session, lineage: Lineage, heartbeat: Duration },
+    Up { session: Session, lineage: Lineage },
     Closed,
 }
 
@@ -115,8 +125,11 @@ pub struct NodeLink {
     facts: NodeFacts,
     /// Answers that wait for their batch to be durable, oldest first.
     replies: std::collections::VecDeque<(Bytes, Revision, bool)>,
-    next_heartbeat: Duration,
-    heartbeats: u64,
+    /// What is known of the path before the session is up.
+    known: Keepalive,
+    pulse: Option<Pulse>,
+    told: Option<(Keepalive, Pace)>,
+    carried: u64,
     clock_micros: i64,
     /// Frames that came before the session was durable.
     early: BTreeMap<u64, (Stream, Frame)>,
@@ -131,8 +144,10 @@ impl NodeLink {
             outbox: hello.outbox,
             facts: NodeFacts::default(),
             replies: std::collections::VecDeque::new(),
-            next_heartbeat: Duration::MAX,
-            heartbeats: 0,
+            known: Keepalive::default(),
+            pulse: None,
+            told: None,
+            carried: 0,
             clock_micros: hello.clock_micros,
             early: BTreeMap::new(),
         };
@@ -143,11 +158,28 @@ impl NodeLink {
         (link, outputs)
     }
 
+    /// What is known of this path from earlier connections; before the session is up.
+    pub fn recall(&mut self, known: Keepalive) {
+        self.known = known;
+    }
+
+    /// The connection has ended; what is known of its path now. `rebinds`: its packets would have got another address
+    /// where a translation had forgotten the node (QUIC); otherwise (TCP) that ends a connection.
+    pub fn ended(&mut self, now: Duration, rebinds: bool) -> Keepalive {
+        if let Some(pulse) = &mut self.pulse {
+            if !rebinds {
+                pulse.ended(now);
+            }
+            self.known = pulse.known();
+        }
+        self.known
+    }
+
     /// When [`NodeInput::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Hello { until } => Some(*until),
-            Phase::Up { .. } => Some(self.next_heartbeat),
+            Phase::Up { .. } => self.pulse.as_ref().map(Pulse::next_deadline),
             Phase::Persisting { .. } | Phase::Closed => None,
         }
     }
@@ -162,8 +194,28 @@ impl NodeLink {
     ) -> Vec<NodeOutput> {
         self.clock_micros = clock_micros;
         let mut out = Vec::new();
+        if let Some(pulse) = &mut self.pulse {
+            match &input {
+                NodeInput::Frame(..) => pulse.heard(now),
+                NodeInput::Carried(bytes) if *bytes > self.carried => {
+                    self.carried = *bytes;
+                    pulse.alive(now);
+                }
+                _ => {}
+            }
+        }
         if let Err(err) = self.step(now, input, view, &mut out) {
             self.close(err.to_string(), false, &mut out);
+        }
+        if let Some(pulse) = &mut self.pulse {
+            if out.iter().any(|output| matches!(output, NodeOutput::Send(..))) {
+                pulse.sent(now);
+            }
+            let paced = (pulse.known(), pulse.pace());
+            if self.told != Some(paced) {
+                self.told = Some(paced);
+                out.push(NodeOutput::Paced(paced.0, paced.1));
+            }
         }
         out
     }
@@ -201,9 +253,7 @@ impl NodeLink {
                 self.early.insert(index, (stream, frame));
                 if index > 16 { Err(WireError::Unexpected(0)) } else { Ok(()) }
             }
-            (input, Phase::Up { session, lineage, heartbeat }) => {
-                self.while_up(now, input, view, out, (session, lineage, heartbeat))
-            }
+            (input, Phase::Up { session, lineage }) => self.while_up(now, input, view, out, (session, lineage)),
             _ => Ok(()),
         }
     }
@@ -231,9 +281,10 @@ impl NodeLink {
 
     fn up(&mut self, now: Duration, welcome: &Welcome, view: &dyn NodeView, out: &mut Vec<NodeOutput>) {
         let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)));
-        self.phase = Phase::Up { session: welcome.session, lineage: welcome.lineage, heartbeat };
-        self.next_heartbeat = now + heartbeat;
+        self.phase = Phase::Up { session: welcome.session, lineage: welcome.lineage };
+        self.pulse = Some(Pulse::new(now, heartbeat, self.known));
         let mark = if broken("facts-forgotten-on-reconnect") { Seq(welcome.mark.0 + 20) } else { welcome.mark };
+        self.limit(view);
         self.facts = NodeFacts::new(self.version, self.outbox, welcome.session, mark);
         out.push(NodeOutput::Send(Stream::Control, encode(&SessionReady { session: welcome.session })));
         out.push(NodeOutput::Connected { session: welcome.session, time_micros: welcome.time_micros });
@@ -254,7 +305,7 @@ impl NodeLink {
         input: NodeInput,
         view: &dyn NodeView,
         out: &mut Vec<NodeOutput>,
-        (session, lineage, heartbeat): (Session, Lineage, Duration),
+        (session, lineage): (Session, Lineage),
     ) -> Result<(), WireError> {
         match input {
             NodeInput::Frame(Stream::Sync, frame) => match handle_sync(&frame, self.version, lineage, view)? {
@@ -271,6 +322,7 @@ impl NodeLink {
                 }
             },
             NodeInput::Persisted => {
+                self.limit(view);
                 if let Some((reply, revision, complete)) = self.replies.pop_front() {
                     out.push(NodeOutput::Send(Stream::Sync, reply));
                     if complete {
@@ -289,30 +341,74 @@ impl NodeLink {
             NodeInput::Frame(Stream::Control, frame) if frame.kind == Refuse::KIND => {
                 self.answered(&frame, out)?;
             }
+            NodeInput::Frame(Stream::Control, frame) if frame.kind == HeartbeatLimits::KIND => {
+                let HeartbeatLimits { longest_ms, grace_ms, address } = frame.decode()?;
+                let millis = |count: u32| Duration::from_millis(u64::from(count));
+                if let Some(pulse) = &mut self.pulse {
+                    pulse.allow(millis(longest_ms).min(LONGEST_HEARTBEAT), millis(grace_ms), address);
+                }
+            }
             NodeInput::Frame(_, frame) => return Err(WireError::Unexpected(frame.kind)),
             NodeInput::Datagram(data) => {
-                if let Some(beat) = parse_heartbeat(&data)
-                    && beat.session == session
-                {
-                    out.push(NodeOutput::Alive { count: beat.count, time_micros: beat.clock_micros });
+                let answer = match read_datagram(&data) {
+                    Some(Beat::Answer(answer)) if answer.session == session => {
+                        Some((answer.count, answer.clock_micros, Some(answer.address)))
+                    }
+                    Some(Beat::Plain(beat)) if beat.session == session => Some((beat.count, beat.clock_micros, None)),
+                    _ => None,
+                };
+                if let (Some((count, time_micros, address)), Some(pulse)) = (answer, &mut self.pulse) {
+                    pulse.answered(now, count, address);
+                    out.push(NodeOutput::Alive { count, time_micros });
                 }
             }
-            NodeInput::Tick => {
-                if now >= self.next_heartbeat {
-                    self.heartbeats += 1;
-                    self.next_heartbeat = now + heartbeat;
-                    let beat = Heartbeat { session, count: self.heartbeats, clock_micros: self.clock_micros };
-                    out.push(NodeOutput::SendHeartbeat { count: self.heartbeats, data: encode(&beat) });
-                }
-            }
+            NodeInput::Carried(_) => {}
+            NodeInput::Tick => self.tick(now, session, out),
         }
         Ok(())
     }
+
+    /// Heartbeats renew the run leases of pods: those bound the interval.
+    fn limit(&mut self, view: &dyn NodeView) {
+        if let Some(pulse) = &mut self.pulse {
+            pulse.limit(view.shortest_lease().map_or(Duration::MAX, |lease| lease / LEASE_SHARE));
+        }
+    }
+
+    fn tick(&mut self, now: Duration, session: Session, out: &mut Vec<NodeOutput>) {
+        let Some(pulse) = &mut self.pulse else { return };
+        if pulse.is_dead(now) {
+            self.close("the hub has been silent for too long".into(), false, out);
+            return;
+        }
+        let Some((count, interval)) = pulse.beat(now) else { return };
+        let clock_micros = self.clock_micros;
+        let data = if pulse.is_allowed() {
+            let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+            encode(&PacedHeartbeat { session, count, clock_micros, interval_ms })
+        } else {
+            encode(&Heartbeat { session, count, clock_micros })
+        };
+        out.push(NodeOutput::SendHeartbeat { count, data });
+    }
 }
 
-/// Reads a heartbeat datagram; anything else is `None`, as datagrams may be lost or foreign.
-pub fn parse_heartbeat(data: &Bytes) -> Option<Heartbeat> {
+/// What a datagram says.
+pub(crate) enum Beat {
+    Plain(Heartbeat),
+    Paced(PacedHeartbeat),
+    Answer(HeartbeatAnswer),
+}
+
+/// Reads a datagram; anything strange is `None`, as datagrams may be lost or foreign.
+pub(crate) fn read_datagram(data: &Bytes) -> Option<Beat> {
     let mut reader = crate::wire::FrameReader::default();
     reader.push(data);
-    reader.next_frame().ok()??.decode().ok()
+    let frame = reader.next_frame().ok()??;
+    match frame.kind {
+        Heartbeat::KIND => frame.decode().ok().map(Beat::Plain),
+        PacedHeartbeat::KIND => frame.decode().ok().map(Beat::Paced),
+        HeartbeatAnswer::KIND => frame.decode().ok().map(Beat::Answer),
+        _ => None,
+    }
 }

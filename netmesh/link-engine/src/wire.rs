@@ -19,6 +19,9 @@ pub const VERSION: u16 = 2;
 /// Oldest protocol version that this build still speaks.
 pub const VERSION_MIN: u16 = 1;
 
+/// Bytes of a frame before its payload.
+const HEAD_BYTES: usize = 6;
+
 /// What a stream is for; the first frame on it ([`Open`]) says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stream {
@@ -76,6 +79,11 @@ pub trait Payload: Serialize + DeserializeOwned {
 }
 
 impl Frame {
+    /// How many bytes it is on its stream.
+    pub fn wire_bytes(&self) -> usize {
+        HEAD_BYTES + self.payload.len()
+    }
+
     /// Decodes the payload.
     ///
     /// # Errors
@@ -169,6 +177,9 @@ payloads! {
     41 => CallInput,
     42 => CallOutput,
     50 => Heartbeat,
+    51 => HeartbeatAnswer,
+    52 => PacedHeartbeat,
+    53 => HeartbeatLimits,
     60 => JoinRequest,
     61 => JoinReply,
     62 => RenewRequest,
@@ -484,6 +495,43 @@ pub struct Heartbeat {
     pub count: u64,
     /// The sender's wall clock in microseconds since 1970.
     pub clock_micros: i64,
+}
+
+/// The hub's answer to a [`PacedHeartbeat`], a datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// The session.
+    pub session: Session,
+    /// The heartbeat's number.
+    pub count: u64,
+    /// The hub's wall clock in microseconds since 1970.
+    pub clock_micros: i64,
+    /// A short hash of the address that the hub sees the node at.
+    pub address: u32,
+}
+
+/// A heartbeat of a node that was told [`HeartbeatLimits`]: it chooses its interval itself. A datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacedHeartbeat {
+    /// The session.
+    pub session: Session,
+    /// Counts the node's heartbeats; the hub's answer repeats it.
+    pub count: u64,
+    /// The node's wall clock in microseconds since 1970.
+    pub clock_micros: i64,
+    /// The node sends the next one after this, in milliseconds.
+    pub interval_ms: u32,
+}
+
+/// How seldom a node's heartbeats may come: on the control stream, right after [`Welcome`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatLimits {
+    /// The longest interval, in milliseconds.
+    pub longest_ms: u32,
+    /// How long the hub lets a node be silent, in milliseconds.
+    pub grace_ms: u32,
+    /// A short hash of the address that the hub sees the node at.
+    pub address: u32,
 }
 
 /// A machine asks to become a node, over [`ALPN_JOIN`].

@@ -165,6 +165,9 @@ fn every_frame_has_its_golden_bytes() {
         check(&batch2, GOLDEN[37], w),
         check(&SyncUnfit { id: 1, root: 300 }, GOLDEN[38], w),
         check(&facts2, GOLDEN[39], w),
+        check(&HeartbeatAnswer { session: Session(1), count: 2, clock_micros: 3, address: 300 }, GOLDEN[40], w),
+        check(&PacedHeartbeat { session: Session(1), count: 2, clock_micros: 3, interval_ms: 300 }, GOLDEN[41], w),
+        check(&HeartbeatLimits { longest_ms: 300, grace_ms: 2, address: 3 }, GOLDEN[42], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -213,4 +216,7 @@ const GOLDEN: &[&str] = &[
     "1a001d000000010202016b03040001027a7a016b0304010162ac020264640101610000",
     "1b000300000001ac02",
     "200006000000010201026666",
+    "330005000000010206ac02",
+    "340005000000010206ac02",
+    "350004000000ac020203",
 ];

@@ -6,7 +6,10 @@ mod deltas;
 mod world;
 
 use holdfast_core::{Lineage, Seq, Session};
-use holdfast_link_engine::wire::{DropCause, FactAck, Open, Payload, SessionReady, SyncBatch2, SyncState, encode};
+use holdfast_link_engine::wire::{
+    DropCause, FactAck, Heartbeat, HeartbeatAnswer, Open, PacedHeartbeat, Payload, SessionReady, SyncBatch2, SyncState,
+    encode,
+};
 use holdfast_link_engine::{Frame, HubInput, HubOutput, NodeInput, NodeOutput, Stream, WireError, limits};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -243,16 +246,54 @@ fn heartbeats_keep_their_interval_and_are_answered() {
     assert_eq!((world.alive_at_hub, world.alive_at_node), (1, 1));
     // Foreign and broken datagrams are as good as lost.
     for data in [&b""[..], b"x", &[50, 0, 255, 255, 255, 255], &[0; 64]] {
-        let outputs = world.hub_input(due, HubInput::Datagram(data.to_vec().into()));
+        let outputs = world.hub_input(due, HubInput::Datagram(data.to_vec().into(), 5));
         assert!(outputs.is_empty(), "{outputs:?}");
         assert!(world.node_input(due, NodeInput::Datagram(data.to_vec().into())).is_empty());
     }
     world.drop_datagrams = true;
-    world.advance(interval * 5);
+    world.advance(interval);
     assert_eq!(world.alive_at_hub, 1);
     world.drop_datagrams = false;
-    world.advance(interval);
-    assert_eq!(world.alive_at_hub, 2);
+    world.advance(limits::ANSWER);
+    assert_eq!(world.alive_at_hub, 2, "it is sent again");
+    world.drop_datagrams = true;
+    world.advance(interval * 2 + limits::SILENCE);
+    let (reason, refused) = world.node_closed.clone().unwrap();
+    assert!(!refused && reason.contains("silent"), "{reason}");
+}
+
+#[test]
+fn the_interval_rises_to_what_the_hub_allows_and_the_hub_is_told_before() {
+    let mut world = world(15);
+    world.run();
+    let longest = Duration::from_millis(u64::from(world::LIMITS.longest_ms));
+    let mut intervals = Vec::new();
+    for _ in 0..8 {
+        let before = world.pace.unwrap().interval;
+        world.advance(world.node_link.next_deadline().unwrap() - world.now);
+        let after = world.pace.unwrap().interval;
+        assert!(world.promised >= after, "{:?} was promised, then it was {after:?}", world.promised);
+        intervals.push(before.as_millis());
+    }
+    assert_eq!(intervals, [25_000, 25_000, 37_500, 37_500, 56_250, 56_250, 60_000, 60_000]);
+    assert!(world.promised == longest && world.alive_at_hub == 8 && world.alive_at_node == 8);
+}
+
+#[test]
+fn an_older_node_is_answered_in_its_own_words() {
+    let mut world = world(15);
+    world.run();
+    let beat = Heartbeat { session: Session(1), count: 3, clock_micros: 4 };
+    let outputs = world.hub_input(Duration::ZERO, HubInput::Datagram(encode(&beat), 9));
+    let answer = Heartbeat { clock_micros: 8, ..beat };
+    let alive = HubOutput::Alive { clock_micros: 4, interval: world::HEARTBEAT };
+    assert_eq!(outputs, [alive, HubOutput::SendDatagram(encode(&answer))]);
+    let beat = PacedHeartbeat { session: Session(1), count: 3, clock_micros: 4, interval_ms: u32::MAX };
+    let outputs = world.hub_input(Duration::ZERO, HubInput::Datagram(encode(&beat), 9));
+    let answer = HeartbeatAnswer { session: Session(1), count: 3, clock_micros: 8, address: 9 };
+    // More than the hub allows counts as that.
+    let alive = HubOutput::Alive { clock_micros: 4, interval: Duration::from_secs(60) };
+    assert_eq!(outputs, [alive, HubOutput::SendDatagram(encode(&answer))]);
 }
 
 fn raw(kind: u16, payload: &[u8]) -> Frame {

@@ -4,6 +4,7 @@
 //! answers what it reads (`cat`) and its caller would wait for each other.
 
 use crate::framed::{FrameRecv, LinkError, opening, send};
+use crate::traffic::{Counted, Purpose, Traffic};
 use bytes::Bytes;
 use holdfast_core::Status;
 use holdfast_core::calls::Call;
@@ -37,31 +38,32 @@ fn lost(err: impl std::fmt::Display) -> Status {
 pub async fn open(
     env: &World,
     connection: &Arc<dyn Connection>,
+    traffic: &Arc<Traffic>,
     request_id: &str,
     call: Call,
 ) -> Result<HubCall, Status> {
     let opened = env.timeout(OPEN, connection.open_bi()).await;
-    let (mut sender, receiver) = opened.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
+    let (sender, receiver) = opened.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
+    let (mut sender, frames) = counted(sender, FrameRecv::new(receiver), traffic);
     sender.write(opening(Stream::Call)).await.map_err(lost)?;
     send(&mut sender, &CallStart { request_id: request_id.to_string(), call }).await.map_err(lost)?;
     let (input, inputs) = mpsc::channel(STREAM_CHUNKS);
     let (outputs, output) = mpsc::channel(STREAM_CHUNKS);
     // The pump owns both halves and ends with either side, so the handle may be kept by the task itself.
     let (keep, kept) = tokio::sync::oneshot::channel();
-    let task = env.spawn("link-call", Box::pin(hub_pump(sender, receiver, inputs, outputs, kept)));
+    let task = env.spawn("link-call", Box::pin(hub_pump(sender, frames, inputs, outputs, kept)));
     let _ = keep.send(task);
     Ok(HubCall { input, output })
 }
 
 async fn hub_pump(
     mut sender: Box<dyn SendStream>,
-    receiver: Box<dyn holdfast_env::RecvStream>,
+    mut frames: FrameRecv,
     mut inputs: mpsc::Receiver<CallInput>,
     outputs: mpsc::Sender<CallOutput>,
     keep: tokio::sync::oneshot::Receiver<holdfast_env::Task>,
 ) {
     let _own_handle = keep.await;
-    let mut frames = FrameRecv::new(receiver);
     let outward = async {
         loop {
             let output = match frames.next().await {
@@ -101,10 +103,11 @@ async fn hub_pump(
 pub async fn logs(
     env: &World,
     connection: &Arc<dyn Connection>,
+    traffic: &Arc<Traffic>,
     request_id: &str,
     call: Call,
 ) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
-    let mut call = open(env, connection, request_id, call).await?;
+    let mut call = open(env, connection, traffic, request_id, call).await?;
     // The first word tells errors (404, 400) from content, so that they become HTTP codes.
     let first = call.output.recv().await;
     if let Some(CallOutput::Failed(code, text)) = first {
@@ -148,10 +151,11 @@ fn failed(code: u16, text: String) -> Status {
 pub async fn exec(
     env: &World,
     connection: &Arc<dyn Connection>,
+    traffic: &Arc<Traffic>,
     request_id: &str,
     call: Call,
 ) -> Result<ExecSession, Status> {
-    let call = open(env, connection, request_id, call).await?;
+    let call = open(env, connection, traffic, request_id, call).await?;
     let (input, mut inputs) = mpsc::channel(STREAM_CHUNKS);
     let (outputs, output) = mpsc::channel(STREAM_CHUNKS);
     let (keep, kept) = tokio::sync::oneshot::channel::<holdfast_env::Task>();
@@ -287,6 +291,17 @@ impl NodeCall {
         }
         let _ = self.sender.finish().await;
     }
+}
+
+/// Both halves of a call, counted.
+pub(crate) fn counted(
+    stream: Box<dyn SendStream>,
+    mut frames: FrameRecv,
+    traffic: &Arc<Traffic>,
+) -> (Box<dyn SendStream>, FrameRecv) {
+    let purpose = Purpose::Calls;
+    frames.count(traffic.clone(), purpose);
+    (Box::new(Counted { stream, traffic: traffic.clone(), purpose }), frames)
 }
 
 /// Splits a stream for [`FrameRecv`].

@@ -1,9 +1,11 @@
 //! Streams of frames.
 
+use crate::traffic::{Purpose, Traffic};
 use bytes::Bytes;
 use holdfast_env::{NetError, RecvStream, SendStream};
 use holdfast_link_engine::wire::{Open, Payload, encode};
 use holdfast_link_engine::{Frame, FrameReader, Stream, WireError};
+use std::sync::Arc;
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 32 << 10;
@@ -29,12 +31,18 @@ pub enum LinkError {
 pub struct FrameRecv {
     stream: Box<dyn RecvStream>,
     reader: FrameReader,
+    counted: Option<(Arc<Traffic>, Purpose)>,
 }
 
 impl FrameRecv {
     /// Frames of `stream`.
     pub fn new(stream: Box<dyn RecvStream>) -> FrameRecv {
-        FrameRecv { stream, reader: FrameReader::default() }
+        FrameRecv { stream, reader: FrameReader::default(), counted: None }
+    }
+
+    /// From now on, counts what comes.
+    pub(crate) fn count(&mut self, traffic: Arc<Traffic>, purpose: Purpose) {
+        self.counted = Some((traffic, purpose));
     }
 
     /// The next frame; `None` when the peer ended the stream in order. Cancel safe.
@@ -44,7 +52,12 @@ impl FrameRecv {
                 return Ok(Some(frame));
             }
             match self.stream.read(READ_BYTES).await? {
-                Some(data) => self.reader.push(&data),
+                Some(data) => {
+                    if let Some((traffic, purpose)) = &self.counted {
+                        traffic.received(*purpose, data.len());
+                    }
+                    self.reader.push(&data);
+                }
                 None if self.reader.is_mid_frame() => return Err(LinkError::Ended),
                 None => return Ok(None),
             }

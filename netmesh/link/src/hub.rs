@@ -4,10 +4,12 @@ use crate::background::Background;
 use crate::framed::FrameRecv;
 use crate::node::clock_micros;
 use crate::renew::serve_request;
+use crate::traffic::{Meter, Purpose, Traffic};
 use async_trait::async_trait;
 use holdfast_core::{Lineage, OutboxGen, Revision, Seq, Session};
 use holdfast_env::{Connection, SendStream, Task, World};
-use holdfast_link_engine::wire::{Hello, Open, RenewReply, RenewRequest, WireFact};
+use holdfast_link_engine::heartbeat::address_hash;
+use holdfast_link_engine::wire::{HeartbeatLimits, Hello, Open, RenewReply, RenewRequest, WireFact};
 use holdfast_link_engine::{HubInput, HubLink, HubOutput, HubView, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +28,12 @@ pub struct Grant {
     pub session: Session,
     /// The mark of the node's outbox.
     pub mark: Seq,
-    /// Interval of heartbeats.
+    /// Interval of heartbeats to begin with.
     pub heartbeat: Duration,
+    /// The longest interval that the node may find for itself.
+    pub longest_heartbeat: Duration,
+    /// Silence after which the node counts as gone.
+    pub grace: Duration,
 }
 
 /// Why a node is not taken in.
@@ -52,8 +58,12 @@ pub trait HubHost: Send + Sync + 'static {
     async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String>;
     /// The node has made its session durable: notes it in the store. From now on calls go over the connection.
     async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal>;
-    /// The node is alive.
-    fn alive(&self, session: Session, clock_micros: i64);
+    /// The node is alive; its next heartbeat comes after `interval` at most.
+    fn alive(&self, session: Session, clock_micros: i64, interval: Duration);
+    /// Where bytes are counted.
+    fn traffic(&self) -> Arc<Traffic> {
+        Arc::default()
+    }
     /// The node has the whole view of this revision durably.
     fn applied(&self, revision: Revision);
     /// Decides about a new certificate for the node of this connection; durable before it is answered.
@@ -68,7 +78,10 @@ pub trait HubHost: Send + Sync + 'static {
 /// Runs one connection to its end; the reason comes back.
 pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>) -> String {
     let (inputs, mut queue) = mpsc::channel(INPUTS);
+    let traffic = host.traffic();
     let mut driver = Driver {
+        meter: Meter::new(&connection, &traffic),
+        traffic,
         env: env.clone(),
         connection: connection.clone(),
         host: host.clone(),
@@ -113,6 +126,7 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
         if let Some(reason) = driver.feed(&mut engine, input).await {
             break reason;
         }
+        driver.meter.look();
     };
     connection.close(&reason);
     reason
@@ -135,11 +149,18 @@ struct Driver {
     inputs: mpsc::Sender<Arrived>,
     tasks: Vec<Task>,
     session: Option<Session>,
+    meter: Meter,
+    traffic: Arc<Traffic>,
 }
 
 impl Driver {
     /// Feeds the engine, and again with the results of what it asked for. The reason when the connection ends.
     async fn feed(&mut self, engine: &mut HubLink, input: HubInput) -> Option<String> {
+        match &input {
+            HubInput::Frame(stream, frame) => self.traffic.received((*stream).into(), frame.wire_bytes()),
+            HubInput::Datagram(data, _) => self.traffic.received(Purpose::Heartbeat, data.len()),
+            _ => {}
+        }
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let now = self.env.monotonic().0;
@@ -159,13 +180,20 @@ impl Driver {
                         }
                     }
                     HubOutput::SendDatagram(data) => {
+                        self.traffic.sent(Purpose::Heartbeat, data.len());
                         // As good as lost when it does not fit the path now.
                         let _ = self.connection.send_datagram(data);
                     }
                     HubOutput::Grant(hello, _version) => {
                         next = Some(match self.host.grant(&hello).await {
-                            Ok(Grant { lineage, session, mark, heartbeat }) => {
-                                HubInput::Granted { lineage, session, mark, heartbeat }
+                            Ok(Grant { lineage, session, mark, heartbeat, longest_heartbeat, grace }) => {
+                                let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+                                let limits = HeartbeatLimits {
+                                    longest_ms: millis(longest_heartbeat),
+                                    grace_ms: millis(grace),
+                                    address: address_hash(&self.connection.peer_address()),
+                                };
+                                HubInput::Granted { lineage, session, mark, heartbeat, limits }
                             }
                             Err(Refusal { code, reason }) => HubInput::Refused { code, reason },
                         });
@@ -187,9 +215,9 @@ impl Driver {
                         }
                         next = Some(HubInput::FactsCommitted { seq: last });
                     }
-                    HubOutput::Alive { clock_micros } => {
+                    HubOutput::Alive { clock_micros, interval } => {
                         if let Some(session) = self.session {
-                            self.host.alive(session, clock_micros);
+                            self.host.alive(session, clock_micros, interval);
                         }
                     }
                     HubOutput::Applied(revision) => self.host.applied(revision),
@@ -216,7 +244,10 @@ impl Driver {
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
-            Some(sender) => sender.write(data).await,
+            Some(sender) => {
+                self.traffic.sent(stream.into(), data.len());
+                sender.write(data).await
+            }
             None => Err(holdfast_env::NetError::Closed("the node has not opened this stream".into())),
         }
     }
@@ -238,7 +269,8 @@ async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender
 
 async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
     while let Ok(data) = connection.recv_datagram().await {
-        if inputs.send(Arrived::Input(HubInput::Datagram(data))).await.is_err() {
+        let from = address_hash(&connection.peer_address());
+        if inputs.send(Arrived::Input(HubInput::Datagram(data, from))).await.is_err() {
             return;
         }
     }

@@ -3,7 +3,8 @@
 //! [`quic`] makes authenticated connections by quinn and rustls, [`tcp`] makes them over one TLS connection where UDP
 //! is blocked, on the streams of [`mux`]; [`fallback`] chooses. [`join`] turns a token into an identity, and [`renew`]
 //! an identity into its successor; [`time_reset`] takes a node's time floor down; [`node`] and [`hub`] feed the
-//! engine's two ends and do what they say; [`call`] carries logs and exec. The drivers decide nothing. Everything but
+//! engine's two ends and do what they say; [`call`] carries logs and exec; [`traffic`] counts the
+//! bytes of all of it. The drivers decide nothing. Everything but
 //! `quic` and the sockets of `tcp` runs over [`holdfast_env::Env`] and its connections, so
 //! the simulator drives it too.
 //!
@@ -29,6 +30,7 @@ pub mod tcp;
 mod testing;
 pub mod time_reset;
 pub mod tls;
+pub mod traffic;
 
 pub use address::HubAddress;
 pub use fallback::FallbackDialer;
@@ -37,5 +39,6 @@ pub use hub::{Grant, HubHost, Refusal, drive_hub};
 pub use identity::NodeIdentity;
 pub use listen::{Attempt, Listener};
 pub use node::{LinkEnd, NodeHost, drive_node};
-pub use quic::{QuicDialer, QuicListener};
+pub use quic::{QuicDialer, QuicListener, ResetKey};
 pub use tcp::{TcpDialer, TcpListener};
+pub use traffic::Traffic;

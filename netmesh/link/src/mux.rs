@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
-use holdfast_env::{BiStream, Connection, Mono, NetError, RecvStream, SendStream, Transport, World};
+use holdfast_env::{BiStream, Carried, Connection, Mono, NetError, RecvStream, SendStream, Transport, World};
 use holdfast_link_engine::mux::{Ended, Mux, Read, Side, Wake, Write, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,9 @@ use tokio::sync::Notify;
 const READ_BYTES: usize = 8 << 10;
 /// Bytes that are handed to the byte stream at a time: what a heartbeat waits for at most.
 const WRITE_BYTES: usize = 16 << 10;
+
+/// Bytes that TLS 1.3 adds to what one read or write carries: the record's head, its type, its tag (RFC 8446, 5.2).
+const RECORD_BYTES: u64 = 5 + 1 + 16;
 
 /// What is known of the other end.
 #[derive(Clone, Debug)]
@@ -38,7 +41,14 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mux = Mux::new(side, env.monotonic().0, idle);
-    let state = State { mux, refused: None, readers: BTreeMap::new(), writers: BTreeMap::new() };
+    let state = State {
+        mux,
+        refused: None,
+        readers: BTreeMap::new(),
+        writers: BTreeMap::new(),
+        carried: Carried::default(),
+        record_bytes: if peer.transport == Transport::Tcp { RECORD_BYTES } else { 0 },
+    };
     let shared = Arc::new(Shared {
         state: Mutex::new(state),
         driver: Notify::new(),
@@ -64,6 +74,8 @@ struct State {
     refused: Option<NetError>,
     readers: BTreeMap<u32, Arc<Notify>>,
     writers: BTreeMap<u32, Arc<Notify>>,
+    carried: Carried,
+    record_bytes: u64,
 }
 
 struct Shared {
@@ -126,6 +138,20 @@ impl Shared {
         }
     }
 
+    /// So many bytes were written at once.
+    fn wrote(&self, length: usize) {
+        let mut state = self.lock();
+        state.carried.sent_bytes += length as u64 + state.record_bytes;
+    }
+
+    fn received(&self, now: Duration, data: &[u8]) {
+        {
+            let mut state = self.lock();
+            state.carried.received_bytes += data.len() as u64 + state.record_bytes;
+        }
+        self.with(|mux| mux.receive(now, data));
+    }
+
     fn lost(&self, err: &std::io::Error) {
         self.lock().refused = crate::tcp::refusal(err);
         self.with(|mux| mux.lost(&format!("the TCP connection broke: {err}")));
@@ -151,13 +177,16 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(env: &World, stream: S, shared
             pushed = push(&mut writer, &out), if unflushed || !out.is_empty() => match pushed {
                 Ok(length) => {
                     unflushed = length > 0;
+                    if length > 0 {
+                        shared.wrote(length);
+                    }
                     out.advance(length);
                 }
                 Err(err) => shared.lost(&err),
             },
             read = reader.read(&mut inbox) => match read {
                 Ok(0) => shared.with(|mux| mux.lost("the peer ended the TCP connection")),
-                Ok(length) => shared.with(|mux| mux.receive(env.monotonic().0, &inbox[..length])),
+                Ok(length) => shared.received(env.monotonic().0, &inbox[..length]),
                 Err(err) => shared.lost(&err),
             },
             () = shared.driver.notified() => {}
@@ -270,6 +299,10 @@ impl Connection for MuxConnection {
 
     fn transport(&self) -> Transport {
         self.peer.transport
+    }
+
+    fn carried(&self) -> Carried {
+        self.shared().lock().carried
     }
 }
 

@@ -1,14 +1,15 @@
 //! The node's driver.
 
 use crate::background::Background;
-use crate::call::{NodeCall, split};
+use crate::call::{NodeCall, counted, split};
 use crate::framed::FrameRecv;
+use crate::traffic::{Meter, Purpose, Traffic};
 use async_trait::async_trait;
 use holdfast_core::{Revision, Seq, Session};
-use holdfast_env::{Connection, SendStream, Task, World};
+use holdfast_env::{Connection, SendStream, Task, Transport, World};
 use holdfast_link_engine::mux::limits::{CONNECTION_WINDOW, STREAM_WINDOW};
 use holdfast_link_engine::wire::{Hello, Open};
-use holdfast_link_engine::{NodeInput, NodeLink, NodeOutput, NodeView, Persist, Stream};
+use holdfast_link_engine::{Keepalive, NodeInput, NodeLink, NodeOutput, NodeView, Pace, Persist, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -38,6 +39,16 @@ pub trait NodeHost: Send + Sync + 'static {
     fn renewed(&self, _count: u64) {}
     /// The hub answered a heartbeat.
     fn alive(&self, time_micros: i64);
+    /// What is known of this path's time-outs.
+    fn keepalive(&self, _path: &str) -> Keepalive {
+        Keepalive::default()
+    }
+    /// More is known of this path; how heartbeats go from now on, while the connection lives.
+    fn paced(&self, _path: &str, _known: Keepalive, _pace: Option<Pace>) {}
+    /// Where bytes are counted.
+    fn traffic(&self) -> Arc<Traffic> {
+        Arc::default()
+    }
     /// The whole view at this revision is here.
     fn in_sync(&self, revision: Revision);
     /// Completes when the outbox has news since the last call. Cancel safe.
@@ -55,9 +66,15 @@ pub struct LinkEnd {
     pub refused: bool,
 }
 
+/// What tells a path from others: when it is another one, a node begins its search for an interval anew.
+fn path_of(connection: &Arc<dyn Connection>) -> String {
+    format!("{} {}", connection.transport().name(), connection.local_address().unwrap_or_default())
+}
+
 /// Runs one connection to its end.
 pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeHost>, hello: Hello) -> LinkEnd {
     let (inputs, mut queue) = mpsc::channel(INPUTS);
+    let traffic = host.traffic();
     let mut driver = Driver {
         env: env.clone(),
         connection: connection.clone(),
@@ -65,6 +82,9 @@ pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<d
         senders: BTreeMap::new(),
         inputs: inputs.clone(),
         tasks: Vec::new(),
+        path: path_of(&connection),
+        meter: Meter::new(&connection, &traffic),
+        traffic,
     };
     driver.tasks.push(
         env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), host.clone(), inputs.clone()))),
@@ -72,6 +92,7 @@ pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<d
     driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs.clone()))));
     host.renewing(0);
     let (mut engine, outputs) = NodeLink::start(env.monotonic().0, &hello);
+    engine.recall(host.keepalive(&driver.path));
     let mut end = driver.perform(outputs).await;
     while end.is_none() {
         let deadline = engine.next_deadline().map(holdfast_env::Mono);
@@ -102,8 +123,17 @@ pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<d
             () = host.facts_changed() => NodeInput::FactsChanged,
             () = timer => NodeInput::Tick,
         };
-        end = driver.feed(&mut engine, input).await;
+        if matches!(input, NodeInput::Tick) {
+            let carried = NodeInput::Carried(driver.meter.look().received_bytes);
+            end = driver.feed(&mut engine, carried).await;
+        }
+        if end.is_none() {
+            end = driver.feed(&mut engine, input).await;
+        }
+        driver.meter.look();
     }
+    let known = engine.ended(env.monotonic().0, connection.transport() != Transport::Tcp);
+    host.paced(&driver.path, known, None);
     let end = end.unwrap_or(LinkEnd { reason: "the driver ended".into(), refused: false });
     connection.close(&end.reason);
     end
@@ -125,11 +155,19 @@ struct Driver {
     senders: BTreeMap<Stream, Box<dyn SendStream>>,
     inputs: mpsc::Sender<Arrived>,
     tasks: Vec<Task>,
+    path: String,
+    meter: Meter,
+    traffic: Arc<Traffic>,
 }
 
 impl Driver {
     /// Feeds the engine, and again whenever something it asked for is durable.
     async fn feed(&mut self, engine: &mut NodeLink, input: NodeInput) -> Option<LinkEnd> {
+        match &input {
+            NodeInput::Frame(stream, frame) => self.traffic.received((*stream).into(), frame.wire_bytes()),
+            NodeInput::Datagram(data) => self.traffic.received(Purpose::Heartbeat, data.len()),
+            _ => {}
+        }
         let mut pending = vec![input];
         while let Some(input) = pending.pop() {
             let now = self.env.monotonic().0;
@@ -165,6 +203,7 @@ impl Driver {
                 }
                 NodeOutput::SendHeartbeat { count, data } => {
                     self.host.renewing(count);
+                    self.traffic.sent(Purpose::Heartbeat, data.len());
                     // A heartbeat that does not fit the path now is as good as lost.
                     let _ = self.connection.send_datagram(data);
                 }
@@ -177,6 +216,7 @@ impl Driver {
                     self.host.renewed(count);
                     self.host.alive(time_micros);
                 }
+                NodeOutput::Paced(known, pace) => self.host.paced(&self.path, known, Some(pace)),
                 NodeOutput::InSync(revision) => self.host.in_sync(revision),
                 NodeOutput::Close { reason, refused } => return Some(LinkEnd { reason, refused }),
                 NodeOutput::Persist(_) => debug_assert!(false, "persisting is the feeder's"),
@@ -198,7 +238,10 @@ impl Driver {
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
-            Some(sender) => sender.write(data).await,
+            Some(sender) => {
+                self.traffic.sent(stream.into(), data.len());
+                sender.write(data).await
+            }
             None => Ok(()),
         }
     }
@@ -249,6 +292,7 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeH
             }
             Some(Ok(Open { stream: Stream::Call })) if calls.len() < MAX_CALLS => {
                 let host = host.clone();
+                let (sender, frames) = counted(sender, frames, &host.traffic());
                 calls.push(env.spawn(
                     "link-call",
                     Box::pin(async move {

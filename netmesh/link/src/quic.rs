@@ -1,14 +1,22 @@
 //! QUIC by quinn (RFC 9000), bounded for small boxes: by the bounds of the link over TCP, see [`limits`].
+//!
+//! Nothing is sent while nothing is to be said: heartbeats keep the connection, so quinn's own keep-alive stays off. The
+//! extension for fewer acknowledgements stays off too: quinn lets it delay one by a round trip at most, and what there
+//! is to acknowledge at rest comes alone.
+
+mod socket;
 
 use crate::listen::{Attempt, HANDSHAKE, Listener, WAITING};
 use crate::renew::EXPIRED_FOR_GOOD;
 use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_env::{BiStream, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
+use holdfast_env::{BiStream, Carried, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
 use holdfast_link_engine::mux::limits;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +27,8 @@ const RECEIVE_WINDOW: u32 = limits::CONNECTION_WINDOW / 4 * 5;
 
 /// Bytes kept of an attempt that waits to be looked at, beside its first packet.
 const WAITING_BYTES: u64 = 4 << 10;
+/// The largest packet of a path is looked for when the path is new, and then this often.
+const MTU_SEARCH: Duration = Duration::from_secs(24 * 3600);
 
 /// How a peer's TLS says that our certificate has ended: alert `certificate_expired` (RFC 8446, 6.2; RFC 9001, 4.8).
 const CERTIFICATE_EXPIRED: u8 = 45;
@@ -26,7 +36,11 @@ const CERTIFICATE_EXPIRED: u8 = 45;
 /// `streams`: how many the peer may have open.
 fn transport(idle: Duration, streams: u32) -> Arc<quinn::TransportConfig> {
     let mut transport = quinn::TransportConfig::default();
+    let mut mtu_search = quinn::MtuDiscoveryConfig::default();
+    mtu_search.interval(MTU_SEARCH);
     transport
+        .mtu_discovery_config(Some(mtu_search))
+        .keep_alive_interval(None)
         .stream_receive_window(limits::STREAM_WINDOW.into())
         .receive_window(RECEIVE_WINDOW.into())
         .send_window(SEND_WINDOW)
@@ -38,9 +52,65 @@ fn transport(idle: Duration, streams: u32) -> Arc<quinn::TransportConfig> {
     Arc::new(transport)
 }
 
-/// Time without a packet after which a connection is dead: three heartbeats and ten seconds.
+/// Time without a packet after which a connection is dead: three heartbeats of the longest interval and ten seconds. The
+/// shorter time of the two ends counts; a node gives up earlier, by the interval that it uses.
 pub fn idle_timeout(heartbeat: Duration) -> Duration {
     heartbeat * 3 + Duration::from_secs(10)
+}
+
+/// What a hub knows a packet by that is for an earlier life of it. With the same key, it tells the sender at once that
+/// the connection is gone (stateless reset, RFC 9000, 10.3); else that goes on speaking until it finds nobody answers.
+pub struct ResetKey(hmac::Key);
+
+impl ResetKey {
+    /// Bytes of a secret.
+    pub const BYTES: usize = 32;
+
+    /// The key made of a secret.
+    pub fn new(secret: &[u8; ResetKey::BYTES]) -> ResetKey {
+        ResetKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// A key for one life of a hub.
+    ///
+    /// # Errors
+    /// When the machine has no randomness.
+    pub fn random() -> Result<ResetKey, TlsError> {
+        let mut secret = [0; ResetKey::BYTES];
+        let drawn = SystemRandom::new().fill(&mut secret);
+        drawn.map_err(|_| TlsError::Config("the machine has no randomness".into()))?;
+        Ok(ResetKey::new(&secret))
+    }
+}
+
+/// Draws connection ids. They are shorter than quinn's, and packets with unknown ones are not told from foreign ones: an
+/// earlier life's must be answered with a reset, and quinn limits how often it does that.
+struct Ids;
+
+/// Bytes of a connection id; each packet carries one.
+const ID_BYTES: usize = 5;
+
+impl quinn::ConnectionIdGenerator for Ids {
+    fn generate_cid(&mut self) -> quinn::ConnectionId {
+        let mut id = [0; ID_BYTES];
+        // Without randomness no handshake succeeds either: the id is taken, and quinn asks again.
+        let _ = SystemRandom::new().fill(&mut id);
+        quinn::ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+fn endpoint_config(key: &ResetKey) -> quinn::EndpointConfig {
+    let mut endpoint = quinn::EndpointConfig::new(Arc::new(key.0.clone()));
+    endpoint.cid_generator(|| Box::new(Ids));
+    endpoint
 }
 
 /// Accepts connections at the hub.
@@ -49,11 +119,24 @@ pub struct QuicListener {
 }
 
 impl QuicListener {
-    /// Listens on a UDP address.
+    /// Listens on a UDP address. `heartbeat` is the longest interval of heartbeats.
     ///
     /// # Errors
     /// When the address is taken or the configuration is refused.
     pub fn bind(address: SocketAddr, tls: rustls::ServerConfig, heartbeat: Duration) -> Result<QuicListener, TlsError> {
+        QuicListener::bind_keyed(address, tls, heartbeat, &ResetKey::random()?)
+    }
+
+    /// Listens as [`QuicListener::bind`] does, as the successor of earlier listeners with this key.
+    ///
+    /// # Errors
+    /// When the address is taken or the configuration is refused.
+    pub fn bind_keyed(
+        address: SocketAddr,
+        tls: rustls::ServerConfig,
+        heartbeat: Duration,
+        key: &ResetKey,
+    ) -> Result<QuicListener, TlsError> {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicServerConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
@@ -62,7 +145,7 @@ impl QuicListener {
             .max_incoming(WAITING)
             .incoming_buffer_size(WAITING_BYTES)
             .incoming_buffer_size_total(WAITING_BYTES * WAITING as u64);
-        let endpoint = quinn::Endpoint::server(server, address)
+        let endpoint = socket::endpoint(endpoint_config(key), Some(server), address)
             .map_err(|err| TlsError::Config(format!("cannot listen on udp {address}: {err}")))?;
         Ok(QuicListener { endpoint })
     }
@@ -116,7 +199,7 @@ impl Attempt for QuicAttempt {
             .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
             .and_then(|data| data.protocol)
             .is_some_and(|protocol| protocol == holdfast_link_engine::wire::ALPN_JOIN);
-        Ok((Arc::new(QuicConnection(connection)), joining))
+        Ok((Arc::new(QuicConnection { connection, local: None }), joining))
     }
 }
 
@@ -137,8 +220,10 @@ impl QuicDialer {
         let crypto = QuicClientConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
         client.transport_config(transport(idle_timeout(heartbeat), limits::LISTENER_STREAMS));
-        let v4 = quinn::Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into()).map_err(|err| config(&err))?;
-        let v6 = quinn::Endpoint::client((Ipv6Addr::UNSPECIFIED, 0).into()).ok();
+        let key = ResetKey::random()?;
+        let endpoint = |ip: IpAddr| socket::endpoint(endpoint_config(&key), None, (ip, 0).into());
+        let v4 = endpoint(Ipv4Addr::UNSPECIFIED.into()).map_err(|err| config(&err))?;
+        let v6 = endpoint(Ipv6Addr::UNSPECIFIED.into()).ok();
         Ok(QuicDialer { v4, v6, client })
     }
 }
@@ -158,7 +243,7 @@ impl Dialer for QuicDialer {
                 quinn::ConnectionError::TimedOut => unreachable(&"no answer"),
                 other => ended(other),
             })?;
-        Ok(Arc::new(QuicConnection(connection)))
+        Ok(Arc::new(QuicConnection { connection, local: socket::local_address(peer) }))
     }
 }
 
@@ -184,38 +269,42 @@ fn ended(err: quinn::ConnectionError) -> NetError {
     }
 }
 
-struct QuicConnection(quinn::Connection);
+struct QuicConnection {
+    connection: quinn::Connection,
+    /// The address of this end, as the dialler knows it.
+    local: Option<IpAddr>,
+}
 
 #[async_trait]
 impl Connection for QuicConnection {
     async fn open_bi(&self) -> Result<BiStream, NetError> {
-        let (sender, receiver) = self.0.open_bi().await.map_err(ended)?;
+        let (sender, receiver) = self.connection.open_bi().await.map_err(ended)?;
         Ok((Box::new(QuicSend(sender)), Box::new(QuicRecv(receiver))))
     }
 
     async fn accept_bi(&self) -> Result<BiStream, NetError> {
-        let (sender, receiver) = self.0.accept_bi().await.map_err(ended)?;
+        let (sender, receiver) = self.connection.accept_bi().await.map_err(ended)?;
         Ok((Box::new(QuicSend(sender)), Box::new(QuicRecv(receiver))))
     }
 
     fn send_datagram(&self, data: Bytes) -> Result<(), NetError> {
-        self.0.send_datagram(data).map_err(|err| NetError::Closed(err.to_string()))
+        self.connection.send_datagram(data).map_err(|err| NetError::Closed(err.to_string()))
     }
 
     async fn recv_datagram(&self) -> Result<Bytes, NetError> {
-        self.0.read_datagram().await.map_err(ended)
+        self.connection.read_datagram().await.map_err(ended)
     }
 
     fn close(&self, reason: &str) {
-        self.0.close(0u32.into(), reason.as_bytes());
+        self.connection.close(0u32.into(), reason.as_bytes());
     }
 
     async fn closed(&self) -> NetError {
-        ended(self.0.closed().await)
+        ended(self.connection.closed().await)
     }
 
     fn peer_certificates(&self) -> Vec<Vec<u8>> {
-        self.0
+        self.connection
             .peer_identity()
             .and_then(|identity| identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok())
             .map(|chain| chain.iter().map(|der| der.to_vec()).collect())
@@ -223,15 +312,24 @@ impl Connection for QuicConnection {
     }
 
     fn peer_address(&self) -> String {
-        self.0.remote_address().to_string()
+        self.connection.remote_address().to_string()
     }
 
     fn local_address(&self) -> Option<String> {
-        self.0.local_ip().map(|ip| ip.to_string())
+        self.connection.local_ip().or(self.local).map(|ip| ip.to_string())
     }
 
     fn transport(&self) -> Transport {
         Transport::Quic
+    }
+
+    fn carried(&self) -> Carried {
+        let stats = self.connection.stats();
+        Carried {
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
+            path_mtu: Some(u32::from(stats.path.current_mtu)),
+        }
     }
 }
 

@@ -13,15 +13,19 @@ use certificates::{
     an_expired_certificate_within_the_grace_is_good_for_one_renewal_only, beyond_the_grace_the_node_reads_what_to_do,
 };
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_env::host::HostEnv;
 use holdfast_env::session::{StreamInput, StreamOutput};
 use holdfast_env::{Dialer, NetError, Transport};
 use holdfast_link::identity::ca_hash;
 use holdfast_link::join::{Doorkeeper, JoinError, JoinToken, join, serve_join};
-use holdfast_link::{FallbackDialer, call, fallback, tls};
+use holdfast_link::{FallbackDialer, Listener, QuicListener, ResetKey, call, drive_hub, fallback, tls};
 use holdfast_link_engine::wire::{JoinReply, JoinRequest, TimeResetReply, TimeResetRequest};
 use peers::{ALWAYS, Authority, Clock, Hub, Node, within};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Longer than a test may take.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Each test of the suite, over each transport.
 macro_rules! suite {
@@ -179,6 +183,14 @@ async fn link_sync_facts_and_heartbeat(on: Transport) {
     hub.until("the next fact", |state| state.facts == [1, 2]).await;
     hub.until("a heartbeat", |state| state.beats > 0).await;
     node.until("its answer", |state| state.beats > 0).await;
+    let counted = hub.host.traffic.totals();
+    assert!(counted["sync"].sent > 3 << 20, "{counted:?}");
+    for (purpose, direction) in
+        [("control", 2), ("sync", 2), ("facts", 2), ("heartbeat", 2), ("overhead", 2), ("calls", 0)]
+    {
+        let bytes = counted[purpose];
+        assert_eq!(u64::from(bytes.sent > 0) + u64::from(bytes.received > 0), direction, "{purpose}: {counted:?}");
+    }
 }
 
 async fn calls_carry_logs_and_sessions(on: Transport) {
@@ -189,14 +201,16 @@ async fn calls_carry_logs_and_sessions(on: Transport) {
     hub.until("online", |state| state.online.is_some()).await;
     let connection = hub.state().online.unwrap();
 
-    let mut bytes = within(call::logs(&hub.env, &connection, "r1", logs())).await.unwrap();
+    let mut bytes = within(call::logs(&hub.env, &connection, &hub.host.traffic, "r1", logs())).await.unwrap();
     let mut log = Vec::new();
     while let Some(item) = within(bytes.recv()).await {
         log.extend_from_slice(&item.unwrap());
     }
     assert_eq!(log.len(), peers::LOG_BYTES);
+    let counted = hub.host.traffic.totals()["calls"];
+    assert!(counted.sent > 0 && counted.received > log.len() as u64, "{counted:?}");
 
-    let mut session = within(call::exec(&hub.env, &connection, "r2", exec())).await.unwrap();
+    let mut session = within(call::exec(&hub.env, &connection, &hub.host.traffic, "r2", exec())).await.unwrap();
     session.input.send(StreamInput::Stdin("echo".into())).await.unwrap();
     assert_eq!(within(session.output.recv()).await, Some(StreamOutput::Stdout("echo".into())));
     session.input.send(StreamInput::StdinClosed).await.unwrap();
@@ -204,7 +218,7 @@ async fn calls_carry_logs_and_sessions(on: Transport) {
     assert_eq!(within(session.output.recv()).await, None);
 
     // The caller goes away: the process at the node ends.
-    let session = within(call::exec(&hub.env, &connection, "r3", exec())).await.unwrap();
+    let session = within(call::exec(&hub.env, &connection, &hub.host.traffic, "r3", exec())).await.unwrap();
     node.until("a process", |state| state.processes == 1).await;
     drop(session);
     node.until("its end", |state| state.processes == 0).await;
@@ -268,7 +282,7 @@ async fn calls_that_nobody_reads_hold_up_nothing_else(on: Transport) {
     let connection = hub.state().online.unwrap();
     let mut unread = Vec::new();
     for _ in 0..20 {
-        unread.push(within(call::logs(&hub.env, &connection, "r", logs())).await.unwrap());
+        unread.push(within(call::logs(&hub.env, &connection, &hub.host.traffic, "r", logs())).await.unwrap());
     }
     node.host.fact(1);
     hub.until("the fact", |state| state.facts == [1]).await;
@@ -352,6 +366,38 @@ async fn a_node_links_over_tcp_and_goes_back_to_quic_by_itself() {
     looping.abort();
     serving.abort();
     opened.abort();
+}
+
+/// A hub that dies says nothing. Its successor with the same key does, to the first packet that comes.
+#[tokio::test]
+async fn a_restarted_hub_tells_nodes_at_once() {
+    let ca = Authority::new();
+    let node = Node::new(&ca, "uid-1");
+    let config = ca.hub_config(&node.env, ALWAYS);
+    let bind = |address, config| QuicListener::bind_keyed(address, config, IDLE, &ResetKey::new(&[7; ResetKey::BYTES]));
+    // Its tasks and sockets are gone with it, as with a process that is killed.
+    let life = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = {
+        let _inside = life.enter();
+        bind("127.0.0.1:0".parse().unwrap(), config.clone()).unwrap()
+    };
+    let address = first.local_address().unwrap();
+    life.spawn(async move {
+        let (connection, _) = first.next().await.unwrap().accept().await.unwrap();
+        drive_hub(HostEnv::new("/nonexistent"), connection, Arc::new(peers::HubSide::default())).await
+    });
+    let connection = within(peers::dialer(&node.env, Transport::Quic, node.tls()).dial(&address.to_string())).await;
+    let link = tokio::spawn(node.drive(connection.unwrap()));
+    node.until("a heartbeat", |state| state.beats > 0).await;
+    life.shutdown_background();
+    let mut second = None;
+    peers::poll("the port", || {
+        second = bind(address, config.clone()).ok();
+        second.is_some()
+    })
+    .await;
+    let end = within(link).await.unwrap();
+    assert!(end.reason.contains("reset by peer"), "{end:?}");
 }
 
 /// What a day of looking for QUIC costs where nobody answers: the figure that `fallback::LOOK_AFTER` names.

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_link_engine::limits::{FACTS_PER_BATCH, MAX_FRAME_BYTES};
 use holdfast_link_engine::wire::{
-    FactSort, Hello, Payload, SessionReady, SyncDigests, SyncEntries, VERSION, VERSION_MIN, Welcome, WireFact, encode,
+    FactSort, HeartbeatLimits, Hello, Payload, SessionReady, SyncDigests, SyncEntries, VERSION, VERSION_MIN, Welcome,
+    WireFact, encode,
 };
 use holdfast_link_engine::{
     Frame, FrameReader, HubInput, HubItem, HubLink, HubOutput, HubView, NodeInput, NodeLink, NodeOutput, NodeView,
@@ -128,6 +129,7 @@ fn hubs(view: &Things, store: &Things) -> Result<Vec<HubLink>> {
         session: Session(1),
         mark: Seq(0),
         heartbeat: Duration::from_secs(10),
+        limits: HeartbeatLimits { longest_ms: 20_000, grace_ms: 40_000, address: 1 },
     };
     let steps = [
         HubInput::Frame(Stream::Control, frame(&hello())?),
@@ -217,7 +219,7 @@ pub(crate) fn take(frame: &Frame) -> Result<()> {
                 closed |= now;
             }
         }
-        take_hub(&mut hub.clone(), HubInput::Datagram(datagram.clone()), &view)?;
+        take_hub(&mut hub.clone(), HubInput::Datagram(datagram.clone(), 1), &view)?;
     }
     Ok(())
 }

@@ -50,7 +50,8 @@ macro_rules! targets {
 
 targets! {
     Open, Hello, Welcome, SessionReady, Refuse, SyncState, SyncDigests, SyncAsk, SyncEntries, SyncBatch, SyncApplied,
-    SyncBatch2, SyncUnfit, FactBatch, FactAck, FactBatch2, CallStart, CallInput, CallOutput, Heartbeat, JoinRequest, JoinReply, RenewRequest, RenewReply,
+    SyncBatch2, SyncUnfit, FactBatch, FactAck, FactBatch2, CallStart, CallInput, CallOutput, Heartbeat, HeartbeatAnswer, PacedHeartbeat,
+    HeartbeatLimits, JoinRequest, JoinReply, RenewRequest, RenewReply,
     TimeResetRequest, TimeResetReply,
 }
 

@@ -11,6 +11,7 @@ use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::ControllersConfig;
 use holdfast_core::{Lineage, Timestamp, UserInfo, user};
 use holdfast_env::{Connection, World};
+use holdfast_link_engine::heartbeat::longest_for;
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer, lineage};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
 use holdfast_server::Api;
@@ -186,6 +187,7 @@ impl SimHub {
             }),
             lineage,
             heartbeat: HEARTBEAT,
+            longest_heartbeat: longest_for(GRACE, HEARTBEAT),
             grace: GRACE,
             certificate_grace: CERTIFICATE_GRACE,
             renewal_interval: Duration::from_secs(60).min(self.certificate_life / 10),

@@ -15,7 +15,7 @@ pub const MAX_DRIFT: u32 = 10_000;
 /// A node's time floor may be ahead of true time by so much, beside what its oscillator gains.
 pub const FLOOR_SLACK: Duration = Duration::from_secs(60);
 /// How long the world may take to agree once the faults have stopped. The longest waits on the way: a silent
-/// connection (40 s), the wait after a refusal (30 s and a quarter), a container's back-off (300 s at most; programs
+/// connection (60 s), the wait after a refusal (30 s and a quarter), a container's back-off (300 s at most; programs
 /// of the simulation fail too seldom to reach it), a pod's grace.
 pub const SETTLE: Duration = Duration::from_secs(240);
 /// The hub's address as nodes know it.

@@ -9,6 +9,8 @@ use holdfast_edge_store::{EdgeStore, StoreError};
 use holdfast_env::{Disk, World};
 use holdfast_link::identity::validity;
 use holdfast_link::join::{JoinToken, join};
+use holdfast_link::quic::idle_timeout;
+use holdfast_link_engine::heartbeat::longest_for;
 use holdfast_node::commands::Commands;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Rng, Universe};
@@ -265,7 +267,7 @@ impl SimNode {
                 net: self.net.clone(),
                 machine: self.no,
                 certificate: Mutex::new(leaf),
-                idle: HEARTBEAT * 3 + Duration::from_secs(10),
+                idle: idle_timeout(longest_for(GRACE, HEARTBEAT)),
             }),
             host: Arc::new(SimHost { boot_id, kept: self.kept.clone() }),
             events: Arc::new(NoIndex),

@@ -80,6 +80,8 @@ struct NetState {
     paths: BTreeMap<(MachineId, MachineId), PathFaults>,
     /// Machines whose address changed at their NAT: nothing reaches them until they have sent something.
     moved: BTreeMap<MachineId, bool>,
+    /// How often that happened to each: the port that others see it at.
+    rebindings: BTreeMap<MachineId, u32>,
     listeners: BTreeMap<String, Listener>,
     connections: Vec<Weak<Shared>>,
     next: u64,
@@ -118,7 +120,9 @@ impl Net {
 
     /// The machine's NAT forgets it.
     pub fn rebind(&self, machine: MachineId) {
-        lock(&self.state).moved.insert(machine, true);
+        let mut state = lock(&self.state);
+        state.moved.insert(machine, true);
+        *state.rebindings.entry(machine).or_default() += 1;
     }
 
     /// Packets and bytes so far.
@@ -528,7 +532,9 @@ impl Connection for SimConnection {
     }
 
     fn peer_address(&self) -> String {
-        format!("machine-{}", self.shared.machines[1 - self.side])
+        let peer = self.shared.machines[1 - self.side];
+        let port = lock(&self.shared.net.state).rebindings.get(&peer).copied().unwrap_or_default();
+        format!("machine-{peer}:{port}")
     }
 
     fn local_address(&self) -> Option<String> {

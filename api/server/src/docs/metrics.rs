@@ -27,7 +27,11 @@ pub struct Metrics {
     sessions: AtomicI64,
     connections: AtomicI64,
     refused_handshakes: AtomicU64,
+    further: Mutex<Vec<Further>>,
 }
+
+/// Writes further series, whole lines.
+type Further = Box<dyn Fn(&mut String) + Send>;
 
 /// What is counted while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +96,13 @@ impl Metrics {
         *series.codes.entry(code).or_default() += 1;
     }
 
+    /// From now on, has this write what it counts below the server's own.
+    pub fn append(&self, further: impl Fn(&mut String) + Send + 'static) {
+        if let Ok(mut all) = self.further.lock() {
+            all.push(Box::new(further));
+        }
+    }
+
     /// The text of `/metrics` (Prometheus text format 0.0.4).
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -127,6 +138,9 @@ impl Metrics {
         let refused = self.refused_handshakes.load(Ordering::Relaxed);
         let name = "holdfast_hub_tls_handshakes_refused_total";
         let _ = writeln!(out, "# TYPE {name} counter\n{name} {refused}");
+        if let Ok(further) = self.further.lock() {
+            further.iter().for_each(|write| write(&mut out));
+        }
         out
     }
 }

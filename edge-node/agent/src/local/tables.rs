@@ -1,10 +1,12 @@
 //! Tables on the terminal, aligned as kubectl aligns them.
 
 use holdfast_core::Timestamp;
-use holdfast_node::commands::NodeSummary;
+use holdfast_link::traffic::Bytes;
+use holdfast_node::commands::{HeartbeatSummary, NodeSummary};
 use holdfast_node::drill::DrillReport;
 use holdfast_node::pods::PodSummary;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// NAMESPACE NAME STATUS RESTARTS IP AGE.
 pub(crate) fn pods(pods: &[PodSummary]) -> String {
@@ -64,19 +66,47 @@ pub(crate) fn status(node: &NodeSummary) -> String {
     let mut lines = vec![
         format!("node:         {} ({})", node.name, node.uid),
         format!("link:         {link}, session {}", node.session),
+    ];
+    lines.extend(node.heartbeat.as_ref().map(heartbeat));
+    lines.extend([
         format!("last contact: {contact}"),
         format!("objects:      {} at revision {}", node.items, node.synced_to.1),
         format!("outbox:       {} facts wait for the hub", node.backlog),
         format!("certificate:  {certificate}"),
         format!("written:      {} bytes in {} syncs since the start", node.written.0, node.written.1),
-    ];
+    ]);
     lines.extend(node.written_by_purpose.iter().map(|(purpose, written)| {
         let (bytes, syncs) = (written.bytes_a_day, written.syncs_a_day);
         format!("              {purpose}: {bytes} bytes and {syncs} syncs a day")
     }));
+    lines.extend(traffic(&node.traffic));
     lines.push(format!("offline:      {offline}"));
     lines.extend(node.offline_reasons.iter().map(|reason| format!("              {reason}")));
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// How heartbeats go.
+fn heartbeat(beat: &HeartbeatSummary) -> String {
+    let seconds = |millis: u64| millis as f64 / 1000.0;
+    let mut line = format!("heartbeat:    every {}s", seconds(beat.interval_ms));
+    if let Some(lost) = beat.lost_ms {
+        line += &format!(" (the network forgets this node after {}s of silence)", seconds(lost));
+    }
+    if let Some(micros) = beat.round_trip_micros {
+        line += &format!(", answered in {} ms", micros as f64 / 1000.0);
+    }
+    line
+}
+
+/// Bytes of the link by purpose, those that there were.
+fn traffic(totals: &BTreeMap<String, Bytes>) -> Vec<String> {
+    let used = totals.iter().filter(|(_, bytes)| bytes.sent + bytes.received > 0);
+    let sum = totals.values().fold((0, 0), |sum, bytes| (sum.0 + bytes.sent, sum.1 + bytes.received));
+    let mut lines = vec![format!("link bytes:   {} sent, {} received since the start", sum.0, sum.1)];
+    lines.extend(
+        used.map(|(name, bytes)| format!("              {name}: {} sent, {} received", bytes.sent, bytes.received)),
+    );
+    lines
 }
 
 /// What a drill found.
@@ -180,12 +210,39 @@ objects:      12 at revision 77
 outbox:       5 facts wait for the hub
 certificate:  until 1970-01-02T00:00:00Z
 written:      4096 bytes in 3 syncs since the start
+link bytes:   0 sent, 0 received since the start
 offline:      not ready
               pod demo/a: volume \"v\" is not on this node
 "
         );
-        let linked = NodeSummary { connected: true, transport: "tcp".into(), session: 5, ..node };
-        assert!(status(&linked).contains("\nlink:         up over tcp, session 5\n"), "{}", status(&linked));
+        let beat = HeartbeatSummary {
+            interval_ms: 24_500,
+            lost_ms: Some(31_000),
+            round_trip_micros: Some(1500),
+            ..HeartbeatSummary::default()
+        };
+        let traffic = [("facts", 3, 0), ("sync", 0, 0), ("heartbeat", 20, 22)];
+        let linked = NodeSummary {
+            connected: true,
+            transport: "tcp".into(),
+            session: 5,
+            heartbeat: Some(beat),
+            traffic: traffic.map(|(name, sent, received)| (name.into(), Bytes { sent, received })).into(),
+            ..node
+        };
+        for part in [
+            "
+link:         up over tcp, session 5
+heartbeat:    every 24.5s (the network forgets this node after 31s of silence), answered in 1.5 ms
+last contact: ",
+            "
+link bytes:   23 sent, 22 received since the start
+              facts: 3 sent, 0 received
+              heartbeat: 20 sent, 22 received
+offline: ",
+        ] {
+            assert!(status(&linked).contains(part), "{}", status(&linked));
+        }
     }
 
     #[test]

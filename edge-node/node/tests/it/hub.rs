@@ -174,7 +174,14 @@ impl HubHost for Hub {
     }
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
         let session = hello.session.next();
-        Ok(Grant { lineage: Lineage(1), session, mark: Seq(0), heartbeat: HEARTBEAT })
+        Ok(Grant {
+            lineage: Lineage(1),
+            session,
+            mark: Seq(0),
+            heartbeat: HEARTBEAT,
+            longest_heartbeat: HEARTBEAT,
+            grace: HEARTBEAT * 4,
+        })
     }
     async fn apply_facts(&self, _: Session, _: OutboxGen, _: Vec<WireFact>) -> Result<(), String> {
         Ok(())
@@ -183,7 +190,7 @@ impl HubHost for Hub {
         self.state.lock().unwrap().sessions.push(connection.peer_certificates().remove(0));
         Ok(())
     }
-    fn alive(&self, _session: Session, _clock_micros: i64) {}
+    fn alive(&self, _session: Session, _clock_micros: i64, _interval: Duration) {}
     fn applied(&self, _revision: Revision) {}
     async fn renew(&self, request: RenewRequest) -> RenewReply {
         self.sign(&request.csr)

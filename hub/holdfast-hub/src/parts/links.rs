@@ -1,16 +1,18 @@
 //! The links to nodes: their listeners, and how nodes get certificates.
 
 use super::{Shared, now};
+use crate::data_dir;
 use anyhow::Context;
 use async_trait::async_trait;
 use holdfast_apiserver::{ApiServer, BootstrapTokens, Pki};
 use holdfast_core::Lineage;
 use holdfast_env::{Task, World};
-use holdfast_link::{QuicListener, TcpListener};
+use holdfast_link::{QuicListener, ResetKey, TcpListener, Traffic};
 use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer};
 use holdfast_registry::HubRegistry;
 use holdfast_server::Taker;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -19,11 +21,14 @@ use tokio_rustls::server::StartHandshake;
 /// A node is issued one certificate in this time at most, or in a tenth of a certificate's life.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The file of the key for stateless resets (RFC 9000, 10.3). Losing it costs nodes a wait after a restart of the hub.
+const RESET_KEY: &str = "link-reset.key";
+
 /// Running links.
 pub(crate) struct Links {
     quic: Arc<QuicListener>,
     tcp: Arc<TcpListener>,
-    _links: Arc<HubLinks>,
+    links: Arc<HubLinks>,
     _serving: [Task; 2],
 }
 
@@ -44,6 +49,11 @@ impl Links {
     /// Where it listens for QUIC.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.quic.local_address()
+    }
+
+    /// Bytes by purpose.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        self.links.traffic()
     }
 
     /// Takes what asks for the link on the API's port.
@@ -87,6 +97,19 @@ impl NodeIssuer for Issuer {
     }
 }
 
+/// The key by which nodes believe this hub that a connection of its earlier life is gone; drawn once.
+fn reset_key(data_dir: &Path, world: &World) -> anyhow::Result<ResetKey> {
+    let path = data_dir.join(RESET_KEY);
+    let kept = std::fs::read(&path).ok().and_then(|secret| <[u8; ResetKey::BYTES]>::try_from(secret).ok());
+    if let Some(secret) = kept {
+        return Ok(ResetKey::new(&secret));
+    }
+    let mut secret = [0; ResetKey::BYTES];
+    world.fill_random(&mut secret);
+    data_dir::write_private(&path, &secret)?;
+    Ok(ResetKey::new(&secret))
+}
+
 /// Starts them, and tells the registry how nodes are reached.
 pub(crate) fn start(
     shared: &Shared<'_>,
@@ -101,10 +124,11 @@ pub(crate) fn start(
     let tls = holdfast_link::tls::hub_config(shared.world.clone(), &chain, key, &roots, grace)
         .context("set up the link's TLS")?;
     let address = shared.config.link_listen;
-    let heartbeat = shared.config.heartbeat;
-    let tcp = Arc::new(TcpListener::new(shared.world.clone(), tls.clone(), heartbeat));
-    let quic =
-        QuicListener::bind(address, tls, heartbeat).with_context(|| format!("listen on --link-listen {address}"))?;
+    let longest = shared.config.longest_heartbeat;
+    let tcp = Arc::new(TcpListener::new(shared.world.clone(), tls.clone(), longest));
+    let key = reset_key(&shared.config.data_dir, &shared.world)?;
+    let quic = QuicListener::bind_keyed(address, tls, longest, &key);
+    let quic = quic.with_context(|| format!("listen on --link-listen {address}"))?;
     let quic = Arc::new(quic);
     let issuer = Issuer {
         pki: shared.pki.clone(),
@@ -118,7 +142,8 @@ pub(crate) fn start(
         api: server.api().clone(),
         issuer: Arc::new(issuer),
         lineage,
-        heartbeat,
+        heartbeat: shared.config.heartbeat,
+        longest_heartbeat: longest,
         grace: shared.config.node_monitor_grace,
         certificate_grace: grace,
         renewal_interval: RENEWAL_INTERVAL.min(shared.config.node_certificate_ttl / 10),
@@ -128,5 +153,5 @@ pub(crate) fn start(
         shared.world.spawn("links", Box::pin(links.clone().serve(quic.clone()))),
         shared.world.spawn("links-tcp", Box::pin(links.clone().serve(tcp.clone()))),
     ];
-    Ok(Links { quic, tcp, _links: links, _serving: serving })
+    Ok(Links { quic, tcp, links, _serving: serving })
 }

@@ -7,6 +7,7 @@ mod controllers;
 mod endpoint;
 mod history;
 mod links;
+mod metrics;
 
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
@@ -82,6 +83,8 @@ impl Hub {
             documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
         })?;
         let links = links::start(&shared, &server, &registry, lineage)?;
+        let traffic = links.traffic();
+        server.metrics().append(move |out| metrics::link(&traffic, out));
         let mut tasks = controllers::start(&shared, &server).await?;
         tasks.push(history::start(&shared));
         tasks.push(crate::backup::serve(&shared.world, folder, shared.store.clone())?);
@@ -162,5 +165,5 @@ fn write_kubeconfig(folder: &DataFolder, pki: &Pki, address: SocketAddr) -> anyh
     let server = format!("https://{}", Config::local_server(address));
     let text =
         kubeconfig::render("holdfast", &server, &pki.roots_pem(), &pki.admin_certificate_pem, &pki.admin_key_pem);
-    data_dir::write_private(&data_dir::kubeconfig(folder.path()), &text)
+    data_dir::write_private(&data_dir::kubeconfig(folder.path()), text.as_bytes())
 }

@@ -155,6 +155,7 @@ async fn cluster_on(machine: Arc<HostEnv>, issuer: Arc<dyn NodeIssuer>) -> Clust
         issuer,
         lineage: Lineage(1),
         heartbeat: Duration::from_secs(10),
+        longest_heartbeat: Duration::from_secs(10),
         grace: GRACE,
         certificate_grace: CERTIFICATE_GRACE,
         renewal_interval: Duration::from_secs(60),
@@ -421,7 +422,7 @@ async fn a_silent_node_becomes_unknown_after_the_grace() {
     let word = json!({"uid": writer.node_uid.0, "status": status});
     writer.apply(OUTBOX, vec![fact(1, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
     cluster.env.1.fetch_add(GRACE.as_secs() - 5, Ordering::SeqCst);
-    cluster.links.shared.alive("edge", session);
+    cluster.links.shared.alive("edge", session, Duration::from_secs(10));
     cluster.env.1.fetch_add(GRACE.as_secs() - 5, Ordering::SeqCst);
     // Several rounds of the watch over nodes.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -432,4 +433,10 @@ async fn a_silent_node_becomes_unknown_after_the_grace() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", ready().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // A node that was allowed a longer interval, and has promised it.
+    writer.apply(OUTBOX, vec![fact(2, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
+    cluster.links.shared.alive("edge", session, GRACE * 3);
+    cluster.env.1.fetch_add(GRACE.as_secs() * 2, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(ready().await, Some(json!("True")), "its interval is not over");
 }

@@ -5,17 +5,18 @@ use holdfast_core::digest::bucket_of;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_link_engine::control::{SessionVerdict, judge};
 use holdfast_link_engine::wire::{
-    DropCause, FactBatch, FactBatch2, FactSort, Hello, ItemBody, ItemDrop, ItemPut, KINDS, Open, Payload, SyncBatch,
-    SyncBatch2, VERSION, WireFact, encode,
+    DropCause, FactBatch, FactBatch2, FactSort, HeartbeatLimits, Hello, ItemBody, ItemDrop, ItemPut, KINDS, Open,
+    Payload, SyncBatch, SyncBatch2, VERSION, WireFact, encode,
 };
 use holdfast_link_engine::{
-    Frame, FrameReader, HubInput, HubItem, HubLink, HubOutput, NodeInput, NodeLink, NodeOutput, NodeView, Persist,
-    Stream,
+    Frame, FrameReader, HubInput, HubItem, HubLink, HubOutput, NodeInput, NodeLink, NodeOutput, NodeView, Pace,
+    Persist, Stream,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(25);
+pub(crate) const LIMITS: HeartbeatLimits = HeartbeatLimits { longest_ms: 60_000, grace_ms: 80_000, address: 5 };
 const OUTBOX: OutboxGen = OutboxGen(0xF00D);
 
 /// Content that compresses badly, so that sizes are real.
@@ -249,6 +250,9 @@ pub(crate) struct World {
     pub(crate) most_in_flight: usize,
     pub(crate) alive_at_hub: usize,
     pub(crate) alive_at_node: usize,
+    pub(crate) pace: Option<Pace>,
+    /// The interval that the hub was told last.
+    pub(crate) promised: Duration,
 }
 
 impl World {
@@ -295,6 +299,8 @@ impl World {
             most_in_flight: 0,
             alive_at_hub: 0,
             alive_at_node: 0,
+            pace: None,
+            promised: Duration::ZERO,
         };
         world.reconnect();
         world
@@ -419,6 +425,7 @@ impl World {
                 NodeOutput::Acknowledged(seq) => self.node.acknowledged = self.node.acknowledged.max(seq),
                 NodeOutput::Connected { session, .. } => self.node_connected = Some(session),
                 NodeOutput::Alive { .. } => self.alive_at_node += 1,
+                NodeOutput::Paced(_, pace) => self.pace = Some(pace),
                 NodeOutput::InSync(revision) => self.in_sync = Some(revision),
                 NodeOutput::Close { reason, refused } => self.node_closed = Some((reason, refused)),
             }
@@ -448,7 +455,13 @@ impl World {
                         SessionVerdict::Next(session) => {
                             self.hub.issued = session;
                             let mark = if self.hub.mark.0 == hello.outbox { self.hub.mark.1 } else { Seq(0) };
-                            HubInput::Granted { lineage: self.hub.lineage, session, mark, heartbeat: HEARTBEAT }
+                            HubInput::Granted {
+                                lineage: self.hub.lineage,
+                                session,
+                                mark,
+                                heartbeat: HEARTBEAT,
+                                limits: LIMITS,
+                            }
                         }
                         SessionVerdict::Duplicate => {
                             HubInput::Refused { code: "DuplicateIdentity".into(), reason: "twice".into() }
@@ -471,7 +484,10 @@ impl World {
                     let outputs = self.hub_input(self.now, HubInput::FactsCommitted { seq });
                     self.hub_outputs(outputs);
                 }
-                HubOutput::Alive { .. } => self.alive_at_hub += 1,
+                HubOutput::Alive { interval, .. } => {
+                    self.alive_at_hub += 1;
+                    self.promised = interval;
+                }
                 HubOutput::Applied(revision) => self.applied = Some(revision),
                 HubOutput::Close(_) => {}
             }
@@ -486,7 +502,7 @@ impl World {
             }
             match from {
                 From::Node => {
-                    let outputs = self.hub_input(self.now, HubInput::Datagram(data));
+                    let outputs = self.hub_input(self.now, HubInput::Datagram(data, LIMITS.address));
                     self.hub_outputs(outputs);
                 }
                 From::Hub => {

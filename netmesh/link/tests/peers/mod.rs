@@ -11,7 +11,7 @@ use holdfast_link::call::NodeCall;
 use holdfast_link::tls::{CertificateClock, CertificateTime};
 use holdfast_link::{
     Grant, HubHost, LinkEnd, Listener, NodeHost, NodeIdentity, QuicDialer, QuicListener, Refusal, TcpDialer,
-    TcpListener, drive_hub, drive_node, tls,
+    TcpListener, Traffic, drive_hub, drive_node, tls,
 };
 use holdfast_link_engine::wire::{FactSort, Hello, RenewReply, RenewRequest, VERSION, WireFact};
 use holdfast_link_engine::{HubItem, HubView, NodeView, Persist};
@@ -161,6 +161,7 @@ pub(crate) struct HubSide {
     state: Mutex<HubState>,
     /// Decides renewals.
     pub(crate) renewals: Mutex<Option<Decide>>,
+    pub(crate) traffic: Arc<Traffic>,
     changed: Notify,
 }
 
@@ -194,7 +195,14 @@ impl HubHost for HubSide {
             Some(refusal) => Err(refusal),
             None => {
                 let mark = Seq(state.facts.last().copied().unwrap_or(0));
-                Ok(Grant { lineage: Lineage(1), session: hello.session.next(), mark, heartbeat: HEARTBEAT })
+                Ok(Grant {
+                    lineage: Lineage(1),
+                    session: hello.session.next(),
+                    mark,
+                    heartbeat: HEARTBEAT,
+                    longest_heartbeat: HEARTBEAT,
+                    grace: HEARTBEAT * 4,
+                })
             }
         }
     }
@@ -206,8 +214,11 @@ impl HubHost for HubSide {
         self.state.lock().unwrap().online = Some(connection);
         Ok(())
     }
-    fn alive(&self, _session: Session, _clock_micros: i64) {
+    fn alive(&self, _session: Session, _clock_micros: i64, _interval: Duration) {
         self.state.lock().unwrap().beats += 1;
+    }
+    fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
     fn applied(&self, _revision: Revision) {}
     async fn renew(&self, request: RenewRequest) -> RenewReply {
@@ -247,7 +258,7 @@ impl CertificateClock for Clock {
 /// A dialer over this transport.
 pub(crate) fn dialer(env: &World, on: Transport, tls: rustls::ClientConfig) -> Arc<dyn Dialer> {
     match on {
-        Transport::Quic => Arc::new(QuicDialer::new(tls, HEARTBEAT).unwrap()),
+        Transport::Quic => Arc::new(QuicDialer::new(tls, HEARTBEAT * 100).unwrap()),
         _ => Arc::new(TcpDialer::new(env.clone(), tls, HEARTBEAT)),
     }
 }

@@ -5,7 +5,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_link_engine::wire::{
-    FactBatch, FactSort, Frame, Hello, Payload, SessionReady, SyncState, VERSION, VERSION_MIN, WireFact, encode,
+    FactBatch, FactSort, Frame, HeartbeatLimits, Hello, Payload, SessionReady, SyncState, VERSION, VERSION_MIN,
+    WireFact, encode,
 };
 use holdfast_link_engine::{FrameReader, HubInput, HubItem, HubLink, HubOutput, HubView, Stream};
 use std::collections::BTreeMap;
@@ -76,12 +77,9 @@ fn session(view: &View) -> Result<HubLink> {
     };
     let mut link = HubLink::start(NOW);
     link.handle(NOW, 0, HubInput::Frame(Stream::Control, frame(&hello)?), view);
-    let granted = HubInput::Granted {
-        lineage: Lineage(1),
-        session: Session(1),
-        mark: Seq(0),
-        heartbeat: Duration::from_secs(10),
-    };
+    let limits = HeartbeatLimits { longest_ms: 20_000, grace_ms: 40_000, address: 1 };
+    let heartbeat = Duration::from_secs(10);
+    let granted = HubInput::Granted { lineage: Lineage(1), session: Session(1), mark: Seq(0), heartbeat, limits };
     link.handle(NOW, 0, granted, view);
     let ready = HubInput::Frame(Stream::Control, frame(&SessionReady { session: Session(1) })?);
     let out = link.handle(NOW, 0, ready, view);

@@ -9,6 +9,7 @@ mod day;
 mod faults;
 mod leftovers;
 mod surface;
+mod traffic;
 mod world;
 
 use std::process::ExitCode;
@@ -47,17 +48,27 @@ const CASES: &[Case] = &[
     ("the_hub_comes_back_with_its_data", faults::the_hub_comes_back_with_its_data),
 ];
 
+/// A run of its own, since it takes its time: what an idle node sends and receives.
+const TRAFFIC: &[Case] = &[
+    ("ten_pods_with_probes_are_ready", traffic::ten_pods_with_probes_are_ready),
+    ("an_idle_node_sends_heartbeats_only", traffic::an_idle_node_sends_heartbeats_only),
+    ("a_change_of_status_is_small", traffic::a_change_of_status_is_small),
+    ("over_tcp_an_idle_node_sends_heartbeats_only", traffic::over_tcp_an_idle_node_sends_heartbeats_only),
+];
+
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let run_of = std::env::var("HOLDFAST_E2E");
+    let cases = if run_of.as_deref() == Ok("traffic") { TRAFFIC } else { CASES };
     if std::env::args().any(|a| a == "--list") {
-        CASES.iter().for_each(|(name, _)| println!("{name}: test"));
+        cases.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    if std::env::var_os("HOLDFAST_E2E").is_none() {
+    if run_of.is_err() {
         println!("e2e skipped: it starts a cluster and needs root; run `cargo xtask test e2e`");
         return ExitCode::SUCCESS;
     }
-    match run(&filters) {
+    match run(cases, &filters) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(101),
         Err(err) => {
@@ -68,8 +79,8 @@ fn main() -> ExitCode {
 }
 
 /// Brings the cluster up, runs the cases, takes it down; returns the number of failures.
-fn run(filters: &[String]) -> Result<usize> {
-    let chosen: Vec<&Case> = CASES
+fn run(cases: &'static [Case], filters: &[String]) -> Result<usize> {
+    let chosen: Vec<&Case> = cases
         .iter()
         .filter(|(name, _)| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str())))
         .collect();
