@@ -22,6 +22,7 @@ const CASES: &[Case] = &[
     ("certificates_are_replaced_on_the_way", identity::certificates_are_replaced_on_the_way),
     ("an_expired_certificate_is_renewed_on_return", identity::an_expired_certificate_is_renewed_on_return),
     ("without_udp_the_link_goes_over_tcp_and_comes_back", transport::without_udp_the_link_goes_over_tcp_and_comes_back),
+    ("another_address_costs_no_session", transport::another_address_costs_no_session),
 ];
 
 /// Certificates live so short that they are renewed, and end, within the suite.

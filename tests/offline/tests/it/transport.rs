@@ -1,7 +1,7 @@
-//! A network without UDP.
+//! Networks that change under the link: without UDP, and with another address.
 
-use anyhow::{Result, ensure};
-use holdfast_e2e::world::{World, holds};
+use anyhow::{Context, Result, ensure};
+use holdfast_e2e::world::{World, holds, text};
 use serde_json::json;
 
 use crate::node::status;
@@ -33,4 +33,34 @@ pub(crate) fn without_udp_the_link_goes_over_tcp_and_comes_back(world: &mut Worl
     world.xtask(&["link", "heal", "edge-1"])?;
     world.wait("the link is back on QUIC", 180, || carried_by(world, "quic"))?;
     world.kubectl(&["wait", "--for=condition=Ready", "node/edge-1", "--timeout=60s"]).map(drop)
+}
+
+/// Another lease, another uplink: the connection goes on from the new address, with the same session.
+pub(crate) fn another_address_costs_no_session(world: &mut World) -> Result<()> {
+    let old = text(&world.node("edge-1")?["addresses"][0]).to_owned();
+    let (network, host) = old.rsplit_once('.').context("the node's address has no dots")?;
+    let new = format!("{network}.{}", host.parse::<u8>()? + 100);
+    let gateway = text(&world.cluster()?["gateway"]).to_owned();
+    let before = status(world, "edge-1")?;
+    move_to(world, &old, &new, &gateway)?;
+    let moved_at = world.on_node("edge-1", &["date", "-u", "+%Y-%m-%dT%H:%M:%SZ"])?;
+    // Longer than a heartbeat's answer could have been on its way.
+    let heard = world.wait("the hub is heard of at the new address", 60, || {
+        Ok(text(&status(world, "edge-1")?["last_contact"]) > moved_at.trim())
+    });
+    let after = status(world, "edge-1")?;
+    move_to(world, &new, &old, &gateway)?;
+    heard?;
+    ensure!(before["session"] == after["session"], "the link began anew: {before}, then {after}");
+    world.kubectl(&["wait", "--for=condition=Ready", "node/edge-1", "--timeout=60s"]).map(drop)
+}
+
+fn move_to(world: &World, from: &str, to: &str, gateway: &str) -> Result<()> {
+    let script = "set -e
+        prefix=$(ip -4 -o addr show dev eth0 | sed -n \"s|.*inet $1/\\([0-9]*\\).*|\\1|p\")
+        echo 1 > /proc/sys/net/ipv4/conf/eth0/promote_secondaries
+        ip addr add $2/$prefix dev eth0
+        ip addr del $1/$prefix dev eth0
+        ip route replace default via $3 dev eth0";
+    world.on_node("edge-1", &["sh", "-c", script, "sh", from, to, gateway]).map(drop)
 }
