@@ -50,11 +50,9 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
         Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
         Suite::Net => crates(&["netmesh", "hub/links"], rest),
         Suite::Control => crates(&["controllers"], rest),
-        Suite::E2e => e2e("1", rest),
-        Suite::Traffic => e2e("traffic", rest),
-        Suite::Offline => {
-            bail!("tests/offline is not implemented yet; the cut and reboot of `test e2e` is what there is")
-        }
+        Suite::E2e => cluster("e2e", rest),
+        Suite::Traffic => cluster("traffic", rest),
+        Suite::Offline => cluster("offline", rest),
         Suite::Sim => sim::ci(),
     }
 }
@@ -94,21 +92,12 @@ fn crates(folders: &[&str], rest: &[String]) -> Result<()> {
     process::show(test.arg("--").args(rest))
 }
 
-/// A real cluster with real kubectl, and one of the runs that `tests/e2e` has. It needs root, and says so instead of
-/// skipping.
-fn e2e(run: &str, rest: &[String]) -> Result<()> {
-    deps::need_root("test e2e")?;
+/// A suite on a real cluster with real kubectl. It needs root, and says so instead of skipping.
+fn cluster(suite: &str, rest: &[String]) -> Result<()> {
+    deps::need_root(&format!("test {suite}"))?;
     // Before, so that the time that `up` takes there is that of a built tree.
     compile::images(&compile::binaries("dev")?)?;
     let mut test = cargo();
-    test.args(["test", "--workspace", "--test", "e2e", "--"]).args(rest);
-    if run == "traffic" {
-        // Bytes a heartbeat do not depend on how often they come; how long the run takes does.
-        for name in ["HOLDFAST_HEARTBEAT", "HOLDFAST_LONGEST_HEARTBEAT"] {
-            if std::env::var_os(name).is_none() {
-                test.env(name, "2s");
-            }
-        }
-    }
-    process::show(test.env("HOLDFAST_E2E", run))
+    test.args(["test", "--workspace", "--test", suite, "--"]).args(rest);
+    process::show(test.env("HOLDFAST_E2E", "1"))
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::world::{World, holds, items, text};
+use holdfast_e2e::world::{World, holds, items, text};
 
 /// A pod of the test image as a manifest, with changes by the caller.
 fn pod(name: &str, image: &str) -> serde_json::Value {

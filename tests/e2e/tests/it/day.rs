@@ -1,11 +1,10 @@
 //! The run that README and issue promise, in its order.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail, ensure};
+use holdfast_e2e::pods::{all_running, answers, answers_locally, fetch, identities, local_pods, pods, ready};
 use serde_json::Value;
 
-use crate::world::{World, holds, items, text};
+use holdfast_e2e::world::{World, holds, items, text};
 
 pub(crate) fn nodes_are_ready_and_described(world: &mut World) -> Result<()> {
     let table = world.kubectl(&["get", "nodes", "-o", "wide"])?;
@@ -183,66 +182,5 @@ fn kubectl_works_on_the_node(world: &World, pods: &[Value]) -> Result<()> {
     let status: Value = serde_json::from_str(&world.on_node("edge-1", &["holdfast-edge", "status", "-o", "json"])?)
         .context("reading `holdfast-edge status -o json`")?;
     ensure!(status["connected"] == false && status["offline_ready"] == true, "the node's status is {status}");
-    Ok(())
-}
-
-pub(crate) fn pods(world: &World, app: &str) -> Result<Vec<Value>> {
-    Ok(items(&world.get(&["-n", "demo", "pods", "-l", &format!("app={app}")])?))
-}
-
-/// Pod name to UID.
-pub(crate) fn identities(world: &World) -> Result<BTreeMap<String, String>> {
-    let pods = items(&world.get(&["-n", "demo", "pods"])?);
-    let metadata = pods.iter().map(|p| &p["metadata"]);
-    Ok(metadata.map(|m| (text(&m["name"]).to_owned(), text(&m["uid"]).to_owned())).collect())
-}
-
-pub(crate) fn ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
-}
-
-/// GET from within a node.
-pub(crate) fn fetch(world: &World, node: &str, url: &str) -> Result<String> {
-    world
-        .on_node(node, &["timeout", "5", "busybox", "wget", "-q", "-O", "-", url])
-        .with_context(|| format!("{url} on {node}"))
-}
-
-/// Every one of the pods answers on its own node.
-pub(crate) fn answers(world: &World, pods: &[Value]) -> Result<()> {
-    for pod in pods {
-        let (node, address) = (text(&pod["spec"]["nodeName"]), text(&pod["status"]["podIP"]));
-        fetch(world, node, &format!("http://{address}:8080/"))?;
-    }
-    Ok(())
-}
-
-fn local_pods(world: &World) -> Result<String> {
-    world.on_node("edge-1", &["holdfast-edge", "pods", "-o", "json"])
-}
-
-/// The table of `holdfast-edge pods`: NAMESPACE NAME STATUS RESTARTS IP AGE.
-fn table(world: &World) -> Result<Vec<Vec<String>>> {
-    let table = world.on_node("edge-1", &["holdfast-edge", "pods"])?;
-    let rows: Vec<Vec<String>> = table.lines().map(|l| l.split_whitespace().map(str::to_owned).collect()).collect();
-    let head = rows.first().context("an empty table")?;
-    ensure!(*head == ["NAMESPACE", "NAME", "STATUS", "RESTARTS", "IP", "AGE"], "holdfast-edge pods prints {head:?}");
-    Ok(rows.into_iter().skip(1).collect())
-}
-
-fn all_running(world: &World, pods: &[Value]) -> Result<bool> {
-    let rows = table(world)?;
-    Ok(pods.iter().all(|pod| {
-        let name = text(&pod["metadata"]["name"]);
-        rows.iter().any(|row| row.len() >= 3 && row[0] == "demo" && row[1] == name && row[2] == "Running")
-    }))
-}
-
-/// By the addresses that the node itself tells: they may have changed with the reboot.
-fn answers_locally(world: &World) -> Result<()> {
-    for row in table(world)?.iter().filter(|r| r.len() >= 6 && r[0] == "demo") {
-        fetch(world, "edge-1", &format!("http://{}:8080/", row[row.len() - 2]))?;
-    }
     Ok(())
 }

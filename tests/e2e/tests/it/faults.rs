@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::day::{answers, identities, pods, ready};
-use crate::world::{World, items, text};
+use holdfast_e2e::pods::{answers, identities, pods, ready};
+use holdfast_e2e::world::{World, items, text};
 
 /// Restart counts of the demo pods by name.
 fn restarts(world: &World) -> Result<Vec<(String, i64)>> {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::world::World;
+use holdfast_e2e::world::World;
 
 /// The flags that `hardware/profiles/tests/shipped.rs` takes for granted, asked of the programs themselves.
 pub(crate) fn programs_have_the_flags_of_their_units(world: &mut World) -> Result<()> {

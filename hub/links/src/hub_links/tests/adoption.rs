@@ -112,7 +112,13 @@ async fn what_was_deleted_stays_deleted() {
     b["assigned"]["revision"] = json!(u64::from(u32::MAX));
     let verdict = cluster.told(&writer, 2, "/v1/pods/default/b", &b).await;
     assert!(matches!(verdict, Some(Verdict::Ended(why)) if why.contains("since the hub was restored")));
-    assert!(build(&*cluster.store, &cluster.links.shared.views, "edge").await.unwrap().entries().all(|(key, _)| !key.starts_with("/v1/pods/")));
+    assert!(
+        build(&*cluster.store, &cluster.links.shared.views, "edge")
+            .await
+            .unwrap()
+            .entries()
+            .all(|(key, _)| !key.starts_with("/v1/pods/"))
+    );
 }
 
 #[tokio::test]

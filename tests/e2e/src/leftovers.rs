@@ -25,7 +25,7 @@ const SHARED_FOLDERS: [&str; 8] = [
 ];
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     links: BTreeSet<String>,
     tables: BTreeSet<String>,
     mounts: BTreeSet<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn take() -> Result<Self> {
+    pub fn take() -> Result<Self> {
         let links = lines("ip", &["-o", "link"])?;
         let name = |l: &String| l.split(": ").nth(1).unwrap_or_default().to_owned();
         let mounts = fs::read_to_string("/proc/self/mounts").context("reading mounts")?;
@@ -68,7 +68,7 @@ fn holdfast_cgroups(mounts: &str) -> BTreeSet<String> {
 }
 
 /// Fails with a list of what is there and was not before.
-pub(crate) fn check(before: &Snapshot, world: &World) -> Result<()> {
+pub fn check(before: &Snapshot, world: &World) -> Result<()> {
     let end = Instant::now() + SETTLE;
     loop {
         let found = find(before, world)?;

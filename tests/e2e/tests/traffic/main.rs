@@ -1,15 +1,30 @@
 //! What an idle node costs its network, counted at its veth: `cargo xtask test traffic`. Each figure is a line of JSON.
 //!
-//! The interval of heartbeats is what `HOLDFAST_HEARTBEAT` and `HOLDFAST_LONGEST_HEARTBEAT` say; a short one makes the
-//! run short, and bytes a heartbeat do not depend on it. Nothing asserts a time.
+//! Heartbeats come often, which makes the run short; bytes a heartbeat do not depend on it. Nothing asserts a time.
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::day::ready;
-use crate::world::{World, items};
+use holdfast_e2e::pods::ready;
+use holdfast_e2e::runner::{Case, Suite};
+use holdfast_e2e::world::{World, items};
+
+/// In running order.
+const CASES: &[Case] = &[
+    ("ten_pods_with_probes_are_ready", ten_pods_with_probes_are_ready),
+    ("an_idle_node_sends_heartbeats_only", an_idle_node_sends_heartbeats_only),
+    ("a_change_of_status_is_small", a_change_of_status_is_small),
+    ("over_tcp_an_idle_node_sends_heartbeats_only", over_tcp_an_idle_node_sends_heartbeats_only),
+];
+
+const HUB: &[(&str, &str)] = &[("HOLDFAST_HEARTBEAT", "2s"), ("HOLDFAST_LONGEST_HEARTBEAT", "2s")];
+
+fn main() -> ExitCode {
+    Suite { name: "traffic", cases: CASES, hub: HUB }.main()
+}
 
 const NODE: &str = "edge-1";
 /// Heartbeats of a window.
@@ -75,7 +90,7 @@ fn print(name: &str, value: f64, unit: &str, runs: u64) {
     println!("{}", json!({"name": name, "value": value, "unit": unit, "runs": runs}));
 }
 
-pub(crate) fn ten_pods_with_probes_are_ready(world: &mut World) -> Result<()> {
+fn ten_pods_with_probes_are_ready(world: &mut World) -> Result<()> {
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 5});
     let manifest = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "idle", "namespace": "default"},
@@ -143,11 +158,11 @@ fn idle(world: &World, transport: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn an_idle_node_sends_heartbeats_only(world: &mut World) -> Result<()> {
+fn an_idle_node_sends_heartbeats_only(world: &mut World) -> Result<()> {
     idle(world, "quic")
 }
 
-pub(crate) fn over_tcp_an_idle_node_sends_heartbeats_only(world: &mut World) -> Result<()> {
+fn over_tcp_an_idle_node_sends_heartbeats_only(world: &mut World) -> Result<()> {
     world.xtask(&["link", "block-udp", NODE])?;
     world.wait("the link goes over TCP", 180, || Ok(Counted::now(world)?.stats["link"]["transport"] == "tcp"))?;
     idle(world, "tcp")?;
@@ -155,7 +170,7 @@ pub(crate) fn over_tcp_an_idle_node_sends_heartbeats_only(world: &mut World) -> 
 }
 
 /// A pod becomes Ready a while after all else of it has been told.
-pub(crate) fn a_change_of_status_is_small(world: &mut World) -> Result<()> {
+fn a_change_of_status_is_small(world: &mut World) -> Result<()> {
     let manifest = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late", "namespace": "default"},
         "spec": {

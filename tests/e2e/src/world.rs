@@ -14,20 +14,22 @@ const COMMAND_SECONDS: u32 = 180;
 /// Once built, `up` is to be ready within this.
 const UP_SECONDS: f32 = 90.0;
 
-pub(crate) struct World {
+pub struct World {
     /// The cluster's folder. Kept when something failed.
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
     scratch: Option<tempfile::TempDir>,
-    pub(crate) root: PathBuf,
-    pub(crate) bin_dir: PathBuf,
+    pub root: PathBuf,
+    pub bin_dir: PathBuf,
     xtask: PathBuf,
     kubectl: PathBuf,
     /// PID and network namespaces that nodes ever had: none may be left in the end.
-    pub(crate) namespaces: BTreeSet<String>,
+    pub namespaces: BTreeSet<String>,
+    hub: &'static [(&'static str, &'static str)],
 }
 
 impl World {
-    pub(crate) fn new() -> Result<Self> {
+    /// A cluster that is not up; `hub` are settings of the hub, variables of its environment.
+    pub fn new(hub: &'static [(&'static str, &'static str)]) -> Result<Self> {
         let root =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("finding the repository")?;
         let target = match std::env::var_os("CARGO_TARGET_DIR") {
@@ -42,20 +44,21 @@ impl World {
             xtask: bin_dir.join("xtask"),
             kubectl: PathBuf::new(),
             namespaces: BTreeSet::new(),
+            hub,
             bin_dir,
             root,
         })
     }
 
     /// Leaves the folder with the logs on disk and says where.
-    pub(crate) fn keep(&mut self) {
+    pub fn keep(&mut self) {
         if let Some(scratch) = self.scratch.take() {
             println!("logs are kept in {}", scratch.keep().display());
         }
     }
 
     /// `cargo xtask test e2e` has built everything before: the figure is that of a second run.
-    pub(crate) fn up(&mut self) -> Result<()> {
+    pub fn up(&mut self) -> Result<()> {
         let began = Instant::now();
         let out =
             self.run(Command::new("timeout").args(["-k", "10", "900"]).arg(&self.xtask).args(["up", "--detach"]))?;
@@ -71,21 +74,21 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn cluster(&self) -> Result<Value> {
+    pub fn cluster(&self) -> Result<Value> {
         let path = self.dir.join("cluster.json");
         let json = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_slice(&json).context("reading cluster.json")
     }
 
     /// The entry of one node in `cluster.json`.
-    pub(crate) fn node(&self, name: &str) -> Result<Value> {
+    pub fn node(&self, name: &str) -> Result<Value> {
         let cluster = self.cluster()?;
         let nodes = cluster["nodes"].as_array().into_iter().flatten();
         nodes.into_iter().find(|n| n["name"] == name).cloned().with_context(|| format!("no {name} in cluster.json"))
     }
 
     /// To be called before a node goes off.
-    pub(crate) fn remember_namespaces(&mut self) {
+    pub fn remember_namespaces(&mut self) {
         let Ok(cluster) = self.cluster() else { return };
         for node in cluster["nodes"].as_array().into_iter().flatten() {
             let Some(init) = node["pids"]["init"].as_u64() else { continue };
@@ -103,11 +106,15 @@ impl World {
         let at = args.iter().position(|a| a == "--").unwrap_or(args.len());
         let mut full = Command::new(command.get_program());
         full.args(&args[..at]).arg("--dir").arg(&self.dir).args(&args[at..]);
-        full.current_dir(&self.root).stdin(Stdio::null()).output().context("running xtask")
+        full.envs(self.hub.iter().copied())
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .output()
+            .context("running xtask")
     }
 
     /// `cargo xtask ARGS --dir DIR`; an error carries what it said.
-    pub(crate) fn xtask(&self, args: &[&str]) -> Result<String> {
+    pub fn xtask(&self, args: &[&str]) -> Result<String> {
         let seconds = COMMAND_SECONDS.to_string();
         let mut command = Command::new("timeout");
         command.args(["-k", "10", &seconds]).arg(&self.xtask).args(args);
@@ -116,7 +123,7 @@ impl World {
     }
 
     /// A command inside a node.
-    pub(crate) fn on_node(&self, node: &str, command: &[&str]) -> Result<String> {
+    pub fn on_node(&self, node: &str, command: &[&str]) -> Result<String> {
         let args: Vec<&str> = ["node", "exec", node, "--"].iter().chain(command).copied().collect();
         self.xtask(&args)
     }
@@ -134,16 +141,16 @@ impl World {
     }
 
     /// kubectl with the cluster's kubeconfig; its stdout.
-    pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
         succeeded(&format!("kubectl {}", args.join(" ")), &self.kubectl_output(args, None)?)
     }
 
-    pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
+    pub fn kubectl_with(&self, args: &[&str], input: &str) -> Result<String> {
         succeeded(&format!("kubectl {}", args.join(" ")), &self.kubectl_output(args, Some(input))?)
     }
 
     /// kubectl that has to fail: exit code and stderr.
-    pub(crate) fn kubectl_refused(&self, args: &[&str], input: &str) -> Result<(i32, String)> {
+    pub fn kubectl_refused(&self, args: &[&str], input: &str) -> Result<(i32, String)> {
         let out = self.kubectl_output(args, Some(input))?;
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         if out.status.success() {
@@ -152,13 +159,13 @@ impl World {
         Ok((out.status.code().unwrap_or(-1), said))
     }
 
-    pub(crate) fn get(&self, args: &[&str]) -> Result<Value> {
+    pub fn get(&self, args: &[&str]) -> Result<Value> {
         let args: Vec<&str> = ["get"].iter().chain(args).chain(&["-o", "json"]).copied().collect();
         serde_json::from_str(&self.kubectl(&args)?).context("reading kubectl's JSON")
     }
 
     /// Polls until `done` says so; an error counts as "not yet" and is told at the deadline.
-    pub(crate) fn wait(&self, what: &str, seconds: u64, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    pub fn wait(&self, what: &str, seconds: u64, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(seconds);
         loop {
             let result = done();
@@ -176,7 +183,7 @@ impl World {
     }
 
     /// Prints what a person would look at.
-    pub(crate) fn dump(&self) {
+    pub fn dump(&self) {
         println!("==== state of the cluster");
         let tables: [&[&str]; 4] = [
             &["get", "nodes", "-o", "wide"],
@@ -230,17 +237,17 @@ fn succeeded(line: &str, out: &Output) -> Result<String> {
 }
 
 /// A JSON string, or nothing.
-pub(crate) fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// The items of a list.
-pub(crate) fn items(list: &Value) -> Vec<Value> {
+pub fn items(list: &Value) -> Vec<Value> {
     list["items"].as_array().cloned().unwrap_or_default()
 }
 
 /// Asserts that `haystack` holds `needle`, and shows both when not.
-pub(crate) fn holds(haystack: &str, needle: &str) -> Result<()> {
+pub fn holds(haystack: &str, needle: &str) -> Result<()> {
     anyhow::ensure!(haystack.contains(needle), "expected {needle:?} in:\n{haystack}");
     Ok(())
 }
