@@ -7,6 +7,7 @@ mod delegated;
 mod delete;
 mod events;
 mod list;
+mod selectors;
 mod services;
 mod texts;
 mod watch;
@@ -46,6 +47,7 @@ pub(crate) async fn cluster() -> Cluster {
         service_cidr: "10.96.0.0/24".parse().unwrap(),
         token_issuer: Arc::new(issuer),
         lineage: Lineage(1),
+        eviction_after: crate::EVICTION_AFTER,
     });
     registry.ensure_defaults(6443).await.unwrap();
     let cx = RequestContext::new(UserInfo::new("admin", &["system:masters"]), "test");

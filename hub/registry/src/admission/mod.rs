@@ -45,7 +45,7 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
         priority::mutate(cx, doc).await?;
         service_account::mutate(cx, doc).await?;
         runtime_class::mutate(cx, doc).await?;
-        default_tolerations::mutate(doc);
+        default_tolerations::mutate(cx, doc);
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
 /// Mutating plug-ins of an update.
 pub(crate) async fn mutate_update(cx: &Admission<'_>, doc: &mut Json, _old: &Json) -> Result<(), Status> {
     if cx.is_core("Pod") {
-        default_tolerations::mutate(doc);
+        default_tolerations::mutate(cx, doc);
     }
     Ok(())
 }
