@@ -256,6 +256,7 @@ pub(crate) enum Suite {
 pub(crate) struct Bench {
     /// Which benchmark [default: all]
     pub(crate) name: Option<String>,
+    /// Passed on to it, such as --quick
     #[arg(last = true)]
     pub(crate) rest: Vec<String>,
 }
@@ -316,7 +317,8 @@ mod tests {
             "test e2e",
             "test traffic",
             "tidy",
-            "bench skeleton",
+            "bench",
+            "bench skeleton -- --quick",
             "timings",
             "sim --seeds 5 --from 1",
         ] {

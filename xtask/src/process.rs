@@ -4,11 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+
+use crate::failure::TimedOut;
 
 /// Set in the environment of every process of a cluster, so that `down` finds those whose pid was never written.
 pub(crate) const MARK: &str = "HOLDFAST_CLUSTER";
@@ -131,6 +134,23 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     check(command, out)
 }
 
+/// As `output`; what has not ended at the deadline is killed, and the error is a time-out.
+pub(crate) fn output_by(command: &mut Command, deadline: Instant) -> Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("running {}", name(command)))?;
+    let process = ProcessId::of(child.id());
+    let (ended, end) = mpsc::sync_channel(1);
+    // Outlives the deadline when a grandchild keeps the pipes open.
+    std::thread::spawn(move || ended.send(child.wait_with_output()));
+    match end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(out) => check(command, out.with_context(|| format!("waiting for {}", name(command)))?),
+        Err(_) => {
+            process.into_iter().for_each(|p| p.signal(Signal::KILL));
+            Err(TimedOut(format!("`{}` had not ended", line(command))).into())
+        }
+    }
+}
+
 /// As `output`, with text for the program's stdin.
 pub(crate) fn output_of(command: &mut Command, input: &str) -> Result<String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -192,6 +212,16 @@ mod tests {
         let err = output(Command::new("sh").args(["-c", "echo broken >&2; exit 4"])).unwrap_err().to_string();
         assert!(err.contains("broken") && err.contains('4'), "{err}");
         assert_eq!(output_of(&mut Command::new("cat"), "text").unwrap(), "text");
+    }
+
+    #[test]
+    fn a_deadline_ends_what_hangs_and_lets_pass_what_ends() {
+        let soon = Instant::now() + Duration::from_millis(50);
+        let err = output_by(Command::new("sleep").arg("60"), soon).unwrap_err();
+        assert!(err.is::<TimedOut>() && err.to_string() == "timed out: `sleep 60` had not ended", "{err:#}");
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(output_by(Command::new("echo").arg("a"), later).unwrap(), "a\n");
+        assert!(!output_by(&mut Command::new("false"), later).unwrap_err().is::<TimedOut>());
     }
 
     #[test]

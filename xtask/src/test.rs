@@ -1,17 +1,21 @@
 //! `test`: the checks and tests by name. Without a name: all that CI runs, in the order of what fails fastest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{deps, place, process, sim, tidy};
+use crate::{deps, kubectl, place, process, sim, tidy};
 
 /// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here.
 const CI: [Suite; 7] = [Suite::Fmt, Suite::Tidy, Suite::Clippy, Suite::Deny, Suite::Unit, Suite::Sim, Suite::E2e];
+/// Names the folder of upstream's texts.
+const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
+/// Where it lies beside the clone.
+const SHARED: &str = "shared/kubernetes-1.36";
 
 pub(crate) fn test(args: &cli::Test) -> Result<()> {
     deps::ensure()?;
@@ -42,7 +46,7 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
             process::show(&mut deny)
         }
         Suite::Unit => {
-            process::show(cargo().args(["test", "--workspace"]).arg("--").args(rest))?;
+            process::show(tested()?.args(["test", "--workspace"]).arg("--").args(rest))?;
             guests()
         }
         Suite::Api => crates(&["api", "storage/store", "storage/fjall", "hub"], rest),
@@ -73,16 +77,37 @@ fn guests() -> Result<()> {
     process::show(test.args(["test", "--quiet", "--locked", "--target-dir"]).arg(place::target().join("guests")))
 }
 
-fn guest_folders() -> Result<Vec<std::path::PathBuf>> {
+fn guest_folders() -> Result<Vec<PathBuf>> {
     let folder = place::root().join("tests/fixtures/guests");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
     Ok(entries.flatten().map(|e| e.path()).filter(|p| p.join("Cargo.toml").is_file()).collect())
 }
 
+/// Cargo, with what tests would skip without: kubectl 1.36, and upstream's own texts to compare with.
+fn tested() -> Result<Command> {
+    let mut cargo = cargo();
+    cargo.env("KUBECTL", kubectl::path()?);
+    match reference() {
+        Some(folder) => {
+            cargo.env(REFERENCE, folder);
+        }
+        None => eprintln!(
+            "== note: {REFERENCE} is not set and there is no ../{SHARED}: comparisons with upstream Kubernetes are SKIPPED"
+        ),
+    }
+    Ok(cargo)
+}
+
+/// Files of Kubernetes 1.36 that are not in this repository: where the environment says, else beside the clone.
+fn reference() -> Option<PathBuf> {
+    let named = std::env::var_os(REFERENCE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    named.or_else(|| place::root().parent().map(|beside| beside.join(SHARED)).filter(|folder| folder.is_dir()))
+}
+
 /// The crates below some folders, with the features of the whole workspace so that nothing is built twice.
 fn crates(folders: &[&str], rest: &[String]) -> Result<()> {
     let metadata = tidy::arrows::Metadata::read()?;
-    let mut test = cargo();
+    let mut test = tested()?;
     test.args(["test", "-p", "holdfast-unify"]);
     let root = place::root();
     let inside = |at: &Path| folders.iter().any(|f| at.starts_with(root.join(f)));

@@ -105,13 +105,13 @@ fn bring_up(args: &cli::Up, derived: &Derived, progress: &Progress) -> Result<Cl
     for node in &cluster.nodes {
         write_private(&node.token_file, format!("{token}\n").as_bytes())?;
     }
-    each_node(&cluster, |node| power::boot(&cluster, node))?;
+    each_node(&cluster, |node| power::boot(&cluster, node, deadline))?;
 
     progress.step("loading images");
     let tars: Vec<PathBuf> = IMAGES.iter().map(|i| cluster.images.join(i)).collect();
     let tars: Vec<&Path> = tars.iter().map(PathBuf::as_path).collect();
     let cluster = Cluster::load(&cluster.dir)?;
-    each_node(&cluster, |node| load::import(&cluster, node, &tars).map(drop))?;
+    each_node(&cluster, |node| load::import(&cluster, node, &tars, deadline).map(drop))?;
 
     progress.step("waiting for nodes");
     ready::nodes(&cluster, deadline, progress)?;

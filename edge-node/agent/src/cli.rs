@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Local(LocalCommand),
 }
 
-/// Settings of the agent; each may also stand in the file (`node_name = "…"`) or as HOLDFAST_NODE_NAME.
+/// Settings of the agent; each may also stand in the file (`node-name = "…"`) or as HOLDFAST_NODE_NAME.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AgentFlags {
     /// TOML file with settings; flags and environment stand over it

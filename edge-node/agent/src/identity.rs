@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use holdfast_core::Backoff;
 use holdfast_env::{Dialer, NetError, World};
 use holdfast_link::NodeIdentity;
-use holdfast_link::join::{JoinError, JoinToken, join};
+use holdfast_link::join::{JoinError, JoinToken, OTHER_CA, join};
 use holdfast_node::Identities;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn attempt(
 ) -> Result<NodeIdentity, JoinError> {
     let connection = dialer.dial(hub).await.map_err(|err| match err {
         // A hub whose CA is not the pinned one will not become another by waiting.
-        NetError::Refused(why) if why.contains("hash") => JoinError::Tls(why),
+        NetError::Refused(why) if why.contains("hash") => JoinError::Tls(OTHER_CA.into()),
         other => JoinError::Link(other.into()),
     })?;
     join(env, &connection, token, node_name).await

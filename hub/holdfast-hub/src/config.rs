@@ -5,6 +5,7 @@ use clap::Args;
 use holdfast_core::Span;
 use holdfast_link_engine::heartbeat::longest_for;
 use holdfast_link_engine::limits::LONGEST_HEARTBEAT;
+use holdfast_registry::EVICTION_AFTER;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -54,6 +55,10 @@ pub(crate) struct ServeArguments {
     /// How long history is kept for watches and continue tokens [default: 5m].
     #[arg(long, env = "HOLDFAST_HISTORY", value_name = "DURATION")]
     history: Option<Span>,
+    /// How long a pod stays on a node that is not ready or unreachable, unless its own tolerations say; whole seconds, and
+    /// pods that there are keep theirs [default: 300s].
+    #[arg(long, env = "HOLDFAST_EVICTION_AFTER", value_name = "DURATION")]
+    eviction_after: Option<Span>,
     /// Where objects are kept; `embedded` is the only one yet [default: embedded].
     #[arg(long, env = "HOLDFAST_STORE", value_name = "STORE")]
     store: Option<String>,
@@ -75,6 +80,7 @@ struct FileConfig {
     node_certificate_ttl: Option<Span>,
     node_certificate_grace: Option<Span>,
     history: Option<Span>,
+    eviction_after: Option<Span>,
     store: Option<String>,
 }
 
@@ -94,6 +100,7 @@ pub(crate) struct Config {
     pub(crate) node_certificate_ttl: Duration,
     pub(crate) node_certificate_grace: Duration,
     pub(crate) history: Duration,
+    pub(crate) eviction_after: Duration,
 }
 
 const DEFAULT_CLUSTER_CIDR: &str = "10.42.0.0/16";
@@ -139,6 +146,7 @@ impl ServeArguments {
                 DEFAULT_CERTIFICATE_GRACE,
             ),
             history: span(self.history, file.history, DEFAULT_HISTORY),
+            eviction_after: span(self.eviction_after, file.eviction_after, EVICTION_AFTER),
         };
         config.check()?;
         Ok(config)
@@ -196,6 +204,9 @@ impl Config {
         if self.node_certificate_ttl < Duration::from_secs(1) || self.history < Duration::from_secs(1) {
             bail!("--node-certificate-ttl and --history must be at least 1s");
         }
+        if self.eviction_after.subsec_nanos() != 0 {
+            bail!("--eviction-after must be whole seconds: that is what a toleration says");
+        }
         Ok(())
     }
 
@@ -217,6 +228,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::FromArgMatches;
     use std::io::Write;
 
     fn arguments(file: &str) -> (ServeArguments, tempfile::NamedTempFile) {
@@ -241,6 +253,69 @@ mod tests {
         assert_eq!(Config::local_server(config.listen).to_string(), "127.0.0.1:6443");
     }
 
+    /// Every duration: key, and three values that hold together with the others' defaults.
+    const DURATIONS: [(&str, [&str; 3]); 6] = [
+        ("node-monitor-grace", ["41s", "42s", "43s"]),
+        ("heartbeat", ["3s", "5s", "7s"]),
+        ("node-certificate-ttl", ["1d", "2d", "3d"]),
+        ("node-certificate-grace", ["1d", "2d", "3d"]),
+        ("history", ["1s", "2s", "3s"]),
+        ("eviction-after", ["0s", "5s", "6s"]),
+    ];
+    const FLAGS: &str = "HOLDFAST_TEST_FLAGS";
+
+    fn variable(key: &str) -> String {
+        format!("HOLDFAST_{}", key.replace('-', "_").to_uppercase())
+    }
+
+    #[test]
+    #[ignore = "the child of `file_then_environment_then_flag`: only a process of its own may have an environment"]
+    fn tell_what_was_resolved() {
+        let flags = std::env::var(FLAGS).unwrap();
+        let command = ServeArguments::augment_args(clap::Command::new("serve"));
+        let matches = command.try_get_matches_from(["serve"].into_iter().chain(flags.split_whitespace())).unwrap();
+        println!("{:#?}", ServeArguments::from_arg_matches(&matches).unwrap().resolve().unwrap());
+    }
+
+    #[test]
+    fn file_then_environment_then_flag() {
+        for (key, [in_file, in_environment, by_flag]) in DURATIONS {
+            let (arguments, _file) = arguments(&format!("{BASE}{key} = \"{in_file}\"\n"));
+            let config = format!("--config {}", arguments.config.unwrap().display());
+            let resolved = |flags: &str, environment: Option<&str>| {
+                let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+                child.args(["--exact", "config::tests::tell_what_was_resolved", "--ignored", "--nocapture"]);
+                child.env(FLAGS, format!("{config} {flags}")).env_remove(variable(key));
+                child.envs(environment.map(|value| (variable(key), value)));
+                let output = child.output().unwrap();
+                let told = String::from_utf8_lossy(&output.stdout).into_owned();
+                let field = format!("{}: ", key.replace('-', "_"));
+                let line = told.lines().find_map(|line| line.trim().strip_prefix(&field));
+                line.unwrap_or_else(|| panic!("{key}: {told}{output:?}")).trim_end_matches(',').to_owned()
+            };
+            let shown = |text: &str| format!("{:?}", text.parse::<Span>().unwrap().0);
+            let flag = format!("--{key} {by_flag}");
+            assert_eq!(resolved("", None), shown(in_file), "{key} of the file");
+            assert_eq!(resolved("", Some(in_environment)), shown(in_environment), "{key} of the environment");
+            assert_eq!(resolved(&flag, Some(in_environment)), shown(by_flag), "{key} of the flag");
+        }
+    }
+
+    #[test]
+    fn every_duration_is_in_the_manual() {
+        let manual = include_str!("../../../docs/durations.md");
+        for (key, _) in DURATIONS {
+            let row = format!("| `{key}` | `{}` | `--{key}` |", variable(key));
+            assert!(manual.contains(&row), "docs/durations.md has no row that begins {row}");
+        }
+        let command = ServeArguments::augment_args(clap::Command::new("serve"));
+        let spans = command.get_arguments().filter(|argument| {
+            argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == "DURATION"))
+        });
+        let named: Vec<_> = spans.filter_map(clap::Arg::get_long).collect();
+        assert_eq!(named, DURATIONS.map(|(key, _)| key), "DURATIONS lists every duration, in the order of --help");
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let ask = |file: &str| {
@@ -261,6 +336,7 @@ mod tests {
             ("longest-heartbeat = \"9s\"", "no shorter than --heartbeat, and at most 3600s"),
             ("longest-heartbeat = \"2h\"", "no shorter than --heartbeat, and at most 3600s"),
             ("advertise = [\"a b\"]", "neither an IP address nor a DNS name"),
+            ("eviction-after = \"1500ms\"", "--eviction-after must be whole seconds"),
             ("store = \"etcd=x\"", "not implemented yet"),
         ] {
             let said = ask(&format!("{BASE}{line}\n"));

@@ -12,6 +12,7 @@ use holdfast_schema::Schema;
 use holdfast_server::{Authorizer, NodeCalls};
 use holdfast_store::{Record, Store, StoreError};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// The shared parts.
 pub(crate) struct Engine {
@@ -19,6 +20,7 @@ pub(crate) struct Engine {
     pub(crate) env: World,
     pub(crate) schema: &'static Schema,
     pub(crate) lineage: Lineage,
+    pub(crate) eviction_after: Duration,
     pub(crate) services: ServiceAddresses,
     pub(crate) tokens: Arc<dyn TokenIssuer>,
     pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
@@ -52,6 +54,7 @@ impl Engine {
             env: config.env,
             schema: holdfast_schema::builtin(),
             lineage: config.lineage,
+            eviction_after: config.eviction_after,
             tokens: config.token_issuer,
             node_calls: OnceLock::new(),
             authorizer: OnceLock::new(),

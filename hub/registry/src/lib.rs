@@ -28,7 +28,7 @@ pub mod tokens;
 #[cfg(test)]
 mod tests;
 
-pub use config::HubRegistryConfig;
+pub use config::{EVICTION_AFTER, HubRegistryConfig};
 pub use extension::{CommitWith, STALE_SESSION, is_stale_session};
 pub use rbac::RbacAuthorizer;
 pub use registry::HubRegistry;

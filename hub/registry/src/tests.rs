@@ -8,6 +8,7 @@ mod delete;
 mod events;
 mod list;
 mod offline_policy;
+mod selectors;
 mod services;
 mod stolen;
 mod texts;
@@ -48,6 +49,7 @@ pub(crate) async fn cluster() -> Cluster {
         service_cidr: "10.96.0.0/24".parse().unwrap(),
         token_issuer: Arc::new(issuer),
         lineage: Lineage(1),
+        eviction_after: crate::EVICTION_AFTER,
     });
     registry.ensure_defaults(6443).await.unwrap();
     let cx = RequestContext::new(UserInfo::new("admin", &["system:masters"]), "test");

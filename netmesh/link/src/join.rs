@@ -15,6 +15,10 @@ use std::time::Duration;
 /// How long either side waits for the other.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// The token was made by another hub.
+pub const OTHER_CA: &str =
+    "the hub's CA is not the one that the token names; make a token on that hub with `holdfast-hub token create`";
+
 /// A join token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
@@ -99,7 +103,7 @@ pub async fn join(
         JoinReply::Joined { node_uid, chain, roots } => {
             let roots: Vec<Vec<u8>> = roots.iter().map(|der| der.to_vec()).collect();
             if !roots.iter().any(|root| ca_hash(root).is_ok_and(|hash| hash == token.ca_hash)) {
-                return Err(JoinError::Tls("the hub's CA is not the one that the token names".into()));
+                return Err(JoinError::Tls(OTHER_CA.into()));
             }
             Ok(NodeIdentity {
                 node_uid,

@@ -7,6 +7,8 @@
 //! Three keyspaces: `log` (revision, key → what was written), `idx` (key → revision of its newest version) and
 //! `meta` (small values by name). A transaction's keys are distinct, so revision and key name an entry.
 
+#![forbid(unsafe_code)]
+
 mod backend;
 mod engine;
 mod failure;

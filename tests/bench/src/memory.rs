@@ -2,10 +2,6 @@
 
 use crate::figure::Figure;
 use crate::process::Pss;
-use std::time::Duration;
-
-/// How long memory may take to come to rest; then it is taken as it is.
-pub(crate) const SETTLE: Duration = Duration::from_secs(8);
 
 /// PSS, and of it what is anonymous (the heap) and what are pages of files (mostly the program itself).
 pub(crate) fn print(what: &str, pss: &Pss) {

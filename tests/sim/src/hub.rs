@@ -171,6 +171,7 @@ impl SimHub {
             service_cidr: "10.43.0.0/16".parse().map_err(|err| text(&err))?,
             token_issuer: Arc::new(issuer),
             lineage,
+            eviction_after: holdfast_registry::EVICTION_AFTER,
         }));
         registry.ensure_defaults(6443).await.map_err(|err| text(&err))?;
         let authorizer = registry.start_authorizer().await.map_err(|err| text(&err))?;

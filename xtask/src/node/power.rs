@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::myself;
 use crate::cli::NodeProcess;
 use crate::cluster::{Cluster, Node};
+use crate::failure::not_done;
 use crate::process::{self, MARK, ProcessId, wait_until};
 use crate::{cgroups, deps, place};
 
@@ -62,13 +63,13 @@ pub(crate) fn start(dir: &Path, name: &str) -> Result<()> {
     if node.on().is_some() {
         bail!("{name} is on already");
     }
-    boot(&cluster, node)?;
+    boot(&cluster, node, Instant::now() + BOOT)?;
     println!("{name} is on");
     Ok(())
 }
 
-/// Starts a node's processes and returns when its services have been started once.
-pub(crate) fn boot(cluster: &Cluster, node: &Node) -> Result<()> {
+/// Starts a node's processes and returns when its services have been started once, by the deadline at the latest.
+pub(crate) fn boot(cluster: &Cluster, node: &Node, deadline: Instant) -> Result<()> {
     cut_power(node)?;
     let _ = fs::remove_file(node.dir.join("stopping"));
     Cluster::update(&cluster.dir, |cluster| {
@@ -87,7 +88,8 @@ pub(crate) fn boot(cluster: &Cluster, node: &Node) -> Result<()> {
         .spawn()
         .with_context(|| format!("starting {}", node.name))?;
     let mut ended = None;
-    let started = wait_until(BOOT, || {
+    let limit = BOOT.min(deadline.saturating_duration_since(Instant::now()));
+    let started = wait_until(limit, || {
         ended = outer.try_wait().ok().flatten();
         let now = Cluster::load(&cluster.dir).ok();
         let pids = now.as_ref().and_then(|c| c.node(&node.name).ok()).map(|n| n.pids.clone()).unwrap_or_default();
@@ -99,7 +101,10 @@ pub(crate) fn boot(cluster: &Cluster, node: &Node) -> Result<()> {
     };
     match ended {
         Some(status) => bail!("{} did not boot ({status}): {} (see {})", node.name, last(), node.logs.node.display()),
-        None if !started => bail!("{}'s services did not start; see the logs in {}", node.name, node.dir.display()),
+        None if !started => {
+            let text = format!("{}'s services did not start; see the logs in {}", node.name, node.dir.display());
+            Err(not_done(deadline, text))
+        }
         None => Ok(()),
     }
 }
@@ -121,7 +126,7 @@ pub(crate) fn reboot(dir: &Path, name: &str) -> Result<()> {
         }
     }
     cut_power(node)?;
-    boot(&cluster, node)?;
+    boot(&cluster, node, Instant::now() + BOOT)?;
     println!("{name} was rebooted");
     Ok(())
 }

@@ -27,6 +27,7 @@ async fn a_nodes_certificate_is_worth_nothing_without_its_node() {
         service_cidr: "10.96.0.0/24".parse().unwrap(),
         token_issuer: Arc::new(issuer),
         lineage: Lineage(1),
+        eviction_after: holdfast_registry::EVICTION_AFTER,
     }));
     let certificates = Certificates::new(registry.clone());
     let admin = RequestContext::new(UserInfo::new("admin", &["system:masters"]), "test");

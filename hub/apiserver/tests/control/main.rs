@@ -45,6 +45,7 @@ async fn hub() -> Hub {
         service_cidr: "10.96.0.0/24".parse().unwrap(),
         token_issuer: Arc::new(issuer),
         lineage: Lineage(1),
+        eviction_after: holdfast_registry::EVICTION_AFTER,
     });
     registry.ensure_defaults(6443).await.unwrap();
     let authorizer: Arc<dyn Authorizer> = registry.start_authorizer().await.unwrap();

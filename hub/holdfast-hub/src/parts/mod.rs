@@ -67,6 +67,7 @@ impl Hub {
             service_cidr: config.service_cidr,
             token_issuer: issuer.clone(),
             lineage,
+            eviction_after: config.eviction_after,
         }));
         let port = listener.local_addr().context("tell the API's port")?.port();
         registry.ensure_defaults(port).await.context("make the default objects")?;

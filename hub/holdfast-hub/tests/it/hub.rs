@@ -26,12 +26,18 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 impl Hub {
     /// Starts a hub in `root` and waits until it is ready.
     pub(crate) fn start(root: &Path) -> Hub {
+        Hub::start_with(root, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(root: &Path, flags: &[&str]) -> Hub {
         let data_dir = root.join("hub");
         let log = root.join("hub.log");
         let out = std::fs::File::create(&log).unwrap();
         let child = Command::new(PROGRAM)
             .args(["serve", "--listen", "127.0.0.1:0", "--link-listen", "127.0.0.1:0", "--data-dir"])
             .arg(&data_dir)
+            .args(flags)
             .stderr(out)
             .spawn()
             .unwrap();

@@ -1,4 +1,5 @@
-//! Real kubectl against a real hub without nodes. `KUBECTL` names another one than that on the PATH.
+//! Real kubectl against a real hub without nodes. `cargo xtask test` names the one it keeps in `KUBECTL`, and then it must
+//! run; without that, the one on the PATH does, if there is one.
 
 use crate::hub::{Hub, text};
 use std::io::Write;
@@ -11,9 +12,11 @@ struct Kubectl<'a> {
 
 impl<'a> Kubectl<'a> {
     fn find(hub: &'a Hub) -> Option<Kubectl<'a>> {
-        let program = std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into());
+        let named = std::env::var("KUBECTL").ok();
+        let program = named.clone().unwrap_or_else(|| "kubectl".into());
         let found = Command::new(&program).args(["version", "--client"]).output().is_ok_and(|out| out.status.success());
         if !found {
+            assert!(named.is_none(), "KUBECTL={program} does not run");
             eprintln!("skipped: no kubectl on this machine");
         }
         found.then_some(Kubectl { program, hub })
@@ -184,4 +187,79 @@ fn bootstrap_tokens_authenticate_and_may_do_nothing_else() {
     hub.token(&["revoke", id]);
     let told = ask(&token);
     assert!(told.contains("Unauthorized") || told.contains("must be logged in"), "{told}");
+}
+
+#[test]
+fn health_is_told_to_anybody_who_asks() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    for endpoint in ["livez", "healthz", "readyz"] {
+        assert_eq!(kubectl.ok(&format!("get --raw /{endpoint}"), ""), "ok", "{endpoint}");
+        let verbose = kubectl.ok(&format!("get --raw /{endpoint}?verbose"), "");
+        assert!(verbose.contains("[+]ping ok") && verbose.contains(&format!("{endpoint} check passed")), "{verbose}");
+        // Probes of load balancers have no certificate.
+        assert_eq!(kubectl.ok(&format!("--as=system:anonymous get --raw /{endpoint}"), ""), "ok", "{endpoint}");
+    }
+    assert!(kubectl.fails("get --raw /livez/nonsense", "").contains("NotFound"));
+}
+
+/// As upstream since 1.35: a WebSocket is a GET, and to run a command wants `create` all the same.
+#[test]
+fn exec_asks_for_create() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    kubectl.ok("wait --for=create serviceaccount/default --timeout=20s", "");
+    kubectl.ok("run one --image=registry.local/agnhost:1 --restart=Never", "");
+    for (verb, user) in [("get", "reader"), ("create", "runner")] {
+        kubectl.ok(&format!("create role {user}-pods --verb=get --resource=pods"), "");
+        kubectl.ok(&format!("create role {user}-exec --verb={verb} --resource=pods/exec"), "");
+        for role in ["pods", "exec"] {
+            kubectl.ok(&format!("create rolebinding {user}-{role} --role={user}-{role} --user={user}"), "");
+        }
+    }
+    let refused = kubectl.fails("--as=reader exec one -- true", "");
+    let expected = "pods \"one\" is forbidden: User \"reader\" cannot create resource \"pods/exec\" in API group \"\"";
+    assert!(refused.contains(expected), "{refused}");
+    let passed = kubectl.fails("--as=runner exec one -- true", "");
+    assert!(passed.contains("does not have a host assigned"), "{passed}");
+}
+
+#[test]
+fn history_that_is_gone_is_410_and_settings_reach_pods() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start_with(root.path(), &["--history", "1s", "--eviction-after", "7s"]);
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    kubectl.ok("wait --for=create serviceaccount/default --timeout=20s", "");
+    kubectl.ok("run one --image=registry.local/agnhost:1", "");
+    let seconds = kubectl.ok("get pod one -o jsonpath={.spec.tolerations[*].tolerationSeconds}", "");
+    assert_eq!(seconds, "7 7");
+
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b", "c"] {
+        kubectl.ok(&format!("create configmap {name}"), "");
+    }
+    let page: serde_json::Value = serde_json::from_str(&kubectl.ok(&format!("get --raw {maps}?limit=1"), "")).unwrap();
+    let (token, revision) = (&page["metadata"]["continue"], &page["metadata"]["resourceVersion"]);
+    let (token, revision) = (token.as_str().unwrap(), revision.as_str().unwrap());
+    // Something has to happen for the page's own state to become history.
+    kubectl.ok("delete configmap c", "");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let expired = loop {
+        let output = kubectl.run(&format!("get --raw {maps}?limit=1&continue={token}"), "");
+        if !output.status.success() {
+            break text(&output.stderr);
+        }
+        assert!(std::time::Instant::now() < deadline, "the token never grew too old");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    assert!(expired.contains("(Expired)") || expired.contains("(Gone)"), "{expired}");
+    assert!(expired.contains("The provided continue parameter is too old"), "{expired}");
+    let watch = kubectl.ok(&format!("get --raw {maps}?watch=1&resourceVersion={revision}"), "");
+    let event: serde_json::Value = serde_json::from_str(watch.lines().next().unwrap()).unwrap();
+    assert_eq!((event["type"].as_str(), event["object"]["code"].as_i64()), (Some("ERROR"), Some(410)), "{watch}");
+    assert!(event["object"]["message"].as_str().unwrap().starts_with("too old resource version: "), "{watch}");
+    let exact = kubectl.fails(&format!("get --raw {maps}?resourceVersion={revision}&resourceVersionMatch=Exact"), "");
+    assert!(exact.contains("(Expired): The resourceVersion for the provided list is too old"), "{exact}");
 }

@@ -145,6 +145,7 @@ async fn cluster_on(machine: Arc<HostEnv>, issuer: Arc<dyn NodeIssuer>) -> Clust
         service_cidr: "10.96.0.0/24".parse().unwrap(),
         token_issuer: Arc::new(JwtIssuer::from_pem(key.as_bytes(), "https://hub", "https://hub").unwrap()),
         lineage: Lineage(1),
+        eviction_after: holdfast_registry::EVICTION_AFTER,
     });
     registry.ensure_defaults(6443).await.unwrap();
     let api = Arc::new(Api::new(Arc::new(registry), Arc::new(AllowAll)));

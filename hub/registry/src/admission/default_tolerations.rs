@@ -1,14 +1,14 @@
-//! DefaultTolerationSeconds: a pod stays 300 s on a node that is not ready or unreachable. One that is bound to its box,
-//! or whose fencing mode says so, stays for ever, or until its run lease is over: as with a DaemonSet's pods.
+//! DefaultTolerationSeconds: a pod stays for a while (the hub's `eviction-after`) on a node that is not ready or
+//! unreachable. One that is bound to its box, or whose fencing mode says so, stays for ever, or until its run lease is
+//! over: as with a DaemonSet's pods.
 
+use super::Admission;
 use holdfast_core::Json;
 use holdfast_core::json::{items_at, set, str_at};
 use holdfast_kinds::fencing::{self, Fencing};
 use serde_json::json;
 
-const SECONDS: i64 = 300;
-
-pub(crate) fn mutate(doc: &mut Json) {
+pub(crate) fn mutate(cx: &Admission<'_>, doc: &mut Json) {
     let mut tolerations = items_at(doc, &["spec", "tolerations"]).to_vec();
     let before = tolerations.len();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
@@ -19,7 +19,7 @@ pub(crate) fn mutate(doc: &mut Json) {
         if !tolerated {
             let mut toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute"});
             if fencing::of(doc) == Fencing::Kubernetes {
-                toleration["tolerationSeconds"] = json!(SECONDS);
+                toleration["tolerationSeconds"] = json!(cx.engine.eviction_after.as_secs());
             }
             tolerations.push(toleration);
         }

@@ -48,7 +48,7 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
         runtime_class::mutate(cx, doc).await?;
         // Tolerations follow from the mode.
         offline_policy::mutate(cx, doc).await?;
-        default_tolerations::mutate(doc);
+        default_tolerations::mutate(cx, doc);
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
 /// Mutating plug-ins of an update.
 pub(crate) async fn mutate_update(cx: &Admission<'_>, doc: &mut Json, _old: &Json) -> Result<(), Status> {
     if cx.is_core("Pod") {
-        default_tolerations::mutate(doc);
+        default_tolerations::mutate(cx, doc);
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! The store's contract on fjall, starts from what an earlier run left, and crashes.
+//! The store's contract on fjall, starts from what an earlier run left, crashes and syncs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test; clippy knows only `#[test]` functions as such")]
 
 mod crash;
+mod durable;
+mod syncs;
 
 use holdfast_core::Revision;
 use holdfast_store::suite::{delete, put, write};

@@ -2,7 +2,7 @@
 
 use super::node::{BenchNode, token};
 use crate::figure::{Figure, median};
-use crate::{hub, memory};
+use crate::hub;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use holdfast_env::World;
@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 
 /// How long all of them may take to be in sync.
 const SYNC: Duration = Duration::from_secs(300);
+/// How long memory may take to come to rest; then it is taken as it is.
+const SETTLE: Duration = Duration::from_secs(8);
 /// How long bytes are counted.
 const COUNT: Duration = Duration::from_secs(30);
 /// Joins at a time.
@@ -28,7 +30,7 @@ pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path, connections
     let data_dir = dir.join("hub");
     std::fs::create_dir(&data_dir)?;
     let hub = hub::start(runtime, bin_dir, &data_dir)?;
-    let empty = hub.process.settled_pss(memory::SETTLE)?;
+    let empty = hub.process.settled_pss(SETTLE)?;
     let token = token(&hub.join_token(bin_dir)?)?;
     let env: World = HostEnv::new(dir);
 
@@ -62,7 +64,7 @@ pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path, connections
     let what = format!("{connections} QUIC connections");
     wait(&nodes, &mut tasks, began)?;
     Figure::new(format!("{what}: until all are in sync"), began.elapsed().as_secs_f64(), "s", connections).print();
-    let full = hub.process.settled_pss(memory::SETTLE)?;
+    let full = hub.process.settled_pss(SETTLE)?;
     let each = full.all.saturating_sub(empty.all) as f64 * 1024.0 / connections as f64;
     Figure::new(format!("{what}: memory of the hub for one"), each, "B", connections).print();
 

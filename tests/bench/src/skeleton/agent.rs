@@ -2,6 +2,7 @@
 //!
 //! containerd and holdfast-wasm run beside it, as on a real node: an agent that looks for a missing one is not idle.
 
+use super::pace::Pace;
 use crate::figure::Figure;
 use crate::hub::Hub;
 use crate::memory;
@@ -18,10 +19,6 @@ use tokio::runtime::Runtime;
 pub(crate) const NODE_IP: &str = "172.29.255.1";
 const NAME: &str = "bench-1";
 const START: Duration = Duration::from_secs(30);
-/// The view of Events is closed after a minute of quiet.
-const QUIET: Duration = Duration::from_secs(90);
-/// How long wake-ups are counted.
-const COUNT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Agent {
     agent: Process,
@@ -83,24 +80,24 @@ pub(crate) fn start(runtime: &Runtime, bin_dir: &Path, dir: &Path, hub: &mut Hub
 }
 
 /// Memory and wake-ups once the agent has come to rest.
-pub(crate) fn measure(node: &mut Agent, dir: &Path) -> Result<()> {
+pub(crate) fn measure(node: &mut Agent, dir: &Path, pace: &Pace) -> Result<()> {
     let views = data_dir(dir).join("views");
     let agent = &mut node.agent;
     // Its threads wake hundreds of times a minute; it is open only around Events.
     let files = PathBuf::from(&views);
     let mut closed = false;
-    let deadline = Instant::now() + QUIET;
+    let deadline = Instant::now() + pace.quiet;
     while !closed && Instant::now() < deadline {
         agent.check()?;
         std::thread::sleep(Duration::from_millis(200));
         closed = !agent.holds(&files);
     }
     let state = if closed { "at rest" } else { "its view of Events still open" };
-    memory::print(&format!("agent, no pods, {state}"), &agent.settled_pss(memory::SETTLE)?);
+    memory::print(&format!("agent, no pods, {state}"), &agent.settled_pss(pace.settle)?);
     memory::print("holdfast-wasm, no pods", &node.wasm.pss()?);
     Figure::new(format!("agent, no pods, {state}: threads"), agent.threads() as f64, "threads", 1).print();
     let (before, began) = (agent.sleeps()?, Instant::now());
-    std::thread::sleep(COUNT);
+    std::thread::sleep(pace.wakes);
     let after = agent.sleeps()?;
     let scale = 60.0 / began.elapsed().as_secs_f64();
     let name = format!("agent, no pods, {state}: voluntary context switches");

@@ -1,6 +1,7 @@
 //! Figure 3: durable creates a second over HTTPS. The bench's own work is on the same CPUs.
 
 use super::disk;
+use super::pace::Pace;
 use crate::client::Client;
 use crate::figure::{Figure, median};
 use crate::hub::{self, Hub};
@@ -9,12 +10,11 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::json;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 const PATH: &str = "/api/v1/namespaces/default/configmaps";
-const TIME: Duration = Duration::from_secs(5);
 /// Bytes of the data; the object becomes some 1.5 kB with its metadata.
 const DATA_BYTES: usize = 1250;
 
@@ -26,14 +26,14 @@ enum Until {
 }
 
 /// At 1 and 64 writers, each on a connection of its own, on a hub of its own.
-pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path) -> Result<()> {
+pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path, pace: &Pace) -> Result<()> {
     let data_dir = dir.join("hub-writes");
     std::fs::create_dir(&data_dir)?;
     let hub = hub::start(runtime, bin_dir, &data_dir)?;
     for writers in [1, 64] {
-        let plain = disk::syncs_per_second(dir, &body(0, 0))?;
+        let plain = disk::syncs_per_second(dir, &body(0, 0), pace.syncs)?;
         let began = Instant::now();
-        let times = runtime.block_on(write(&hub, writers, Until::Time(began + TIME)))?;
+        let times = runtime.block_on(write(&hub, writers, Until::Time(began + pace.writes)))?;
         let rate = times.len() as f64 / began.elapsed().as_secs_f64();
         let name = format!("durable creates of ConfigMaps of {} B, writers: {writers}", body(0, 0).len());
         Figure::new(&name, rate, "1/s", times.len()).beside(disk::NAME, plain).print();

@@ -7,15 +7,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) const NAME: &str = "plain append + fdatasync of the same bytes, 1 thread";
-const TIME: Duration = Duration::from_secs(3);
 
-/// Appends + fdatasyncs a second.
-pub(crate) fn syncs_per_second(dir: &Path, record: &[u8]) -> Result<f64> {
+/// Appends + fdatasyncs a second, measured for some time.
+pub(crate) fn syncs_per_second(dir: &Path, record: &[u8], time: Duration) -> Result<f64> {
     let path = dir.join("fdatasync");
     let mut file = File::create(&path)?;
     let began = Instant::now();
     let mut count = 0_u32;
-    while began.elapsed() < TIME {
+    while began.elapsed() < time {
         file.write_all(record)?;
         file.sync_data()?;
         count += 1;

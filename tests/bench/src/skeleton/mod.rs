@@ -5,19 +5,19 @@
 mod agent;
 mod creates;
 mod disk;
+mod pace;
 mod start;
 
 use crate::figure::line;
 use crate::{machine, memory, namespace};
 use anyhow::{Context, Result, bail};
+use pace::Pace;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// The whole run takes about two minutes; the agent's quiet is one of them.
 const LIMIT: Duration = Duration::from_secs(240);
-/// Objects in the store of the second row of starts.
-const OBJECTS: usize = 1000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Folder on the disk that is measured; a temporary folder is made in it
     #[arg(long, default_value = "/tmp")]
     dir: PathBuf,
+    /// Take seconds instead of minutes: shows that it works, and its figures mean nothing
+    #[arg(long)]
+    quick: bool,
     /// Set by the bench for its own second half
     #[arg(long, hide = true)]
     inside: bool,
@@ -44,7 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bin_dir = arguments.bin_dir.canonicalize().context("the folder of the programs")?;
     let dir_path = dir.path().canonicalize()?;
     let cgroup = agent::cgroup(&dir_path);
-    let outcome = runtime.block_on(namespace::outside(&["skeleton"], &bin_dir, &dir_path, LIMIT));
+    let bench: &[&str] = if arguments.quick { &["skeleton", "--quick"] } else { &["skeleton"] };
+    let outcome = runtime.block_on(namespace::outside(bench, &bin_dir, &dir_path, LIMIT));
     agent::remove_cgroup(&cgroup);
     outcome
 }
@@ -53,15 +57,16 @@ fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     namespace::furnish()?;
     namespace::system("ip", &["address", "add", &format!("{}/32", agent::NODE_IP), "dev", "lo"])?;
     let (bin_dir, dir) = (&*arguments.bin_dir, &*arguments.dir);
+    let pace = if arguments.quick { Pace::QUICK } else { Pace::FULL };
     line(&machine::facts(dir, bin_dir)?);
 
     // The first hub serves the agent; it stays idle while a second one takes the writes and the agent comes to rest.
-    let mut first = start::on_empty_stores(runtime, bin_dir, dir)?;
-    memory::print("hub, idle, empty store", &first.process.settled_pss(memory::SETTLE)?);
+    let mut first = start::on_empty_stores(runtime, bin_dir, dir, pace.starts)?;
+    memory::print("hub, idle, empty store", &first.process.settled_pss(pace.settle)?);
     let mut agent = agent::start(runtime, bin_dir, dir, &mut first)?;
-    creates::measure(runtime, bin_dir, dir)?;
-    agent::measure(&mut agent, dir)?;
+    creates::measure(runtime, bin_dir, dir, &pace)?;
+    agent::measure(&mut agent, dir, &pace)?;
     agent::stop(agent)?;
-    creates::fill(runtime, &first, OBJECTS)?;
-    start::on_a_filled_store(runtime, bin_dir, first)
+    creates::fill(runtime, &first, pace.objects)?;
+    start::on_a_filled_store(runtime, bin_dir, first, &pace)
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
+mod bookmarks;
 mod drill;
 mod each_write;
 mod fencing;
