@@ -60,9 +60,7 @@ fn follow(process: Pid, fatal: u64) -> Result<()> {
             WaitStatus::PtraceSyscall(thread) => {
                 let Ok(info) = ptrace::syscall_info(thread) else { continue };
                 if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
-                    // SAFETY: the kernel says that this is the union's variant.
-                    let call = libc::c_long::try_from(unsafe { info.u.entry.nr }).unwrap_or(-1);
-                    syncing.insert(thread, call == libc::SYS_fsync || call == libc::SYS_fdatasync);
+                    syncing.insert(thread, is_sync(thread));
                 } else if syncing.remove(&thread) == Some(true) {
                     count += 1;
                     say(&count.to_string())?;
@@ -80,6 +78,13 @@ fn follow(process: Pid, fatal: u64) -> Result<()> {
         // Fails for a thread that was killed meanwhile.
         let _ = ptrace::syscall(thread, signal);
     }
+}
+
+/// Whether the system call that a stopped thread is in is a sync (proc_pid_syscall(5): its number comes first).
+fn is_sync(thread: Pid) -> bool {
+    let said = std::fs::read_to_string(format!("/proc/{thread}/syscall")).unwrap_or_default();
+    let number = said.split_whitespace().next().and_then(|number| number.parse::<libc::c_long>().ok());
+    number.is_some_and(|number| number == libc::SYS_fsync || number == libc::SYS_fdatasync)
 }
 
 fn say(line: &str) -> Result<()> {
