@@ -1,11 +1,13 @@
 //! The life cycle of nodes: from heartbeats to the Ready condition.
 //!
 //! A node is heard through its link. When nothing was heard for the grace period, or longer than the interval lasts that
-//! the node itself has chosen within what it is allowed, its conditions become Unknown with upstream's reasons; when it is back it reports itself. Heartbeats live in memory: after a
-//! start of the hub every node has a whole grace period.
+//! the node itself has chosen within what it is allowed, its conditions become Unknown with upstream's reasons; when it is
+//! back it reports itself. Heartbeats live in memory: after a start of the hub every node has a whole grace period.
 
 use crate::hub_links::Shared;
-use holdfast_core::{Gvr, ListOptions, Object, Patch, PatchType, Status, Target, Timestamp, WriteOptions, json};
+use holdfast_core::{
+    Gvr, ListOptions, Object, Patch, PatchType, Revision, Status, Target, Timestamp, WriteOptions, json,
+};
 use holdfast_link_engine::heartbeat::tolerated;
 use holdfast_server::{Operation, Reply};
 use serde_json::{Value, json as document};
@@ -21,6 +23,8 @@ const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPr
 /// Watches over the nodes until dropped.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let start = shared.env.monotonic();
+    // Silent nodes whose objects say so, by the revision that was looked at: a silence may last for weeks.
+    let mut marked: BTreeMap<String, Revision> = BTreeMap::new();
     loop {
         shared.env.sleep(PERIOD).await;
         match nodes(&shared).await {
@@ -41,11 +45,18 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                     if silence <= tolerated(shared.grace, interval) {
                         continue;
                     }
-                    if let Err(err) = mark_unknown(&shared, &node).await {
-                        tracing::warn!(node = node.meta.name, %err, "Could not mark a silent node");
+                    if marked.get(&node.meta.name) != Some(&node.revision) {
+                        match mark_unknown(&shared, &node).await {
+                            Ok(true) => {
+                                marked.insert(node.meta.name.clone(), node.revision);
+                            }
+                            Ok(false) => {}
+                            Err(err) => tracing::warn!(node = node.meta.name, %err, "Could not mark a silent node"),
+                        }
                     }
                     silent.insert(node.meta.name.clone(), silence);
                 }
+                marked.retain(|name, _| silent.contains_key(name));
                 if let Err(err) = crate::failover::replace(&shared, &silent).await {
                     tracing::warn!(%err, "Could not replace the pods of silent nodes");
                 }
@@ -63,9 +74,10 @@ async fn nodes(shared: &Shared) -> Result<Vec<Arc<Object>>, Status> {
     }
 }
 
-async fn mark_unknown(shared: &Shared, node: &Object) -> Result<(), Status> {
+/// Makes a silent node's conditions Unknown; true when they were already.
+async fn mark_unknown(shared: &Shared, node: &Object) -> Result<bool, Status> {
     let now = Timestamp::from_wall(shared.env.wall().0);
-    let Some(conditions) = unknown_conditions(&node.to_json(), now) else { return Ok(()) };
+    let Some(conditions) = unknown_conditions(&node.to_json(), now) else { return Ok(true) };
     let patch = Patch {
         patch_type: PatchType::Merge,
         body: document!({
@@ -78,9 +90,9 @@ async fn mark_unknown(shared: &Shared, node: &Object) -> Result<(), Status> {
     match shared.call(target, Operation::Patch { patch, options: WriteOptions::default() }).await {
         Ok(_) => {
             tracing::info!(node = node.meta.name, "Node is silent; its conditions are Unknown now");
-            Ok(())
+            Ok(false)
         }
-        Err(status) if status.is(holdfast_core::Reason::Conflict) => Ok(()),
+        Err(status) if status.is(holdfast_core::Reason::Conflict) => Ok(false),
         Err(status) => Err(status),
     }
 }
