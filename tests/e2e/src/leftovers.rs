@@ -69,9 +69,14 @@ fn holdfast_cgroups(mounts: &str) -> BTreeSet<String> {
 
 /// Fails with a list of what is there and was not before.
 pub fn check(before: &Snapshot, world: &World) -> Result<()> {
+    check_of(before, &world.dir, &world.namespaces)
+}
+
+/// The same for a cluster in this folder, whose nodes had these namespaces.
+pub fn check_of(before: &Snapshot, dir: &Path, namespaces: &BTreeSet<String>) -> Result<()> {
     let end = Instant::now() + SETTLE;
     loop {
-        let found = find(before, world)?;
+        let found = find(before, dir, namespaces)?;
         if found.is_empty() {
             return Ok(());
         }
@@ -82,7 +87,7 @@ pub fn check(before: &Snapshot, world: &World) -> Result<()> {
     }
 }
 
-fn find(before: &Snapshot, world: &World) -> Result<Vec<String>> {
+fn find(before: &Snapshot, dir: &Path, namespaces: &BTreeSet<String>) -> Result<Vec<String>> {
     let after = Snapshot::take()?;
     let mut found = Vec::new();
     for (what, old, new) in [
@@ -95,27 +100,26 @@ fn find(before: &Snapshot, world: &World) -> Result<Vec<String>> {
     ] {
         found.extend(new.difference(old).map(|thing| format!("{what} {thing}")));
     }
-    found.extend(processes(world));
-    if world.dir.exists() {
-        files(&world.dir, &mut found)?;
+    found.extend(processes(dir, namespaces));
+    if dir.exists() {
+        files(dir, &mut found)?;
     }
     Ok(found)
 }
 
 /// Processes in a namespace that a node had, and those that name the cluster's folder.
-fn processes(world: &World) -> Vec<String> {
+fn processes(dir: &Path, namespaces: &BTreeSet<String>) -> Vec<String> {
     let own = std::process::id();
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|e| e.file_name().to_str().and_then(|n| n.parse::<u32>().ok())).filter(|p| *p != own);
-    let folder = world.dir.display().to_string();
+    let folder = dir.display().to_string();
     let mut found = Vec::new();
     for pid in pids {
         let proc = format!("/proc/{pid}");
         let line = fs::read(format!("{proc}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         let inside = ["pid", "net", "mnt"].iter().any(|kind| {
-            fs::read_link(format!("{proc}/ns/{kind}"))
-                .is_ok_and(|l| world.namespaces.contains(l.to_string_lossy().as_ref()))
+            fs::read_link(format!("{proc}/ns/{kind}")).is_ok_and(|l| namespaces.contains(l.to_string_lossy().as_ref()))
         });
         if inside || line.contains(&folder) {
             found.push(format!("process {pid}: {line}"));

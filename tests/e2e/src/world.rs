@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -101,25 +101,46 @@ impl World {
     }
 
     fn run(&self, command: &mut Command) -> Result<Output> {
+        self.in_dir(command).output().context("running xtask")
+    }
+
+    fn in_dir(&self, command: &Command) -> Command {
         // `--dir` is global to no verb: it comes right after the verbs, before `--`.
         let args: Vec<_> = command.get_args().map(|a| a.to_owned()).collect();
         let at = args.iter().position(|a| a == "--").unwrap_or(args.len());
         let mut full = Command::new(command.get_program());
         full.args(&args[..at]).arg("--dir").arg(&self.dir).args(&args[at..]);
-        full.envs(self.hub.iter().copied())
-            .current_dir(&self.root)
-            .stdin(Stdio::null())
-            .output()
-            .context("running xtask")
+        full.envs(self.hub.iter().copied()).current_dir(&self.root).stdin(Stdio::null());
+        full
+    }
+
+    fn limited(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "10", &COMMAND_SECONDS.to_string()]).arg(&self.xtask).args(args);
+        command
     }
 
     /// `cargo xtask ARGS --dir DIR`; an error carries what it said.
     pub fn xtask(&self, args: &[&str]) -> Result<String> {
-        let seconds = COMMAND_SECONDS.to_string();
-        let mut command = Command::new("timeout");
-        command.args(["-k", "10", &seconds]).arg(&self.xtask).args(args);
-        let out = self.run(&mut command)?;
+        let out = self.run(&mut self.limited(args))?;
         succeeded(&format!("cargo xtask {}", args.join(" ")), &out)
+    }
+
+    /// As `xtask`, with text for its stdin, and whatever its end.
+    pub fn xtask_output(&self, args: &[&str], input: &str) -> Result<Output> {
+        fed(&mut self.in_dir(&self.limited(args)), input)
+    }
+
+    /// `cargo xtask ARGS` as it is, for what has no `--dir` or another one.
+    pub fn xtask_elsewhere(&self, args: &[&str]) -> Result<Output> {
+        self.limited(args).current_dir(&self.root).stdin(Stdio::null()).output().context("running xtask")
+    }
+
+    /// `cargo xtask ARGS`, left running.
+    pub fn xtask_started(&self, args: &[&str]) -> Result<Child> {
+        let mut command = Command::new(&self.xtask);
+        command.args(args).current_dir(&self.root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().context("starting xtask")
     }
 
     /// A command inside a node.
@@ -132,12 +153,7 @@ impl World {
         let mut command = Command::new("timeout");
         command.args(["-k", "10", &COMMAND_SECONDS.to_string()]).arg(&self.kubectl).args(args);
         command.env("KUBECONFIG", self.dir.join("kubeconfig")).env("KUBECACHEDIR", self.dir.join("kubectl-cache"));
-        command.current_dir(&self.root).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("running kubectl")?;
-        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-            stdin.write_all(input.as_bytes()).context("writing to kubectl")?;
-        }
-        child.wait_with_output().context("waiting for kubectl")
+        fed(command.current_dir(&self.root), input.unwrap_or_default())
     }
 
     /// kubectl with the cluster's kubeconfig; its stdout.
@@ -222,6 +238,21 @@ fn tail(bytes: &[u8], count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(count)..];
     last.iter().map(|l| l.chars().take(400).collect::<String>() + "\n").collect()
+}
+
+/// Runs to the end with this text as its stdin.
+fn fed(command: &mut Command, input: &str) -> Result<Output> {
+    let name = command.get_program().display().to_string();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).with_context(|| format!("writing to {name}"))?;
+    }
+    child.wait_with_output().with_context(|| format!("waiting for {name}"))
+}
+
+/// What a program said on stdout and stderr.
+pub fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 fn succeeded(line: &str, out: &Output) -> Result<String> {

@@ -1,9 +1,6 @@
 //! Wrong input: Kubernetes' own error or event, and nothing half-written.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use holdfast_e2e::world::{World, holds, items, text};
@@ -72,44 +69,6 @@ pub(crate) fn missing_object_is_not_found(world: &mut World) -> Result<()> {
     holds(&said, "Error from server (NotFound): pods \"nobody\" not found")
 }
 
-/// An agent in namespaces of its own, on the cluster's bridge, with a token that the hub never gave.
-pub(crate) fn wrong_join_token_is_one_clear_line(world: &mut World) -> Result<()> {
-    let cluster = world.cluster()?;
-    let (bridge, gateway) = (text(&cluster["bridge"]).to_owned(), text(&cluster["gateway"]).to_owned());
-    let address = format!("{}.250", gateway.rsplit_once('.').context("no address")?.0);
-    let hub = text(&world.node("edge-2")?["hub"]).to_owned();
-    let script = format!(
-        "read go && mount -t tmpfs tmpfs /run && mkdir -p /run/holdfast && ip addr add {address}/24 dev eth0 && \
-         ip link set eth0 up && exec timeout -k 5 25 {} agent --hub {hub} --token aaaaaa.bbbbbbbbbbbbbbbb.{} \
-         --node-name stranger --data-dir {} --node-ip {address} 2>&1",
-        world.bin_dir.join("holdfast-edge").display(),
-        "0".repeat(64),
-        world.dir.join("stranger").display(),
-    );
-    let mut agent = Command::new("unshare");
-    agent.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script]);
-    let mut agent = agent.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    // The shell is unshare's child once the namespaces stand.
-    let children = format!("/proc/{0}/task/{0}/children", agent.id());
-    let mut shell = String::new();
-    world.wait("the stranger's namespaces stand", 10, || {
-        shell = std::fs::read_to_string(&children)?.split_whitespace().next().unwrap_or_default().to_owned();
-        let net = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
-        Ok(!shell.is_empty() && net(&shell)? != net("self")?)
-    })?;
-    let cable = format!("{bridge}s");
-    let ip = |args: &[&str]| Command::new("ip").args(args).status().is_ok_and(|s| s.success());
-    ensure!(ip(&["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", &shell]), "no cable");
-    ensure!(ip(&["link", "set", &cable, "master", &bridge, "up"]), "the cable does not fit");
-    agent.stdin.take().context("no pipe to the stranger")?.write_all(b"go\n")?;
-    let said = agent.wait_with_output()?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-    ensure!(said.to_lowercase().contains("token"), "no word of the token in:\n{said}");
-    ensure!(!said.contains("panicked"), "the agent panicked:\n{said}");
-    let (_, gone) = world.kubectl_refused(&["get", "node", "stranger"], "")?;
-    holds(&gone, "NotFound")
-}
-
 pub(crate) fn missing_image_is_an_event(world: &mut World) -> Result<()> {
     world.kubectl_with(&["apply", "-f", "-"], &pod("no-image", "registry.local/not-there:1").to_string())?;
     world.wait("the pod waits for its image", 60, || {
@@ -144,9 +103,22 @@ pub(crate) fn wasm_that_is_no_wasm_fails_at_the_pod(world: &mut World) -> Result
         ensure!(status["ready"] != true, "the broken pod is ready");
         Ok(!matches!(waiting.as_str(), "" | "ContainerCreating" | "PodInitializing"))
     })?;
+    // Words that only the host of Wasm says: the image's own name holds "wasm", and an image that was never loaded fails
+    // with that name.
     world.wait("an event says that it is no Wasm", 30, || {
         let events = items(&world.get(&["events", "--field-selector=involvedObject.name=broken-wasm"])?);
-        Ok(events.iter().any(|e| text(&e["type"]) == "Warning" && text(&e["message"]).to_lowercase().contains("wasm")))
+        let said = |e: &serde_json::Value| {
+            text(&e["type"]) == "Warning" && text(&e["message"]).contains("not a WebAssembly module")
+        };
+        Ok(events.iter().any(said))
     })?;
+    let reason = world.kubectl(&[
+        "get",
+        "pod",
+        "broken-wasm",
+        "-o",
+        "jsonpath={.status.containerStatuses[0].state.waiting.reason}",
+    ])?;
+    ensure!(!reason.contains("Image"), "the image is there, and the pod waits with {reason}");
     world.kubectl(&["delete", "pod", "broken-wasm", "--timeout=60s"]).map(drop)
 }

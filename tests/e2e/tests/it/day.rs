@@ -49,7 +49,7 @@ pub(crate) fn examples_are_listed_in_full(world: &mut World) -> Result<()> {
 }
 
 pub(crate) fn services_answer_on_every_node(world: &mut World) -> Result<()> {
-    for (service, answer) in [("web", "Hello from web-"), ("hello-wasm", "")] {
+    for (service, answer) in [("web", "Hello from web-"), ("hello-wasm", "hello from hello-wasm-")] {
         let address = text(&world.get(&["-n", "demo", "svc", service])?["spec"]["clusterIP"]).to_owned();
         for node in ["edge-1", "edge-2"] {
             // More often than there are endpoints, so that both nodes' pods are reached.
@@ -179,6 +179,12 @@ fn kubectl_works_on_the_node(world: &World, pods: &[Value]) -> Result<()> {
         Ok(said) => bail!("the node's API took a write: {said}"),
         Err(refused) => holds(&format!("{refused:#}"), "this node's API is read only")?,
     }
+    // Names come from what the node holds.
+    let address = text(&world.get(&["-n", "demo", "svc", "web"])?["spec"]["clusterIP"]).to_owned();
+    let name = "web.demo.svc.cluster.local";
+    let exec = ["holdfast-edge", "exec", "-n", "demo", web, "--", "/agnhost", "nslookup", name];
+    let answer = world.on_node("edge-1", &exec)?;
+    ensure!(answer == format!("{name} {address}\n"), "{name} is {address}, and the cut pod was told {answer:?}");
     let status: Value = serde_json::from_str(&world.on_node("edge-1", &["holdfast-edge", "status", "-o", "json"])?)
         .context("reading `holdfast-edge status -o json`")?;
     ensure!(status["connected"] == false && status["offline_ready"] == true, "the node's status is {status}");

@@ -107,6 +107,13 @@ pub(crate) fn views_are_rebuilt_when_deleted(world: &mut World) -> Result<()> {
         Ok(pods.iter().all(|p| p["status"]["phase"] == "Running" && ready(p)))
     })?;
     ensure!(identity == identities(world)?, "pods were replaced");
+    let pod = items(&world.get(&["-n", "demo", "pods"])?).into_iter().find(|p| p["spec"]["nodeName"] == "edge-2");
+    let pod = text(&pod.context("edge-2 has no pod")?["metadata"]["name"]).to_owned();
+    world.wait("the node lists its Events again", 30, || {
+        let events = world.on_node("edge-2", &["holdfast-edge", "events", "-n", "demo", &pod])?;
+        Ok(events.lines().any(|line| line.contains("Started") && line.contains(&pod)))
+    })?;
+    ensure!(views.is_dir(), "{} was not made again", views.display());
     Ok(())
 }
 

@@ -7,7 +7,12 @@
 mod bad_input;
 mod day;
 mod faults;
+mod join;
+mod network;
+mod runtimes;
+mod second;
 mod surface;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -20,6 +25,9 @@ const CASES: &[Case] = &[
     ("examples_are_listed_in_full", day::examples_are_listed_in_full),
     ("services_answer_on_every_node", day::services_answer_on_every_node),
     ("logs_of_both_runtimes", day::logs_of_both_runtimes),
+    ("pods_find_services_by_name", network::pods_find_services_by_name),
+    ("pods_reach_the_api_with_their_token", network::pods_reach_the_api_with_their_token),
+    ("a_node_port_answers_the_machine_outside", network::a_node_port_answers_the_machine_outside),
     ("exec_passes_output_and_exit_code", day::exec_passes_output_and_exit_code),
     ("scaling_rolls_out", day::scaling_rolls_out),
     ("a_pod_runs_to_its_end", day::a_pod_runs_to_its_end),
@@ -31,9 +39,21 @@ const CASES: &[Case] = &[
     ("missing_namespace_is_refused", bad_input::missing_namespace_is_refused),
     ("stale_resource_version_conflicts", bad_input::stale_resource_version_conflicts),
     ("missing_object_is_not_found", bad_input::missing_object_is_not_found),
-    ("wrong_join_token_is_one_clear_line", bad_input::wrong_join_token_is_one_clear_line),
+    ("wrong_join_token_is_one_clear_line", join::wrong_join_token_is_one_clear_line),
     ("missing_image_is_an_event", bad_input::missing_image_is_an_event),
     ("wasm_that_is_no_wasm_fails_at_the_pod", bad_input::wasm_that_is_no_wasm_fails_at_the_pod),
+    ("crun_runs_a_pod_or_says_why_not", runtimes::crun_runs_a_pod_or_says_why_not),
+    ("gvisor_says_that_it_is_not_built", runtimes::gvisor_says_that_it_is_not_built),
+    ("foreign_docker_archives_run", verbs::foreign_docker_archives_run),
+    ("node_exec_passes_stdin_and_exit_code", verbs::node_exec_passes_stdin_and_exit_code),
+    ("link_stats_count_and_loss_is_felt", verbs::link_stats_count_and_loss_is_felt),
+    ("nodes_behind_a_nat_have_another_address", verbs::nodes_behind_a_nat_have_another_address),
+    ("a_cut_between_nodes_leaves_the_hub", verbs::a_cut_between_nodes_leaves_the_hub),
+    ("a_wrong_clock_and_a_reboot_harm_nothing", verbs::a_wrong_clock_and_a_reboot_harm_nothing),
+    ("two_clusters_stand_side_by_side", second::two_clusters_stand_side_by_side),
+    ("up_that_takes_too_long_ends_with_3_and_the_reason", second::up_that_takes_too_long_ends_with_3_and_the_reason),
+    ("down_works_after_a_crashed_up", second::down_works_after_a_crashed_up),
+    ("the_bench_prints_its_figures", surface::the_bench_prints_its_figures),
     ("pods_outlive_containerd_and_agent", faults::pods_outlive_containerd_and_agent),
     ("a_missing_containerd_is_said_and_outlived", faults::a_missing_containerd_is_said_and_outlived),
     ("views_are_rebuilt_when_deleted", faults::views_are_rebuilt_when_deleted),
