@@ -44,7 +44,9 @@ pub(crate) fn kubectl_sees_a_cut_and_what_happened_in_it(world: &mut World) -> R
     })?;
 
     let cut_at = now(world)?;
-    world.on_node("edge-1", &["busybox", "pkill", "-KILL", "-f", "agnhost netexec"])?;
+    // The pattern does not find the shell itself.
+    let kill = "for p in /proc/[0-9]*; do grep -q '[n]etexec' $p/cmdline && kill -9 ${p#/proc/}; done; true";
+    world.on_node("edge-1", &["sh", "-c", kill])?;
     let restarted = || -> Result<bool> {
         let said = world.on_node("edge-1", &["kubectl", "-n", "demo", "get", "pod", &name, "-o", "json"])?;
         let pod: Value = serde_json::from_str(&said)?;
