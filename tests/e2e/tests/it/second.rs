@@ -68,12 +68,8 @@ pub(crate) fn two_clusters_stand_side_by_side(world: &mut World) -> Result<()> {
 pub(crate) fn up_that_takes_too_long_ends_with_3_and_the_reason(world: &mut World) -> Result<()> {
     let (before, dir) = (Snapshot::take()?, other_dir(world)?);
     let dir_text = dir.display().to_string();
-<<<<<<< HEAD
-    let out = world.xtask_elsewhere(&up(&dir_text, &["--detach", "--timeout", "1"]))?;
-=======
     // With the examples: an empty cluster of one node may well stand within a second.
     let out = world.xtask_elsewhere(&["up", "--dir", &dir_text, "--nodes", "1", "--detach", "--timeout", "1"])?;
->>>>>>> closing
     let words = String::from_utf8_lossy(&out.stderr).into_owned();
     let last = words.lines().last().unwrap_or_default();
     ensure!(out.status.code() == Some(3), "up --timeout 1 ended with {}: {words}", out.status);
