@@ -254,9 +254,10 @@ mod tests {
     }
 
     /// Every duration: key, and three values that hold together with the others' defaults.
-    const DURATIONS: [(&str, [&str; 3]); 6] = [
+    const DURATIONS: [(&str, [&str; 3]); 7] = [
         ("node-monitor-grace", ["41s", "42s", "43s"]),
         ("heartbeat", ["3s", "5s", "7s"]),
+        ("longest-heartbeat", ["11s", "12s", "13s"]),
         ("node-certificate-ttl", ["1d", "2d", "3d"]),
         ("node-certificate-grace", ["1d", "2d", "3d"]),
         ("history", ["1s", "2s", "3s"]),
