@@ -29,9 +29,10 @@ fn discovery_says_what_upstream_says() {
             .unwrap()
             .iter()
             .find(|item| item["metadata"]["name"].as_str().unwrap_or_default() == kind.group);
-        // The published document speaks of `/apis` only. The core group is compared by its paths, in `api/schema`.
+        // The published document speaks of `/apis` only. The core group is compared by its paths, in `api/schema`; ours
+        // is not published.
         let Some(group) = group else {
-            assert!(kind.group.is_empty(), "{kind:?}: no such group");
+            assert!(kind.group.is_empty() || kind.group == "edge.holdfast.io", "{kind:?}: no such group");
             continue;
         };
         let version = group["versions"].as_array().unwrap().iter().find(|v| v["version"] == kind.version).unwrap();

@@ -67,6 +67,10 @@ async fn discovery_agrees_with_upstream() {
     };
     let mut compared = 0;
     for group in ours["items"].as_array().unwrap() {
+        if group["metadata"]["name"] == "edge.holdfast.io" {
+            // Ours alone.
+            continue;
+        }
         let theirs = find(&reference["items"], &["metadata", "name"], &group["metadata"]["name"]).unwrap();
         for version in group["versions"].as_array().unwrap() {
             let their_version = find(&theirs["versions"], &["version"], &version["version"]).unwrap();

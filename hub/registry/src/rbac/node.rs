@@ -44,7 +44,9 @@ pub(crate) async fn authorize(engine: &Engine, node: &str, attributes: &Attribut
             answer(referenced(engine, node, target).await, "no relationship found between node and this object")
         }
         ("", "events") | ("events.k8s.io", "events") if writes => Decision::Allow,
-        ("", "services") | ("discovery.k8s.io", "endpointslices") | ("node.k8s.io", "runtimeclasses") if reads => {
+        ("", "services") | ("discovery.k8s.io", "endpointslices") | ("node.k8s.io", "runtimeclasses")
+            if reads && sub.is_empty() =>
+        {
             Decision::Allow
         }
         ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")

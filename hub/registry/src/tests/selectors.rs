@@ -20,6 +20,7 @@ fn body(kind: &Kind, name: &str) -> Json {
             "reportingController": "example.com/test", "reportingInstance": "test-1",
             "regarding": { "kind": "Pod", "name": "a", "namespace": "default" },
         }),
+        ("edge.holdfast.io", "OfflinePolicy") => json!({ "spec": { "podSelector": {}, "mode": "RunForever" } }),
         ("node.k8s.io", "RuntimeClass") => json!({ "handler": "runc" }),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding" | "RoleBinding") => json!({
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
