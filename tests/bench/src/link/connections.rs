@@ -1,5 +1,6 @@
 //! Real connections to a real hub over loopback: bytes of one at idle, memory of the hub, and how long a storm lasts.
 
+use super::Pace;
 use super::node::{BenchNode, token};
 use crate::figure::{Figure, median};
 use crate::hub;
@@ -17,20 +18,17 @@ use tokio::task::JoinSet;
 
 /// How long all of them may take to be in sync.
 const SYNC: Duration = Duration::from_secs(300);
-/// How long memory may take to come to rest; then it is taken as it is.
-const SETTLE: Duration = Duration::from_secs(8);
-/// How long bytes are counted.
-const COUNT: Duration = Duration::from_secs(30);
 /// Joins at a time.
 const JOINS: usize = 8;
 
-pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path, connections: usize) -> Result<()> {
+pub(super) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path, pace: &Pace) -> Result<()> {
+    let connections = pace.connections;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let data_dir = dir.join("hub");
     std::fs::create_dir(&data_dir)?;
     let hub = hub::start(runtime, bin_dir, &data_dir)?;
-    let empty = hub.process.settled_pss(SETTLE)?;
+    let empty = hub.process.settled_pss(pace.settle)?;
     let token = token(&hub.join_token(bin_dir)?)?;
     let env: World = HostEnv::new(dir);
 
@@ -64,12 +62,12 @@ pub(crate) fn measure(runtime: &Runtime, bin_dir: &Path, dir: &Path, connections
     let what = format!("{connections} QUIC connections");
     wait(&nodes, &mut tasks, began)?;
     Figure::new(format!("{what}: until all are in sync"), began.elapsed().as_secs_f64(), "s", connections).print();
-    let full = hub.process.settled_pss(SETTLE)?;
+    let full = hub.process.settled_pss(pace.settle)?;
     let each = full.all.saturating_sub(empty.all) as f64 * 1024.0 / connections as f64;
     Figure::new(format!("{what}: memory of the hub for one"), each, "B", connections).print();
 
     let (before, began) = (loopback()?, Instant::now());
-    std::thread::sleep(COUNT);
+    std::thread::sleep(pace.count);
     let bytes = (loopback()? - before) as f64 / began.elapsed().as_secs_f64() / connections as f64;
     Figure::new(format!("{what}: bytes of one at idle, IP headers included, both ways"), bytes * 86_400.0, "B/day", 1)
         .print();

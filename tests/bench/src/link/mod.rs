@@ -29,9 +29,22 @@ pub(crate) struct Arguments {
     /// Real connections
     #[arg(long, default_value_t = 1000)]
     connections: usize,
+    /// Few sessions and connections, and short times: it shows that the bench works, and its figures mean nothing
+    #[arg(long)]
+    quick: bool,
     /// Set by the bench for its own second half
     #[arg(long, hide = true)]
     inside: bool,
+}
+
+/// Counts and times of one run.
+struct Pace {
+    sessions: usize,
+    connections: usize,
+    /// How long memory may take to come to rest; then it is taken as it is.
+    settle: Duration,
+    /// How long bytes are counted.
+    count: Duration,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -45,13 +58,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(&arguments.dir)?;
     let bin_dir = arguments.bin_dir.canonicalize().context("the folder of the programs")?;
     let (sessions, connections) = (arguments.sessions.to_string(), arguments.connections.to_string());
-    let bench = ["link", "--sessions", &sessions, "--connections", &connections];
+    let mut bench = vec!["link", "--sessions", &sessions, "--connections", &connections];
+    bench.extend(arguments.quick.then_some("--quick"));
     runtime.block_on(namespace::outside(&bench, &bin_dir, dir.path(), LIMIT))
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     namespace::furnish()?;
     line(&machine::facts(&arguments.dir, &arguments.bin_dir)?);
-    engine::measure(arguments.sessions)?;
-    connections::measure(runtime, &arguments.bin_dir, &arguments.dir, arguments.connections)
+    let pace = if arguments.quick {
+        Pace { sessions: 500, connections: 10, settle: Duration::from_secs(2), count: Duration::from_secs(1) }
+    } else {
+        Pace {
+            sessions: arguments.sessions,
+            connections: arguments.connections,
+            settle: Duration::from_secs(8),
+            count: Duration::from_secs(30),
+        }
+    };
+    engine::measure(pace.sessions)?;
+    connections::measure(runtime, &arguments.bin_dir, &arguments.dir, &pace)
 }

@@ -21,8 +21,13 @@ pub(crate) struct Stage {
 impl Stage {
     /// A hub and nodes that are linked and Ready.
     pub(crate) fn open(seed: u64, nodes: u32) -> Stage {
+        Stage::with_certificates(seed, nodes, CERTIFICATE_LIFE)
+    }
+
+    /// The same with certificates that live for so long.
+    pub(crate) fn with_certificates(seed: u64, nodes: u32, life: Duration) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let cluster = Cluster::new(seed, nodes, CERTIFICATE_LIFE, first_log().unwrap(), dir.path());
+        let cluster = Cluster::new(seed, nodes, life, first_log().unwrap(), dir.path());
         let stage = Stage { cluster, _dir: dir };
         stage.cluster.hub.start();
         stage.until("the hub is ready", 60, |c| c.hub.is_ready());
