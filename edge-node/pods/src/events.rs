@@ -39,6 +39,8 @@ pub struct ObservedContainer {
     pub image: String,
     /// Image digest reference.
     pub image_id: String,
+    /// The runtime that has it: the scheme of `containerID`.
+    pub runtime: String,
     /// State.
     pub state: ObservedState,
 }

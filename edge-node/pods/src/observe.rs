@@ -108,6 +108,7 @@ impl PodMachine {
         let attempt = memory.attempt;
         if let Some(seen) = seen {
             memory.image_id = seen.image_id.clone();
+            memory.runtime = seen.runtime.clone();
         }
         match seen.map(|seen| &seen.state) {
             Some(ObservedState::Running { started_at }) if memory.run != Run::Ended => {

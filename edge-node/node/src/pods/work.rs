@@ -389,6 +389,7 @@ pub(super) async fn observe(
                     attempt: info.attempt,
                     image: info.image,
                     image_id: info.image_id,
+                    runtime: runtime.name().to_string(),
                     state: observed_state(info.state),
                 });
             }

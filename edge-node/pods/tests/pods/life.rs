@@ -308,6 +308,17 @@ fn a_lost_disk_does_not_lose_the_restart_count() {
 }
 
 #[test]
+fn a_lost_record_does_not_lose_where_a_container_is() {
+    let (_, old) = check_from(World::new(pod(WEB), PodMemory::default()), UP);
+    let mut world = World::new(pod(WEB), PodMemory::default());
+    (world.containers, world.sandbox, world.runtime) = (old.containers, old.sandbox, "wasm");
+    let seen = world.observed();
+    world.feed(seen);
+    let statuses = world.status().container_statuses.unwrap();
+    assert_eq!(statuses[0].container_id.as_deref(), Some("wasm://u1-web-0"));
+}
+
+#[test]
 fn readiness_gates_and_foreign_conditions_are_kept() {
     let mut gated = pod(&WEB.replace("spec:", "spec:\n  readinessGates: [{conditionType: x/y}]"));
     let (_, mut world) = check_from(World::new(gated.clone(), PodMemory::default()), UP);

@@ -24,6 +24,8 @@ pub(crate) struct World {
     /// By (name, attempt).
     pub(crate) containers: BTreeMap<(String, u32), Fake>,
     pub(crate) sandbox: Option<(u32, bool)>,
+    /// Where the containers are.
+    pub(crate) runtime: &'static str,
     pub(crate) pending: Vec<PodAction>,
     pub(crate) gone: bool,
     /// What was made durable last.
@@ -48,6 +50,7 @@ impl World {
             now,
             containers: BTreeMap::new(),
             sandbox: None,
+            runtime: "containerd",
             pending: Vec::new(),
             gone: false,
         }
@@ -83,6 +86,7 @@ impl World {
             attempt: fake.attempt,
             image: "i".into(),
             image_id: "sha256:1".into(),
+            runtime: self.runtime.into(),
             state: fake.state.clone(),
         });
         PodEvent::Observed { sandbox, containers: containers.collect() }
