@@ -4,6 +4,7 @@
 mod cut;
 mod identity;
 mod node;
+mod restore;
 mod syncs;
 mod transport;
 
@@ -22,6 +23,7 @@ const CASES: &[Case] = &[
     ("certificates_are_replaced_on_the_way", identity::certificates_are_replaced_on_the_way),
     ("an_expired_certificate_is_renewed_on_return", identity::an_expired_certificate_is_renewed_on_return),
     ("without_udp_the_link_goes_over_tcp_and_comes_back", transport::without_udp_the_link_goes_over_tcp_and_comes_back),
+    ("a_restored_hub_takes_back_what_it_forgot", restore::a_restored_hub_takes_back_what_it_forgot),
     ("another_address_costs_no_session", transport::another_address_costs_no_session),
 ];
 
