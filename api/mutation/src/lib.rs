@@ -29,7 +29,6 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("delete-by-absence", 100),
     mutation("facts-forgotten-on-reconnect", 50),
     mutation("silence-not-reported", 100),
-    mutation("kept-pod-loses-closure", 400),
     mutation("lease-not-enforced", 50),
     mutation("lease-before-sync", 50),
     mutation("lease-outlives-the-boot", 150),

@@ -10,7 +10,6 @@ use crate::objects::PODS;
 use holdfast_core::{Session, json};
 use holdfast_edge_store::{Record, State};
 use holdfast_link_engine::sync::node::ItemBatch;
-use holdfast_mutation::broken;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,10 +42,8 @@ pub(crate) fn judge(state: &State, session: Session, batch: &ItemBatch) -> (Vec<
         }
     }
     let mut needed = BTreeSet::new();
-    if !broken("kept-pod-loses-closure") {
-        for key in kept.keys() {
-            needed.extend(batch.drops.iter().filter(|drop| names(state, key, drop)).cloned());
-        }
+    for key in kept.keys() {
+        needed.extend(batch.drops.iter().filter(|drop| names(state, key, drop)).cloned());
     }
     (notes, needed)
 }
@@ -80,4 +77,49 @@ fn names(state: &State, pod: &str, key: &str) -> bool {
         let gvr = &reference.gvr;
         key == format!("{}/{}/{}/{}/{}", gvr.group, gvr.version, gvr.resource, reference.namespace, reference.name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use holdfast_core::{Lineage, Revision, content_hash};
+    use holdfast_edge_store::{Durability, EdgeStore, Item};
+    use holdfast_env::Env;
+    use holdfast_env::host::HostEnv;
+    use serde_json::json;
+
+    fn put(key: &str, body: &Value) -> Record {
+        let body = Bytes::from(body.to_string());
+        let item = Item { hash: content_hash(&body), lineage: Lineage(1), revision: Revision(1), body };
+        Record::PutItem { key: key.into(), item }
+    }
+
+    fn batch(drops: &[&str], kept: &[&str]) -> ItemBatch {
+        let text = |keys: &[&str]| keys.iter().map(ToString::to_string).collect();
+        let (drops, kept) = (text(drops), text(kept));
+        ItemBatch { lineage: Lineage(2), revision: Revision(9), puts: Vec::new(), drops, kept, complete: true }
+    }
+
+    #[test]
+    fn what_a_kept_pod_names_is_not_dropped_whatever_the_hub_says() {
+        const POD: &str = "/v1/pods/demo/web";
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = EdgeStore::open(HostEnv::new(dir.path()).disk()).unwrap();
+        let pod = json!({
+            "metadata": {"name": "web", "namespace": "demo", "uid": "u"},
+            "spec": {"volumes": [{"name": "s", "secret": {"secretName": "own"}}]},
+        });
+        let items =
+            vec![put(POD, &pod), put("/v1/secrets/demo/own", &json!({})), put("/v1/secrets/demo/other", &json!({}))];
+        store.commit(items, Durability::Synced).unwrap();
+        let drops = ["/v1/secrets/demo/own", "/v1/secrets/demo/other"];
+        assert!(judge(store.state(), Session(1), &batch(&drops, &[])).1.is_empty(), "the hub knows the pod");
+        let (notes, needed) = judge(store.state(), Session(2), &batch(&drops, &[POD]));
+        assert_eq!(needed, BTreeSet::from(["/v1/secrets/demo/own".to_string()]));
+        // Also later, when the hub says no more of the pod.
+        store.commit(notes, Durability::Synced).unwrap();
+        assert_eq!(judge(store.state(), Session(2), &batch(&drops, &[])).1, needed);
+        assert!(judge(store.state(), Session(2), &batch(&[POD, drops[0]], &[])).1.is_empty(), "the pod goes as well");
+    }
 }
