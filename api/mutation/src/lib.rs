@@ -37,7 +37,7 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("commit-without-sync", 50),
     mutation("numbers-used-twice", 400),
     mutation("page-cache-trusted", 400),
-    mutation("doubtful-vitals-trusted", 200),
+    mutation("doubtful-vitals-trusted", 500),
     mutation("sweep-before-sync", 200),
     // The hub's end of the link.
     mutation("mark-outside-the-transaction", 10),
