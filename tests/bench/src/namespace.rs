@@ -1,4 +1,4 @@
-//! Mount, network and process namespaces made for a bench, so that it meets nothing of the machine: [`outside`] makes them
+//! Mount, network and process namespaces made for a bench, so that it meets nothing of the machine: [`run`] makes them
 //! and waits for the second half, which measures in them. The process namespace's end takes all that was started with it.
 
 use anyhow::{Context, Result, bail};
@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts the second half of a bench (its name and arguments) in its namespaces; ends it when we are told to end.
-pub(crate) async fn outside(bench: &[&str], bin_dir: &Path, dir: &Path, limit: Duration) -> Result<()> {
+async fn outside(bench: &[&str], bin_dir: &Path, dir: &Path, limit: Duration) -> Result<()> {
     let mut half = Command::new("unshare");
     half.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]);
     half.arg(std::env::current_exe()?).args(bench).args(["--inside", "--bin-dir"]).arg(bin_dir);
@@ -30,6 +31,27 @@ pub(crate) async fn outside(bench: &[&str], bin_dir: &Path, dir: &Path, limit: D
             bail!("ended early: by a signal, or over {} s", limit.as_secs())
         }
     }
+}
+
+/// Runs the first half: its second is to find the programs in `bin_dir`, and a folder of its own below `dir`, which
+/// `end` is given when it has ended.
+pub(crate) fn run(
+    runtime: &Runtime,
+    bench: &[&str],
+    bin_dir: &Path,
+    dir: &Path,
+    limit: Duration,
+    end: impl FnOnce(&Path),
+) -> Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        bail!("{} needs root: it makes namespaces of its own", bench.first().unwrap_or(&"a bench"));
+    }
+    let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(dir)?;
+    let bin_dir = bin_dir.canonicalize().context("the folder of the programs")?;
+    let dir_path = dir.path().canonicalize()?;
+    let outcome = runtime.block_on(outside(bench, &bin_dir, &dir_path, limit));
+    end(&dir_path);
+    outcome
 }
 
 /// What the second half needs around it.

@@ -1,13 +1,14 @@
 //! What was seen, in true time and order: the checkers' only source.
 
 use crate::checks::{self, Check};
+use crate::panel::Panel;
+pub use crate::panel::Report;
 use bytes::Bytes;
 use holdfast_edge_store::State;
 use holdfast_link_engine::Frame;
 use holdfast_sim_world::{TapSide, Universe};
 use holdfast_store::LogEntry;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 /// A node by its number, 1 and up.
 pub type NodeNo = u32;
@@ -87,77 +88,23 @@ pub enum Seen<'a> {
     },
 }
 
-struct Inner {
-    checks: Vec<Box<dyn Check>>,
-    violations: Vec<String>,
-}
-
 /// The ledger. Clones are the same one.
-#[derive(Clone)]
-pub struct Ledger {
-    universe: Universe,
-    inner: Arc<Mutex<Inner>>,
-}
+pub type Ledger = Panel<dyn Check>;
 
-/// What checkers report with.
-pub struct Report<'a> {
-    /// True time.
-    pub now: Duration,
-    name: &'static str,
-    violations: &'a mut Vec<String>,
-}
-
-impl Report<'_> {
-    /// An invariant does not hold.
-    pub fn violation(&mut self, what: impl std::fmt::Display) {
-        self.violations.push(format!("{}: at {:.3} s: {what}", self.name, self.now.as_secs_f64()));
-    }
-}
-
-impl Ledger {
+impl Panel<dyn Check> {
     /// A ledger with all checkers.
     pub fn new(universe: &Universe) -> Ledger {
-        let inner = Inner { checks: checks::all(), violations: Vec::new() };
-        Ledger { universe: universe.clone(), inner: Arc::new(Mutex::new(inner)) }
+        Panel::of(universe, checks::all().into_iter().map(|check| (check.name(), check)).collect())
     }
 
     /// Shows something to every checker.
     pub fn see(&self, what: &Seen<'_>) {
-        let now = self.universe.now();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { checks, violations } = &mut *inner;
-        for check in checks {
-            let name = check.name();
-            check.see(what, &mut Report { now, name, violations });
-        }
+        self.each(|check, report| check.see(what, report));
     }
 
     /// The faults are over and the world had its time: it must agree.
     pub fn settled(&self, end: &checks::End) {
-        let now = self.universe.now();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { checks, violations } = &mut *inner;
-        for check in checks {
-            let name = check.name();
-            check.settled(end, &mut Report { now, name, violations });
-        }
-    }
-
-    /// Reports something that no checker can see.
-    pub fn violation(&self, what: impl std::fmt::Display) {
-        let now = self.universe.now().as_secs_f64();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.violations.push(format!("world: at {now:.3} s: {what}"));
-    }
-
-    /// What was violated so far.
-    pub fn violations(&self) -> Vec<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).violations.clone()
-    }
-
-    /// Whether anything was violated.
-    pub fn has_violations(&self) -> bool {
-        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).violations.is_empty()
+        self.each(|check, report| check.settled(end, report));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod node;
+pub mod panel;
 pub mod parts;
 pub mod plan;
 pub mod run;

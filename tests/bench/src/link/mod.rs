@@ -7,7 +7,7 @@ mod node;
 
 use crate::figure::line;
 use crate::{machine, namespace};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -52,15 +52,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.inside {
         return inside(arguments, &runtime);
     }
-    if !nix::unistd::Uid::effective().is_root() {
-        bail!("link needs root: it makes namespaces of its own");
-    }
-    let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(&arguments.dir)?;
-    let bin_dir = arguments.bin_dir.canonicalize().context("the folder of the programs")?;
     let (sessions, connections) = (arguments.sessions.to_string(), arguments.connections.to_string());
     let mut bench = vec!["link", "--sessions", &sessions, "--connections", &connections];
     bench.extend(arguments.quick.then_some("--quick"));
-    runtime.block_on(namespace::outside(&bench, &bin_dir, dir.path(), LIMIT))
+    namespace::run(&runtime, &bench, &arguments.bin_dir, &arguments.dir, LIMIT, |_| {})
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {

@@ -10,9 +10,9 @@ mod start;
 
 use crate::figure::line;
 use crate::{machine, memory, namespace};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use pace::Pace;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -40,17 +40,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.inside {
         return inside(arguments, &runtime);
     }
-    if !nix::unistd::Uid::effective().is_root() {
-        bail!("skeleton needs root: it makes namespaces of its own");
-    }
-    let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(&arguments.dir)?;
-    let bin_dir = arguments.bin_dir.canonicalize().context("the folder of the programs")?;
-    let dir_path = dir.path().canonicalize()?;
-    let cgroup = agent::cgroup(&dir_path);
     let bench: &[&str] = if arguments.quick { &["skeleton", "--quick"] } else { &["skeleton"] };
-    let outcome = runtime.block_on(namespace::outside(bench, &bin_dir, &dir_path, LIMIT));
-    agent::remove_cgroup(&cgroup);
-    outcome
+    let end = |dir: &Path| agent::remove_cgroup(&agent::cgroup(dir));
+    namespace::run(&runtime, bench, &arguments.bin_dir, &arguments.dir, LIMIT, end)
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {

@@ -1,11 +1,12 @@
 //! What was seen of a site, in true time and order: the checkers' only source.
 
 use super::checks::{self, Check, End};
+use crate::panel::Panel;
+/// What checkers report with; a coordinator's report has its name.
+pub use crate::panel::Report as Violations;
 use holdfast_core::NodeUid;
 use holdfast_sim_world::Universe;
 use holdfast_site_engine::{Kept, Message, PodUid, Record, Report};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// A box by its number, 1 and up.
 pub type BoxNo = u32;
@@ -53,55 +54,21 @@ pub enum Seen<'a> {
     Replaced(&'a PodUid),
 }
 
-struct Inner {
-    checks: Vec<Box<dyn Check>>,
-    violations: Vec<String>,
-}
-
 /// The ledger. Clones are the same one.
-#[derive(Clone)]
-pub struct Ledger {
-    universe: Universe,
-    inner: Arc<Mutex<Inner>>,
-}
+pub type Ledger = Panel<dyn Check>;
 
-/// What checkers report with.
-pub struct Violations<'a> {
-    now: Duration,
-    name: &'static str,
-    list: &'a mut Vec<String>,
-}
-
-impl Violations<'_> {
-    /// An invariant does not hold.
-    pub fn add(&mut self, what: impl std::fmt::Display) {
-        self.list.push(format!("{}: at {:.3} s: {what}", self.name, self.now.as_secs_f64()));
-    }
-}
-
-impl Ledger {
+impl Panel<dyn Check> {
     /// A ledger with all checkers.
     pub fn new(universe: &Universe) -> Ledger {
-        let inner = Inner { checks: checks::all(), violations: Vec::new() };
-        Ledger { universe: universe.clone(), inner: Arc::new(Mutex::new(inner)) }
-    }
-
-    fn each(&self, mut show: impl FnMut(&mut dyn Check, &mut Violations<'_>)) {
-        let now = self.universe.now();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { checks, violations } = &mut *inner;
-        for check in checks {
-            let name = check.name();
-            show(check.as_mut(), &mut Violations { now, name, list: violations });
-        }
+        Panel::of(universe, checks::all().into_iter().map(|check| (check.name(), check)).collect())
     }
 
     /// Shows something to every checker.
     pub fn see(&self, what: &Seen<'_>) {
         if matches!(what, Seen::Sent { .. }) {
-            tracing::debug!(at = self.universe.now().as_secs_f64(), ?what);
+            tracing::debug!(at = self.now().as_secs_f64(), ?what);
         } else {
-            tracing::info!(at = self.universe.now().as_secs_f64(), ?what);
+            tracing::info!(at = self.now().as_secs_f64(), ?what);
         }
         self.each(|check, violations| check.see(what, violations));
     }
@@ -109,22 +76,5 @@ impl Ledger {
     /// The faults are over and the site had its time.
     pub fn settled(&self, end: &End) {
         self.each(|check, violations| check.settled(end, violations));
-    }
-
-    /// Reports something that no checker can see.
-    pub fn violation(&self, what: impl std::fmt::Display) {
-        let now = self.universe.now().as_secs_f64();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.violations.push(format!("world: at {now:.3} s: {what}"));
-    }
-
-    /// What was violated so far.
-    pub fn violations(&self) -> Vec<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).violations.clone()
-    }
-
-    /// Whether anything was violated.
-    pub fn has_violations(&self) -> bool {
-        !self.inner.lock().unwrap_or_else(PoisonError::into_inner).violations.is_empty()
     }
 }

@@ -31,14 +31,14 @@ impl Check for Alive {
 
     fn settled(&mut self, end: &End, violations: &mut Violations<'_>) {
         if self.acting.is_empty() {
-            violations.add(format!("nobody coordinates; on are {:?}", end.on));
+            violations.violation(format!("nobody coordinates; on are {:?}", end.on));
         }
         if end.pods.is_empty() {
-            violations.add("the hub has handed nothing over");
+            violations.violation("the hub has handed nothing over");
         }
         for pod in &end.pods {
             if self.running.get(&pod.0).is_none_or(BTreeSet::is_empty) {
-                violations.add(format!("{pod} runs nowhere"));
+                violations.violation(format!("{pod} runs nowhere"));
             }
         }
     }

@@ -15,7 +15,7 @@ impl Check for OneCoordinator {
         if let Seen::Acting(boxes) = what
             && boxes.len() > 1
         {
-            violations.add(format!("boxes {boxes:?} act as coordinators"));
+            violations.violation(format!("boxes {boxes:?} act as coordinators"));
         }
     }
 }

@@ -25,7 +25,7 @@ impl Check for NothingDelegatedReplaced {
             Seen::Reported(report) => self.released = self.released.max(report.released),
             Seen::Replaced(pod) => {
                 if let Some(number) = self.handed.get(&pod.0).filter(|number| **number > self.released) {
-                    violations.add(format!("{pod} is replaced while delegation {number} stands"));
+                    violations.violation(format!("{pod} is replaced while delegation {number} stands"));
                 }
             }
             _ => {}

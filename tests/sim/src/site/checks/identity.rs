@@ -20,23 +20,23 @@ impl Check for OneIdentity {
         match what {
             Seen::Started { no, pod } => {
                 if self.replaced.contains(&pod.0) {
-                    violations.add(format!("{pod} starts on box {no} after it was replaced"));
+                    violations.violation(format!("{pod} starts on box {no} after it was replaced"));
                 }
                 let places = self.running.entry(pod.0.clone()).or_default();
                 if !places.is_empty() {
-                    violations.add(format!("{pod} starts on box {no} and runs on {places:?}"));
+                    violations.violation(format!("{pod} starts on box {no} and runs on {places:?}"));
                 }
                 places.insert(*no);
             }
             Seen::Stopped { no, pod } => {
                 let ran = self.running.entry(pod.0.clone()).or_default().remove(no);
                 if !ran {
-                    violations.add(format!("{pod} stops on box {no}, where it did not run"));
+                    violations.violation(format!("{pod} stops on box {no}, where it did not run"));
                 }
             }
             Seen::Replaced(pod) => {
                 if let Some(places) = self.running.get(&pod.0).filter(|places| !places.is_empty()) {
-                    violations.add(format!("{pod} is replaced while it runs on {places:?}"));
+                    violations.violation(format!("{pod} is replaced while it runs on {places:?}"));
                 }
                 self.replaced.insert(pod.0.clone());
             }

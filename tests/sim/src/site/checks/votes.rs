@@ -31,7 +31,8 @@ impl Check for VotesLast {
                 let told = self.told.entry(*from).or_default();
                 let earlier = told.votes.entry(term.0).or_insert_with(|| to.0.clone());
                 if *earlier != to.0 {
-                    violations.add(format!("box {from} votes for {to} in term {term} after it voted for {earlier}"));
+                    violations
+                        .violation(format!("box {from} votes for {to} in term {term} after it voted for {earlier}"));
                 }
                 told.binds(*from, set.number, numbers.released, violations);
             }
@@ -44,15 +45,17 @@ impl Check for VotesLast {
                     let is_kept = kept.ballot.term.0 > *term
                         || (kept.ballot.term.0 == *term && kept.ballot.voted_for.as_ref().is_some_and(|v| v.0 == *who));
                     if !is_kept {
-                        violations
-                            .add(format!("box {no} has lost its vote for {who} in term {term}: {:?}", kept.ballot));
+                        violations.violation(format!(
+                            "box {no} has lost its vote for {who} in term {term}: {:?}",
+                            kept.ballot
+                        ));
                     }
                 }
                 if kept.set.as_ref().map_or(0, |set| set.id().number) < told.set {
-                    violations.add(format!("box {no} has lost voter set {}", told.set));
+                    violations.violation(format!("box {no} has lost voter set {}", told.set));
                 }
                 if kept.delegation.released < told.released {
-                    violations.add(format!("box {no} has forgotten that {} is over", told.released));
+                    violations.violation(format!("box {no} has forgotten that {} is over", told.released));
                 }
             }
             _ => {}
@@ -63,7 +66,7 @@ impl Check for VotesLast {
 impl Told {
     fn binds(&mut self, no: BoxNo, set: u64, released: u64, violations: &mut Violations<'_>) {
         if set < self.set {
-            violations.add(format!("box {no} speaks in set {set} after it left it for {}", self.set));
+            violations.violation(format!("box {no} speaks in set {set} after it left it for {}", self.set));
         }
         self.set = self.set.max(set);
         self.released = self.released.max(released);
