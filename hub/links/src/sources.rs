@@ -81,6 +81,10 @@ pub(crate) struct Sources {
     pub(crate) shared: Arc<Items>,
     /// Store keys of the pods that are bound, by node.
     pods: BTreeMap<String, BTreeSet<Arc<str>>>,
+    /// What the keys of pods begin with.
+    pods_prefix: String,
+    /// What the keys of each kind begin with that every node gets.
+    shared_prefixes: Vec<(String, &'static Kind)>,
 }
 
 /// The kind Pod.
@@ -88,24 +92,18 @@ pub(crate) struct Sources {
 /// # Errors
 /// When it is not registered.
 pub(crate) fn pods() -> Result<&'static Kind, StoreError> {
-    kind("", "v1", "pods")
+    holdfast_kinds::by_gvr("", "v1", "pods").ok_or_else(|| StoreError::Failed("the kind pods is not registered".into()))
 }
 
-fn kind(group: &str, version: &str, plural: &str) -> Result<&'static Kind, StoreError> {
-    holdfast_kinds::by_gvr(group, version, plural)
-        .ok_or_else(|| StoreError::Failed(format!("the kind {plural} is not registered")))
+/// The kinds that every node gets whole.
+fn shared_kinds() -> impl Iterator<Item = &'static Kind> {
+    let secrets = broken("secrets-of-all").then_some(&("", "v1", "secrets"));
+    SHARED.iter().chain(secrets).filter_map(|(group, version, plural)| holdfast_kinds::by_gvr(group, version, plural))
 }
 
-/// The kind whose objects every node gets, if the store key is one's.
-fn shared_kind(key: &str) -> Option<&'static Kind> {
-    let kinds = SHARED.iter().filter_map(|(group, version, plural)| holdfast_kinds::by_gvr(group, version, plural));
-    let mut all = kinds.chain(broken("secrets-of-all").then(|| holdfast_kinds::by_gvr("", "v1", "secrets")).flatten());
-    all.find(|kind| key.starts_with(&holdfast_kinds::storage_prefix(kind)))
-}
-
-/// Whether a change of this store key may change the view of every node.
-pub(crate) fn is_shared(key: &str) -> bool {
-    shared_kind(key).is_some()
+/// Whether every node gets all objects of this kind.
+pub(crate) fn is_shared(kind: &Kind) -> bool {
+    shared_kinds().any(|shared| std::ptr::eq(shared, kind))
 }
 
 fn node_of(record: &Record) -> Option<String> {
@@ -127,14 +125,17 @@ impl Sources {
     /// # Errors
     /// The store's.
     pub(crate) async fn read(store: &dyn Store, at: Revision) -> Result<Sources, StoreError> {
-        let mut sources = Sources { revision: at, ..Sources::default() };
-        let mut prefixes = vec![holdfast_kinds::storage_prefix(pods()?)];
-        for (group, version, plural) in SHARED {
-            prefixes.push(holdfast_kinds::storage_prefix(kind(group, version, plural)?));
+        let mut sources = Sources {
+            revision: at,
+            pods_prefix: holdfast_kinds::storage_prefix(pods()?),
+            shared_prefixes: shared_kinds().map(|kind| (holdfast_kinds::storage_prefix(kind), kind)).collect(),
+            ..Sources::default()
+        };
+        if sources.shared_prefixes.len() < SHARED.len() {
+            return Err(StoreError::Failed("a kind that every node gets is not registered".into()));
         }
-        if broken("secrets-of-all") {
-            prefixes.push(holdfast_kinds::storage_prefix(kind("", "v1", "secrets")?));
-        }
+        let shared = sources.shared_prefixes.iter().map(|(prefix, _)| prefix.clone());
+        let prefixes: Vec<String> = std::iter::once(sources.pods_prefix.clone()).chain(shared).collect();
         let mut touched = Touched::default();
         for prefix in prefixes {
             let request = RangeRequest { prefix, at: Some(at), ..RangeRequest::default() };
@@ -156,7 +157,8 @@ impl Sources {
     }
 
     fn change(&mut self, key: &Arc<str>, new: Option<&Record>, old: Option<&Record>, touched: &mut Touched) {
-        if let Some(kind) = shared_kind(key) {
+        let shared = self.shared_prefixes.iter().find(|(prefix, _)| key.starts_with(prefix));
+        if let Some((_, kind)) = shared {
             let at = |object: &Object| item_key(&kind.gvr(), &object.meta.namespace, &object.meta.name);
             // Views may hold the items as they were: they are copied for a change, and most events make none.
             touched.shared |= match (new.and_then(object), old.and_then(object)) {
@@ -169,7 +171,7 @@ impl Sources {
                 (None, None) => false,
             };
         }
-        if !pods().is_ok_and(|kind| key.starts_with(&holdfast_kinds::storage_prefix(kind))) {
+        if !key.starts_with(&self.pods_prefix) {
             return;
         }
         let (now, before) = (new.and_then(node_of), old.and_then(node_of));

@@ -123,7 +123,7 @@ async fn add_reference(
     let scope = if reference.namespace.is_empty() { String::new() } else { format!("{}/", reference.namespace) };
     let key = format!("{}{scope}{}", holdfast_kinds::storage_prefix(kind), reference.name);
     // What every node gets is there already.
-    if view.references.contains(&key) || is_shared(&key) {
+    if view.references.contains(&key) || is_shared(kind) {
         return Ok(());
     }
     if let Some(object) = store.get(&key).await?.as_deref().and_then(object) {
