@@ -2,10 +2,31 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
 use crate::{place, process};
+
+/// The variables by which `cargo clippy` has its driver compile the workspace's crates. The driver makes the same code as
+/// rustc: with them a build is the lint as well, where `cargo clippy` beside it compiles all dependencies once more.
+const LINTING: [(&str, &str); 2] =
+    [("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"), ("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__")];
+static LINTS: AtomicBool = AtomicBool::new(false);
+
+/// From here on whatever [`cargo`] builds is linted on the way, warnings denied.
+pub(crate) fn lint_what_is_built() {
+    LINTS.store(true, Ordering::Relaxed);
+}
+
+/// Cargo for what is not of this workspace, and would not pass its lints.
+pub(crate) fn foreign_cargo() -> Command {
+    let mut cargo = cargo();
+    LINTING.iter().for_each(|(name, _)| {
+        cargo.env_remove(name);
+    });
+    cargo
+}
 
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -17,6 +38,9 @@ pub(crate) fn cargo() -> Command {
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
             cargo.env_remove(name);
         }
+    }
+    if LINTS.load(Ordering::Relaxed) {
+        cargo.envs(LINTING);
     }
     cargo
 }

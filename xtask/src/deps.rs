@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::compile::cargo;
+use crate::compile::foreign_cargo;
 use crate::{cli, kubectl, place, process};
 
 /// Package and the file or program that shows that it is there (it may have come another way than by apt).
@@ -112,8 +112,10 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
         return Ok(program);
     }
     eprintln!("building cargo-deny {CARGO_DENY} into {}", tools.display());
-    let mut install = cargo();
-    install.args(["install", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"]).arg(&tools);
+    let mut install = foreign_cargo();
+    // It runs for seconds: quick to build is worth more than quick to run.
+    install.args(["install", "--debug", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"]).arg(&tools);
+    install.env("CARGO_PROFILE_DEV_DEBUG", "0");
     // Outside the repository: our `.cargo/config.toml` and target folder are not meant for it.
     install.current_dir("/").env_remove("CARGO_TARGET_DIR");
     process::show(&mut install)?;

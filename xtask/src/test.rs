@@ -10,8 +10,9 @@ use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
 use crate::{deps, kubectl, place, process, sim, tidy};
 
-/// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here.
-const CI: [Suite; 7] = [Suite::Fmt, Suite::Tidy, Suite::Clippy, Suite::Deny, Suite::Unit, Suite::Sim, Suite::E2e];
+/// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here; clippy is
+/// the compiler of them all.
+const CI: [Suite; 6] = [Suite::Fmt, Suite::Tidy, Suite::Deny, Suite::Unit, Suite::Sim, Suite::E2e];
 /// Names the folder of upstream's texts.
 const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
 /// Where it lies beside the clone.
@@ -21,7 +22,10 @@ pub(crate) fn test(args: &cli::Test) -> Result<()> {
     deps::ensure()?;
     let suites = match args.what {
         Some(suite) => vec![suite],
-        None => CI.to_vec(),
+        None => {
+            compile::lint_what_is_built();
+            CI.to_vec()
+        }
     };
     for suite in suites {
         let name = format!("{suite:?}").to_lowercase();
@@ -72,7 +76,7 @@ fn fmt() -> Result<()> {
 
 /// The tests inside guest programs that run on this machine.
 fn guests() -> Result<()> {
-    let mut test = cargo();
+    let mut test = compile::foreign_cargo();
     test.current_dir(place::root().join("tests/fixtures/guests/agnhost"));
     process::show(test.args(["test", "--quiet", "--locked", "--target-dir"]).arg(place::target().join("guests")))
 }
