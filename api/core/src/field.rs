@@ -156,6 +156,11 @@ impl FieldErrors {
         self.push(path, FieldErrorKind::Invalid, Some(value.into()), detail);
     }
 
+    /// `path: Invalid value: "integer": detail`, where the value is what was found.
+    pub fn type_invalid(&mut self, path: &FieldPath, value: impl Into<Json>, detail: impl Into<String>) {
+        self.push(path, FieldErrorKind::TypeInvalid, Some(value.into()), detail);
+    }
+
     /// `path: Unsupported value: "value": supported values: "A", "B"`
     pub fn not_supported(&mut self, path: &FieldPath, value: impl Into<Json>, supported: &[&str]) {
         let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();

@@ -1,9 +1,10 @@
 //! One stored form for kinds with several versions.
 //!
-//! Objects are stored in the storage version and converted on the way in and out. Only Event has two.
+//! Objects are stored in the storage version and converted on the way in and out. Of the built-in kinds only Event has two.
 
 use crate::Kind;
 use holdfast_core::gvk::api_version;
+use holdfast_core::json::set;
 use holdfast_core::{Json, Object, Status};
 use std::sync::Arc;
 
@@ -23,22 +24,29 @@ pub fn storage_version(kind: &Kind) -> &Kind {
     if kind.group == "events.k8s.io" { crate::by_gvk("", "v1", "Event").unwrap_or(kind) } else { kind }
 }
 
-/// Whether objects of this kind are stored in another version.
-fn is_converted(kind: &Kind) -> bool {
-    storage_version(kind).group != kind.group || storage_version(kind).version != kind.version
+/// Whether a stored object is in another version. Custom kinds change their storage version, and old objects stay as they are.
+fn is_converted(kind: &Kind, object: &Object) -> bool {
+    object.gvk.version != kind.version || object.gvk.group != kind.group
 }
 
 /// The form in which a document is stored.
 pub fn to_storage(kind: &Kind, doc: &mut Json) {
-    if is_converted(kind) {
-        convert(doc, storage_version(kind));
+    match kind.custom {
+        // Versions of a custom kind differ in nothing but their name, unless a webhook says so.
+        Some(custom) => set(doc, &["apiVersion"], api_version(kind.group, custom.stored_version)),
+        None => {
+            let stored = storage_version(kind);
+            if (stored.group, stored.version) != (kind.group, kind.version) {
+                convert(doc, stored);
+            }
+        }
     }
 }
 
 /// The document of a stored object in the version that was asked for.
 pub fn shown_document(kind: &Kind, object: &Object) -> Json {
     let mut doc = object.to_json();
-    if is_converted(kind) {
+    if is_converted(kind, object) {
         convert(&mut doc, kind);
     }
     doc
@@ -49,7 +57,7 @@ pub fn shown_document(kind: &Kind, object: &Object) -> Json {
 /// # Errors
 /// 400 when its metadata does not decode.
 pub fn shown(kind: &Kind, object: Arc<Object>) -> Result<Arc<Object>, Status> {
-    if !is_converted(kind) {
+    if !is_converted(kind, &object) {
         return Ok(object);
     }
     let revision = object.revision;

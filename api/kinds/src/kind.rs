@@ -1,5 +1,6 @@
 //! The entry of a kind.
 
+use crate::custom::Custom;
 use holdfast_core::{Gvk, Gvr, Json, Timestamp};
 
 /// How much of a kind the hub knows.
@@ -79,16 +80,18 @@ pub struct Kind {
     pub schema: &'static str,
     /// Columns of a Table.
     pub columns: &'static [Column],
-    /// The cells of an object's row, one for each column.
+    /// The cells of an object's row, for built-in kinds; see [`Kind::cells`].
     pub row: fn(&Json, Timestamp) -> Vec<Json>,
     /// Field selectors beside `metadata.name` and `metadata.namespace`.
     pub field_selectors: &'static [&'static str],
-    /// The value of a selectable field; empty when unset.
+    /// The value of a selectable field, for built-in kinds; see [`Kind::value_of`].
     pub field: fn(&Json, &str) -> String,
     /// What an object names that its user needs.
     pub references: fn(&Json) -> Vec<Reference>,
     /// How much the hub knows of it.
     pub support: Support,
+    /// There for a kind that a CustomResourceDefinition made.
+    pub custom: Option<&'static Custom>,
 }
 
 impl Kind {
@@ -112,7 +115,24 @@ impl Kind {
         field: no_field,
         references: no_references,
         support: Support::Full,
+        custom: None,
     };
+
+    /// The cells of an object's row, one for each column.
+    pub fn cells(&self, doc: &Json, now: Timestamp) -> Vec<Json> {
+        match self.custom {
+            Some(custom) => std::iter::once(crate::show::name(doc)).chain(custom.cells(doc, now)).collect(),
+            None => (self.row)(doc, now),
+        }
+    }
+
+    /// The value of a selectable field; empty when unset.
+    pub fn value_of(&self, doc: &Json, field: &str) -> String {
+        match self.custom {
+            Some(custom) => custom.field(doc, field),
+            None => (self.field)(doc, field),
+        }
+    }
 
     /// Whether objects of this kind are kept; reviews are answered and forgotten.
     pub fn is_stored(&self) -> bool {

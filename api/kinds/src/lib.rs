@@ -1,18 +1,21 @@
-//! What each built-in kind is called, how it is shown and selected, and what it references.
+//! What each kind is called, how it is shown and selected, and what it references.
 //!
 //! Pure data and functions over documents: no defaulting or validation (that is `hub/registry`), no I/O.
 //! One file a group; [`all`] lists every kind that the hub serves. The same reference graph serves the
 //! link's interest ("what does this pod need on its node?") and the Node authorizer.
+//! Kinds that CustomResourceDefinitions add are entries like the others ([`custom`]).
 //! `docs/kinds.md` says of each kind what is missing; a test compares it with [`all`].
 
 mod apps;
 pub mod convert;
 mod coordination;
 mod core;
+pub mod custom;
 mod discovery;
 mod edge;
 mod events;
 pub mod fencing;
+pub mod jsonpath;
 pub mod kind;
 mod node;
 mod rbac;

@@ -60,7 +60,7 @@ impl Selection {
         self.fields.matches(|field| match field {
             "metadata.name" => object.meta.name.clone(),
             "metadata.namespace" => object.meta.namespace.clone(),
-            other => doc.as_ref().map(|doc| (self.kind.field)(doc, other)).unwrap_or_default(),
+            other => doc.as_ref().map(|doc| self.kind.value_of(doc, other)).unwrap_or_default(),
         })
     }
 }

@@ -17,7 +17,7 @@ fn now() -> Timestamp {
 fn table(kind: &Kind, docs: &[Json]) -> String {
     let mut rows: Vec<Vec<String>> = vec![kind.columns.iter().map(|column| column.name.to_uppercase()).collect()];
     for doc in docs {
-        let cells = (kind.row)(doc, now());
+        let cells = kind.cells(doc, now());
         assert_eq!(cells.len(), kind.columns.len(), "{kind:?}");
         rows.push(cells.iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_string)).collect());
     }

@@ -7,6 +7,7 @@
 //! - [`parse_json`]: bytes of a client to a document, with duplicates noted and depth bounded.
 //! - [`Schema::check`]: a document against its type, as the strict decoder of upstream does.
 //! - [`Schema::strategic_merge`], [`json_patch`], [`merge_patch`]: the three patches.
+//! - [`structural`]: the schemas of custom kinds, for decoding, defaults and values.
 //! - [`openapi`]: what the hub tells clients of all this.
 
 pub mod check;
@@ -15,6 +16,7 @@ mod merge;
 pub mod openapi;
 mod parse;
 mod patch;
+pub mod structural;
 mod table;
 
 pub use check::{strict_error, strict_texts};

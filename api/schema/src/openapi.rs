@@ -6,12 +6,14 @@
 
 mod cache;
 mod components;
+mod custom;
 mod dialect;
 mod operations;
 mod parameters;
 mod paths;
 
 pub use cache::{Document, openapi_v2, openapi_v2_document, openapi_v3_index};
+pub use custom::CustomDocument;
 
 use crate::Schema;
 use dialect::Dialect;
@@ -78,11 +80,6 @@ impl Schema {
             "securityDefinitions": {"BearerToken": security()},
             "security": [{"BearerToken": []}],
         })
-    }
-
-    /// The index of the OpenAPI v3 documents.
-    pub fn openapi_v3_index(&self) -> Json {
-        openapi_v3_index()
     }
 }
 

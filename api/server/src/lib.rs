@@ -18,6 +18,7 @@ pub mod kubeconfig;
 pub mod limits;
 pub mod listen;
 pub mod registry;
+pub mod served;
 pub mod stream;
 
 pub use api::{Api, Operation, Reply, Request};
@@ -28,3 +29,4 @@ pub use kind_set::KindSet;
 pub use listen::server::Server;
 pub use listen::taker::Taker;
 pub use registry::{Connected, Deleted, NodeCalls, Registry, RequestContext};
+pub use served::{Documents, LiveKinds, Served};

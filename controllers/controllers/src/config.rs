@@ -2,7 +2,14 @@
 
 use holdfast_controller::ResourceKind;
 use ipnet::Ipv4Net;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+
+/// Kinds that are served for ever.
+pub fn served(kinds: impl IntoIterator<Item = ResourceKind>) -> watch::Receiver<Arc<[ResourceKind]>> {
+    watch::Sender::new(kinds.into_iter().collect::<Arc<[_]>>()).subscribe()
+}
 
 /// Settings of [`crate::start_all`].
 #[derive(Clone, Debug)]
@@ -17,8 +24,8 @@ pub struct ControllersConfig {
     pub terminated_pod_threshold: usize,
     /// How long a node must be gone before its pods are deleted.
     pub orphaned_pod_grace: Duration,
-    /// Every kind that is served: `holdfast_kinds::all().iter().map(ResourceKind::from).collect()`.
-    pub kinds: Vec<ResourceKind>,
+    /// Every kind that is served; it may change.
+    pub kinds: watch::Receiver<Arc<[ResourceKind]>>,
 }
 
 impl Default for ControllersConfig {
@@ -31,7 +38,7 @@ impl Default for ControllersConfig {
             root_ca_pem: String::new(),
             terminated_pod_threshold: 12_500,
             orphaned_pod_grace: Duration::from_secs(40),
-            kinds: Vec::new(),
+            kinds: served([]),
         }
     }
 }

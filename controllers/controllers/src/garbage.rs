@@ -4,7 +4,7 @@
 //! gone: a cache that lags behind must cost nobody an object.
 
 use crate::ControllersConfig;
-use crate::limits::WORKERS;
+use crate::limits::{UNSYNCED_RETRY, WORKERS};
 use crate::shared::{start_after, synced};
 use async_trait::async_trait;
 use holdfast_controller::{
@@ -17,7 +17,7 @@ use holdfast_core::{DeleteOptions, Gvr, Object, ObjectMeta, OwnerReference, Patc
 use holdfast_env::{Task, World};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -49,11 +49,29 @@ struct Place {
     key: Key,
 }
 
-type Nodes = BTreeMap<Gvr, (ResourceKind, Informer<Node>)>;
+/// A kind and its informer.
+#[derive(Clone)]
+struct Watched {
+    kind: ResourceKind,
+    informer: Informer<Node>,
+    _task: Arc<Mutex<Option<Task>>>,
+}
+
+type Nodes = BTreeMap<Gvr, Watched>;
+
+/// The kinds that are watched at the moment.
+#[derive(Default)]
+struct Graph(RwLock<Arc<Nodes>>);
+
+impl Graph {
+    fn now(&self) -> Arc<Nodes> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 struct Collector {
     client: Arc<dyn Client>,
-    nodes: Arc<Nodes>,
+    graph: Arc<Graph>,
     places: Arc<Mutex<BTreeMap<String, Place>>>,
 }
 
@@ -67,34 +85,74 @@ struct Owners<'a> {
 }
 
 pub(crate) fn start(world: &World, client: Arc<dyn Client>, config: &Arc<ControllersConfig>) -> Task {
-    let queue: WorkQueue<Place> = WorkQueue::new(world.clone());
-    let kinds = config.kinds.iter().filter(|kind| kind.deletable && kind.kind != "Event");
-    let nodes: Nodes = kinds
-        .map(|kind| (kind.gvr.clone(), (kind.clone(), Informer::new(world, client.clone(), kind.gvr.clone()))))
-        .collect();
-    let nodes = Arc::new(nodes);
-    let places: Arc<Mutex<BTreeMap<String, Place>>> = Arc::default();
-    for (gvr, (_, informer)) in nodes.iter() {
-        // Weak: the informers own this closure.
-        let (gvr, places, nodes) = (gvr.clone(), places.clone(), Arc::downgrade(&nodes));
-        informer.enqueue(&queue, move |change| match nodes.upgrade() {
-            Some(nodes) => affected(&gvr, change, &places, &nodes),
-            None => Vec::new(),
-        });
-    }
-    let informers: Vec<Task> = nodes.values().map(|(_, informer)| informer.start()).collect();
-    let caches = nodes.values().map(|(_, informer)| synced(informer)).collect();
-    let collector = Arc::new(Collector { client, nodes, places });
-    let env = world.clone();
+    let watcher = Watcher {
+        world: world.clone(),
+        client: client.clone(),
+        queue: WorkQueue::new(world.clone()),
+        graph: Arc::default(),
+        places: Arc::default(),
+    };
+    let mut kinds = config.kinds.clone();
+    watcher.follow(&kinds.borrow_and_update().clone());
+    let caches = watcher.graph.now().values().map(|watched| synced(&watched.informer)).collect();
+    let collector = Arc::new(Collector { client, graph: watcher.graph.clone(), places: watcher.places.clone() });
+    let (env, queue) = (world.clone(), watcher.queue.clone());
     let name = "generic-garbage-collector";
     let task = start_after(world, name, caches, move || run_controller(&env, name, collector, queue, WORKERS));
     world.spawn(
         name,
         Box::pin(async move {
-            let _owned = (informers, task);
+            let _owned = task;
+            while kinds.changed().await.is_ok() {
+                let now = kinds.borrow_and_update().clone();
+                watcher.follow(&now);
+            }
+            // Nobody is left who could change what is served.
             std::future::pending::<()>().await;
         }),
     )
+}
+
+/// Watches the kinds that are served.
+struct Watcher {
+    world: World,
+    client: Arc<dyn Client>,
+    queue: WorkQueue<Place>,
+    graph: Arc<Graph>,
+    places: Arc<Mutex<BTreeMap<String, Place>>>,
+}
+
+impl Watcher {
+    /// Watches these kinds from here on, and no others.
+    fn follow(&self, kinds: &[ResourceKind]) {
+        let before = self.graph.now();
+        let (mut nodes, mut fresh) = (Nodes::new(), Vec::new());
+        for kind in kinds.iter().filter(|kind| kind.deletable && kind.kind != "Event") {
+            let known = before.get(&kind.gvr).filter(|watched| watched.kind == *kind).cloned();
+            let watched = known.unwrap_or_else(|| {
+                let watched = self.informer(kind);
+                fresh.push(watched.clone());
+                watched
+            });
+            nodes.insert(kind.gvr.clone(), watched);
+        }
+        *self.graph.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(nodes);
+        // Only now: what they find is looked up in the graph.
+        for watched in fresh {
+            *watched._task.lock().unwrap_or_else(PoisonError::into_inner) = Some(watched.informer.start());
+        }
+    }
+
+    fn informer(&self, kind: &ResourceKind) -> Watched {
+        let informer = Informer::new(&self.world, self.client.clone(), kind.gvr.clone());
+        // Weak: the graph owns the informers, and they this closure.
+        let (gvr, places, graph) = (kind.gvr.clone(), self.places.clone(), Arc::downgrade(&self.graph));
+        informer.enqueue(&self.queue, move |change| match graph.upgrade() {
+            Some(graph) => affected(&gvr, change, &places, &graph.now()),
+            None => Vec::new(),
+        });
+        Watched { kind: kind.clone(), informer, _task: Arc::default() }
+    }
 }
 
 /// Whom a change concerns: the object itself; its dependents, when it went; its owners, when they wait for it.
@@ -107,8 +165,8 @@ fn affected(gvr: &Gvr, change: &Change<Node>, places: &Mutex<BTreeMap<String, Pl
         && change.new.as_ref().is_none_or(replaced)
     {
         index.remove(&old.meta.uid);
-        for (gvr, (_, informer)) in nodes {
-            let dependents = informer.cache().owned_by(&old.meta.uid);
+        for (gvr, watched) in nodes {
+            let dependents = watched.informer.cache().owned_by(&old.meta.uid);
             found.extend(dependents.iter().map(|item| Place { gvr: gvr.clone(), key: item.key() }));
         }
         found.extend(old.meta.owner_references.iter().filter_map(|owner| index.get(&owner.uid).cloned()));
@@ -120,8 +178,8 @@ fn affected(gvr: &Gvr, change: &Change<Node>, places: &Mutex<BTreeMap<String, Pl
             found.push(here);
         }
         if new.meta.is_deleting() && held {
-            for (gvr, (_, informer)) in nodes {
-                let dependents = informer.cache().owned_by(&new.meta.uid);
+            for (gvr, watched) in nodes {
+                let dependents = watched.informer.cache().owned_by(&new.meta.uid);
                 found.extend(dependents.iter().map(|item| Place { gvr: gvr.clone(), key: item.key() }));
             }
         }
@@ -139,6 +197,10 @@ impl Reconciler for Collector {
 
     async fn reconcile(&self, place: &Place) -> Result<Outcome, ReconcileError> {
         let Some(item) = self.item(place) else { return Ok(Outcome::Done) };
+        if self.graph.now().values().any(|watched| !watched.informer.has_synced()) {
+            // A kind that came to be served a moment ago may have dependents that are not known yet.
+            return Ok(Outcome::RequeueAfter(UNSYNCED_RETRY));
+        }
         let has = |name: &str| item.meta.finalizers.iter().any(|finalizer| finalizer == name);
         if item.meta.is_deleting() && has(ORPHAN) {
             self.orphan(place, &item).await?;
@@ -154,12 +216,13 @@ impl Reconciler for Collector {
 
 impl Collector {
     fn item(&self, place: &Place) -> Option<Arc<Item<Node>>> {
-        self.nodes.get(&place.gvr)?.1.cache().get(&place.key)
+        self.graph.now().get(&place.gvr)?.informer.cache().get(&place.key)
     }
 
     fn dependents(&self, uid: &str) -> Vec<(Place, Arc<Item<Node>>)> {
-        let all = self.nodes.iter().flat_map(|(gvr, (_, informer))| {
-            let owned = informer.cache().owned_by(uid);
+        let nodes = self.graph.now();
+        let all = nodes.iter().flat_map(|(gvr, watched)| {
+            let owned = watched.informer.cache().owned_by(uid);
             owned.into_iter().map(|item| (Place { gvr: gvr.clone(), key: item.key() }, item))
         });
         all.collect()
@@ -238,7 +301,8 @@ impl Collector {
     /// The owner as the API has it; outer `None` for a kind that is not served.
     async fn live(&self, place: &Place, owner: &OwnerReference) -> Result<Option<Option<ObjectMeta>>, Status> {
         let (group, _) = parse_api_version(&owner.api_version);
-        let mut kinds = self.nodes.values().map(|(kind, _)| kind);
+        let nodes = self.graph.now();
+        let mut kinds = nodes.values().map(|watched| &watched.kind);
         let Some(kind) = kinds.find(|kind| kind.kind == owner.kind && kind.gvr.group == group) else {
             return Ok(None);
         };

@@ -25,7 +25,7 @@ mod shared;
 pub mod taint_eviction;
 pub mod views;
 
-pub use config::ControllersConfig;
+pub use config::{ControllersConfig, served};
 pub use permissions::{PERMISSIONS, Rule, SHARED_INFORMERS, ensure_roles};
 
 use holdfast_controller::Client;

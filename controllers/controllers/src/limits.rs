@@ -14,6 +14,9 @@ pub const SLICE_ENDPOINTS: usize = 100;
 /// How often pods are looked at for garbage (upstream's `gcCheckPeriod`).
 pub const POD_GC_PERIOD: Duration = Duration::from_secs(20);
 
+/// How soon the garbage collector looks again while it has not read all kinds.
+pub const UNSYNCED_RETRY: Duration = Duration::from_millis(100);
+
 /// Objects of a namespace that are deleted at once.
 pub const NAMESPACE_DELETES: usize = 16;
 

@@ -91,7 +91,8 @@ impl Controller {
     /// Deletes everything in a namespace and says what is still there.
     async fn clear(&self, namespace: &str) -> Left {
         let mut left = Left::default();
-        for kind in self.config.kinds.iter().filter(|kind| kind.namespaced && kind.deletable) {
+        let kinds = self.config.kinds.borrow().clone();
+        for kind in kinds.iter().filter(|kind| kind.namespaced && kind.deletable) {
             if let Err(status) = self.clear_kind(kind, namespace, &mut left).await {
                 left.errors.push(format!("{}: {status}", kind.gvr));
             }

@@ -9,7 +9,7 @@ use holdfast_server::chain::service::Document;
 use holdfast_server::docs::metrics::Metrics;
 use holdfast_server::listen::tls::{self, TlsError};
 use holdfast_server::{
-    Api, ApiService, Authenticator, Authorizer, Health, KindSet, Registry, Server, ServiceConfig, Taker,
+    Api, ApiService, Authenticator, Authorizer, Health, LiveKinds, Registry, Server, ServiceConfig, Taker,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct ApiServerConfig {
     pub identity: ServerIdentity,
     /// Objects.
     pub registry: Arc<dyn Registry>,
+    /// What is served; the registry changes it.
+    pub kinds: Arc<LiveKinds>,
     /// Rights.
     pub authorizer: Arc<dyn Authorizer>,
     /// Beside certificates and bootstrap tokens: ServiceAccount tokens.
@@ -64,7 +66,7 @@ impl ApiServer {
     /// # Errors
     /// When the certificates do not fit.
     pub fn new(config: ApiServerConfig) -> Result<ApiServer, StartError> {
-        let ApiServerConfig { world, pki, identity, registry, authorizer, authenticators, advertise, documents } =
+        let ApiServerConfig { world, pki, identity, registry, kinds, authorizer, authenticators, advertise, documents } =
             config;
         let tls = tls::server_config(identity.chain, identity.key, &pki.roots())?;
         let api = Arc::new(Api::new(registry.clone(), authorizer));
@@ -76,7 +78,7 @@ impl ApiServer {
         let service = ApiService::new(ServiceConfig {
             api: api.clone(),
             authenticators: all,
-            kinds: KindSet::new(holdfast_kinds::all()),
+            kinds,
             health: health.clone(),
             world: world.clone(),
             advertise,

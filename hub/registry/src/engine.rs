@@ -1,9 +1,10 @@
 //! What all parts of the registry share: store, world, schema, and reading of objects.
 
 use crate::config::HubRegistryConfig;
+use crate::custom::{CustomKinds, CustomStrategy};
 use crate::keys;
 use crate::services_ip::ServiceAddresses;
-use crate::strategy::{Strategy, strategy_of};
+use crate::strategy::{Rules, strategy_of};
 use crate::tokens::TokenIssuer;
 use holdfast_core::{Gvr, Lineage, Object, Status, Target, Timestamp};
 use holdfast_env::World;
@@ -25,12 +26,13 @@ pub(crate) struct Engine {
     pub(crate) tokens: Arc<dyn TokenIssuer>,
     pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
     pub(crate) authorizer: OnceLock<Arc<dyn Authorizer>>,
+    pub(crate) customs: CustomKinds,
 }
 
 /// A target whose kind is known.
 pub(crate) struct Resource<'a> {
     pub(crate) kind: &'static Kind,
-    pub(crate) strategy: &'static dyn Strategy,
+    pub(crate) strategy: Rules,
     pub(crate) gvr: &'a Gvr,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
@@ -58,6 +60,7 @@ impl Engine {
             tokens: config.token_issuer,
             node_calls: OnceLock::new(),
             authorizer: OnceLock::new(),
+            customs: CustomKinds::new(),
         }
     }
 
@@ -71,14 +74,23 @@ impl Engine {
     /// # Errors
     /// 404 for what is not served; 400 when the namespace does not fit the kind's scope.
     pub(crate) fn resource<'a>(&self, at: &'a Target) -> Result<Resource<'a>, Status> {
-        let kind = lookup(&at.gvr).ok_or_else(Status::no_such_path)?;
+        let (kind, strategy) = self.find_kind(&at.gvr).ok_or_else(Status::no_such_path)?;
         if !kind.namespaced && at.namespace.is_some() {
             return Err(Status::no_such_path());
         }
         if kind.namespaced && at.namespace.is_none() && at.name.is_some() {
             return Err(Status::bad_request("namespace is required"));
         }
-        Ok(Resource { kind, strategy: strategy_of(kind), gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
+        Ok(Resource { kind, strategy, gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
+    }
+
+    /// The entry and the rules of what is served at a path.
+    pub(crate) fn find_kind(&self, gvr: &Gvr) -> Option<(&'static Kind, Rules)> {
+        if let Some(kind) = lookup(gvr) {
+            return Some((kind, Rules::BuiltIn(strategy_of(kind))));
+        }
+        let custom = self.customs.by_gvr(gvr)?;
+        Some((custom.kind, Rules::Custom(Arc::new(CustomStrategy(custom)))))
     }
 
     /// The object of a target.

@@ -10,6 +10,7 @@
 mod admission;
 mod bootstrap;
 mod config;
+mod custom;
 mod engine;
 mod event_expiry;
 mod extension;

@@ -1,6 +1,7 @@
 //! [`HubRegistry`]: which part of the engine serves which verb and subresource.
 
 use crate::config::HubRegistryConfig;
+use crate::custom;
 use crate::engine::Engine;
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
@@ -10,7 +11,7 @@ use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
 use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
 use holdfast_env::Task;
-use holdfast_server::{Authorizer, Connected, Deleted, NodeCalls, Registry, RequestContext};
+use holdfast_server::{Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,20 @@ impl HubRegistry {
         let authorizer = RbacAuthorizer::start(self.engine.clone()).await?;
         self.set_authorizer(authorizer.clone());
         Ok(authorizer)
+    }
+
+    /// What is served: the built-in kinds, and those of the definitions once [`HubRegistry::start_custom_kinds`] reads them.
+    pub fn kinds(&self) -> &Arc<LiveKinds> {
+        self.engine.customs.live()
+    }
+
+    /// Serves what the stored CustomResourceDefinitions define, and follows their changes until the returned owner is
+    /// dropped. Without it a write of a definition does not return.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start_custom_kinds(&self) -> Result<Task, Status> {
+        custom::start(self.engine.clone()).await
     }
 
     /// Tells who ServiceAccount tokens are from.

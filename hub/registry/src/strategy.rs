@@ -2,10 +2,13 @@
 //!
 //! `default`, `prepare_*` and `canonicalise` may change the document; `validate_*` and `warnings` never do.
 
+use crate::custom::CustomStrategy;
 use holdfast_core::json::{at, remove};
 use holdfast_core::names;
 use holdfast_core::{FieldErrors, Json};
 use holdfast_kinds::Kind;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// The rules of a kind. Documents are decoded: each field has the type that the schema says.
 pub(crate) trait Strategy: Send + Sync {
@@ -19,6 +22,11 @@ pub(crate) trait Strategy: Send + Sync {
 
     /// Whether `metadata.generation` counts changes of the desired state.
     fn counts_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether the status counts as desired state, where it is no part of its own.
+    fn status_is_desired(&self) -> bool {
         false
     }
 
@@ -85,11 +93,12 @@ pub(crate) fn keep_all_but_status(doc: &mut Json, old: &Json) {
     }
 }
 
-/// Whether anything but metadata and status differs.
-pub(crate) fn desired_state_differs(doc: &Json, old: &Json) -> bool {
+/// Whether anything but metadata differs, and but the status unless that is desired state too.
+pub(crate) fn desired_state_differs(strategy: &dyn Strategy, doc: &Json, old: &Json) -> bool {
+    let is_status = |key: &str| key == "status" && !strategy.status_is_desired();
     let keys = |json: &Json| -> Vec<String> {
         json.as_object()
-            .map(|map| map.keys().filter(|key| !matches!(key.as_str(), "metadata" | "status")).cloned().collect())
+            .map(|map| map.keys().filter(|key| *key != "metadata" && !is_status(key)).cloned().collect())
             .unwrap_or_default()
     };
     let (new_keys, old_keys) = (keys(doc), keys(old));
@@ -101,11 +110,29 @@ pub(crate) fn drop_status(doc: &mut Json) {
     remove(doc, &["status"]);
 }
 
+/// The rules of a kind, whichever way it came to be served.
+#[derive(Clone)]
+pub(crate) enum Rules {
+    BuiltIn(&'static dyn Strategy),
+    Custom(Arc<CustomStrategy>),
+}
+
+impl Deref for Rules {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Rules::BuiltIn(strategy) => *strategy,
+            Rules::Custom(strategy) => &**strategy,
+        }
+    }
+}
+
 /// The rules of a kind that has none of its own.
 pub(crate) struct Plain;
 impl Strategy for Plain {}
 
-/// The strategy of a kind. All versions of a kind share one.
+/// The strategy of a built-in kind. All versions of a kind share one.
 pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
     use crate::kinds;
     match (kind.group, kind.kind) {
@@ -119,6 +146,9 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("" | "events.k8s.io", "Event") => &kinds::event::Event,
         ("discovery.k8s.io", "EndpointSlice") => &kinds::endpoint_slice::EndpointSlice,
         ("coordination.k8s.io", "Lease") => &kinds::lease::Lease,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            &kinds::custom_resource_definition::CustomResourceDefinition
+        }
         ("apps", "Deployment") => &kinds::deployment::Deployment,
         ("apps", "ReplicaSet") => &kinds::replica_set::ReplicaSet,
         ("edge.holdfast.io", "OfflinePolicy") => &kinds::offline_policy::OfflinePolicy,

@@ -2,6 +2,7 @@
 
 mod admission;
 mod bad_input;
+mod custom;
 mod defaults;
 mod delegated;
 mod delete;

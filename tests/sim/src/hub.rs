@@ -199,7 +199,7 @@ impl SimHub {
         let clients = |name: &str| -> Arc<dyn Client> { client(UserInfo::service_account("kube-system", name)) };
         let config = ControllersConfig {
             root_ca_pem: "simulated".into(),
-            kinds: holdfast_kinds::all().iter().map(ResourceKind::from).collect(),
+            kinds: holdfast_controllers::served(holdfast_kinds::all().iter().map(ResourceKind::from)),
             ..ControllersConfig::default()
         };
         let mut tasks = holdfast_controllers::start_all(env.clone(), &clients, config);

@@ -21,7 +21,7 @@ pub struct Document {
 }
 
 impl Document {
-    fn of(document: &Json) -> Document {
+    pub(super) fn of(document: &Json) -> Document {
         let mut packer =
             Packer { hash: Sha256::new(), gzip: GzEncoder::new(Vec::new(), Compression::default()), len: 0 };
         // Writing into memory does not fail; if it ever did, the hash would still tell the documents apart.
@@ -96,13 +96,16 @@ pub fn document(group: &str, version: &str) -> Option<&'static Document> {
     V3.get(&path_of(group, version)).map(Slot::get)
 }
 
-/// The body of `/openapi/v3`: where the documents are, each with the hash of its content. Makes all of them.
-pub fn openapi_v3_index() -> Json {
-    let paths: Map<String, Json> = V3
-        .iter()
-        .map(|(path, slot)| {
-            let hash = slot.get().hash();
-            (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+/// The body of `/openapi/v3`: where the documents are, each with the hash of its content. Makes all of them. `others` are
+/// documents that are not of the table, by path.
+pub fn openapi_v3_index<'d>(others: impl IntoIterator<Item = (String, &'d Document)>) -> Json {
+    let built_in = V3.iter().map(|(path, slot)| (path.clone(), slot.get()));
+    let by_path: BTreeMap<String, &Document> = built_in.chain(others).collect();
+    let paths: Map<String, Json> = by_path
+        .into_iter()
+        .map(|(path, document)| {
+            let url = format!("/openapi/v3/{path}?hash={}", document.hash());
+            (path, json!({ "serverRelativeURL": url }))
         })
         .collect();
     json!({ "paths": paths })

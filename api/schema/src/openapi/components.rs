@@ -27,6 +27,13 @@ pub(super) fn of(schema: &Schema, dialect: Dialect, paths: &Map<String, Json>) -
     builder.done.into_iter().collect()
 }
 
+/// Adds the type `name` and all that it reaches.
+pub(super) fn add(schema: &Schema, dialect: Dialect, name: &str, to: &mut Map<String, Json>) {
+    let mut builder = Builder { schema, dialect, docs: Schema::docs(), kinds: kinds(), done: BTreeMap::new() };
+    builder.add(name);
+    to.extend(builder.done);
+}
+
 fn is_list_of(name: &str, kind: &Kind) -> bool {
     name.strip_suffix("List") == Some(kind.schema)
 }

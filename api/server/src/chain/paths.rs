@@ -53,10 +53,11 @@ async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result
     if let Some(response) = config.health.answer(path, query) {
         return Ok(response);
     }
-    if let Some(result) = service.discovery.answer(path, headers, &config.advertise) {
+    let served = config.kinds.now();
+    if let Some(result) = served.discovery.answer(path, headers, &config.advertise) {
         return result;
     }
-    if let Some(result) = openapi::answer(path, query, headers).await {
+    if let Some(result) = openapi::answer(&served, path, query, headers).await {
         return result;
     }
     let document = match path {

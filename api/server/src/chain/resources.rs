@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         Err(status) => return (verb, Err(status)),
     };
     if !allowed_verbs(kind, &target).contains(&verb) || (verb == "create" && !may_create(kind, &target)) {
-        return (verb, Err(service.config.kinds.refusal(&target.gvr, verb)));
+        return (verb, Err(service.config.kinds.now().kinds.refusal(&target.gvr, verb)));
     }
     if verb == "watch" {
         return (verb, serve_watch(&service, cx, exchange, target, kind).await);
@@ -75,7 +75,7 @@ fn verb_of(method: &Method, target: &Target, watch: bool) -> Option<&'static str
 }
 
 fn find_kind(service: &ApiService, target: &Target) -> Result<&'static Kind, Status> {
-    let kind = service.config.kinds.by_gvr(&target.gvr).ok_or_else(Status::no_such_path)?;
+    let kind = service.config.kinds.now().kinds.by_gvr(&target.gvr).ok_or_else(Status::no_such_path)?;
     let known = target.subresource.as_deref().is_none_or(|sub| kind.subresource(sub).is_some());
     let scoped = match (kind.namespaced, target.namespace.is_some()) {
         (false, true) => false,
@@ -134,7 +134,7 @@ async fn serve_call(
     Ok(match reply {
         Reply::Object { object, created } => {
             let code = if created { StatusCode::CREATED } else { StatusCode::OK };
-            let own = subresource.then(|| service.config.kinds.by_gvk(&object.gvk));
+            let own = subresource.then(|| service.config.kinds.now().kinds.by_gvk(&object.gvk));
             let encoder = match own {
                 // A view such as Scale has other columns than its object.
                 Some(kind) => Encoder { table: TableMaker::new(kind, IncludeObject::default()), ..encoder },

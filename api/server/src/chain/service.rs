@@ -6,11 +6,10 @@ use crate::codec::accept::{Encoding, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::query::Query;
-use crate::docs::discovery::Discovery;
 use crate::docs::health::Health;
 use crate::docs::metrics::{Gauge, Metrics};
 use crate::stream::refusals::Refusals;
-use crate::{Api, Authenticator, KindSet, RequestContext};
+use crate::{Api, Authenticator, LiveKinds, RequestContext};
 use holdfast_core::{Json, Status};
 use holdfast_env::World;
 use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, WARNING};
@@ -33,7 +32,7 @@ pub struct ServiceConfig {
     /// Asked in this order.
     pub authenticators: Vec<Arc<dyn Authenticator>>,
     /// What is served.
-    pub kinds: KindSet,
+    pub kinds: Arc<LiveKinds>,
     /// Checks behind `/readyz` and the like.
     pub health: Arc<Health>,
     /// Clock and randomness.
@@ -48,7 +47,6 @@ pub struct ServiceConfig {
 /// for each WebSocket session; all owned by [`ApiService::tasks`].
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
-    pub(crate) discovery: Discovery,
     pub(crate) refusals: Refusals,
     /// What is counted.
     pub metrics: Arc<Metrics>,
@@ -95,7 +93,6 @@ impl ApiService {
     /// A service.
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
         Arc::new(ApiService {
-            discovery: Discovery::new(config.kinds.clone()),
             refusals: Refusals::default(),
             config,
             metrics: Arc::default(),

@@ -67,7 +67,7 @@ impl TableMaker {
     pub fn row(&self, object: &Object, now: Timestamp) -> Json {
         let document = object.to_json();
         let cells = match self.kind {
-            Some(kind) => (kind.row)(&document, now),
+            Some(kind) => kind.cells(&document, now),
             None => vec![
                 object.meta.name.as_str().into(),
                 object.meta.creation_timestamp.map_or(Json::Null, |time| time.to_string().into()),

@@ -4,61 +4,79 @@ use crate::codec::accept::{Encoding, clauses, reads_gzip};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::query::Query;
+use crate::served::Served;
 use bytes::Bytes;
 use holdfast_core::Status;
 use holdfast_core::gvk::parse_api_version;
-use holdfast_schema::openapi::{self, Document};
+use holdfast_schema::openapi::{self, CustomDocument, Document};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use std::sync::Arc;
 
 /// Answers `/openapi/…`; `None` for any other path.
 ///
 /// # Errors
 /// 404 for a document that is not there, 406 when the client reads no JSON.
-pub async fn answer(path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response<Body>, Status>> {
+pub async fn answer(
+    served: &Arc<Served>,
+    path: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Option<Result<Response<Body>, Status>> {
     let rest = path.trim_end_matches('/').strip_prefix("/openapi/")?.to_string();
     let readable = ["*/*", "application/*", "application/json"];
     if !clauses(headers).iter().any(|clause| readable.contains(&clause.media_type.as_str())) {
         return Some(Err(Status::not_acceptable(&["application/json"])));
     }
     // The first call for a document makes it, which takes long enough to be kept off the request threads.
-    let found =
-        tokio::task::spawn_blocking(move || find(&rest)).await.map_err(Status::internal).and_then(|found| found);
+    let served = served.clone();
+    let found = tokio::task::spawn_blocking(move || find(&served, &rest))
+        .await
+        .map_err(Status::internal)
+        .and_then(|found| found);
     Some(found.and_then(|found| found.response(query, headers)))
 }
 
 enum Found {
     Index(Bytes),
     Document(&'static Document),
+    Custom(Arc<CustomDocument>),
 }
 
-fn find(rest: &str) -> Result<Found, Status> {
+fn find(served: &Served, rest: &str) -> Result<Found, Status> {
     match rest {
         "v2" => Ok(Found::Document(openapi::openapi_v2_document())),
-        "v3" => Ok(Found::Index(encode::document_bytes(&holdfast_schema::openapi_v3_index(), Encoding::Json).into())),
+        "v3" => {
+            let index = holdfast_schema::openapi_v3_index(served.documents());
+            Ok(Found::Index(encode::document_bytes(&index, Encoding::Json).into()))
+        }
         _ => {
             let name = rest.strip_prefix("v3/").unwrap_or_default();
             let (group, version) = match name.strip_prefix("api/") {
                 Some(version) => ("", version),
                 None => parse_api_version(name.strip_prefix("apis/").ok_or_else(Status::no_such_path)?),
             };
-            openapi::document(group, version).map(Found::Document).ok_or_else(Status::no_such_path)
+            let built_in = openapi::document(group, version).map(Found::Document);
+            let other = || served.document(group, version).cloned().map(Found::Custom);
+            built_in.or_else(other).ok_or_else(Status::no_such_path)
         }
     }
 }
 
 impl Found {
     fn response(self, query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+        let of = |document: &Document| {
+            let zipped = reads_gzip(headers);
+            let bytes = if zipped { document.gzip().clone() } else { document.json()? };
+            Ok::<_, Status>((bytes, document.hash().to_string(), zipped))
+        };
         let (bytes, hash, zipped) = match self {
             Found::Index(bytes) => {
                 let hash = super::discovery::hash(&bytes);
                 (bytes, hash, false)
             }
-            Found::Document(document) => {
-                let zipped = reads_gzip(headers);
-                let bytes = if zipped { document.gzip().clone() } else { document.json()? };
-                (bytes, document.hash().to_string(), zipped)
-            }
+            Found::Document(document) => of(document)?,
+            Found::Custom(document) => of(document.get())?,
         };
         let etag = format!("\"{hash}\"");
         let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());

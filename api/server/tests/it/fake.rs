@@ -263,7 +263,7 @@ impl Hub {
         let service = ApiService::new(ServiceConfig {
             api: Arc::new(Api::new(registry.clone(), Arc::new(MastersOnly))),
             authenticators: vec![Arc::new(Tokens)],
-            kinds: KindSet::new(holdfast_kinds::all()),
+            kinds: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
             health,
             world: HostEnv::new("/nonexistent"),
             advertise: "127.0.0.1:6443".into(),

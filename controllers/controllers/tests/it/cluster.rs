@@ -31,7 +31,7 @@ impl Cluster {
         self.tasks.clear();
         let env: World = self.world.clone();
         let config = ControllersConfig {
-            kinds: MemoryApi::kinds(),
+            kinds: holdfast_controllers::served(MemoryApi::kinds()),
             root_ca_pem: "the CA".into(),
             terminated_pod_threshold: 3,
             ..ControllersConfig::default()

@@ -256,7 +256,7 @@ fn summary(shown: &Shown) -> PodSummary {
 /// The STATUS column of the pods' table.
 fn shown_status(pod: &serde_json::Value) -> String {
     let Some(kind) = holdfast_kinds::by_gvr("", "v1", "pods") else { return "Unknown".into() };
-    let row = (kind.row)(pod, Timestamp::default());
+    let row = kind.cells(pod, Timestamp::default());
     let at = kind.columns.iter().position(|column| column.name == "Status");
     at.and_then(|at| row.get(at)?.as_str().map(str::to_string)).unwrap_or_else(|| "Unknown".into())
 }

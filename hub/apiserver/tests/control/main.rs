@@ -53,7 +53,7 @@ async fn hub() -> Hub {
     let client = |user: UserInfo| Arc::new(LocalClient::new(api.clone(), world.clone(), user)) as Arc<dyn Client>;
     let config = ControllersConfig {
         root_ca_pem: "the CA".into(),
-        kinds: holdfast_kinds::all().iter().map(ResourceKind::from).collect(),
+        kinds: holdfast_controllers::served(holdfast_kinds::all().iter().map(ResourceKind::from)),
         ..ControllersConfig::default()
     };
     let mut tasks = start_all(world.clone(), &|name| client(account(name)), config);

@@ -72,8 +72,10 @@ impl Hub {
         let port = listener.local_addr().context("tell the API's port")?.port();
         registry.ensure_defaults(port).await.context("make the default objects")?;
         let authorizer = registry.start_authorizer().await.context("start the authorizer")?;
+        let custom_kinds = registry.start_custom_kinds().await.context("read the definitions of kinds")?;
         let advertised = advertised(config, port);
         let mut server = ApiServer::new(ApiServerConfig {
+            kinds: registry.kinds().clone(),
             world: shared.world.clone(),
             pki: shared.pki.clone(),
             identity: shared.identity.duplicate(),
@@ -86,7 +88,8 @@ impl Hub {
         let links = links::start(&shared, &server, &registry, lineage)?;
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
-        let mut tasks = controllers::start(&shared, &server).await?;
+        let mut tasks = controllers::start(&shared, &server, &registry).await?;
+        tasks.push(custom_kinds);
         tasks.push(history::start(&shared));
         tasks.push(crate::backup::serve(&shared.world, folder, shared.store.clone())?);
         tasks.push(registry.start_event_expiry(EVENT_TTL));

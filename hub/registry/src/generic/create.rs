@@ -3,12 +3,13 @@
 use super::commit::{Meaning, Outcome, Write, adopts};
 use super::decode;
 use crate::admission::{self, Admission};
+use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::limits::{ALLOCATION_RETRIES, NAME_RETRIES};
 use crate::meta;
 use crate::strategy::drop_status;
 use holdfast_core::json::{set, str_at};
-use holdfast_core::{FieldErrors, Json, Object, Status, WriteOptions};
+use holdfast_core::{FieldErrors, Json, Object, Reason, Status, WriteOptions};
 use holdfast_kinds::Kind;
 use holdfast_mutation::broken;
 use holdfast_server::RequestContext;
@@ -31,6 +32,10 @@ pub(crate) async fn create(
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     let kind = resource.kind;
+    if kind.custom.is_some() && engine.customs.behind(kind)?.terminating {
+        let text = "create not allowed while custom resource definition is terminating";
+        return Err(Status::failure(405, Reason::MethodNotAllowed, text));
+    }
     decode::decode(engine, cx, kind, &mut doc, options.field_validation)?;
     if str_at(&doc, &["metadata", "resourceVersion"]).is_some_and(|text| !text.is_empty()) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -55,7 +60,12 @@ pub(crate) async fn create(
         // Only what a lost try would leave in the document needs a copy of it.
         let before = is_service(kind).then(|| doc.clone());
         let (meaning, object) = match store(engine, cx, resource, doc, options).await? {
-            Stored::Done(object) => return decode::shown(kind, object),
+            Stored::Done(object) => {
+                if is_definition(kind) && !options.dry_run {
+                    engine.customs.served_since(object.revision).await;
+                }
+                return decode::shown(kind, object);
+            }
             Stored::Lost(meaning, object) => (meaning, object),
         };
         doc = before.unwrap_or_else(|| object.to_json());
@@ -82,7 +92,7 @@ pub(crate) async fn create(
 
 /// Everything before the commit that does not depend on the name being free.
 async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
-    let (kind, strategy) = (resource.kind, resource.strategy);
+    let (kind, strategy) = (resource.kind, &*resource.strategy);
     strategy.default(doc);
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
     admission::mutate_create(&admission, doc).await?;
@@ -100,6 +110,9 @@ async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, 
     strategy.prepare_for_create(doc);
     if let Some(status) = status {
         set(doc, &["status"], status);
+    }
+    if is_definition(kind) {
+        custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
     }
     let mut errors = FieldErrors::new();
     meta::validate(kind, strategy, doc, &mut errors);
@@ -156,6 +169,11 @@ async fn store(
         Outcome::Committed(revision, None) => Ok(Stored::Done(Arc::new(object.at_revision(revision)))),
         Outcome::Lost(meaning) => Ok(Stored::Lost(meaning, Box::new(object))),
     }
+}
+
+/// Whether objects of this kind define kinds.
+pub(crate) fn is_definition(kind: &Kind) -> bool {
+    (kind.group, kind.version, kind.kind) == custom::CRD_KIND
 }
 
 fn is_service(kind: &Kind) -> bool {

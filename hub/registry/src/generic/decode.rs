@@ -1,5 +1,6 @@
 //! From a client's document to one of the kind's schema, in its storage version.
 
+use crate::custom;
 use crate::engine::Engine;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::verbs::FieldValidation;
@@ -21,7 +22,14 @@ pub(crate) fn decode(
     validation: FieldValidation,
 ) -> Result<(), Status> {
     check_type(&kind.gvk(), doc)?;
-    check_fields(engine, cx, kind.schema, &kind.gvk(), doc, validation)?;
+    if kind.custom.is_some() {
+        let custom = engine.customs.behind(kind)?;
+        let mut unknown = custom::check_metadata(doc)?;
+        unknown.extend(custom.schema.prune(doc));
+        judge_unknown(cx, &kind.gvk(), &unknown, validation)?;
+    } else {
+        check_fields(engine, cx, kind.schema, &kind.gvk(), doc, validation)?;
+    }
     to_storage(kind, doc);
     Ok(())
 }
@@ -36,10 +44,20 @@ pub(crate) fn check_fields(
     validation: FieldValidation,
 ) -> Result<(), Status> {
     let unknown = engine.schema.check(schema, doc)?;
+    judge_unknown(cx, gvk, &unknown, validation)
+}
+
+/// What becomes of fields that no schema knows.
+fn judge_unknown(
+    cx: &RequestContext,
+    gvk: &Gvk,
+    unknown: &[String],
+    validation: FieldValidation,
+) -> Result<(), Status> {
     if unknown.is_empty() {
         return Ok(());
     }
-    let texts = strict_texts(&unknown, &[]);
+    let texts = strict_texts(unknown, &[]);
     match validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => texts.into_iter().for_each(|text| cx.warn(text)),

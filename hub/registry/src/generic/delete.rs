@@ -146,7 +146,7 @@ pub(crate) async fn delete(
         let admission = Admission { engine, cx, kind: resource.kind, gvr: resource.gvr, namespace: resource.namespace };
         admission::validate_delete(&admission, resource.name, &old_doc).await?;
 
-        let plan = plan(resource.strategy, is_core("Namespace"), &old_doc, options, engine.now());
+        let plan = plan(&*resource.strategy, is_core("Namespace"), &old_doc, options, engine.now());
         let mut write = Write::default();
         write.check(key.clone(), Condition::ModifiedAt(old.revision), Meaning::Subject);
         let removed = match plan {

@@ -20,7 +20,7 @@ pub(crate) async fn delete_collection(
     for object in &found.items {
         let one = Resource {
             kind: resource.kind,
-            strategy: resource.strategy,
+            strategy: resource.strategy.clone(),
             gvr: resource.gvr,
             namespace: &object.meta.namespace,
             name: &object.meta.name,

@@ -33,6 +33,12 @@ pub(crate) fn patched(engine: &Engine, schema: &str, current: Json, patch: &Patc
     match patch.patch_type {
         PatchType::Json => holdfast_schema::json_patch(&mut doc, &patch.body)?,
         PatchType::Merge => holdfast_schema::merge_patch(&mut doc, &patch.body)?,
+        PatchType::Strategic if !engine.schema.contains(schema) => {
+            return Err(Status::unsupported_media_type(&[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+            ]));
+        }
         PatchType::Strategic => engine.schema.strategic_merge(schema, &mut doc, &patch.body)?,
         PatchType::Apply => return Err(Status::not_implemented("server-side apply")),
     }

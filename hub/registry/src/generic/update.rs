@@ -1,8 +1,10 @@
 //! Update and the loop that patch shares: read, change, check, commit, and again when another was faster.
 
 use super::commit::{Meaning, Outcome, Write, extension};
+use super::create::is_definition;
 use super::decode;
 use crate::admission::{self, Admission};
+use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
 use crate::meta;
@@ -136,6 +138,9 @@ pub(crate) async fn change(
         prepare(engine, cx, resource, part, &mut doc, &old_doc, validation).await?;
         // `None`: another write came first. A client that named the version that we read gets its 409 above.
         if let Some(object) = store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
+            if is_definition(resource.kind) && !options.dry_run {
+                engine.customs.served_since(object.revision).await;
+            }
             return decode::shown(resource.kind, object);
         }
     }
@@ -151,7 +156,7 @@ async fn prepare(
     old: &Json,
     validation: FieldValidation,
 ) -> Result<(), Status> {
-    let (kind, strategy) = (resource.kind, resource.strategy);
+    let (kind, strategy) = (resource.kind, &*resource.strategy);
     decode::decode(engine, cx, kind, doc, validation)?;
     remove(doc, &["metadata", "resourceVersion"]);
     let old = &without_version(old);
@@ -165,9 +170,12 @@ async fn prepare(
                 holdfast_core::json::copy(old, doc, &["status"]);
             }
             strategy.prepare_for_update(doc, old);
+            if is_definition(kind) {
+                custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
+            }
             admission::mutate_update(&admission, doc, old).await?;
             strategy.default(doc);
-            if strategy.counts_generation() && desired_state_differs(doc, old) {
+            if strategy.counts_generation() && desired_state_differs(strategy, doc, old) {
                 let generation = i64_at(old, &["metadata", "generation"]).unwrap_or(0) + 1;
                 set(doc, &["metadata", "generation"], generation);
             }

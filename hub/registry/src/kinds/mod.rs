@@ -1,6 +1,7 @@
 //! The rules of the kinds, a file each. Defaults are upstream's `SetDefaults_*`, texts those of its validation.
 
 pub(crate) mod config_map;
+pub(crate) mod custom_resource_definition;
 pub(crate) mod data;
 pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;

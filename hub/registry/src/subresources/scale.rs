@@ -1,5 +1,6 @@
 //! `scale`: an `autoscaling/v1 Scale` as a view of `spec.replicas`.
 
+use crate::custom::ScalePaths;
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{check_fields, check_type};
 use crate::generic::patch::patched;
@@ -23,22 +24,38 @@ fn check_kind(resource: &Resource<'_>) -> Result<(), Status> {
     Ok(())
 }
 
+/// Where the numbers are: as built-in kinds have them, or as the definition of a custom kind says.
+fn paths(engine: &Engine, resource: &Resource<'_>) -> Result<ScalePaths, Status> {
+    if resource.kind.custom.is_some() {
+        return engine.customs.behind(resource.kind)?.scale.clone().ok_or_else(Status::no_such_path);
+    }
+    let path = |text: &str| text.split('.').map(str::to_string).collect();
+    let (spec_replicas, status_replicas) = (path("spec.replicas"), path("status.replicas"));
+    Ok(ScalePaths { spec_replicas, status_replicas, selector: Some(path("spec.selector")) })
+}
+
+fn steps(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
 /// The scale of a workload.
-fn view(doc: &Json) -> Json {
+fn view(paths: &ScalePaths, doc: &Json) -> Json {
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         holdfast_core::json::copy(&doc["metadata"], &mut metadata, &[field]);
     }
     let mut scale = json!({
         "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
-        "spec": {}, "status": { "replicas": i64_at(doc, &["status", "replicas"]).unwrap_or(0) },
+        "spec": {}, "status": { "replicas": i64_at(doc, &steps(&paths.status_replicas)).unwrap_or(0) },
     });
-    let replicas = i64_at(doc, &["spec", "replicas"]).unwrap_or(0);
+    let replicas = i64_at(doc, &steps(&paths.spec_replicas)).unwrap_or(0);
     if replicas != 0 {
         set(&mut scale, &["spec", "replicas"], replicas);
     }
-    if let Some(selector) = at(doc, &["spec", "selector"]) {
-        set(&mut scale, &["status", "selector"], selector_text(selector));
+    match paths.selector.as_ref().and_then(|path| at(doc, &steps(path))) {
+        Some(Json::String(text)) => set(&mut scale, &["status", "selector"], text.as_str()),
+        Some(selector) => set(&mut scale, &["status", "selector"], selector_text(selector)),
+        None => {}
     }
     scale
 }
@@ -63,14 +80,14 @@ fn selector_text(selector: &Json) -> String {
     parts.join(",")
 }
 
-fn view_of(object: &Object) -> Result<Arc<Object>, Status> {
-    Object::from_json(view(&object.to_json())).map(Arc::new)
+fn view_of(paths: &ScalePaths, object: &Object) -> Result<Arc<Object>, Status> {
+    Object::from_json(view(paths, &object.to_json())).map(Arc::new)
 }
 
 /// Reads the scale.
 pub(crate) async fn get(engine: &Engine, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
-    view_of(&*engine.read(resource).await?)
+    view_of(&paths(engine, resource)?, &*engine.read(resource).await?)
 }
 
 /// Replaces the scale.
@@ -106,8 +123,9 @@ async fn write(
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
+    let paths = paths(engine, resource)?;
     let apply = |mut doc: Json| {
-        let mut scale = make(view(&doc))?;
+        let mut scale = make(view(&paths, &doc))?;
         check_type(&gvk(), &mut scale)?;
         check_fields(engine, cx, SCHEMA, &gvk(), &mut scale, options.field_validation)?;
         let name = str_at(&scale, &["metadata", "name"]).unwrap_or_default();
@@ -132,11 +150,11 @@ async fn write(
                 }
             }
         }
-        set(&mut doc, &["spec", "replicas"], replicas);
+        set(&mut doc, &steps(&paths.spec_replicas), replicas);
         Ok(doc)
     };
     let object = change(engine, cx, resource, Part::Main, &apply, options).await?;
-    view_of(&object)
+    view_of(&paths, &object)
 }
 
 #[cfg(test)]

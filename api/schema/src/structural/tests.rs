@@ -1,0 +1,193 @@
+use super::*;
+use holdfast_core::{FieldErrors, FieldPath};
+use serde_json::json;
+
+fn schema() -> Json {
+    json!({"type": "object", "properties": {"spec": {"type": "object", "required": ["size"], "properties": {
+        "size": {"type": "integer", "minimum": 1, "maximum": 10, "format": "int32"},
+        "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+        "name": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"},
+        "port": {"x-kubernetes-int-or-string": true},
+        "maybe": {"type": "string", "nullable": true},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"known": {"type": "object"}}},
+        "parts": {"type": "array", "maxItems": 3, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "zone"],
+            "items": {"type": "object", "required": ["name"], "properties": {
+                "name": {"type": "string"}, "zone": {"type": "string", "default": "a"}, "count": {"type": "integer", "default": 1}}}},
+        "tags": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "template": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}},
+        "choice": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}
+    }}}})
+}
+
+fn structural() -> Structural {
+    let mut errors = FieldErrors::new();
+    check(&schema(), &FieldPath::new("spec"), &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
+    Structural::parse(&schema())
+}
+
+fn problems(spec: Json) -> Vec<String> {
+    let mut errors = FieldErrors::new();
+    structural().validate(&json!({ "spec": spec }), &mut errors);
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn unknown_fields_go_and_are_told() {
+    let mut doc = json!({"apiVersion": "a/v1", "kind": "A", "metadata": {"x": 1}, "other": 1, "spec": {
+        "sise": 1, "labels": {"a": "b"}, "any": {"free": 1, "known": {"gone": 1}},
+        "parts": [{"name": "a", "nome": 1}], "template": {"apiVersion": "v1", "kind": "B", "metadata": {}, "gone": 1}}});
+    assert_eq!(
+        structural().prune(&mut doc),
+        ["other", "spec.sise", "spec.any.known.gone", "spec.parts[0].nome", "spec.template.gone"]
+    );
+    assert_eq!(doc["spec"]["any"], json!({"free": 1, "known": {}}));
+    assert_eq!(doc["metadata"], json!({"x": 1}));
+}
+
+#[test]
+fn defaults_fill_what_is_missing_and_nulls_go() {
+    let mut doc = json!({"spec": {"size": 1, "name": null, "maybe": null, "color": null, "parts": [{"name": "a"}]}});
+    structural().default(&mut doc);
+    assert_eq!(
+        doc,
+        json!({"spec": {"size": 1, "maybe": null, "color": "red", "parts": [{"name": "a", "zone": "a", "count": 1}]}})
+    );
+    let mut bare = json!({});
+    structural().default(&mut bare);
+    assert_eq!(bare, json!({}), "nothing is made for what is not there");
+}
+
+#[test]
+fn problems_of_values_are_told_as_upstream_tells_them() {
+    for (spec, expected) in [
+        (json!({"size": 1, "maybe": null, "port": "http", "labels": {}}), vec![]),
+        (json!({}), vec!["spec.size: Required value"]),
+        (
+            json!({"size": "1"}),
+            vec!["spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\""],
+        ),
+        (
+            json!({"size": 0}),
+            vec!["spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"],
+        ),
+        (
+            json!({"size": 11}),
+            vec!["spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10"],
+        ),
+        (
+            json!({"size": 1, "color": "green"}),
+            vec!["spec.color: Unsupported value: \"green\": supported values: \"red\", \"blue\""],
+        ),
+        (
+            json!({"size": 1, "name": "A"}),
+            vec![
+                "spec.name: Invalid value: \"A\": spec.name in body should be at least 2 chars long",
+                "spec.name: Invalid value: \"A\": spec.name in body should match '^[a-z]+$'",
+            ],
+        ),
+        (json!({"size": 1, "name": "abcde"}), vec!["spec.name: Too long: may not be more than 4 bytes"]),
+        (
+            json!({"size": 1, "name": null}),
+            vec!["spec.name: Invalid value: \"null\": spec.name in body must be of type string: \"null\""],
+        ),
+        (
+            json!({"size": 1, "port": true}),
+            vec![
+                "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+            ],
+        ),
+        (
+            json!({"size": 1, "labels": {"a": 1}}),
+            vec![
+                "spec.labels.a: Invalid value: \"integer\": spec.labels.a in body must be of type string: \"integer\"",
+            ],
+        ),
+        (
+            json!({"size": 1, "parts": [{"name": "a"}, {"name": "a", "zone": "a"}]}),
+            vec!["spec.parts[1]: Duplicate value: {\"name\":\"a\",\"zone\":\"a\"}"],
+        ),
+        (json!({"size": 1, "tags": ["a", "b", "a"]}), vec!["spec.tags[2]: Duplicate value: \"a\""]),
+        (
+            json!({"size": 1, "parts": [{}, {}, {}, {}]}),
+            vec![
+                "spec.parts: Too many: 4: must have at most 3 items",
+                "spec.parts[0].name: Required value",
+                "spec.parts[1].name: Required value",
+                "spec.parts[2].name: Required value",
+                "spec.parts[3].name: Required value",
+                "spec.parts[1]: Duplicate value: {\"zone\":\"a\"}",
+                "spec.parts[2]: Duplicate value: {\"zone\":\"a\"}",
+                "spec.parts[3]: Duplicate value: {\"zone\":\"a\"}",
+            ],
+        ),
+        (
+            json!({"size": 1, "template": {"kind": "A"}}),
+            vec!["spec.template.apiVersion: Required value: must not be empty"],
+        ),
+        (
+            json!({"size": 1, "choice": {"a": 1, "b": 1}}),
+            vec![
+                "<nil>: Invalid value: \"\": \"spec.choice\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
+            ],
+        ),
+    ] {
+        assert_eq!(problems(spec.clone()), expected, "{spec}");
+    }
+}
+
+#[test]
+fn schemas_that_are_not_structural_are_refused() {
+    let refused = |schema: Json| {
+        let mut errors = FieldErrors::new();
+        check(&schema, &FieldPath::new("schema"), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (schema, expected) in [
+        (json!({}), "schema.type: Required value: must not be empty at the root"),
+        (
+            json!({"type": "array", "items": {"type": "string"}}),
+            "schema.type: Invalid value: \"array\": must be object at the root",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {}}}),
+            "schema.properties[a].type: Required value: must not be empty for specified object fields",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": true}}}),
+            "schema.properties[a].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
+        ),
+        (
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": false}),
+            "schema.x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "integer"}}, "anyOf": [{"properties": {"a": {"type": "integer"}}}]}),
+            "schema.anyOf[0].properties[a].type: Forbidden: must be empty to be structural",
+        ),
+        (
+            json!({"type": "object", "anyOf": [{"properties": {"a": {"minimum": 1}}}]}),
+            "schema.anyOf[0].properties[a]: Required value: because it is defined in a value validation, it must be in the structural part",
+        ),
+        (
+            json!({"type": "object", "properties": {"metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}}}),
+            "schema.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}),
+            "schema.properties[a].default: Invalid value: \"string\": in body must be of type integer: \"string\"",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}),
+            "schema.properties[a].pattern: Invalid value: \"(\": must be a valid regular expression, but isn't: unclosed group",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}}}, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}}}),
+            "schema.properties[a].items.properties[k].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+        ),
+    ] {
+        assert_eq!(refused(schema.clone()), [expected], "{schema}");
+    }
+}

@@ -1,0 +1,37 @@
+//! The objects of a definition that is going.
+
+use super::definition::Definition;
+use super::follow::context;
+use crate::engine::{Engine, Resource, decode, store_error};
+use crate::keys;
+use holdfast_core::{DeleteOptions, Reason, Status};
+use holdfast_store::RangeRequest;
+use std::sync::Arc;
+
+/// So many objects are deleted in one go.
+const BATCH: usize = 500;
+
+/// Deletes the objects of all versions. Returns whether none is left.
+pub(super) async fn clear(engine: &Engine, definition: &Definition) -> Result<bool, Status> {
+    // All versions share one place; a definition that was never served has no object.
+    let Some(custom) = definition.versions.first() else { return Ok(true) };
+    let request = RangeRequest { prefix: keys::prefix(custom.kind), limit: BATCH, ..Default::default() };
+    let range = engine.store.range(request).await.map_err(store_error)?;
+    let gvr = custom.kind.gvr();
+    for record in &range.records {
+        let object = decode(record)?;
+        let resource = Resource {
+            kind: custom.kind,
+            strategy: crate::strategy::Rules::Custom(Arc::new(super::CustomStrategy(custom.clone()))),
+            gvr: &gvr,
+            namespace: &object.meta.namespace,
+            name: &object.meta.name,
+        };
+        match crate::generic::delete::delete(engine, &context(), &resource, &DeleteOptions::default()).await {
+            Err(status) if !status.is(Reason::NotFound) && !status.is(Reason::Conflict) => return Err(status),
+            _ => {}
+        }
+    }
+    let request = RangeRequest { prefix: keys::prefix(custom.kind), limit: 1, ..Default::default() };
+    Ok(engine.store.range(request).await.map_err(store_error)?.records.is_empty())
+}

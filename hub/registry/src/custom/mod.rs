@@ -1,0 +1,162 @@
+//! Custom kinds: what CustomResourceDefinitions add to what is served.
+//!
+//! [`CustomKinds`] keeps a compiled copy of the established definitions, fed by a watch, and tells the API server what is
+//! served. Whether a definition's names are free is decided when it is written ([`definition::judge`]), so that it comes into
+//! the store established; the write waits until this hub serves it. Task: one, which follows the watch, judges definitions
+//! again when names come free, and clears away the objects of one that is being deleted.
+
+mod cleanup;
+pub(crate) mod definition;
+mod follow;
+mod strategy;
+
+pub(crate) use definition::{CRD_KIND, FINALIZER};
+pub(crate) use strategy::CustomStrategy;
+
+use crate::engine::Engine;
+use definition::Definition;
+use holdfast_core::{Gvk, Gvr, Json, Revision, Status};
+use holdfast_env::Task;
+use holdfast_kinds::Kind;
+use holdfast_schema::openapi::CustomDocument;
+use holdfast_schema::structural::Structural;
+use holdfast_server::{Documents, KindSet, LiveKinds};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// A served version of a definition.
+#[derive(Debug)]
+pub(crate) struct CustomKind {
+    pub(crate) kind: &'static Kind,
+    pub(crate) schema: Arc<Structural>,
+    /// Its `openAPIV3Schema` as JSON.
+    pub(crate) text: Arc<str>,
+    /// The definition is going: nothing new may be made.
+    pub(crate) terminating: bool,
+    /// Paths of the subresource `scale`.
+    pub(crate) scale: Option<ScalePaths>,
+}
+
+/// Where `scale` finds its numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScalePaths {
+    pub(crate) spec_replicas: Vec<String>,
+    pub(crate) status_replicas: Vec<String>,
+    pub(crate) selector: Option<Vec<String>>,
+}
+
+/// The definitions at a moment.
+#[derive(Default)]
+pub(crate) struct Catalogue {
+    pub(crate) revision: Revision,
+    /// By key in the store.
+    pub(crate) definitions: BTreeMap<Arc<str>, Arc<Definition>>,
+    served: BTreeMap<Gvr, Arc<CustomKind>>,
+}
+
+impl Catalogue {
+    fn new(revision: Revision, definitions: BTreeMap<Arc<str>, Arc<Definition>>) -> Catalogue {
+        let kinds = definitions.values().filter(|d| d.established).flat_map(|definition| &definition.versions);
+        let served = kinds.map(|kind| (kind.kind.gvr(), kind.clone())).collect();
+        Catalogue { revision, definitions, served }
+    }
+}
+
+/// The definitions as they were last read.
+pub(crate) struct CustomKinds {
+    catalogue: RwLock<Arc<Catalogue>>,
+    live: Arc<LiveKinds>,
+    documents: RwLock<Documents>,
+    seen: watch::Sender<Revision>,
+}
+
+impl CustomKinds {
+    pub(crate) fn new() -> CustomKinds {
+        CustomKinds {
+            catalogue: RwLock::default(),
+            live: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
+            documents: RwLock::default(),
+            seen: watch::Sender::new(Revision(0)),
+        }
+    }
+
+    /// What is served, for the API server.
+    pub(crate) fn live(&self) -> &Arc<LiveKinds> {
+        &self.live
+    }
+
+    /// The definitions.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The kind at a path.
+    pub(crate) fn by_gvr(&self, gvr: &Gvr) -> Option<Arc<CustomKind>> {
+        self.catalogue().served.get(gvr).cloned()
+    }
+
+    /// The kind of an object.
+    pub(crate) fn by_gvk(&self, gvk: &Gvk) -> Option<Arc<CustomKind>> {
+        let fits = |kind: &&Arc<CustomKind>| {
+            (kind.kind.group, kind.kind.version, kind.kind.kind) == (&*gvk.group, &*gvk.version, &*gvk.kind)
+        };
+        self.catalogue().served.values().find(fits).cloned()
+    }
+
+    /// What is behind an entry that this hub handed out.
+    pub(crate) fn behind(&self, kind: &Kind) -> Result<Arc<CustomKind>, Status> {
+        self.by_gvr(&kind.gvr()).ok_or_else(Status::no_such_path)
+    }
+
+    /// Waits until the definitions of `revision` are served.
+    pub(crate) async fn served_since(&self, revision: Revision) {
+        // An error means that the task has ended, and with it the hub.
+        let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
+    }
+
+    fn publish(&self, catalogue: Catalogue) {
+        let revision = catalogue.revision;
+        let custom = catalogue.served.values().map(|kind| kind.kind);
+        let kinds = KindSet::new(holdfast_kinds::all().iter().chain(custom));
+        let mut parts: BTreeMap<(String, String), Vec<(&'static Kind, Arc<str>)>> = BTreeMap::new();
+        for kind in catalogue.served.values() {
+            let place = (kind.kind.group.to_string(), kind.kind.version.to_string());
+            parts.entry(place).or_default().push((kind.kind, kind.text.clone()));
+        }
+        let mut documents = self.documents.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = std::mem::take(&mut *documents);
+        for ((group, version), kinds) in parts {
+            let place = (group.clone(), version.clone());
+            let document = match kept.get(&place).filter(|document| document.is_of(&kinds)) {
+                Some(document) => document.clone(),
+                None => Arc::new(CustomDocument::new(&group, &version, kinds)),
+            };
+            documents.insert(place, document);
+        }
+        // First what decodes, then what leads there.
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
+        self.live.replace(kinds, documents.clone());
+        drop(documents);
+        self.seen.send_replace(revision);
+    }
+}
+
+/// Reads all definitions and follows their changes.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) async fn start(engine: Arc<Engine>) -> Result<Task, Status> {
+    let mut follower = follow::Follower::load(&engine).await?;
+    follower.publish(&engine);
+    let env = engine.env.clone();
+    Ok(env.spawn("custom-kinds", Box::pin(async move { follower.follow(&engine).await })))
+}
+
+/// Problems of the type of an object's metadata, which no schema of a definition describes.
+pub(crate) fn check_metadata(doc: &mut Json) -> Result<Vec<String>, Status> {
+    const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    let Some(metadata) = doc.get_mut("metadata").filter(|metadata| !metadata.is_null()) else { return Ok(Vec::new()) };
+    let unknown = holdfast_schema::builtin().check(METADATA, metadata)?;
+    Ok(unknown.into_iter().map(|path| format!("metadata.{path}")).collect())
+}

@@ -1,0 +1,57 @@
+//! The rules of a custom kind: those of its schema.
+
+use super::CustomKind;
+use crate::strategy::Strategy;
+use holdfast_core::json::{at, copy, remove};
+use holdfast_core::{FieldErrors, Json};
+use std::sync::Arc;
+
+/// The rules of one version.
+#[derive(Clone)]
+pub(crate) struct CustomStrategy(pub(crate) Arc<CustomKind>);
+
+impl Strategy for CustomStrategy {
+    fn default(&self, doc: &mut Json) {
+        self.0.schema.default(doc);
+    }
+
+    fn has_status(&self) -> bool {
+        self.0.kind.subresource("status").is_some()
+    }
+
+    fn counts_generation(&self) -> bool {
+        true
+    }
+
+    fn status_is_desired(&self) -> bool {
+        !self.has_status()
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
+        let status = at(doc, &["status"]).cloned();
+        let managers = at(doc, &["metadata", "managedFields"]).cloned();
+        *doc = old.clone();
+        match status {
+            Some(status) => holdfast_core::json::set(doc, &["status"], status),
+            None => {
+                remove(doc, &["status"]);
+            }
+        }
+        match managers {
+            Some(managers) => holdfast_core::json::set(doc, &["metadata", "managedFields"], managers),
+            None => copy(old, doc, &["metadata", "managedFields"]),
+        }
+    }
+
+    fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
+        self.0.schema.validate(doc, errors);
+    }
+
+    fn validate_status(&self, doc: &Json, _old: &Json, errors: &mut FieldErrors) {
+        self.0.schema.validate(doc, errors);
+    }
+}

@@ -1,0 +1,296 @@
+//! CustomResourceDefinition (`k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation` is the reference for texts).
+
+use crate::custom::FINALIZER;
+use crate::custom::definition::{condition, storage_version};
+use crate::meta::immutable;
+use crate::strategy::Strategy;
+use holdfast_core::json::{at, bool_at, default, items_at, items_at_mut, set, str_at};
+use holdfast_core::{FieldErrors, FieldPath, Json, names};
+use holdfast_kinds::jsonpath::JsonPath;
+use holdfast_schema::structural;
+use serde_json::json;
+
+const APPROVAL: &str = "api-approved.kubernetes.io";
+const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+
+/// The rules of definitions.
+pub(crate) struct CustomResourceDefinition;
+
+impl Strategy for CustomResourceDefinition {
+    fn default(&self, doc: &mut Json) {
+        let kind = str_at(doc, &["spec", "names", "kind"]).unwrap_or_default().to_string();
+        for (field, value) in [("singular", kind.to_lowercase()), ("listKind", format!("{kind}List"))] {
+            if !kind.is_empty() && str_at(doc, &["spec", "names", field]).is_none_or(str::is_empty) {
+                set(doc, &["spec", "names", field], value);
+            }
+        }
+        if at(doc, &["spec"]).is_some() {
+            default(doc, &["spec", "conversion"], json!({"strategy": "None"}));
+        }
+        let service = ["spec", "conversion", "webhook", "clientConfig", "service"];
+        if at(doc, &service).is_some() {
+            default(doc, &[&service[..], &["port"]].concat(), 443);
+        }
+        for version in items_at_mut(doc, &["spec", "versions"]) {
+            default(version, &["served"], false);
+            default(version, &["storage"], false);
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn counts_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_for_create(&self, doc: &mut Json) {
+        let stored: Vec<Json> = storage_version(doc).map(Json::from).into_iter().collect();
+        set(
+            doc,
+            &["status"],
+            json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}),
+        );
+        // A definition has objects as soon as it is served: it is held from its first moment.
+        let mut finalizers = items_at(doc, &["metadata", "finalizers"]).to_vec();
+        if !finalizers.iter().any(|name| name.as_str() == Some(FINALIZER)) {
+            finalizers.push(FINALIZER.into());
+            set(doc, &["metadata", "finalizers"], finalizers);
+        }
+    }
+
+    fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
+        let spec = FieldPath::new("spec");
+        let text = |field: &str| str_at(doc, &["spec", field]).unwrap_or_default();
+        let (group, name) = (text("group"), str_at(doc, &["metadata", "name"]).unwrap_or_default());
+        let plural = str_at(doc, &["spec", "names", "plural"]).unwrap_or_default();
+        if name != format!("{plural}.{group}") {
+            errors.invalid(&FieldPath::new("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group");
+        }
+        validate_group(doc, group, &spec.child("group"), errors);
+        match text("scope") {
+            "Cluster" | "Namespaced" => {}
+            "" => errors.required(&spec.child("scope"), ""),
+            other => errors.not_supported(&spec.child("scope"), other, &["Cluster", "Namespaced"]),
+        }
+        if bool_at(doc, &["spec", "preserveUnknownFields"]) == Some(true) {
+            errors.invalid(
+                &spec.child("preserveUnknownFields"),
+                true,
+                "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+            );
+        }
+        validate_names(doc, &spec.child("names"), errors);
+        validate_versions(doc, &spec.child("versions"), errors);
+        match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
+            "None" => {}
+            "Webhook" => errors.forbidden(
+                &spec.child("conversion").child("strategy"),
+                "conversion by webhook is not implemented: use None",
+            ),
+            other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
+        }
+    }
+
+    fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
+        let mut fixed = vec![("group", vec!["spec", "group"]), ("names.plural", vec!["spec", "names", "plural"])];
+        if established {
+            fixed.extend([("scope", vec!["spec", "scope"]), ("names.kind", vec!["spec", "names", "kind"])]);
+        }
+        for (name, path) in fixed {
+            immutable(doc, old, &path, &FieldPath::new(&format!("spec.{name}")), errors);
+        }
+        let names: Vec<&str> =
+            items_at(doc, &["spec", "versions"]).iter().filter_map(|version| str_at(version, &["name"])).collect();
+        for (index, stored) in items_at(old, &["status", "storedVersions"]).iter().enumerate() {
+            let stored = stored.as_str().unwrap_or_default();
+            if !names.contains(&stored) {
+                errors.invalid(
+                    &FieldPath::new("status.storedVersions").index(index),
+                    stored,
+                    format!(
+                        "missing from spec.versions; {stored} was previously a storage version, and must remain in \
+                         spec.versions until a storage migration ensures no data remains persisted in {stored} and \
+                         removes {stored} from status.storedVersions"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn warnings(&self, doc: &Json) -> Vec<String> {
+        let mut found = Vec::new();
+        for (index, version) in items_at(doc, &["spec", "versions"]).iter().enumerate() {
+            if bool_at(version, &["deprecated"]) == Some(true) && str_at(version, &["deprecationWarning"]).is_some() {
+                continue;
+            }
+            if at(version, &["schema"]).is_some_and(|schema| mentions(schema, "x-kubernetes-validations")) {
+                found.push(format!(
+                    "spec.versions[{index}].schema: x-kubernetes-validations are stored and not enforced: CEL is not \
+                     implemented yet"
+                ));
+            }
+        }
+        found
+    }
+}
+
+fn mentions(value: &Json, key: &str) -> bool {
+    match value {
+        Json::Object(map) => map.contains_key(key) || map.values().any(|value| mentions(value, key)),
+        Json::Array(items) => items.iter().any(|value| mentions(value, key)),
+        _ => false,
+    }
+}
+
+fn validate_group(doc: &Json, group: &str, path: &FieldPath, errors: &mut FieldErrors) {
+    if group.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    errors.all_invalid(path, group, names::dns_subdomain(group));
+    if !group.contains('.') {
+        errors.invalid(path, group, "should be a domain with at least one dot");
+    }
+    let protected = ["k8s.io", "kubernetes.io"]
+        .iter()
+        .any(|end| group.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('.')));
+    if protected && str_at(doc, &["metadata", "annotations", APPROVAL]).is_none_or(str::is_empty) {
+        errors.required(
+            &FieldPath::new("metadata.annotations").key(APPROVAL),
+            format!(
+                "protected groups must have approval annotation {APPROVAL:?}, see \
+                 https://github.com/kubernetes/enhancements/pull/1111"
+            ),
+        );
+    }
+}
+
+fn validate_names(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let text = |field: &str| str_at(doc, &["spec", "names", field]).unwrap_or_default();
+    for field in ["plural", "singular", "kind", "listKind"] {
+        let (value, path) = (text(field), path.child(field));
+        if value.is_empty() {
+            errors.required(&path, "");
+            continue;
+        }
+        let mixed = field.ends_with("ind");
+        let problems = names::dns_label_1035(&value.to_lowercase());
+        let problems = problems.into_iter().map(|why| match mixed {
+            true => format!("may have mixed case, but should otherwise match: {why}"),
+            false => why,
+        });
+        errors.all_invalid(&path, value, problems.collect());
+        if !mixed && value.chars().any(char::is_uppercase) {
+            errors.all_invalid(&path, value, names::dns_label_1035(value));
+        }
+    }
+    if !text("kind").is_empty() && text("kind") == text("listKind") {
+        errors.invalid(&path.child("listKind"), text("listKind"), "kind and listKind may not be the same");
+    }
+    for field in ["shortNames", "categories"] {
+        for (index, name) in items_at(doc, &["spec", "names", field]).iter().enumerate() {
+            let name = name.as_str().unwrap_or_default();
+            errors.all_invalid(&path.child(field).index(index), name, names::dns_label_1035(name));
+        }
+    }
+}
+
+fn validate_versions(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let versions = items_at(doc, &["spec", "versions"]);
+    let mut seen = Vec::new();
+    let mut unique = true;
+    for (index, version) in versions.iter().enumerate() {
+        let path = path.index(index);
+        let name = str_at(version, &["name"]).unwrap_or_default();
+        errors.all_invalid(&path.child("name"), name, names::dns_label_1035(name));
+        unique &= !seen.contains(&name);
+        seen.push(name);
+        match at(version, &["schema", "openAPIV3Schema"]) {
+            Some(schema) => structural::check(schema, &path.child("schema").child("openAPIV3Schema"), errors),
+            None => errors.required(&path.child("schema").child("openAPIV3Schema"), "schemas are required"),
+        }
+        validate_scale(version, &path.child("subresources").child("scale"), errors);
+        validate_columns(version, &path.child("additionalPrinterColumns"), errors);
+        for (index, field) in items_at(version, &["selectableFields"]).iter().enumerate() {
+            let path = path.child("selectableFields").index(index).child("jsonPath");
+            match str_at(field, &["jsonPath"]).unwrap_or_default() {
+                "" => errors.required(&path, ""),
+                text => match JsonPath::parse(text) {
+                    Ok(parsed) if parsed.is_simple() => {}
+                    Ok(_) => errors.invalid(&path, text, "must be a simple json path without arrays"),
+                    Err(why) => errors.invalid(&path, text, format!("is an invalid path: {why}")),
+                },
+            }
+        }
+    }
+    if !unique {
+        errors.invalid(
+            path,
+            versions.iter().filter_map(|v| v.get("name").cloned()).collect::<Json>(),
+            "must contain unique version names",
+        );
+    }
+    let stored = versions.iter().filter(|version| bool_at(version, &["storage"]) == Some(true)).count();
+    if stored != 1 {
+        errors.invalid(
+            path,
+            versions.iter().filter_map(|v| v.get("name").cloned()).collect::<Json>(),
+            "must have exactly one version marked as storage version",
+        );
+    }
+}
+
+fn validate_scale(version: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let Some(scale) = at(version, &["subresources", "scale"]) else { return };
+    let all: [(&str, &[&str], bool); 3] = [
+        ("specReplicasPath", &[".spec."], true),
+        ("statusReplicasPath", &[".status."], true),
+        ("labelSelectorPath", &[".spec.", ".status."], false),
+    ];
+    for (field, roots, required) in all {
+        let (path, text) = (path.child(field), str_at(scale, &[field]).unwrap_or_default());
+        if text.is_empty() {
+            if required {
+                errors.required(&path, "");
+            }
+            continue;
+        }
+        match JsonPath::parse(text) {
+            Ok(parsed) if !parsed.is_simple() => {
+                errors.invalid(&path, text, "must be a simple json path without arrays")
+            }
+            Ok(_) if !roots.iter().any(|root| text.starts_with(root)) => {
+                let under: Vec<&str> = roots.iter().map(|root| root.trim_end_matches('.')).collect();
+                errors.invalid(&path, text, format!("should be a json path under {}", under.join(" or ")));
+            }
+            Ok(_) => {}
+            Err(why) => errors.invalid(&path, text, format!("is an invalid path: {why}")),
+        }
+    }
+}
+
+fn validate_columns(version: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    for (index, column) in items_at(version, &["additionalPrinterColumns"]).iter().enumerate() {
+        let path = path.index(index);
+        let text = |field: &str| str_at(column, &[field]).unwrap_or_default();
+        if text("name").is_empty() {
+            errors.required(&path.child("name"), "");
+        }
+        match text("type") {
+            "" => errors.required(&path.child("type"), format!("must be one of {}", COLUMN_TYPES.join(","))),
+            known if COLUMN_TYPES.contains(&known) => {}
+            other => errors.invalid(&path.child("type"), other, format!("must be one of {}", COLUMN_TYPES.join(","))),
+        }
+        match text("jsonPath") {
+            "" => errors.required(&path.child("jsonPath"), ""),
+            text => {
+                if let Err(why) = JsonPath::parse(text) {
+                    errors.invalid(&path.child("jsonPath"), text, format!("is an invalid path: {why}"));
+                }
+            }
+        }
+    }
+}
