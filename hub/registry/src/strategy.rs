@@ -101,10 +101,6 @@ pub(crate) fn drop_status(doc: &mut Json) {
     remove(doc, &["status"]);
 }
 
-/// The rules of a kind that has none of its own.
-pub(crate) struct Plain;
-impl Strategy for Plain {}
-
 /// The strategy of a kind. All versions of a kind share one.
 pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
     use crate::kinds;
@@ -126,6 +122,6 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("scheduling.k8s.io", "PriorityClass") => &kinds::priority_class::PriorityClass,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &kinds::rbac::Role,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &kinds::rbac::Binding,
-        _ => &Plain,
+        _ => kinds::stored::of(kind),
     }
 }
