@@ -1,21 +1,24 @@
-//! apps: Deployment, ReplicaSet.
+//! apps: Deployment, ReplicaSet, StatefulSet, DaemonSet, ControllerRevision.
 
-use crate::kind::GET_PATCH_UPDATE;
-use crate::show::{AGE, NAME, age, column, containers, int, name, selector, wide};
-use crate::{Column, Kind, Subresource};
-use holdfast_core::json::at;
+use crate::kind::SCALE;
+use crate::show::{
+    AGE, NAME, NONE, age, column, containers, int, labels, name, selector, selector_or_none, text, wide,
+};
+use crate::{Column, Kind, Subresource, Support};
+use holdfast_core::gvk::parse_api_version;
+use holdfast_core::json::{at, bool_at, items_at};
 use holdfast_core::{Json, Timestamp};
 
-const SCALE: Subresource =
-    Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: GET_PATCH_UPDATE };
-
 const fn status_of(kind: &'static str) -> Subresource {
-    Subresource { name: "status", group: "apps", version: "v1", kind, verbs: GET_PATCH_UPDATE }
+    Subresource::status("apps", kind)
 }
 
-const CONTAINERS: Column = wide("Containers", "string", "Names of the containers of the template.");
-const IMAGES: Column = wide("Images", "string", "Images of the containers of the template.");
-const SELECTOR: Column = wide("Selector", "string", "Which pods belong to it.");
+/// Names of a template's containers.
+pub(crate) const CONTAINERS: Column = wide("Containers", "string", "Names of the containers of the template.");
+/// Images of a template's containers.
+pub(crate) const IMAGES: Column = wide("Images", "string", "Images of the containers of the template.");
+/// The selector of a workload.
+pub(crate) const SELECTOR: Column = wide("Selector", "string", "Which pods belong to it.");
 
 /// apps/v1 Deployment.
 pub(crate) const DEPLOYMENT: Kind = Kind {
@@ -65,6 +68,114 @@ pub(crate) const REPLICA_SET: Kind = Kind {
     ..Kind::BASE
 };
 
+/// apps/v1 StatefulSet.
+pub(crate) const STATEFUL_SET: Kind = Kind {
+    group: "apps",
+    kind: "StatefulSet",
+    plural: "statefulsets",
+    singular: "statefulset",
+    short_names: &["sts"],
+    categories: &["all"],
+    subresources: &[SCALE, status_of("StatefulSet")],
+    schema: "io.k8s.api.apps.v1.StatefulSet",
+    columns: &[
+        NAME,
+        column("Ready", "string", "Pods that are ready, of all that are wanted."),
+        AGE,
+        CONTAINERS,
+        IMAGES,
+    ],
+    row: stateful_set_row,
+    support: Support::StoredOnly,
+    ..Kind::BASE
+};
+
+/// apps/v1 DaemonSet.
+pub(crate) const DAEMON_SET: Kind = Kind {
+    group: "apps",
+    kind: "DaemonSet",
+    plural: "daemonsets",
+    singular: "daemonset",
+    short_names: &["ds"],
+    categories: &["all"],
+    subresources: &[status_of("DaemonSet")],
+    schema: "io.k8s.api.apps.v1.DaemonSet",
+    columns: &[
+        NAME,
+        column("Desired", "integer", "Nodes that should run a pod of it."),
+        column("Current", "integer", "Nodes that should and do."),
+        column("Ready", "integer", "Pods that are ready."),
+        column("Up-to-date", "integer", "Pods of the current template."),
+        column("Available", "integer", "Pods that have been ready for long enough."),
+        column("Node Selector", "string", "Labels of the nodes that run a pod of it."),
+        AGE,
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
+    ],
+    row: daemon_set_row,
+    support: Support::StoredOnly,
+    ..Kind::BASE
+};
+
+/// apps/v1 ControllerRevision.
+pub(crate) const CONTROLLER_REVISION: Kind = Kind {
+    group: "apps",
+    kind: "ControllerRevision",
+    plural: "controllerrevisions",
+    singular: "controllerrevision",
+    schema: "io.k8s.api.apps.v1.ControllerRevision",
+    columns: &[
+        NAME,
+        column("Controller", "string", "Whose state it holds."),
+        column("Revision", "string", "Its number."),
+        AGE,
+    ],
+    row: |doc, now| vec![name(doc), controller_of(doc).into(), int(doc, &["revision"]).into(), age(doc, now)],
+    support: Support::StoredOnly,
+    ..Kind::BASE
+};
+
+/// The controller of an object as `<kind>.<group>/<name>`.
+fn controller_of(doc: &Json) -> String {
+    let owners = items_at(doc, &["metadata", "ownerReferences"]);
+    let Some(owner) = owners.iter().find(|owner| bool_at(owner, &["controller"]) == Some(true)) else {
+        return NONE.to_string();
+    };
+    let (kind, name) = (text(owner, &["kind"]).to_lowercase(), text(owner, &["name"]));
+    match parse_api_version(text(owner, &["apiVersion"])) {
+        (group, _) if !group.is_empty() => format!("{kind}.{}/{name}", group.to_lowercase()),
+        _ => format!("{kind}/{name}"),
+    }
+}
+
+fn stateful_set_row(doc: &Json, now: Timestamp) -> Vec<Json> {
+    let (names, images) = containers(doc, TEMPLATE);
+    let ready = format!("{}/{}", int(doc, &["status", "readyReplicas"]), int(doc, &["spec", "replicas"]));
+    vec![name(doc), ready.into(), age(doc, now), names.into(), images.into()]
+}
+
+fn daemon_set_row(doc: &Json, now: Timestamp) -> Vec<Json> {
+    let (names, images) = containers(doc, TEMPLATE);
+    let count = |field: &str| Json::from(int(doc, &["status", field]));
+    vec![
+        name(doc),
+        count("desiredNumberScheduled"),
+        count("currentNumberScheduled"),
+        count("numberReady"),
+        count("updatedNumberScheduled"),
+        count("numberAvailable"),
+        labels(at(doc, &["spec", "template", "spec", "nodeSelector"])).into(),
+        age(doc, now),
+        names.into(),
+        images.into(),
+        selector_or_none(at(doc, &["spec", "selector"])).into(),
+    ]
+}
+
+/// The containers of a workload's template.
+pub(crate) const TEMPLATE: &[&str] = &["spec", "template", "spec", "containers"];
+
 fn deployment_row(doc: &Json, now: Timestamp) -> Vec<Json> {
     let ready = format!("{}/{}", int(doc, &["status", "readyReplicas"]), int(doc, &["spec", "replicas"]));
     let counts = [
@@ -81,7 +192,7 @@ fn replica_set_row(doc: &Json, now: Timestamp) -> Vec<Json> {
 }
 
 fn template_row(doc: &Json, now: Timestamp, counts: [Json; 3]) -> Vec<Json> {
-    let (names, images) = containers(doc, &["spec", "template", "spec", "containers"]);
+    let (names, images) = containers(doc, TEMPLATE);
     let [a, b, c] = counts;
     vec![
         name(doc),

@@ -1,6 +1,8 @@
 //! One stored form for kinds with several versions.
 //!
-//! Objects are stored in the storage version and converted on the way in and out. Of the built-in kinds only Event has two.
+//! Objects are stored in the storage version and converted on the way in and out.
+
+pub(crate) mod hpa;
 
 use crate::Kind;
 use holdfast_core::gvk::api_version;
@@ -21,7 +23,12 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 
 /// The version in which objects of this kind are stored.
 pub fn storage_version(kind: &Kind) -> &Kind {
-    if kind.group == "events.k8s.io" { crate::by_gvk("", "v1", "Event").unwrap_or(kind) } else { kind }
+    let stored = match (kind.group, kind.kind) {
+        ("events.k8s.io", "Event") => crate::by_gvk("", "v1", "Event"),
+        ("autoscaling", "HorizontalPodAutoscaler") => crate::by_gvk("autoscaling", "v2", kind.kind),
+        _ => None,
+    };
+    stored.unwrap_or(kind)
 }
 
 /// Whether a stored object is in another version. Custom kinds change their storage version, and old objects stay as they are.
@@ -69,6 +76,10 @@ pub fn shown(kind: &Kind, object: Arc<Object>) -> Result<Arc<Object>, Status> {
 pub fn convert(doc: &mut Json, to: &Kind) {
     let Some(map) = doc.as_object_mut() else { return };
     let version = api_version(to.group, to.version);
+    if to.group == "autoscaling" && map.get("apiVersion").and_then(Json::as_str) != Some(&version) {
+        if to.version == "v1" { hpa::to_v1(doc) } else { hpa::to_v2(doc) }
+    }
+    let Some(map) = doc.as_object_mut() else { return };
     if to.kind == "Event" && map.get("apiVersion").and_then(Json::as_str) != Some(&version) {
         let from_old = to.group == "events.k8s.io";
         *map = std::mem::take(map)

@@ -42,6 +42,17 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+impl Subresource {
+    /// The `status` of a kind.
+    pub(crate) const fn status(group: &'static str, kind: &'static str) -> Subresource {
+        Subresource { name: "status", group, version: "v1", kind, verbs: GET_PATCH_UPDATE }
+    }
+}
+
+/// `scale`, the same for every kind.
+pub(crate) const SCALE: Subresource =
+    Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: GET_PATCH_UPDATE };
+
 /// An object that another one names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
@@ -88,6 +99,8 @@ pub struct Kind {
     pub field: fn(&Json, &str) -> String,
     /// What an object names that its user needs.
     pub references: fn(&Json) -> Vec<Reference>,
+    /// Whether a deletion answers with the object, as upstream's does for some kinds, instead of a Status.
+    pub returns_deleted: bool,
     /// How much the hub knows of it.
     pub support: Support,
     /// There for a kind that a CustomResourceDefinition made.
@@ -114,6 +127,7 @@ impl Kind {
         field_selectors: &[],
         field: no_field,
         references: no_references,
+        returns_deleted: false,
         support: Support::Full,
         custom: None,
     };
@@ -134,9 +148,9 @@ impl Kind {
         }
     }
 
-    /// Whether objects of this kind are kept; reviews are answered and forgotten.
+    /// Whether objects of this kind are kept; reviews are answered and forgotten, and ComponentStatus is made up.
     pub fn is_stored(&self) -> bool {
-        self.verbs != CREATE
+        self.verbs.contains(&"create") && self.verbs != CREATE
     }
 
     /// Group, version and kind.

@@ -6,7 +6,11 @@
 //! Kinds that CustomResourceDefinitions add are entries like the others ([`custom`]).
 //! `docs/kinds.md` says of each kind what is missing; a test compares it with [`all`].
 
+mod admission;
 mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
 pub mod convert;
 mod coordination;
 mod core;
@@ -14,41 +18,90 @@ pub mod custom;
 mod discovery;
 mod edge;
 mod events;
+mod extensions;
 pub mod fencing;
+mod flowcontrol;
 pub mod jsonpath;
 pub mod kind;
+mod networking;
 mod node;
+mod policy;
 mod rbac;
+mod resource;
 mod reviews;
 mod scheduling;
 pub mod select;
 mod show;
+mod storage;
 
 pub use convert::{convert, storage_version};
 pub use kind::{Column, Kind, Reference, Subresource, Support};
 pub use select::Selection;
 
 static KINDS: &[Kind] = &[
+    core::COMPONENT_STATUS,
     core::CONFIG_MAP,
+    core::ENDPOINTS,
     core::EVENT,
+    core::LIMIT_RANGE,
     core::NAMESPACE,
     core::NODE,
+    core::PERSISTENT_VOLUME,
+    core::PERSISTENT_VOLUME_CLAIM,
     core::POD,
+    core::POD_TEMPLATE,
+    core::REPLICATION_CONTROLLER,
+    core::RESOURCE_QUOTA,
     core::SECRET,
     core::SERVICE_ACCOUNT,
     core::SERVICE,
+    admission::MUTATING_ADMISSION_POLICY,
+    admission::MUTATING_ADMISSION_POLICY_BINDING,
+    admission::MUTATING_WEBHOOK_CONFIGURATION,
+    admission::VALIDATING_ADMISSION_POLICY,
+    admission::VALIDATING_ADMISSION_POLICY_BINDING,
+    admission::VALIDATING_WEBHOOK_CONFIGURATION,
+    extensions::CUSTOM_RESOURCE_DEFINITION,
+    extensions::API_SERVICE,
+    apps::CONTROLLER_REVISION,
+    apps::DAEMON_SET,
     apps::DEPLOYMENT,
     apps::REPLICA_SET,
+    apps::STATEFUL_SET,
+    autoscaling::V1,
+    autoscaling::V2,
+    batch::CRON_JOB,
+    batch::JOB,
+    certificates::CERTIFICATE_SIGNING_REQUEST,
     coordination::LEASE,
     discovery::ENDPOINT_SLICE,
     edge::OFFLINE_POLICY,
     events::EVENT,
+    flowcontrol::FLOW_SCHEMA,
+    flowcontrol::PRIORITY_LEVEL_CONFIGURATION,
+    networking::INGRESS,
+    networking::INGRESS_CLASS,
+    networking::IP_ADDRESS,
+    networking::NETWORK_POLICY,
+    networking::SERVICE_CIDR,
     node::RUNTIME_CLASS,
+    policy::POD_DISRUPTION_BUDGET,
     rbac::CLUSTER_ROLE_BINDING,
     rbac::CLUSTER_ROLE,
     rbac::ROLE_BINDING,
     rbac::ROLE,
+    resource::DEVICE_CLASS,
+    resource::RESOURCE_CLAIM,
+    resource::RESOURCE_CLAIM_TEMPLATE,
+    resource::RESOURCE_SLICE,
     scheduling::PRIORITY_CLASS,
+    storage::CSI_DRIVER,
+    storage::CSI_NODE,
+    storage::CSI_STORAGE_CAPACITY,
+    storage::STORAGE_CLASS,
+    storage::VOLUME_ATTACHMENT,
+    storage::VOLUME_ATTRIBUTES_CLASS,
+    core::BINDING,
     reviews::SELF_SUBJECT_REVIEW,
     reviews::TOKEN_REVIEW,
     reviews::LOCAL_SUBJECT_ACCESS_REVIEW,

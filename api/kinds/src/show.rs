@@ -8,6 +8,8 @@ use holdfast_core::{Json, Timestamp};
 
 /// Shown where upstream shows that something is not set.
 pub(crate) const NONE: &str = "<none>";
+/// Shown where an optional field is not set.
+pub(crate) const UNSET: &str = "<unset>";
 /// Shown where a value should be and is not.
 pub(crate) const UNKNOWN: &str = "<unknown>";
 
@@ -31,6 +33,14 @@ pub(crate) const AGE: Column = column("Age", "string", "Time since the object wa
 /// The columns of kinds that have none of their own.
 pub(crate) const DEFAULT_COLUMNS: &[Column] =
     &[NAME, column("Created At", "date", "Moment at which the object was created.")];
+
+/// The columns of kinds that show only their age.
+pub(crate) const AGED_COLUMNS: &[Column] = &[NAME, AGE];
+
+/// The row for [`AGED_COLUMNS`].
+pub(crate) fn aged_row(doc: &Json, now: Timestamp) -> Vec<Json> {
+    vec![name(doc), age(doc, now)]
+}
 
 /// The row for [`DEFAULT_COLUMNS`].
 pub(crate) fn default_row(doc: &Json, _now: Timestamp) -> Vec<Json> {
@@ -143,6 +153,20 @@ pub(crate) fn selector(spec: Option<&Json>) -> String {
     }
     terms.sort();
     terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>().join(",")
+}
+
+/// A `LabelSelector` in its text form; `<none>` when it has no terms.
+pub(crate) fn selector_or_none(spec: Option<&Json>) -> String {
+    or(&selector(spec), NONE).to_string()
+}
+
+/// A number or text as text; `instead` when there is none.
+pub(crate) fn scalar(value: Option<&Json>, instead: &str) -> String {
+    match value {
+        Some(Json::String(text)) => text.clone(),
+        Some(number @ Json::Number(_)) => number.to_string(),
+        _ => instead.to_string(),
+    }
 }
 
 /// Names and images of the containers at `path`, each joined with commas.

@@ -110,7 +110,7 @@ impl Walk<'_> {
             },
             Shape::Time => time(value, "2006-01-02T15:04:05Z07:00", |time| time.to_string()),
             Shape::MicroTime => time(value, "2006-01-02T15:04:05.000000Z07:00", Timestamp::to_micro_string),
-            Shape::Opaque => Ok(()),
+            Shape::Opaque | Shape::AnyJson => Ok(()),
         }
     }
 
@@ -233,7 +233,7 @@ fn fill_null(schema: &Schema, element: &Type, value: &mut Json) {
                 Shape::Quantity => "0".into(),
                 Shape::IntOrString => 0.into(),
                 Shape::Struct(_) => Json::Object(serde_json::Map::new()),
-                Shape::Time | Shape::MicroTime | Shape::Opaque => Json::Null,
+                Shape::Time | Shape::MicroTime | Shape::Opaque | Shape::AnyJson => Json::Null,
             },
             Type::List(_) => Json::Array(Vec::new()),
             Type::Map(_) => Json::Object(serde_json::Map::new()),

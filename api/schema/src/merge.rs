@@ -71,6 +71,11 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Whether the map under `name` is replaced as a whole.
+    fn replaces(&self, name: &str) -> bool {
+        self.field(name).is_some_and(|field| field.patching.replace)
+    }
+
     /// How the list under `name` merges, and the place of its elements.
     fn list(&self, name: &str) -> (Patching, Place<'a>) {
         let Some(field) = self.field(name) else { return (Patching::default(), Place::unknown(self.schema)) };
@@ -107,6 +112,7 @@ fn merge_maps(
     original.retain(|name, _| !is_deleted(name));
     for (name, value) in patch.into_iter().filter(|(_, value)| !value.is_null()) {
         let merged = match (original.get_mut(&name).map(Json::take), value) {
+            (Some(Json::Object(_)), new @ Json::Object(_)) if place.replaces(&name) => fresh(new),
             (Some(Json::Object(old)), Json::Object(new)) => Json::Object(merge_maps(place.below(&name), old, new)?),
             (Some(Json::Array(old)), Json::Array(new)) => {
                 let (patching, element) = place.list(&name);

@@ -61,6 +61,8 @@ pub(crate) enum Shape {
     MicroTime,
     /// An object that is kept as it is.
     Opaque,
+    /// Any JSON, kept as it is.
+    AnyJson,
 }
 
 /// A named type.
@@ -148,6 +150,7 @@ fn shape(name: &str, schema: &Json, index: &BTreeMap<&str, usize>) -> Shape {
         INT_OR_STRING => return Shape::IntOrString,
         TIME => return Shape::Time,
         MICRO_TIME => return Shape::MicroTime,
+        _ if facts::is_any_json(name) => return Shape::AnyJson,
         _ => {}
     }
     let Some(properties) = schema.get("properties").and_then(Json::as_object) else { return Shape::Opaque };

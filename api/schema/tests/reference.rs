@@ -140,7 +140,9 @@ fn components_of_v3_are_the_published_ones() {
 fn is_left_out(path: &str) -> bool {
     path.contains("/watch/")
         || path.contains("/proxy")
-        || ["/ephemeralcontainers", "/eviction", "/portforward", "/resize"].iter().any(|end| path.ends_with(end))
+        || ["/approval", "/ephemeralcontainers", "/eviction", "/portforward", "/resize"]
+            .iter()
+            .any(|end| path.ends_with(end))
 }
 
 fn parameters(item: &Json, operation: &Json) -> BTreeSet<String> {
@@ -210,9 +212,24 @@ fn paths_of_v3_are_the_published_ones() {
     assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }
 
+fn without_nulls(value: &Json) -> Json {
+    match value {
+        Json::Object(map) => {
+            map.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), without_nulls(v))).collect()
+        }
+        Json::Array(items) => items.iter().map(without_nulls).collect(),
+        scalar => scalar.clone(),
+    }
+}
+
 #[test]
 fn full_objects_of_every_kind_decode_unchanged() {
+    let mut compared = 0;
     for kind in holdfast_kinds::all().iter().filter(|kind| !kind.schema.starts_with(OWN)) {
+        // Upstream publishes samples of what its own server holds; these two come with other servers.
+        if ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&kind.group) {
+            continue;
+        }
         let group = if kind.group.is_empty() { "core" } else { kind.group };
         let Some(object) = reference(&format!("serialization/{group}.{}.{}.json", kind.version, kind.kind)) else {
             return;
@@ -222,7 +239,10 @@ fn full_objects_of_every_kind_decode_unchanged() {
         assert_eq!(unknown, Vec::<String>::new(), "{kind:?}");
         assert_eq!(decoded, object, "{kind:?}");
         let mut merged = object.clone();
-        builtin().strategic_merge(kind.schema, &mut merged, &object).unwrap();
+        // Null in a patch would delete.
+        builtin().strategic_merge(kind.schema, &mut merged, &without_nulls(&object)).unwrap();
         assert_eq!(merged, object, "{kind:?} merged with itself");
+        compared += 1;
     }
+    assert!(compared > 60, "only {compared} kinds were compared");
 }

@@ -44,7 +44,8 @@ pub struct ResourceKind {
     pub kind: String,
     /// Whether its objects live in namespaces.
     pub namespaced: bool,
-    /// Whether its objects can be listed, watched and deleted (reviews cannot).
+    /// Whether its objects can be listed, watched and deleted (reviews cannot), and this is the version that they
+    /// are stored in: one view of them is enough.
     pub deletable: bool,
 }
 
@@ -57,7 +58,8 @@ impl ResourceKind {
 
 impl From<&holdfast_kinds::Kind> for ResourceKind {
     fn from(kind: &holdfast_kinds::Kind) -> ResourceKind {
-        let deletable = ["list", "watch", "delete"].iter().all(|verb| kind.verbs.contains(verb));
+        let deletable = ["list", "watch", "delete"].iter().all(|verb| kind.verbs.contains(verb))
+            && !holdfast_kinds::convert::is_converted(kind);
         ResourceKind { gvr: kind.gvr(), kind: kind.kind.into(), namespaced: kind.namespaced, deletable }
     }
 }

@@ -5,7 +5,7 @@ use crate::custom;
 use crate::engine::Engine;
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
-use crate::subresources::{binding, reviews, scale, streams, token};
+use crate::subresources::{binding, components, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
@@ -91,6 +91,9 @@ impl HubRegistry {
 impl Registry for HubRegistry {
     async fn get(&self, _cx: &RequestContext, at: &Target) -> Result<Arc<Object>, Status> {
         let resource = self.engine.resource(at)?;
+        if components::are(&at.gvr) {
+            return components::get(&at.gvr, resource.name);
+        }
         if at.subresource() == "scale" {
             return scale::get(&self.engine, &resource).await;
         }
@@ -103,6 +106,9 @@ impl Registry for HubRegistry {
 
     async fn list(&self, _cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
         let resource = self.engine.resource(at)?;
+        if components::are(&at.gvr) {
+            return components::list(self.engine.store.revision());
+        }
         generic::list::list(&self.engine, &resource, options).await
     }
 
@@ -126,6 +132,11 @@ impl Registry for HubRegistry {
             return Err(Status::no_such_path());
         }
         match (at.gvr.resource.as_str(), at.subresource()) {
+            ("bindings", "") => {
+                let named = binding::pod_of(at, &body)?;
+                let resource = self.engine.resource(&named)?;
+                binding::create(&self.engine, cx, &resource, body, options).await
+            }
             (_, "") => generic::create::create(&self.engine, cx, &resource, body, options).await,
             ("pods", "binding") => binding::create(&self.engine, cx, &resource, body, options).await,
             ("serviceaccounts", "token") => token::create(&self.engine, cx, &resource, body, options).await,

@@ -128,10 +128,6 @@ impl Deref for Rules {
     }
 }
 
-/// The rules of a kind that has none of its own.
-pub(crate) struct Plain;
-impl Strategy for Plain {}
-
 /// The strategy of a built-in kind. All versions of a kind share one.
 pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
     use crate::kinds;
@@ -156,6 +152,6 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("scheduling.k8s.io", "PriorityClass") => &kinds::priority_class::PriorityClass,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &kinds::rbac::Role,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &kinds::rbac::Binding,
-        _ => &Plain,
+        _ => kinds::stored::of(kind),
     }
 }

@@ -1,10 +1,9 @@
 //! ConfigMap, Secret, ServiceAccount: what pods are given.
 
 use crate::kind::CREATE;
-use crate::show::{AGE, NAME, age, column, name, text};
+use crate::show::{AGE, AGED_COLUMNS, NAME, age, aged_row, column, name, text};
 use crate::{Kind, Subresource};
-use holdfast_core::json::items_at;
-use holdfast_core::{Json, Timestamp};
+use holdfast_core::Json;
 
 /// core/v1 ConfigMap.
 pub(crate) const CONFIG_MAP: Kind = Kind {
@@ -50,14 +49,11 @@ pub(crate) const SERVICE_ACCOUNT: Kind = Kind {
         verbs: CREATE,
     }],
     schema: "io.k8s.api.core.v1.ServiceAccount",
-    columns: &[NAME, column("Secrets", "string", "Number of secrets that it names."), AGE],
-    row: service_account_row,
+    columns: AGED_COLUMNS,
+    row: aged_row,
+    returns_deleted: true,
     ..Kind::BASE
 };
-
-fn service_account_row(doc: &Json, now: Timestamp) -> Vec<Json> {
-    vec![name(doc), items_at(doc, &["secrets"]).len().into(), age(doc, now)]
-}
 
 /// How many entries the maps have together.
 fn entries(doc: &Json, maps: &[&str]) -> Json {

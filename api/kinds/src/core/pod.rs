@@ -49,6 +49,7 @@ pub(crate) const POD: Kind = Kind {
     ],
     field,
     references,
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -32,6 +32,7 @@ pub(crate) const SERVICE: Kind = Kind {
         "spec.type" => text(doc, &["spec", "type"]).to_string(),
         _ => String::new(),
     },
+    returns_deleted: true,
     ..Kind::BASE
 };
 

@@ -152,6 +152,7 @@ impl Builder<'_> {
             Shape::Opaque => {
                 built.insert("type".into(), "object".into());
             }
+            Shape::AnyJson => {}
         }
         if facts::is_atomic_type(&named.name) {
             built.insert("x-kubernetes-map-type".into(), "atomic".into());
@@ -165,11 +166,13 @@ impl Builder<'_> {
 
     fn field(&self, owner: &Named, field: &Field) -> Json {
         let mut built = self.value(&field.value);
-        if let Some(name) = built.get("$ref").cloned().filter(|_| self.dialect == Dialect::V3) {
-            // In v3 nothing may stand beside a reference.
+        let text = self.doc(&owner.name, &field.name);
+        // In v3 nothing may stand beside a reference. Upstream shows the zero value of what is no pointer beside it.
+        let beside = text.is_some() || field.required || &*field.name == "metadata";
+        if let Some(name) = built.get("$ref").cloned().filter(|_| self.dialect == Dialect::V3 && beside) {
             built = object([("allOf", json!([{ "$ref": name }]))]);
         }
-        if let Some(text) = self.doc(&owner.name, &field.name) {
+        if let Some(text) = text {
             built.insert("description".into(), text.into());
         }
         match facts::default(&owner.name, &field.name) {
@@ -182,6 +185,7 @@ impl Builder<'_> {
             (true, true) => "merge,retainKeys",
             (true, false) => "merge",
             (false, true) => "retainKeys",
+            (false, false) if patching.replace => "replace",
             (false, false) => "",
         };
         if !strategy.is_empty() {
@@ -192,8 +196,14 @@ impl Builder<'_> {
         }
         match field.value {
             Type::List(_) => add_list_type(&mut built, facts::list_type(&owner.name, &field.name)),
+            Type::Bytes if facts::is_atomic_bytes(&owner.name, &field.name) => {
+                add_list_type(&mut built, ListType::Atomic);
+            }
             Type::Map(_) if facts::is_atomic_map(&owner.name, &field.name) => {
                 built.insert("x-kubernetes-map-type".into(), "atomic".into());
+            }
+            _ if facts::is_granular(&owner.name, &field.name) => {
+                built.insert("x-kubernetes-map-type".into(), "granular".into());
             }
             _ => {}
         }

@@ -109,12 +109,9 @@ impl About<'_> {
         operation.into()
     }
 
-    /// A deletion answers with the object where it may take its time, else with a Status.
+    /// What a deletion answers with.
     fn deleted(&self) -> String {
-        match self.kind.kind {
-            "Pod" | "Service" | "ServiceAccount" => self.schema.to_string(),
-            _ => format!("{META}Status"),
-        }
+        if self.kind.returns_deleted { self.schema.to_string() } else { format!("{META}Status") }
     }
 
     /// A stream: `get` or `create` of exec and attach. `method` is `Get` or `Post`.

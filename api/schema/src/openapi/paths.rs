@@ -16,7 +16,7 @@ pub(super) fn of(dialect: Dialect, kinds: &[&Kind], groups: &[(&str, &str)]) -> 
     }
     for kind in kinds {
         collection(dialect, kind, &mut paths);
-        if kind.is_stored() {
+        if kind.verbs.contains(&"get") {
             item(dialect, kind, &mut paths);
         }
         for sub in kind.subresources {

@@ -7,5 +7,7 @@ pub mod encode;
 pub mod options;
 pub mod protobuf;
 pub mod query;
+#[cfg(test)]
+mod samples;
 pub mod table;
 pub mod watch;

@@ -33,10 +33,15 @@ async fn verbs_answer_with_upstreams_codes() {
         (&json!("PodList"), &json!("v1"), &json!("3"))
     );
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
-    let deleted = hub.ask("DELETE", &format!("{PODS}/x"), None).await.json();
+    // Upstream answers with the object for some kinds, with a Status for others.
+    assert_eq!(hub.ask("DELETE", &format!("{PODS}/x"), None).await.json()["kind"], "Pod");
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "y"}});
+    assert_eq!(hub.ask("POST", maps, Some(map)).await.code, 201);
+    let deleted = hub.ask("DELETE", &format!("{maps}/y"), None).await.json();
     assert_eq!(
         (&deleted["kind"], &deleted["status"], &deleted["details"]["kind"]),
-        (&json!("Status"), &json!("Success"), &json!("pods"))
+        (&json!("Status"), &json!("Success"), &json!("configmaps"))
     );
     let missing = hub.get(&format!("{PODS}/x")).await;
     assert_eq!((missing.code.as_u16(), missing.json()["message"].as_str().unwrap()), (404, "pods \"x\" not found"));

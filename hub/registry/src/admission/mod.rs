@@ -1,6 +1,7 @@
 //! Admission: plug-ins in upstream's order, a file each. Mutating ones run before validation, validating ones
 //! after it. They judge content and identity, never rights.
 
+pub(crate) mod certificate_requester;
 pub(crate) mod default_tolerations;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
@@ -49,6 +50,9 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
         // Tolerations follow from the mode.
         offline_policy::mutate(cx, doc).await?;
         default_tolerations::mutate(cx, doc);
+    }
+    if cx.kind.kind == "CertificateSigningRequest" {
+        certificate_requester::mutate(cx, doc);
     }
     Ok(())
 }

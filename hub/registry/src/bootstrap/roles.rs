@@ -146,28 +146,48 @@ fn user_facing() -> Vec<Json> {
         "services",
         "serviceaccounts",
         "replicationcontrollers",
+        "replicationcontrollers/scale",
         "persistentvolumeclaims",
-        "endpoints",
     ];
-    let apps = ["deployments", "replicasets", "statefulsets", "daemonsets"];
-    let scales = ["deployments/scale", "replicasets/scale", "statefulsets/scale"];
     let mut readers: Vec<&str> = core.to_vec();
     readers.extend([
+        "endpoints",
+        "persistentvolumeclaims/status",
         "pods/log",
         "pods/status",
         "services/status",
         "namespaces",
         "namespaces/status",
-        "events",
         "bindings",
         "limitranges",
+        "replicationcontrollers/status",
         "resourcequotas",
+        "resourcequotas/status",
     ]);
-    let mut app_readers: Vec<&str> = apps.to_vec();
-    app_readers.extend(scales);
-    app_readers.extend(["deployments/status", "replicasets/status"]);
-    let mut app_writers: Vec<&str> = apps.to_vec();
-    app_writers.extend(scales);
+    let app_writers = [
+        "daemonsets",
+        "deployments",
+        "deployments/scale",
+        "deployments/rollback",
+        "replicasets",
+        "replicasets/scale",
+        "statefulsets",
+        "statefulsets/scale",
+    ];
+    let app_readers = [
+        "controllerrevisions",
+        "daemonsets",
+        "daemonsets/status",
+        "deployments",
+        "deployments/scale",
+        "deployments/status",
+        "replicasets",
+        "replicasets/scale",
+        "replicasets/status",
+        "statefulsets",
+        "statefulsets/scale",
+        "statefulsets/status",
+    ];
     let roles = ["roles", "rolebindings"];
     // A role that joins others must not match its own selector by another role's rules twice; labels are disjoint.
     vec![
@@ -181,9 +201,16 @@ fn user_facing() -> Vec<Json> {
                 rule(&[""], &readers, READ),
                 rule(&["apps"], &app_readers, READ),
                 rule(&["discovery.k8s.io"], &["endpointslices"], READ),
-                rule(&["batch"], &["jobs", "cronjobs"], READ),
-                rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], READ),
-                rule(&["events.k8s.io"], &["events"], READ),
+                rule(&["autoscaling"], &["horizontalpodautoscalers", "horizontalpodautoscalers/status"], READ),
+                rule(&["batch"], &["jobs", "jobs/status", "cronjobs", "cronjobs/status"], READ),
+                rule(&["networking.k8s.io"], &["ingresses", "ingresses/status", "networkpolicies"], READ),
+                rule(&["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"], READ),
+                rule(
+                    &["resource.k8s.io"],
+                    &["resourceclaims", "resourceclaims/status", "resourceclaimtemplates"],
+                    READ,
+                ),
+                rule(&["", "events.k8s.io"], &["events"], READ),
             ],
         ),
         cluster_role(
@@ -201,8 +228,11 @@ fn user_facing() -> Vec<Json> {
                 rule(&[""], &["serviceaccounts"], &["impersonate"]),
                 rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
                 rule(&["apps"], &app_writers, WRITE),
+                rule(&["autoscaling"], &["horizontalpodautoscalers"], WRITE),
                 rule(&["batch"], &["jobs", "cronjobs"], WRITE),
                 rule(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
+                rule(&["policy"], &["poddisruptionbudgets"], WRITE),
+                rule(&["resource.k8s.io"], &["resourceclaims", "resourceclaimtemplates"], WRITE),
                 rule(&["coordination.k8s.io"], &["leases"], &[READ, WRITE].concat()),
             ],
         ),

@@ -45,6 +45,10 @@ impl Strategy for CustomResourceDefinition {
         true
     }
 
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn prepare_for_create(&self, doc: &mut Json) {
         let stored: Vec<Json> = storage_version(doc).map(Json::from).into_iter().collect();
         set(

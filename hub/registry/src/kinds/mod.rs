@@ -20,5 +20,6 @@ pub(crate) mod secret;
 pub(crate) mod selectors;
 pub(crate) mod service;
 pub(crate) mod service_account;
+pub(crate) mod stored;
 pub(crate) mod tolerations;
 pub(crate) mod workload;

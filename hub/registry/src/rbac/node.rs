@@ -37,7 +37,9 @@ pub(crate) async fn authorize(engine: &Engine, node: &str, attributes: &Attribut
             }
             _ => no("nodes receive their pods over the link"),
         },
-        ("", "secrets" | "configmaps" | "persistentvolumeclaims") if verb == "get" && sub.is_empty() => {
+        ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "persistentvolumes")
+            if verb == "get" && sub.is_empty() =>
+        {
             answer(referenced(engine, node, target).await, "no relationship found between node and this object")
         }
         ("", "serviceaccounts") if verb == "get" && sub.is_empty() || verb == "create" && sub == "token" => {
@@ -88,7 +90,7 @@ fn is_on(pod: &Arc<Object>, node: &str) -> bool {
     str_at(&pod.to_json(), &["spec", "nodeName"]) == Some(node)
 }
 
-/// Whether a pod on the node references the target.
+/// Whether a pod on the node references the target, itself or by its claims and their volumes.
 async fn referenced(engine: &Engine, node: &str, target: &Target) -> Result<bool, Status> {
     let pods = Gvr::new("", "v1", "pods");
     let kind = crate::engine::known(&pods)?;
@@ -97,11 +99,40 @@ async fn referenced(engine: &Engine, node: &str, target: &Target) -> Result<bool
         namespace: target.namespace().to_string(),
         name: target.name().to_string(),
     };
-    for pod in engine.find_all(&pods, target.namespace()).await? {
+    // A volume, and the Secret that mounting it needs, may belong to a pod of any namespace.
+    let anywhere = matches!(target.gvr.resource.as_str(), "persistentvolumes" | "secrets");
+    let namespace = if anywhere { "" } else { target.namespace() };
+    for pod in engine.find_all(&pods, namespace).await? {
         let doc = pod.to_json();
-        if str_at(&doc, &["spec", "nodeName"]) == Some(node) && (kind.references)(&doc).contains(&wanted) {
+        if str_at(&doc, &["spec", "nodeName"]) != Some(node) {
+            continue;
+        }
+        let named = (kind.references)(&doc);
+        // What others have in their namespaces is no pod's to name.
+        if named.contains(&wanted) || anywhere && through_claims(engine, &named, &wanted).await? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether the claims among `named`, or the volumes that they are bound to, name `wanted`.
+async fn through_claims(engine: &Engine, named: &[Reference], wanted: &Reference) -> Result<bool, Status> {
+    for claim in named.iter().filter(|reference| reference.gvr.resource == "persistentvolumeclaims") {
+        for volume in references_of(engine, claim).await? {
+            if volume.gvr.resource != "persistentvolumes" {
+                continue;
+            }
+            if volume == *wanted || references_of(engine, &volume).await?.contains(wanted) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+async fn references_of(engine: &Engine, reference: &Reference) -> Result<Vec<Reference>, Status> {
+    let found = engine.find(&reference.gvr, &reference.namespace, &reference.name).await?;
+    let kind = crate::engine::known(&reference.gvr)?;
+    Ok(found.map(|object| (kind.references)(&object.to_json())).unwrap_or_default())
 }

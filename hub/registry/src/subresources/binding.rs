@@ -6,10 +6,21 @@ use crate::generic::decode::{check_fields, check_type};
 use crate::kinds::pod::update::bind;
 use crate::limits::CONFLICT_RETRIES;
 use holdfast_core::json::{at, items_at, remove, set, str_at};
-use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Object, Status, WriteOptions};
+use holdfast_core::{FieldErrors, FieldPath, Gvk, Gvr, Json, Object, Status, Target, WriteOptions};
 use holdfast_server::RequestContext;
 use holdfast_store::Condition;
 use std::sync::Arc;
+
+/// The pod that a Binding of the older path is about: it has the Binding's name.
+///
+/// # Errors
+/// 400 without a name.
+pub(crate) fn pod_of(at: &Target, binding: &Json) -> Result<Target, Status> {
+    match str_at(binding, &["metadata", "name"]).unwrap_or_default() {
+        "" => Err(Status::bad_request("name is required")),
+        name => Ok(Target::object(Gvr::new("", "v1", "pods"), at.namespace(), name).with_subresource("binding")),
+    }
+}
 
 /// Binds a pod to a node. The answer is a Status, as upstream gives.
 ///

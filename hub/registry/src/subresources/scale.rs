@@ -63,7 +63,10 @@ fn view(paths: &ScalePaths, doc: &Json) -> Json {
 /// A selector as the text of a query.
 fn selector_text(selector: &Json) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for (key, value) in at(selector, &["matchLabels"]).and_then(Json::as_object).into_iter().flatten() {
+    // A ReplicationController has the labels themselves.
+    let labels = selector.as_object().filter(|map| map.values().all(Json::is_string));
+    let labels = labels.or_else(|| at(selector, &["matchLabels"]).and_then(Json::as_object));
+    for (key, value) in labels.into_iter().flatten() {
         parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
     }
     for expression in items_at(selector, &["matchExpressions"]) {
@@ -166,5 +169,6 @@ mod tests {
         let selector = json!({"matchLabels": {"b": "2", "a": "1"},
             "matchExpressions": [{"key": "c", "operator": "In", "values": ["x", "y"]}]});
         assert_eq!(selector_text(&selector), "a=1,b=2,c in (x,y)");
+        assert_eq!(selector_text(&json!({"b": "2", "a": "1"})), "a=1,b=2");
     }
 }

@@ -22,6 +22,9 @@ const MAGIC: &[u8] = b"k8s\0";
 /// Messages nest at most so deep; built-in kinds stay below 20.
 const MAX_DEPTH: usize = 40;
 
+/// The name of the fields of a message that is the value of one of them.
+const UNION: &str = "|";
+
 /// Reads an object.
 ///
 /// # Errors
@@ -81,7 +84,9 @@ fn put(into: &mut Map<String, Json>, field: &Field, value: Value<'_>, depth: usi
     match (field.shape, field.value) {
         (Shape::One, Type::Message(message)) if field.name == "~" => fill(into, message, value.bytes()?, depth + 1),
         (Shape::One, of) => {
-            if let Some(json) = read(of, value, depth)?.filter(|json| field.keeps_zero || !is_zero(json)) {
+            // Upstream's encoder writes messages only where they are set.
+            let keeps_zero = field.keeps_zero || matches!(of, Type::Message(_));
+            if let Some(json) = read(of, value, depth)?.filter(|json| keeps_zero || !is_zero(json)) {
                 into.insert(field.name.into(), json);
             }
             Ok(())
@@ -171,7 +176,8 @@ fn read(of: Type, value: Value<'_>, depth: usize) -> Result<Option<Json>, String
         Type::Message(message) => {
             let mut document = Map::new();
             fill(&mut document, message, value.bytes()?, depth + 1)?;
-            document.into()
+            // A message that stands for one of several types is that one's value.
+            document.remove(UNION).unwrap_or_else(|| document.into())
         }
     }))
 }

@@ -38,6 +38,30 @@ fn broken_bytes_are_refused() {
     assert_eq!(decode(&huge).unwrap_err(), wire::TRUNCATED);
 }
 
+/// A message with fields of the name `|` is the value of the one that is set.
+#[test]
+fn a_schema_may_stand_where_a_boolean_may() {
+    let props = |number: u8, value: &[u8]| {
+        // Field numbers above 15 take two bytes.
+        let tag = [0x80 | ((number & 0x0f) << 3) | 2, number >> 4];
+        [&tag[..], &[u8::try_from(value.len()).unwrap()], value].concat()
+    };
+    let document = |schema: &[u8]| {
+        let version = field(4, &field(1, schema));
+        let raw = field(2, &field(7, &version));
+        let document = decode(&object("apiextensions.k8s.io/v1", "CustomResourceDefinition", &raw)).unwrap();
+        at(&document["spec"]["versions"][0], &["schema", "openAPIV3Schema"]).cloned().unwrap()
+    };
+    // additionalProperties: false, then: a schema of type string.
+    assert_eq!(document(&props(30, &[1 << 3, 0])), serde_json::json!({"additionalProperties": false}));
+    let text = field(5, b"string");
+    let either = [&[1 << 3, 1][..], &field(2, &text)].concat();
+    assert_eq!(document(&props(30, &either)), serde_json::json!({"additionalProperties": {"type": "string"}}));
+    // items: one schema, or several.
+    assert_eq!(document(&props(24, &field(1, &text))), serde_json::json!({"items": {"type": "string"}}));
+    assert_eq!(document(&props(24, &field(2, &text))), serde_json::json!({"items": [{"type": "string"}]}));
+}
+
 /// Upstream's own samples: a fully filled object of every kind, in both encodings.
 #[test]
 fn upstreams_samples_decode_to_their_json() {
