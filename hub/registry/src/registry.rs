@@ -57,7 +57,7 @@ impl HubRegistry {
     }
 
     /// Serves what the stored CustomResourceDefinitions define, and follows their changes until the returned owner is
-    /// dropped. Without it a write of a definition does not return.
+    /// dropped.
     ///
     /// # Errors
     /// When the store cannot be read.

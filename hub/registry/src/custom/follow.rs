@@ -85,8 +85,8 @@ impl Follower {
             let busy = self.settle(engine).await;
             let events = if busy {
                 match engine.env.timeout(CACHE_RETRY, watcher.next()).await {
-                    Ok(events) => events?,
-                    Err(_) => continue,
+                    Some(events) => events?,
+                    None => continue,
                 }
             } else {
                 watcher.next().await?

@@ -15,7 +15,7 @@ pub(crate) use strategy::CustomStrategy;
 
 use crate::engine::Engine;
 use definition::Definition;
-use holdfast_core::{Gvk, Gvr, Json, Revision, Status};
+use holdfast_core::{Gvr, Json, Revision, Status};
 use holdfast_env::Task;
 use holdfast_kinds::Kind;
 use holdfast_schema::openapi::CustomDocument;
@@ -68,7 +68,8 @@ pub(crate) struct CustomKinds {
     catalogue: RwLock<Arc<Catalogue>>,
     live: Arc<LiveKinds>,
     documents: RwLock<Documents>,
-    seen: watch::Sender<Revision>,
+    /// Up to where definitions are served; `None` while nobody follows them.
+    seen: watch::Sender<Option<Revision>>,
 }
 
 impl CustomKinds {
@@ -77,7 +78,7 @@ impl CustomKinds {
             catalogue: RwLock::default(),
             live: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
             documents: RwLock::default(),
-            seen: watch::Sender::new(Revision(0)),
+            seen: watch::Sender::new(None),
         }
     }
 
@@ -96,23 +97,15 @@ impl CustomKinds {
         self.catalogue().served.get(gvr).cloned()
     }
 
-    /// The kind of an object.
-    pub(crate) fn by_gvk(&self, gvk: &Gvk) -> Option<Arc<CustomKind>> {
-        let fits = |kind: &&Arc<CustomKind>| {
-            (kind.kind.group, kind.kind.version, kind.kind.kind) == (&*gvk.group, &*gvk.version, &*gvk.kind)
-        };
-        self.catalogue().served.values().find(fits).cloned()
-    }
-
     /// What is behind an entry that this hub handed out.
     pub(crate) fn behind(&self, kind: &Kind) -> Result<Arc<CustomKind>, Status> {
         self.by_gvr(&kind.gvr()).ok_or_else(Status::no_such_path)
     }
 
-    /// Waits until the definitions of `revision` are served.
+    /// Waits until the definitions of `revision` are served, if anybody follows them.
     pub(crate) async fn served_since(&self, revision: Revision) {
-        // An error means that the task has ended, and with it the hub.
-        let _ = self.seen.subscribe().wait_for(|seen| *seen >= revision).await;
+        // The sender is ours: this cannot fail.
+        let _ = self.seen.subscribe().wait_for(|seen| seen.is_none_or(|seen| seen >= revision)).await;
     }
 
     fn publish(&self, catalogue: Catalogue) {
@@ -138,7 +131,7 @@ impl CustomKinds {
         *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
         self.live.replace(kinds, documents.clone());
         drop(documents);
-        self.seen.send_replace(revision);
+        self.seen.send_replace(Some(revision));
     }
 }
 

@@ -90,8 +90,8 @@ async fn objects_are_judged_by_the_schema() {
     assert_eq!(refused.code(), 422);
     assert_eq!(
         refused.to_string(),
-        "Till.shop.example.com \"a\" is invalid: [spec.color: Unsupported value: \"green\": supported values: \"red\", \
-         \"blue\", spec.drawers: Invalid value: 0: spec.drawers in body should be greater than or equal to 1]"
+        "Till.shop.example.com \"a\" is invalid: [spec.drawers: Invalid value: 0: spec.drawers in body should be greater than \
+         or equal to 1, spec.color: Unsupported value: \"green\": supported values: \"red\", \"blue\"]"
     );
     let refused = cluster.create(TILLS, "default", till("a", json!({ "drawer": 1 }))).await.unwrap_err();
     assert_eq!(
@@ -190,7 +190,7 @@ async fn a_taken_name_waits_until_it_is_free() {
     let (cluster, _task) = shop().await;
     let mut rival = definition();
     rival["metadata"]["name"] = "cashboxes.shop.example.com".into();
-    rival["spec"]["names"] = json!({ "plural": "cashboxes", "kind": "Till" });
+    rival["spec"]["names"] = json!({ "plural": "cashboxes", "singular": "cashbox", "kind": "Till" });
     let made = cluster.create(CRDS, "", rival).await.unwrap().to_json();
     assert_eq!(conditions(&made), ["NamesAccepted=False", "Established=False"]);
     assert_eq!(made["status"]["conditions"][0]["reason"], "KindConflict");
