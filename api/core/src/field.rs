@@ -161,6 +161,11 @@ impl FieldErrors {
         self.push(path, FieldErrorKind::TypeInvalid, Some(value.into()), detail);
     }
 
+    /// `path: Invalid value: detail`, for values that would say nothing.
+    pub fn invalid_part(&mut self, path: &FieldPath, detail: impl Into<String>) {
+        self.push(path, FieldErrorKind::Invalid, None, detail);
+    }
+
     /// `path: Unsupported value: "value": supported values: "A", "B"`
     pub fn not_supported(&mut self, path: &FieldPath, value: impl Into<Json>, supported: &[&str]) {
         let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();

@@ -56,6 +56,18 @@ pub fn dns_subdomain(text: &str) -> Vec<String> {
     problems
 }
 
+/// What is wrong with a subdomain of which the first label stands for any (RFC 1034 section 4.3.3).
+pub fn wildcard_subdomain(text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if text.len() > DNS_SUBDOMAIN_MAX {
+        problems.push(too_long(DNS_SUBDOMAIN_MAX));
+    }
+    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label_1123)) {
+        problems.push("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_string());
+    }
+    problems
+}
+
 /// What is wrong with an RFC 1035 label, as names of Services are.
 pub fn dns_label_1035(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
@@ -174,6 +186,8 @@ mod tests {
         assert!(!dns_label("A").is_empty() && !dns_label("").is_empty() && !dns_label("a.b").is_empty());
         assert!(!dns_label("-a").is_empty() && !dns_label(&"a".repeat(64)).is_empty());
         assert!(!dns_label_1035("1a").is_empty() && dns_label_1035("a1").is_empty());
+        assert!(wildcard_subdomain("*.a.b").is_empty());
+        assert!(["*", "*a.b", "*.*.a", "a.b"].iter().all(|text| !wildcard_subdomain(text).is_empty()));
         assert!(qualified_name("example.com/My_Name").is_empty() && label_value("").is_empty());
         assert!(!qualified_name("/x").is_empty() && !qualified_name("a/b/c").is_empty());
         assert!(port_name("http-1").is_empty() && !port_name("80").is_empty() && !port_name("a--b").is_empty());

@@ -4,7 +4,7 @@ use crate::kind::SCALE;
 use crate::show::{
     AGE, NAME, NONE, age, column, containers, int, labels, name, selector, selector_or_none, text, wide,
 };
-use crate::{Column, Kind, Subresource, Support};
+use crate::{Column, Kind, Subresource};
 use holdfast_core::gvk::parse_api_version;
 use holdfast_core::json::{at, bool_at, items_at};
 use holdfast_core::{Json, Timestamp};
@@ -86,7 +86,6 @@ pub(crate) const STATEFUL_SET: Kind = Kind {
         IMAGES,
     ],
     row: stateful_set_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -114,7 +113,6 @@ pub(crate) const DAEMON_SET: Kind = Kind {
         SELECTOR,
     ],
     row: daemon_set_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -132,7 +130,6 @@ pub(crate) const CONTROLLER_REVISION: Kind = Kind {
         AGE,
     ],
     row: |doc, now| vec![name(doc), controller_of(doc).into(), int(doc, &["revision"]).into(), age(doc, now)],
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

@@ -2,7 +2,7 @@
 
 use crate::convert::hpa;
 use crate::show::{AGE, NAME, NONE, UNKNOWN, UNSET, age, column, int, name, scalar, text};
-use crate::{Column, Kind, Subresource, Support};
+use crate::{Column, Kind, Subresource};
 use holdfast_core::json::{at, i64_at, items_at};
 use holdfast_core::{Json, Timestamp};
 
@@ -14,7 +14,6 @@ const COMMON: Kind = Kind {
     short_names: &["hpa"],
     categories: &["all"],
     columns: COLUMNS,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

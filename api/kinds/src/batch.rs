@@ -2,7 +2,7 @@
 
 use crate::apps::{CONTAINERS, IMAGES, SELECTOR, TEMPLATE};
 use crate::show::{AGE, NAME, NONE, age, column, containers, human, int, name, or, selector_or_none, since, text};
-use crate::{Kind, Subresource, Support};
+use crate::{Kind, Subresource};
 use holdfast_core::json::{at, bool_at, i64_at, items_at, str_at};
 use holdfast_core::{Json, Timestamp};
 
@@ -31,7 +31,6 @@ pub(crate) const JOB: Kind = Kind {
         "status.successful" => int(doc, &["status", "succeeded"]).to_string(),
         _ => String::new(),
     },
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -58,7 +57,6 @@ pub(crate) const CRON_JOB: Kind = Kind {
         SELECTOR,
     ],
     row: cron_job_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

@@ -26,7 +26,6 @@ pub(crate) const INGRESS: Kind = Kind {
         AGE,
     ],
     row: ingress_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -45,7 +44,6 @@ pub(crate) const INGRESS_CLASS: Kind = Kind {
         AGE,
     ],
     row: ingress_class_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -59,7 +57,6 @@ pub(crate) const NETWORK_POLICY: Kind = Kind {
     schema: "io.k8s.api.networking.v1.NetworkPolicy",
     columns: &[NAME, column("Pod-Selector", "string", "The pods that it is for."), AGE],
     row: |doc, now| vec![name(doc), selector_or_none(at(doc, &["spec", "podSelector"])).into(), age(doc, now)],
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

@@ -1,7 +1,7 @@
 //! policy: PodDisruptionBudget.
 
 use crate::show::{AGE, NAME, age, column, int, name, scalar};
-use crate::{Kind, Subresource, Support};
+use crate::{Kind, Subresource};
 use holdfast_core::json::at;
 
 /// policy/v1 PodDisruptionBudget.
@@ -29,6 +29,5 @@ pub(crate) const POD_DISRUPTION_BUDGET: Kind = Kind {
             age(doc, now),
         ]
     },
-    support: Support::StoredOnly,
     ..Kind::BASE
 };

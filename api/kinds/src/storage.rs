@@ -1,7 +1,7 @@
 //! storage.k8s.io: StorageClass, VolumeAttributesClass, VolumeAttachment, CSIDriver, CSINode, CSIStorageCapacity.
 
 use crate::show::{AGE, NAME, NONE, UNSET, age, column, name, or, text};
-use crate::{Column, Kind, Reference, Subresource, Support};
+use crate::{Column, Kind, Reference, Subresource};
 use holdfast_core::json::{at, bool_at, items_at};
 use holdfast_core::{Gvr, Json, Timestamp};
 
@@ -26,7 +26,6 @@ pub(crate) const STORAGE_CLASS: Kind = Kind {
     ],
     row: storage_class_row,
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -42,7 +41,6 @@ pub(crate) const VOLUME_ATTRIBUTES_CLASS: Kind = Kind {
     columns: &[NAME, column("DriverName", "string", "The driver that knows its parameters."), AGE],
     row: |doc, now| vec![name(doc), text(doc, &["driverName"]).into(), age(doc, now)],
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -80,7 +78,6 @@ pub(crate) const VOLUME_ATTACHMENT: Kind = Kind {
         volume.map(|name| Reference { gvr: gvr(), namespace: String::new(), name: name.into() }).into_iter().collect()
     },
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -104,7 +101,6 @@ pub(crate) const CSI_DRIVER: Kind = Kind {
     ],
     row: csi_driver_row,
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -119,7 +115,6 @@ pub(crate) const CSI_NODE: Kind = Kind {
     columns: &[NAME, column("Drivers", "integer", "How many drivers the node has."), AGE],
     row: |doc, now| vec![name(doc), items_at(doc, &["spec", "drivers"]).len().into(), age(doc, now)],
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -136,7 +131,6 @@ pub(crate) const CSI_STORAGE_CAPACITY: Kind = Kind {
         column("Capacity", "string", "How much can still be provisioned."),
     ],
     row: |doc, _| vec![name(doc), text(doc, &["storageClassName"]).into(), or(text(doc, &["capacity"]), UNSET).into()],
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

@@ -2,7 +2,7 @@
 
 use crate::config::HubRegistryConfig;
 use crate::custom;
-use crate::engine::Engine;
+use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
 use crate::subresources::{binding, components, reviews, scale, streams, token};
@@ -85,12 +85,28 @@ impl HubRegistry {
     pub async fn ensure_defaults(&self, api_port: u16) -> Result<(), Status> {
         bootstrap::ensure(self, &self.engine, api_port).await
     }
+
+    /// The kind behind a target. Whoever uses an old one is told what to use instead, as upstream does.
+    ///
+    /// # Errors
+    /// As [`Engine::resource`].
+    fn resource<'a>(&self, cx: &RequestContext, at: &'a Target) -> Result<Resource<'a>, Status> {
+        let resource = self.engine.resource(at)?;
+        match (resource.kind.group, resource.kind.kind) {
+            ("", "ComponentStatus") => cx.warn("v1 ComponentStatus is deprecated in v1.19+"),
+            ("", "Endpoints") => {
+                cx.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+            }
+            _ => {}
+        }
+        Ok(resource)
+    }
 }
 
 #[async_trait]
 impl Registry for HubRegistry {
-    async fn get(&self, _cx: &RequestContext, at: &Target) -> Result<Arc<Object>, Status> {
-        let resource = self.engine.resource(at)?;
+    async fn get(&self, cx: &RequestContext, at: &Target) -> Result<Arc<Object>, Status> {
+        let resource = self.resource(cx, at)?;
         if components::are(&at.gvr) {
             return components::get(&at.gvr, resource.name);
         }
@@ -104,16 +120,16 @@ impl Registry for HubRegistry {
         shown(resource.kind, self.engine.read(&resource).await?)
     }
 
-    async fn list(&self, _cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
-        let resource = self.engine.resource(at)?;
+    async fn list(&self, cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {
+        let resource = self.resource(cx, at)?;
         if components::are(&at.gvr) {
             return components::list(self.engine.store.revision());
         }
         generic::list::list(&self.engine, &resource, options).await
     }
 
-    async fn watch(&self, _cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<Watch, Status> {
-        let resource = self.engine.resource(at)?;
+    async fn watch(&self, cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<Watch, Status> {
+        let resource = self.resource(cx, at)?;
         generic::watch::watch(&self.engine, &resource, options).await
     }
 
@@ -127,7 +143,7 @@ impl Registry for HubRegistry {
         if reviews::is_review(&at.gvr) {
             return reviews::create(&self.engine, cx, at, body, options).await;
         }
-        let resource = self.engine.resource(at)?;
+        let resource = self.resource(cx, at)?;
         if !at.subresource().is_empty() && resource.kind.subresource(at.subresource()).is_none() {
             return Err(Status::no_such_path());
         }
@@ -151,7 +167,7 @@ impl Registry for HubRegistry {
         body: Json,
         options: &WriteOptions,
     ) -> Result<(Arc<Object>, bool), Status> {
-        let resource = self.engine.resource(at)?;
+        let resource = self.resource(cx, at)?;
         if at.subresource() == "scale" {
             return scale::update(&self.engine, cx, &resource, body, options).await.map(|object| (object, false));
         }
@@ -166,7 +182,7 @@ impl Registry for HubRegistry {
         patch: Patch,
         options: &WriteOptions,
     ) -> Result<(Arc<Object>, bool), Status> {
-        let resource = self.engine.resource(at)?;
+        let resource = self.resource(cx, at)?;
         let object = if at.subresource() == "scale" {
             scale::patch(&self.engine, cx, &resource, &patch, options).await?
         } else {
@@ -177,7 +193,7 @@ impl Registry for HubRegistry {
     }
 
     async fn delete(&self, cx: &RequestContext, at: &Target, options: &DeleteOptions) -> Result<Deleted, Status> {
-        let resource = self.engine.resource(at)?;
+        let resource = self.resource(cx, at)?;
         if !at.subresource().is_empty() {
             return Err(Status::method_not_allowed(&at.gvr, "delete"));
         }
@@ -191,7 +207,7 @@ impl Registry for HubRegistry {
         options: &DeleteOptions,
         selection: &ListOptions,
     ) -> Result<ObjectList, Status> {
-        let resource = self.engine.resource(at)?;
+        let resource = self.resource(cx, at)?;
         if !resource.kind.verbs.contains(&"deletecollection") {
             return Err(Status::method_not_allowed(&at.gvr, "deletecollection"));
         }
@@ -199,7 +215,7 @@ impl Registry for HubRegistry {
     }
 
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status> {
-        let resource = self.engine.resource(at)?;
+        let resource = self.resource(cx, at)?;
         streams::connect(&self.engine, cx, &resource, at.subresource(), query).await
     }
 }

@@ -59,8 +59,11 @@ pub(crate) trait Strategy: Send + Sync {
         }
     }
 
-    /// Problems of a new object.
+    /// Problems of a new object, and of one as an update leaves it.
     fn validate(&self, _doc: &Json, _errors: &mut FieldErrors) {}
+
+    /// Further problems of a new object, of what an update cannot change or leaves as it was.
+    fn validate_new(&self, _doc: &Json, _errors: &mut FieldErrors) {}
 
     /// Problems of a change; [`Strategy::validate`] is called beside it.
     fn validate_update(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
@@ -145,6 +148,29 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             &kinds::custom_resource_definition::CustomResourceDefinition
         }
+        ("", "Endpoints") => &kinds::endpoints::Endpoints,
+        ("", "LimitRange") => &kinds::limit_range::LimitRange,
+        ("", "PersistentVolume") => &kinds::persistent_volume::PersistentVolume,
+        ("", "PersistentVolumeClaim") => &kinds::persistent_volume_claim::PersistentVolumeClaim,
+        ("", "PodTemplate") => &kinds::replication_controller::PodTemplate,
+        ("", "ReplicationController") => &kinds::replication_controller::ReplicationController,
+        ("", "ResourceQuota") => &kinds::resource_quota::ResourceQuota,
+        ("apps", "ControllerRevision") => &kinds::controller_revision::ControllerRevision,
+        ("apps", "DaemonSet") => &kinds::daemon_set::DaemonSet,
+        ("apps", "StatefulSet") => &kinds::stateful_set::StatefulSet,
+        ("autoscaling", "HorizontalPodAutoscaler") => &kinds::horizontal_pod_autoscaler::HorizontalPodAutoscaler,
+        ("batch", "CronJob") => &kinds::cron_job::CronJob,
+        ("batch", "Job") => &kinds::job::Job,
+        ("networking.k8s.io", "Ingress") => &kinds::ingress::Ingress,
+        ("networking.k8s.io", "IngressClass") => &kinds::ingress::IngressClass,
+        ("networking.k8s.io", "NetworkPolicy") => &kinds::network_policy::NetworkPolicy,
+        ("policy", "PodDisruptionBudget") => &kinds::pod_disruption_budget::PodDisruptionBudget,
+        ("storage.k8s.io", "CSIDriver") => &kinds::storage::CsiDriver,
+        ("storage.k8s.io", "CSINode") => &kinds::storage::CsiNode,
+        ("storage.k8s.io", "CSIStorageCapacity") => &kinds::storage::CsiStorageCapacity,
+        ("storage.k8s.io", "StorageClass") => &kinds::storage::StorageClass,
+        ("storage.k8s.io", "VolumeAttachment") => &kinds::storage::VolumeAttachment,
+        ("storage.k8s.io", "VolumeAttributesClass") => &kinds::storage::VolumeAttributesClass,
         ("apps", "Deployment") => &kinds::deployment::Deployment,
         ("apps", "ReplicaSet") => &kinds::replica_set::ReplicaSet,
         ("edge.holdfast.io", "OfflinePolicy") => &kinds::offline_policy::OfflinePolicy,

@@ -13,6 +13,7 @@ mod selectors;
 mod services;
 mod stolen;
 mod texts;
+mod validation;
 mod watch;
 mod write;
 

@@ -82,6 +82,10 @@ pub(crate) fn to_v1(doc: &mut Json) {
     annotate(doc, CURRENT_METRICS, current.iter().map(|metric| source_to_v1(metric, true)).collect());
     let conditions = take_list(doc, &["status", "conditions"]);
     annotate(doc, CONDITIONS, conditions);
+    if doc.get("status").is_some() {
+        // v1 writes the count even when it is zero.
+        holdfast_core::json::default(doc, &["status", "currentReplicas"], 0);
+    }
 }
 
 fn cpu(value: &Json, place: &str) -> Json {

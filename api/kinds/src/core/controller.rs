@@ -1,10 +1,10 @@
 //! ReplicationController and PodTemplate.
 
 use super::status_of;
+use crate::Kind;
 use crate::apps::{CONTAINERS, IMAGES, SELECTOR, TEMPLATE};
 use crate::kind::SCALE;
 use crate::show::{AGE, NAME, age, column, containers, int, labels, name};
-use crate::{Kind, Support};
 use holdfast_core::json::at;
 use holdfast_core::{Json, Timestamp};
 
@@ -33,7 +33,6 @@ pub(crate) const REPLICATION_CONTROLLER: Kind = Kind {
         "status.replicas" => int(doc, &["status", "replicas"]).to_string(),
         _ => String::new(),
     },
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -54,7 +53,6 @@ pub(crate) const POD_TEMPLATE: Kind = Kind {
         vec![name(doc), names.into(), images.into(), labels(at(doc, &["template", "metadata", "labels"])).into()]
     },
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

@@ -1,7 +1,7 @@
 //! Endpoints, the forerunner of EndpointSlice.
 
+use crate::Kind;
 use crate::show::{AGE, NAME, NONE, age, column, int, name, text};
-use crate::{Kind, Support};
 use holdfast_core::Json;
 use holdfast_core::json::items_at;
 
@@ -14,7 +14,6 @@ pub(crate) const ENDPOINTS: Kind = Kind {
     schema: "io.k8s.api.core.v1.Endpoints",
     columns: &[NAME, column("Endpoints", "string", "Addresses and ports of the Service."), AGE],
     row: |doc, now| vec![name(doc), endpoints(doc).into(), age(doc, now)],
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

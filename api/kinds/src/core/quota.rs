@@ -1,8 +1,8 @@
 //! LimitRange and ResourceQuota.
 
 use super::status_of;
+use crate::Kind;
 use crate::show::{AGE, NAME, age, column, name, or, text};
-use crate::{Kind, Support};
 use holdfast_core::json::at;
 use holdfast_core::{Json, Timestamp};
 
@@ -13,7 +13,6 @@ pub(crate) const LIMIT_RANGE: Kind = Kind {
     singular: "limitrange",
     short_names: &["limits"],
     schema: "io.k8s.api.core.v1.LimitRange",
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -33,7 +32,6 @@ pub(crate) const RESOURCE_QUOTA: Kind = Kind {
     ],
     row: quota_row,
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

@@ -2,7 +2,7 @@
 
 use super::status_of;
 use crate::show::{AGE, NAME, UNSET, age, column, name, or, text, wide};
-use crate::{Kind, Reference, Support};
+use crate::{Kind, Reference};
 use holdfast_core::json::{at, items_at};
 use holdfast_core::{Gvr, Json, Timestamp};
 use std::collections::BTreeSet;
@@ -32,7 +32,6 @@ pub(crate) const PERSISTENT_VOLUME: Kind = Kind {
     row: volume_row,
     references: secrets_of_volume,
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -63,7 +62,6 @@ pub(crate) const PERSISTENT_VOLUME_CLAIM: Kind = Kind {
         found.map(|(gvr, name)| Reference { gvr, namespace: String::new(), name: name.into() }).collect()
     },
     returns_deleted: true,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

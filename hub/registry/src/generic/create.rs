@@ -117,6 +117,7 @@ async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, 
     let mut errors = FieldErrors::new();
     meta::validate(kind, strategy, doc, &mut errors);
     strategy.validate(doc, &mut errors);
+    strategy.validate_new(doc, &mut errors);
     if !errors.is_empty() {
         let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
         return Err(Status::invalid(&kind.gvk(), name, &errors));

@@ -21,7 +21,7 @@ impl Strategy for Deployment {
             default(doc, &["spec", "strategy", "rollingUpdate", "maxUnavailable"], "25%");
             default(doc, &["spec", "strategy", "rollingUpdate", "maxSurge"], "25%");
         }
-        default_template(doc);
+        default_template(doc, &["spec", "template"]);
     }
 
     fn has_status(&self) -> bool {

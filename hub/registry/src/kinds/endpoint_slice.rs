@@ -1,6 +1,6 @@
 //! discovery.k8s.io/v1 EndpointSlice.
 
-use super::rules::{ip_address, one_of, port_number, text};
+use super::rules::{endpoint_range, ip_address, one_of, port_number, text};
 use crate::meta::immutable;
 use crate::strategy::Strategy;
 use holdfast_core::json::{default, items_at, items_at_mut};
@@ -54,7 +54,7 @@ impl Strategy for EndpointSlice {
                     "FQDN" => errors.all_invalid(&path, address, names::dns_subdomain(address)),
                     "IPv4" | "IPv6" => {
                         ip_address(address, &path, errors);
-                        special(address, &path, errors);
+                        endpoint_range(address, &path, errors);
                     }
                     _ => {}
                 }
@@ -82,23 +82,5 @@ impl Strategy for EndpointSlice {
 
     fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
         immutable(doc, old, &["addressType"], &FieldPath::new("addressType"), errors);
-    }
-}
-
-/// Addresses that no endpoint may have.
-fn special(address: &str, path: &FieldPath, errors: &mut FieldErrors) {
-    let Ok(ip) = address.parse::<std::net::IpAddr>() else { return };
-    if ip.is_unspecified() {
-        errors.invalid(path, address, format!("may not be unspecified ({address})"));
-    }
-    if ip.is_loopback() {
-        errors.invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
-    let link_local = matches!(ip, std::net::IpAddr::V4(ip) if ip.is_link_local());
-    if link_local {
-        errors.invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
-    }
-    if ip.is_multicast() {
-        errors.invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct ReplicaSet;
 impl Strategy for ReplicaSet {
     fn default(&self, doc: &mut Json) {
         default(doc, &["spec", "replicas"], 1);
-        default_template(doc);
+        default_template(doc, &["spec", "template"]);
     }
 
     fn has_status(&self) -> bool {

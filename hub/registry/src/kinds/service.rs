@@ -62,7 +62,7 @@ impl Strategy for Service {
     }
 
     fn name_problems(&self, name: &str) -> Vec<String> {
-        names::dns_label_1035(name)
+        names::dns_label(name)
     }
 
     fn prepare_for_create(&self, doc: &mut Json) {

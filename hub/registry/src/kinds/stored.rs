@@ -13,39 +13,17 @@ pub(crate) struct Stored {
     counts: bool,
     /// Whether an update needs no `resourceVersion`.
     unconditional: bool,
-    /// Whether an update of a missing object creates it.
-    creates: bool,
     /// What is wrong with a name.
     name: fn(&str) -> Vec<String>,
 }
 
-const BASE: Stored =
-    Stored { status: "", counts: false, unconditional: true, creates: false, name: names::dns_subdomain };
+const BASE: Stored = Stored { status: "", counts: false, unconditional: true, name: names::dns_subdomain };
 
 static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
-static CONDITIONAL: Stored = Stored { unconditional: false, ..BASE };
 static COUNTED_CONDITIONAL: Stored = Stored { counts: true, unconditional: false, ..BASE };
-static CREATED_BY_UPDATE: Stored = Stored { creates: true, ..BASE };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
 static COUNTED_STATUS: Stored = Stored { status: "{}", counts: true, ..BASE };
-static DAEMON_SET: Stored = Stored {
-    status: r#"{"currentNumberScheduled":0,"numberMisscheduled":0,"desiredNumberScheduled":0,"numberReady":0}"#,
-    counts: true,
-    ..BASE
-};
-static STATEFUL_SET: Stored = Stored { status: r#"{"replicas":0,"availableReplicas":0}"#, counts: true, ..BASE };
-static REPLICATION_CONTROLLER: Stored = Stored { status: r#"{"replicas":0}"#, counts: true, ..BASE };
-static AUTOSCALER: Stored = Stored { status: r#"{"desiredReplicas":0}"#, ..BASE };
-static INGRESS: Stored = Stored { status: r#"{"loadBalancer":{}}"#, counts: true, ..BASE };
-static BUDGET: Stored = Stored {
-    status: r#"{"disruptionsAllowed":0,"currentHealthy":0,"desiredHealthy":0,"expectedPods":0}"#,
-    counts: true,
-    unconditional: false,
-    ..BASE
-};
-static VOLUME: Stored = Stored { status: r#"{"phase":"Pending"}"#, ..BASE };
-static ATTACHMENT: Stored = Stored { status: r#"{"attached":false}"#, unconditional: false, ..BASE };
 static POLICY: Stored = Stored { status: "{}", counts: true, unconditional: false, ..BASE };
 static REQUEST: Stored = Stored { status: "{}", name: names::path_segment, ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
@@ -53,28 +31,14 @@ static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: 
 /// The rules of a kind that has no file of its own.
 pub(crate) fn of(kind: &Kind) -> &'static Stored {
     match (kind.group, kind.kind) {
-        ("", "Endpoints" | "LimitRange") => &CREATED_BY_UPDATE,
-        ("", "PersistentVolume" | "PersistentVolumeClaim") => &VOLUME,
-        ("", "PodTemplate") => &COUNTED,
-        ("", "ReplicationController") => &REPLICATION_CONTROLLER,
-        ("", "ResourceQuota") => &WITH_STATUS,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &POLICY,
         ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
-        ("apps", "DaemonSet") => &DAEMON_SET,
-        ("apps", "StatefulSet") => &STATEFUL_SET,
-        ("autoscaling", _) => &AUTOSCALER,
-        ("batch", _) => &COUNTED_STATUS,
         ("certificates.k8s.io", _) => &REQUEST,
         ("flowcontrol.apiserver.k8s.io", _) => &COUNTED_STATUS,
-        ("networking.k8s.io", "Ingress") => &INGRESS,
-        ("networking.k8s.io", "IngressClass" | "NetworkPolicy") => &COUNTED,
         ("networking.k8s.io", "ServiceCIDR") => &WITH_STATUS,
-        ("policy", "PodDisruptionBudget") => &BUDGET,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,
         ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
-        ("storage.k8s.io", "CSIDriver" | "CSINode" | "CSIStorageCapacity") => &CONDITIONAL,
-        ("storage.k8s.io", "VolumeAttachment") => &ATTACHMENT,
         _ => &PLAIN,
     }
 }
@@ -88,10 +52,6 @@ impl Strategy for Stored {
         self.counts
     }
 
-    fn creates_on_update(&self) -> bool {
-        self.creates
-    }
-
     fn unconditional_update(&self) -> bool {
         self.unconditional
     }
@@ -103,10 +63,6 @@ impl Strategy for Stored {
     fn prepare_for_create(&self, doc: &mut Json) {
         if let Ok(status) = serde_json::from_str::<Json>(self.status) {
             set(doc, &["status"], status);
-        }
-        if str_at(doc, &["kind"]) == Some("PersistentVolume") {
-            let now = str_at(doc, &["metadata", "creationTimestamp"]).unwrap_or_default().to_string();
-            set(doc, &["status", "lastPhaseTransitionTime"], now);
         }
     }
 

@@ -266,11 +266,11 @@ async fn names_and_labels_are_judged_whatever_the_kind() {
             .create(
                 "services",
                 "default",
-                json!({ "metadata": { "name": "1a" }, "spec": { "ports": [{ "port": 1 }] } }),
+                json!({ "metadata": { "name": "a.b" }, "spec": { "ports": [{ "port": 1 }] } }),
             )
             .await,
     );
-    assert!(long.contains("a DNS-1035 label must consist of"), "{long}");
+    assert!(long.contains("a lowercase RFC 1123 label must consist of"), "{long}");
 }
 
 #[tokio::test]

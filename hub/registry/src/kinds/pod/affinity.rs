@@ -63,6 +63,17 @@ fn pod_term(term: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
+/// Problems of a selector of nodes.
+pub(crate) fn node_selector(selector: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let (terms, path) = (items_at(selector, &["nodeSelectorTerms"]), path.child("nodeSelectorTerms"));
+    if terms.is_empty() {
+        errors.required(&path, "must have at least one node selector term");
+    }
+    for (index, term) in terms.iter().enumerate() {
+        node_term(term, &path.index(index), errors);
+    }
+}
+
 fn node_term(term: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     for field in ["matchExpressions", "matchFields"] {
         for (index, requirement) in items_at(term, &[field]).iter().enumerate() {

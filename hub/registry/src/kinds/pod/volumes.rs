@@ -50,16 +50,7 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         "emptyDir" if doc.get("sizeLimit").and_then(quantity).is_some_and(holdfast_core::Quantity::is_negative) => {
             errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
         }
-        "hostPath" => {
-            required("path", errors);
-            path_without_backsteps(text(doc, "path"), &path.child("path"), errors);
-            let kinds =
-                ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-            let kind = text(doc, "type");
-            if !kinds.contains(&kind) {
-                errors.not_supported(&path.child("type"), kind, &kinds);
-            }
-        }
+        "hostPath" => host_path(doc, path, errors),
         "secret" => {
             required("secretName", errors);
             modes_and_items(doc, path, errors);
@@ -87,6 +78,20 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             errors.required(&path.child("volumeClaimTemplate"), "");
         }
         _ => {}
+    }
+}
+
+/// Problems of a path of the node.
+pub(crate) fn host_path(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    const KINDS: &[&str] =
+        &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    if text(doc, "path").is_empty() {
+        errors.required(&path.child("path"), "");
+    }
+    path_without_backsteps(text(doc, "path"), &path.child("path"), errors);
+    let kind = text(doc, "type");
+    if !KINDS.contains(&kind) {
+        errors.not_supported(&path.child("type"), kind, KINDS);
     }
 }
 
@@ -165,7 +170,8 @@ fn projected(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn path_without_backsteps(target: &str, path: &FieldPath, errors: &mut FieldErrors) {
+/// Tells of a path that leads upwards.
+pub(crate) fn path_without_backsteps(target: &str, path: &FieldPath, errors: &mut FieldErrors) {
     if target.split('/').any(|part| part == "..") {
         errors.invalid(path, target, "must not contain '..'");
     }

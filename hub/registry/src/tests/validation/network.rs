@@ -1,0 +1,200 @@
+//! networking.k8s.io: NetworkPolicy, Ingress, IngressClass; core: Endpoints; policy: PodDisruptionBudget.
+
+use super::*;
+
+#[test]
+fn network_policies() {
+    const POLICIES: &str = "networking.k8s.io/networkpolicies";
+    let from = |peer: Json| json!({ "spec": { "podSelector": {}, "ingress": [{ "from": [peer] }] } });
+    let port = |port: Json| json!({ "spec": { "podSelector": {}, "egress": [{ "ports": [port] }] } });
+    create(POLICIES, json!({ "spec": { "podSelector": {} } }), &[]);
+    assert_eq!(made(POLICIES, port(json!({ "port": 80 })))["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    create(POLICIES, from(json!({})), &["spec.ingress[0].from[0]: Required value: must specify a peer"]);
+    create(
+        POLICIES,
+        from(json!({ "podSelector": {}, "ipBlock": { "cidr": "10.0.0.0/8" } })),
+        &["spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer"],
+    );
+    create(
+        POLICIES,
+        from(json!({ "ipBlock": { "cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "11.0.0.0/16", "x"] } })),
+        &[
+            "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"10.0.0.0/8\": must be a strict subset of `cidr`",
+            "spec.ingress[0].from[0].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`",
+            "spec.ingress[0].from[0].ipBlock.except[2]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        ],
+    );
+    create(
+        POLICIES,
+        from(json!({ "ipBlock": { "cidr": "10.0.0.1/8" } })),
+        &[
+            "spec.ingress[0].from[0].ipBlock.cidr: Invalid value: \"10.0.0.1/8\": must not have bits set beyond the prefix length",
+        ],
+    );
+    create(
+        POLICIES,
+        port(json!({ "port": 80, "endPort": 70 })),
+        &["spec.egress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`"],
+    );
+    create(
+        POLICIES,
+        port(json!({ "port": "http", "endPort": 70, "protocol": "ICMP" })),
+        &[
+            "spec.egress[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
+            "spec.egress[0].ports[0].endPort: Invalid value: 70: may not be specified when `port` is non-numeric",
+        ],
+    );
+    create(
+        POLICIES,
+        json!({ "spec": { "podSelector": {}, "policyTypes": ["In"] } }),
+        &["spec.policyTypes[0]: Unsupported value: \"In\": supported values: \"Ingress\", \"Egress\""],
+    );
+}
+
+#[test]
+fn ingresses() {
+    const INGRESSES: &str = "networking.k8s.io/ingresses";
+    let service = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let path = |path: Json| json!({ "spec": { "rules": [{ "http": { "paths": [path] } }] } });
+    create(INGRESSES, json!({ "spec": { "defaultBackend": service } }), &[]);
+    create(
+        INGRESSES,
+        json!({ "spec": {} }),
+        &["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"],
+    );
+    create(
+        INGRESSES,
+        path(json!({ "path": "/a", "backend": service })),
+        &["spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"],
+    );
+    create(
+        INGRESSES,
+        path(json!({ "path": "a//b/..", "pathType": "Prefix", "backend": service })),
+        &[
+            "spec.rules[0].http.paths[0].path: Invalid value: \"a//b/..\": must be an absolute path",
+            "spec.rules[0].http.paths[0].path: Invalid value: \"a//b/..\": must not contain '//'",
+            "spec.rules[0].http.paths[0].path: Invalid value: \"a//b/..\": cannot end with '/..'",
+        ],
+    );
+    create(
+        INGRESSES,
+        path(json!({ "path": "/", "pathType": "Regex", "backend": {} })),
+        &[
+            "spec.rules[0].http.paths[0].pathType: Unsupported value: \"Regex\": supported values: \"Exact\", \"ImplementationSpecific\", \"Prefix\"",
+            "spec.rules[0].http.paths[0].backend: Invalid value: \"\": resource or service backend is required",
+        ],
+    );
+    create(
+        INGRESSES,
+        path(json!({ "path": "/", "pathType": "Exact", "backend": { "service": { "name": "web" } } })),
+        &["spec.rules[0].http.paths[0].backend: Required value: port name or number is required"],
+    );
+    create(
+        INGRESSES,
+        json!({ "spec": { "rules": [{ "host": "1.2.3.4" }, { "host": "*.a" }] } }),
+        &["spec.rules[0].host: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address"],
+    );
+    let mut both = json!({ "metadata": { "name": "a", "annotations": { "kubernetes.io/ingress.class": "x" } } });
+    both["spec"] = json!({ "defaultBackend": service, "ingressClassName": "y" });
+    create(
+        INGRESSES,
+        both,
+        &[
+            "annotations.kubernetes.io/ingress.class: Invalid value: \"x\": must match `ingressClassName` when both are specified",
+        ],
+    );
+    status(
+        INGRESSES,
+        json!({ "spec": { "defaultBackend": service } }),
+        json!({}),
+        json!({ "loadBalancer": { "ingress": [{ "ip": "x" }, { "hostname": "1.2.3.4" }] } }),
+        &[
+            "status.loadBalancer.ingress[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "status.loadBalancer.ingress[1].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
+        ],
+    );
+}
+
+#[test]
+fn ingress_classes() {
+    const CLASSES: &str = "networking.k8s.io/ingressclasses";
+    let class = |parameters: Json| json!({ "spec": { "controller": "example.com/ingress", "parameters": parameters } });
+    create(CLASSES, class(json!({ "kind": "K", "name": "n" })), &[]);
+    create(CLASSES, json!({ "spec": {} }), &["spec.controller: Required value"]);
+    create(
+        CLASSES,
+        class(json!({ "kind": "K", "name": "n", "scope": "Namespace" })),
+        &["spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"],
+    );
+    create(
+        CLASSES,
+        class(json!({ "kind": "K", "name": "n", "namespace": "ns" })),
+        &["spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'"],
+    );
+    update(
+        CLASSES,
+        json!({ "spec": { "controller": "example.com/ingress" } }),
+        "spec.controller",
+        json!("example.com/other"),
+        &["spec.controller: Invalid value: \"example.com/other\": field is immutable"],
+    );
+}
+
+#[test]
+fn endpoints() {
+    let subset = |subset: Json| json!({ "subsets": [subset] });
+    let addresses = json!([{ "ip": "10.0.0.1" }]);
+    create("endpoints", subset(json!({ "addresses": addresses, "ports": [{ "port": 80 }] })), &[]);
+    create(
+        "endpoints",
+        subset(json!({})),
+        &["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"],
+    );
+    create(
+        "endpoints",
+        subset(
+            json!({ "addresses": [{ "ip": "127.0.0.1" }, { "ip": "fe80::1" }], "ports": [{ "port": 0 }, { "name": "b", "port": 1, "protocol": "X" }] }),
+        ),
+        &[
+            "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            "subsets[0].addresses[1].ip: Invalid value: \"fe80::1\": may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+            "subsets[0].ports[0].name: Required value",
+            "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "subsets[0].ports[1].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+        ],
+    );
+}
+
+#[test]
+fn budgets() {
+    const BUDGETS: &str = "policy/poddisruptionbudgets";
+    create(BUDGETS, json!({ "spec": { "minAvailable": 1, "selector": {} } }), &[]);
+    create(
+        BUDGETS,
+        json!({ "spec": { "minAvailable": "101%", "maxUnavailable": -1 } }),
+        &[
+            "spec: Invalid value: {\"minAvailable\":\"101%\",\"maxUnavailable\":-1}: minAvailable and maxUnavailable cannot be both set",
+            "spec.minAvailable: Invalid value: \"101%\": must not be greater than 100%",
+            "spec.maxUnavailable: Invalid value: -1: must be greater than or equal to 0",
+        ],
+    );
+    create(
+        BUDGETS,
+        json!({ "spec": { "unhealthyPodEvictionPolicy": "Never" } }),
+        &[
+            "spec.unhealthyPodEvictionPolicy: Unsupported value: \"Never\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
+        ],
+    );
+    status(
+        BUDGETS,
+        json!({ "spec": {} }),
+        json!({}),
+        json!({ "currentHealthy": -1, "conditions": [{ "type": "A", "status": "Yes", "reason": "b c" }] }),
+        &[
+            "status.conditions[0].status: Unsupported value: \"Yes\": supported values: \"False\", \"True\", \"Unknown\"",
+            "status.conditions[0].lastTransitionTime: Required value",
+            "status.conditions[0].reason: Invalid value: \"b c\": a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')",
+            "status.currentHealthy: Invalid value: -1: must be greater than or equal to 0",
+        ],
+    );
+}
