@@ -7,8 +7,10 @@
 //! - [`parse_json`]: bytes of a client to a document, with duplicates noted and depth bounded.
 //! - [`Schema::check`]: a document against its type, as the strict decoder of upstream does.
 //! - [`Schema::strategic_merge`], [`json_patch`], [`merge_patch`]: the three patches.
+//! - [`apply`]: server-side apply, and who owns which fields.
 //! - [`openapi`]: what the hub tells clients of all this.
 
+pub mod apply;
 pub mod check;
 mod facts;
 mod merge;
