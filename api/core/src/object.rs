@@ -3,6 +3,12 @@
 use crate::{Gvk, Json, ObjectMeta, Revision, Status};
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, StringDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
 
 /// JSON bytes plus what the machinery needs to know of them.
 ///
@@ -20,18 +26,83 @@ pub struct Object {
     body: Bytes,
     /// Where `"resourceVersion":"N",` goes: just after the brace that opens `metadata`.
     splice: usize,
+    /// Where the value of `metadata.managedFields` is; empty when there is none.
+    managed: Range<usize>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+struct Head<'a> {
     #[serde(default)]
     api_version: String,
     #[serde(default)]
     kind: String,
-    #[serde(default)]
-    metadata: ObjectMeta,
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
 }
+
+/// `metadata`, and the text of its `managedFields`: most readers never look at these, and a tree of them is as big
+/// as the rest of the object.
+#[derive(Default)]
+struct Metadata<'a> {
+    meta: ObjectMeta,
+    managed: Option<&'a RawValue>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Metadata<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MetadataVisitor)
+    }
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = Metadata<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("metadata")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Metadata<'de>, A::Error> {
+        let mut managed = None;
+        let others = Others { entries, managed: &mut managed };
+        let meta = ObjectMeta::deserialize(MapAccessDeserializer::new(others))?;
+        Ok(Metadata { meta, managed })
+    }
+}
+
+/// The entries of `metadata` but for `managedFields`, which it keeps aside.
+struct Others<'m, 'de, A> {
+    entries: A,
+    managed: &'m mut Option<&'de RawValue>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<'_, 'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        loop {
+            match self.entries.next_key::<Key<'de>>()? {
+                None => return Ok(None),
+                Some(Key(name)) if name == MANAGED => *self.managed = Some(self.entries.next_value()?),
+                Some(Key(Cow::Borrowed(name))) => {
+                    return seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some);
+                }
+                Some(Key(Cow::Owned(name))) => return seed.deserialize(StringDeserializer::new(name)).map(Some),
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.entries.next_value_seed(seed)
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+const MANAGED: &str = "managedFields";
 
 /// Every stored body begins with `apiVersion`, `kind`, `metadata` in this order, so that the splice offset
 /// is found without a parser.
@@ -43,7 +114,15 @@ impl Object {
     ///
     /// # Errors
     /// 400 when `metadata` is malformed.
-    pub fn from_json(mut doc: Json) -> Result<Object, Status> {
+    pub fn from_json(doc: Json) -> Result<Object, Status> {
+        Object::with_managed_fields(doc, "")
+    }
+
+    /// From a document without `managedFields`, and these as JSON; the empty text is none.
+    ///
+    /// # Errors
+    /// As [`Object::from_json`].
+    pub fn with_managed_fields(mut doc: Json, managed: &str) -> Result<Object, Status> {
         let mut revision = Revision(0);
         if let Some(version) = crate::json::remove(&mut doc, &["metadata", "resourceVersion"]) {
             revision = Revision(version.as_str().and_then(|text| text.parse().ok()).unwrap_or(0));
@@ -51,13 +130,28 @@ impl Object {
         let Json::Object(mut map) = doc else {
             return Err(Status::bad_request("the object is no JSON object"));
         };
-        let mut ordered = serde_json::Map::with_capacity(map.len());
-        for key in ["apiVersion", "kind", "metadata"] {
-            let empty = if key == "metadata" { Json::Object(serde_json::Map::new()) } else { Json::from("") };
-            ordered.insert(key.to_string(), map.shift_remove(key).filter(|value| !value.is_null()).unwrap_or(empty));
+        let mut take = |key: &str, empty: Json| map.shift_remove(key).filter(|value| !value.is_null()).unwrap_or(empty);
+        let mut body = b"{\"apiVersion\":".to_vec();
+        write(&mut body, &take("apiVersion", Json::from("")))?;
+        body.extend_from_slice(b",\"kind\":");
+        write(&mut body, &take("kind", Json::from("")))?;
+        body.extend_from_slice(b",\"metadata\":");
+        let metadata = take("metadata", Json::Object(serde_json::Map::new()));
+        write(&mut body, &metadata)?;
+        if !managed.is_empty() && body.pop_if(|last| *last == b'}').is_some() {
+            // The last of the metadata, where it is cheap to put and to cut off.
+            let comma = if metadata.as_object().is_some_and(|map| map.is_empty()) { "" } else { "," };
+            body.extend_from_slice(format!("{comma}\"{MANAGED}\":").as_bytes());
+            body.extend_from_slice(managed.as_bytes());
+            body.push(b'}');
         }
-        ordered.extend(map);
-        let body = serde_json::to_vec(&ordered).map_err(Status::internal)?;
+        for (key, value) in map {
+            body.push(b',');
+            write(&mut body, &Json::from(key))?;
+            body.push(b':');
+            write(&mut body, &value)?;
+        }
+        body.push(b'}');
         Object::from_stored(Bytes::from(body), revision)
     }
 
@@ -66,13 +160,18 @@ impl Object {
     /// # Errors
     /// 400 when the bytes are no object with metadata.
     pub fn from_stored(body: Bytes, revision: Revision) -> Result<Object, Status> {
-        let head: Head = serde_json::from_slice(&body)
+        let head: Head<'_> = serde_json::from_slice(&body)
             .map_err(|err| Status::bad_request(format!("the object could not be decoded: {err}")))?;
         let splice = find(&body, METADATA.as_bytes())
             .map(|at| at + METADATA.len())
             .ok_or_else(|| Status::bad_request("the object has no metadata"))?;
         let gvk = Gvk::new(&head.api_version, &head.kind);
-        Ok(Object { gvk, meta: head.metadata, revision, body, splice })
+        let managed = head.metadata.managed.map(RawValue::get).filter(|text| *text != "null").map_or(0..0, |text| {
+            let start = text.as_ptr() as usize - body.as_ptr() as usize;
+            start..start + text.len()
+        });
+        let meta = head.metadata.meta;
+        Ok(Object { gvk, meta, revision, body, splice, managed })
     }
 
     /// The same object at another revision; shares the bytes.
@@ -111,9 +210,39 @@ impl Object {
         self.body.len() + "\"resourceVersion\":\"\"".len() + digits + comma
     }
 
-    /// The document, with its `resourceVersion`.
+    /// `metadata.managedFields` as JSON; the empty text when there are none.
+    pub fn managed_fields(&self) -> &str {
+        std::str::from_utf8(&self.body[self.managed.clone()]).unwrap_or_default()
+    }
+
+    /// The document, with its `resourceVersion` and without `managedFields`, of which most readers know nothing: an
+    /// update that leaves them out keeps them.
     pub fn to_json(&self) -> Json {
-        let mut doc: Json = serde_json::from_slice(&self.body).unwrap_or_default();
+        let Some(cut) = self.managed_entry() else { return self.to_json_whole() };
+        let mut body = Vec::with_capacity(self.body.len() - cut.len());
+        body.extend_from_slice(&self.body[..cut.start]);
+        body.extend_from_slice(&self.body[cut.end..]);
+        self.document(&body)
+    }
+
+    /// The document, with its `resourceVersion` and its `managedFields`.
+    pub fn to_json_whole(&self) -> Json {
+        self.document(&self.body)
+    }
+
+    /// Where `managedFields` stand with their name and a comma, if they do.
+    fn managed_entry(&self) -> Option<Range<usize>> {
+        let name = format!("\"{MANAGED}\":");
+        let start = self.body[..self.managed.start].strip_suffix(name.as_bytes())?.len();
+        match (self.body.get(start.checked_sub(1)?), self.body.get(self.managed.end)) {
+            (Some(b','), _) => Some(start - 1..self.managed.end),
+            (_, Some(b',')) => Some(start..self.managed.end + 1),
+            _ => Some(start..self.managed.end),
+        }
+    }
+
+    fn document(&self, body: &[u8]) -> Json {
+        let mut doc: Json = serde_json::from_slice(body).unwrap_or_default();
         if self.revision != Revision(0) {
             crate::json::set(&mut doc, &["metadata", "resourceVersion"], self.revision.to_string());
         }
@@ -139,6 +268,10 @@ impl Object {
             format!("{}/{}", self.meta.namespace, self.meta.name)
         }
     }
+}
+
+fn write(out: &mut Vec<u8>, value: &Json) -> Result<(), Status> {
+    serde_json::to_writer(out, value).map_err(Status::internal)
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -171,6 +304,36 @@ mod tests {
             let object = object.at_revision(Revision(revision));
             object.write_json(&mut out);
             assert_eq!(out.len(), object.json_len());
+        }
+    }
+
+    #[test]
+    fn managed_fields_are_kept_aside() {
+        let managed = r#"[{"manager":"a,\"managedFields\":[]}","fieldsV1":{"f:x":{}}}]"#;
+        let bare = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+            "spec": {"template": {"metadata": {"managedFields": [1]}}}});
+        for doc in [bare.clone(), json!({"kind": "Pod", "spec": {}}), json!({"metadata": null})] {
+            let object = Object::with_managed_fields(doc.clone(), managed).unwrap().at_revision(Revision(7));
+            assert_eq!(object.managed_fields(), managed);
+            let mut whole = object.to_json();
+            assert_eq!(whole, Object::from_json(doc).unwrap().at_revision(Revision(7)).to_json());
+            assert_ne!(whole, object.to_json_whole());
+            whole["metadata"]["managedFields"] = serde_json::from_str(managed).unwrap();
+            assert_eq!(whole, object.to_json_whole());
+            let mut shown = Vec::new();
+            object.write_json(&mut shown);
+            assert_eq!(serde_json::from_slice::<Json>(&shown).unwrap(), whole);
+        }
+        assert_eq!(Object::from_json(bare.clone()).unwrap().managed_fields(), "");
+        // Wherever others put them, and whatever they put there.
+        for managed in [json!([]), json!([{"manager": "b"}]), json!(null)] {
+            let mut doc = bare.clone();
+            doc["metadata"] = json!({"managedFields": managed, "name": "a"});
+            let object = Object::from_json(doc).unwrap();
+            assert_eq!(object.managed_fields().is_empty(), managed.is_null());
+            if !managed.is_null() {
+                assert_eq!(object.to_json(), bare);
+            }
         }
     }
 }

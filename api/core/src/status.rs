@@ -220,6 +220,13 @@ impl Status {
         Status::conflict(gvr, name, why)
     }
 
+    /// 409: fields that an apply wants are other managers', with a cause for each.
+    pub fn apply_conflict(message: impl Into<String>, causes: Vec<StatusCause>) -> Status {
+        let mut status = Status::failure(409, Reason::Conflict, message);
+        status.0.details = Some(StatusDetails { causes, ..StatusDetails::default() });
+        status
+    }
+
     /// 422: `Pod "web" is invalid: [..]`, with a cause for each field error.
     pub fn invalid(gvk: &Gvk, name: &str, errors: &FieldErrors) -> Status {
         let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();

@@ -8,6 +8,7 @@ use crate::Kind;
 use holdfast_core::gvk::api_version;
 use holdfast_core::json::set;
 use holdfast_core::{Json, Object, Status};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Field of core/v1 Event, field of events.k8s.io/v1 Event.
@@ -59,6 +60,16 @@ pub fn shown_document(kind: &Kind, object: &Object) -> Json {
     doc
 }
 
+/// A document in stored form in the version that was asked for.
+pub fn requested<'d>(kind: &Kind, doc: &'d Json) -> Cow<'d, Json> {
+    if !is_converted(kind) {
+        return Cow::Borrowed(doc);
+    }
+    let mut doc = doc.clone();
+    convert(&mut doc, kind);
+    Cow::Owned(doc)
+}
+
 /// A stored object in the version that was asked for.
 ///
 /// # Errors
@@ -67,8 +78,8 @@ pub fn shown(kind: &Kind, object: Arc<Object>) -> Result<Arc<Object>, Status> {
     if !is_converted(kind, &object) {
         return Ok(object);
     }
-    let revision = object.revision;
-    Ok(Arc::new(Object::from_json(shown_document(kind, &object))?.at_revision(revision)))
+    let doc = shown_document(kind, &object);
+    Ok(Arc::new(Object::with_managed_fields(doc, object.managed_fields())?.at_revision(object.revision)))
 }
 
 /// Rewrites a document into the version `to` of its kind. A document that is already in it, or of a kind with

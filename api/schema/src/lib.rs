@@ -8,8 +8,10 @@
 //! - [`Schema::check`]: a document against its type, as the strict decoder of upstream does.
 //! - [`Schema::strategic_merge`], [`json_patch`], [`merge_patch`]: the three patches.
 //! - [`structural`]: the schemas of custom kinds, for decoding, defaults and values.
+//! - [`apply`]: server-side apply, and who owns which fields.
 //! - [`openapi`]: what the hub tells clients of all this.
 
+pub mod apply;
 pub mod check;
 mod facts;
 mod merge;

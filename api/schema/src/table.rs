@@ -1,6 +1,7 @@
 //! The table: types, their fields, and how lists merge. Immutable once read.
 
-use crate::facts::{self, Patching};
+use crate::apply::Standing;
+use crate::facts::{self, ListType, Patching};
 use holdfast_core::Json;
 use std::collections::BTreeMap;
 
@@ -44,6 +45,10 @@ pub(crate) struct Field {
     pub(crate) value: Type,
     pub(crate) required: bool,
     pub(crate) patching: Patching,
+    /// How the elements of a list belong together.
+    pub(crate) listing: ListType,
+    /// Whether a map is one value.
+    pub(crate) is_atomic: bool,
 }
 
 /// What a named type is.
@@ -70,6 +75,10 @@ pub(crate) enum Shape {
 pub(crate) struct Named {
     pub(crate) name: Box<str>,
     pub(crate) shape: Shape,
+    /// Whether it is one value.
+    pub(crate) is_atomic: bool,
+    /// Fields that are there even unsaid.
+    pub(crate) standing: Vec<Standing>,
 }
 
 impl Named {
@@ -114,10 +123,19 @@ impl Schema {
     fn new(definitions: &BTreeMap<String, Json>) -> Schema {
         let index: BTreeMap<&str, usize> =
             definitions.keys().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-        let types = definitions
+        let mut types: Vec<Named> = definitions
             .iter()
-            .map(|(name, schema)| Named { name: name.as_str().into(), shape: shape(name, schema, &index) })
+            .map(|(name, schema)| Named {
+                name: name.as_str().into(),
+                shape: shape(name, schema, &index),
+                is_atomic: facts::is_atomic_type(name),
+                standing: Vec::new(),
+            })
             .collect();
+        let standing: Vec<Vec<Standing>> = types.iter().map(|named| standing(&types, named)).collect();
+        for (named, standing) in types.iter_mut().zip(standing) {
+            named.standing = standing;
+        }
         Schema { types }
     }
 
@@ -163,10 +181,23 @@ fn shape(name: &str, schema: &Json, index: &BTreeMap<&str, usize>) -> Shape {
             required: facts::required(name, field)
                 .unwrap_or_else(|| required.iter().any(|entry| entry.as_str() == Some(field))),
             patching: facts::patching(name, field),
+            listing: facts::list_type(name, field),
+            is_atomic: facts::is_atomic_map(name, field),
         })
         .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
     Shape::Struct(fields)
+}
+
+/// The fields that a value of this type has even unsaid.
+fn standing(types: &[Named], named: &Named) -> Vec<Standing> {
+    let Shape::Struct(fields) = &named.shape else { return Vec::new() };
+    let zero = |field: &Field| {
+        let is_struct = matches!(&field.value, Type::Named(at) if matches!(types[*at].shape, Shape::Struct(_)));
+        let value = crate::apply::zero(&named.name, &field.name, &field.value, is_struct, field.required)?;
+        Some(Standing { name: field.name.clone(), value })
+    };
+    fields.iter().filter_map(zero).collect()
 }
 
 fn value_type(schema: &Json, index: &BTreeMap<&str, usize>) -> Type {

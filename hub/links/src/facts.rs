@@ -138,7 +138,7 @@ impl FactWriter {
         }
         if let Some(metadata) = body.get("metadata") {
             let patch = Patch { patch_type: PatchType::Merge, body: document!({"metadata": metadata}) };
-            let operation = Operation::Patch { patch, options: WriteOptions::default() };
+            let operation = Operation::Patch { patch, options: as_node() };
             self.call(target.clone(), operation, None).await?;
         }
         // A merge patch with the whole status: fields that the node no longer reports are set to null.
@@ -146,7 +146,7 @@ impl FactWriter {
         let status = replacing(old.get("status"), body.get("status").cloned().unwrap_or_default());
         let patch =
             Patch { patch_type: PatchType::Merge, body: document!({"metadata": {"uid": uid}, "status": status}) };
-        let operation = Operation::Patch { patch, options: WriteOptions::default() };
+        let operation = Operation::Patch { patch, options: as_node() };
         self.call(target.with_subresource("status"), operation, Some((check, op))).await.map(|_| ())
     }
 
@@ -185,7 +185,7 @@ impl FactWriter {
             return Err(not_found());
         }
         let (pod, lost_owners) = kept.renewed(&*self.store, body.get("status")).await.map_err(failed)?;
-        let operation = Operation::Create { body: pod, options: WriteOptions::default() };
+        let operation = Operation::Create { body: pod, options: as_node() };
         let ops = vec![op.clone(), adoption::note(&kept.uid)];
         let with = CommitWith { checks: vec![check.clone()], ops, adopts: true };
         let at = Target::collection(target.gvr.clone(), target.namespace());
@@ -214,9 +214,14 @@ impl FactWriter {
             .map_err(|err| Status::bad_request(format!("the event does not decode: {err}")))?;
         let namespace = json::str_at(&body, &["metadata", "namespace"]).unwrap_or("default").to_string();
         let target = Target::collection(Gvr::new("", "v1", "events"), &namespace);
-        let operation = Operation::Create { body, options: WriteOptions::default() };
+        let operation = Operation::Create { body, options: as_node() };
         self.call(target, operation, Some((check, op))).await.map(|_| ())
     }
+}
+
+/// What a node writes is its agent's.
+fn as_node() -> WriteOptions {
+    WriteOptions { field_manager: "holdfast-edge".into(), ..WriteOptions::default() }
 }
 
 /// `new` with a null for every field of `old` that it lacks, so that a merge patch replaces.

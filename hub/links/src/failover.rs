@@ -5,10 +5,10 @@
 //! from there. By [`fencing::replace_after`] the node has stopped the pod for certain, so its object may go without the
 //! node's confirmation. After a start of the hub every node counts as heard just now.
 
-use crate::hub_links::Shared;
+use crate::hub_links::{Shared, as_hub};
 use holdfast_core::json::str_at;
 use holdfast_core::verbs::Preconditions;
-use holdfast_core::{DeleteOptions, Gvr, Json, ListOptions, Object, Reason, Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{DeleteOptions, Gvr, Json, ListOptions, Object, Reason, Status, Target, Timestamp};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_server::{Operation, Reply};
@@ -79,7 +79,7 @@ async fn tell(shared: &Shared, pod: &Object, node: &str) {
         "firstTimestamp": now, "lastTimestamp": now, "count": 1,
     });
     let target = Target::collection(Gvr::new("", "v1", "events"), namespace);
-    if let Err(err) = shared.call(target, Operation::Create { body, options: WriteOptions::default() }).await {
+    if let Err(err) = shared.call(target, Operation::Create { body, options: as_hub() }).await {
         tracing::warn!(pod = format!("{namespace}/{name}"), %err, "Could not record an event");
     }
 }

@@ -7,7 +7,7 @@ use crate::tokens::NodeTokens;
 use crate::views::Views;
 use crate::{join, lifecycle, renew};
 use async_trait::async_trait;
-use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Session, Status, Target, UserInfo, user};
+use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Session, Status, Target, UserInfo, WriteOptions, user};
 use holdfast_env::{Connection, Mono, Task, World};
 use holdfast_link::identity::{Standing, node_of, standing};
 use holdfast_link::renew::EXPIRED_FOR_GOOD;
@@ -230,7 +230,7 @@ impl Shared {
             "firstTimestamp": now, "lastTimestamp": now, "count": 1,
         });
         let target = Target::collection(Gvr::new("", "v1", "events"), "default");
-        let create = Operation::Create { body, options: holdfast_core::WriteOptions::default() };
+        let create = Operation::Create { body, options: as_hub() };
         match self.call(target, create).await {
             Err(status) if !status.is(Reason::AlreadyExists) => {
                 tracing::warn!(node, reason, err = %status, "Could not record an event");
@@ -238,6 +238,11 @@ impl Shared {
             _ => {}
         }
     }
+}
+
+/// What the links write of their own accord is the hub's.
+pub(crate) fn as_hub() -> WriteOptions {
+    WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() }
 }
 
 /// All links of a hub. Dropping it ends them.

@@ -1,11 +1,11 @@
 //! Joining: a bootstrap token and a name become a Node object and a certificate.
 
-use crate::hub_links::{NodeIssuer, Shared};
+use crate::hub_links::{NodeIssuer, Shared, as_hub};
 use crate::sessions::was_ready;
 use crate::{certificates, time_reset};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::{Gvr, NodeUid, Object, Reason, Status, Target, WriteOptions, names};
+use holdfast_core::{Gvr, NodeUid, Object, Reason, Status, Target, names};
 use holdfast_link::join::Doorkeeper;
 use holdfast_link_engine::wire::{JoinReply, JoinRequest, TimeResetReply, TimeResetRequest};
 use holdfast_server::{Operation, Reply};
@@ -69,7 +69,7 @@ async fn node_object(shared: &Shared, name: &str) -> Result<Arc<Object>, String>
         // Nothing is to be placed here before the node has reported.
         "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]},
     });
-    let create = Operation::Create { body, options: WriteOptions::default() };
+    let create = Operation::Create { body, options: as_hub() };
     match shared.call(Target::collection(nodes.clone(), ""), create).await {
         Ok(Reply::Object { object, .. }) => Ok(object),
         Ok(_) => Err("creating the node gave no object".into()),

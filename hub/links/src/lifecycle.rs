@@ -4,10 +4,8 @@
 //! the node itself has chosen within what it is allowed, its conditions become Unknown with upstream's reasons; when it is
 //! back it reports itself. Heartbeats live in memory: after a start of the hub every node has a whole grace period.
 
-use crate::hub_links::Shared;
-use holdfast_core::{
-    Gvr, ListOptions, Object, Patch, PatchType, Revision, Status, Target, Timestamp, WriteOptions, json,
-};
+use crate::hub_links::{Shared, as_hub};
+use holdfast_core::{Gvr, ListOptions, Object, Patch, PatchType, Revision, Status, Target, Timestamp, json};
 use holdfast_link_engine::heartbeat::tolerated;
 use holdfast_server::{Operation, Reply};
 use serde_json::{Value, json as document};
@@ -87,7 +85,7 @@ async fn mark_unknown(shared: &Shared, node: &Object) -> Result<bool, Status> {
         }),
     };
     let target = Target::object(Gvr::new("", "v1", "nodes"), "", &node.meta.name).with_subresource("status");
-    match shared.call(target, Operation::Patch { patch, options: WriteOptions::default() }).await {
+    match shared.call(target, Operation::Patch { patch, options: as_hub() }).await {
         Ok(_) => {
             tracing::info!(node = node.meta.name, "Node is silent; its conditions are Unknown now");
             Ok(false)

@@ -12,6 +12,9 @@ pub(crate) const FILTER_PAGE: usize = 500;
 pub(crate) const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// Bytes of all annotations of an object (upstream's `TotalAnnotationSizeLimitB`).
 pub(crate) const ANNOTATIONS_BYTES: usize = 256 << 10;
+/// Bytes of `managedFields`. Appliers are as many as choose to apply; beyond this an apply is refused, and other writes
+/// go on with none, as upstream does when an object grows too large.
+pub(crate) const MANAGED_FIELDS_BYTES: usize = 1 << 20;
 /// Bytes of the values of a ConfigMap or Secret.
 pub(crate) const DATA_BYTES: usize = 1 << 20;
 /// Tries to allocate a free address or port before the create is refused.

@@ -9,14 +9,7 @@ use holdfast_kinds::Kind;
 
 /// Fields that only the server writes; a client's values are dropped from a new object.
 pub(crate) fn clear_for_create(doc: &mut Json) {
-    for field in [
-        "resourceVersion",
-        "selfLink",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "managedFields",
-        "generation",
-    ] {
+    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
         remove(doc, &["metadata", field]);
     }
 }
@@ -29,9 +22,7 @@ pub(crate) fn stamp(doc: &mut Json, uid: String, now: Timestamp) {
 
 /// Restores the server's fields where an update left them out, or may not change them.
 pub(crate) fn restore_for_update(doc: &mut Json, old: &Json) {
-    for field in ["managedFields", "selfLink"] {
-        remove(doc, &["metadata", field]);
-    }
+    remove(doc, &["metadata", "selfLink"]);
     for field in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
         if str_at(doc, &["metadata", field]).is_none_or(str::is_empty)
             && at(doc, &["metadata", field]).is_none_or(|v| v.is_null() || v.is_string())

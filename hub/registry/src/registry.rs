@@ -183,13 +183,11 @@ impl Registry for HubRegistry {
         options: &WriteOptions,
     ) -> Result<(Arc<Object>, bool), Status> {
         let resource = self.resource(cx, at)?;
-        let object = if at.subresource() == "scale" {
-            scale::patch(&self.engine, cx, &resource, &patch, options).await?
-        } else {
-            let part = Part::of(&resource, at.subresource())?;
-            generic::patch::patch(&self.engine, cx, &resource, part, &patch, options).await?
-        };
-        Ok((object, false))
+        if at.subresource() == "scale" {
+            return scale::patch(&self.engine, cx, &resource, &patch, options).await.map(|object| (object, false));
+        }
+        let part = Part::of(&resource, at.subresource())?;
+        generic::patch::patch(&self.engine, cx, &resource, part, &patch, options).await
     }
 
     async fn delete(&self, cx: &RequestContext, at: &Target, options: &DeleteOptions) -> Result<Deleted, Status> {

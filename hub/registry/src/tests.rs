@@ -1,6 +1,7 @@
 //! Tests of the engine over a store in memory, and tables of defaults and error texts per kind.
 
 mod admission;
+mod apply;
 mod bad_input;
 mod custom;
 mod defaults;

@@ -2,7 +2,7 @@
 //!
 //! A [`Structural`] is read from `openAPIV3Schema` once a version. It drives what the table drives for built-in kinds:
 //! unknown fields ([`Structural::prune`]), defaults ([`Structural::default`]), and beyond that the validation of values
-//! ([`Structural::validate`]). [`check::check`] says whether a schema is structural at all.
+//! ([`Structural::validate`]). [`AnyPlace`] is what server-side apply asks. [`check::check`] says whether a schema is structural at all.
 //! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>)
 
 mod check;
@@ -10,9 +10,11 @@ mod formats;
 mod prune;
 #[cfg(test)]
 mod tests;
+mod typing;
 mod validate;
 
 pub use check::check;
+pub use typing::AnyPlace;
 
 use holdfast_core::json::{bool_at, items_at, str_at};
 use holdfast_core::{Json, Pattern};

@@ -80,8 +80,8 @@ impl Encoder {
             return self.compressed(plain(code, encoding.content_type(), Body::full(out)));
         }
         let shown = match shape {
-            Shape::Whole => object.to_json(),
-            Shape::Metadata => partial(object.to_json()),
+            Shape::Whole => object.to_json_whole(),
+            Shape::Metadata => partial(object.to_json_whole()),
             Shape::Table => {
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
                 self.table.table([object], metadata, true, self.now)
@@ -109,11 +109,11 @@ impl Encoder {
         let items = || list.items.iter().map(|item| item.as_ref());
         let shown = match shape {
             Shape::Whole => {
-                let items: Json = items().map(Object::to_json).collect();
+                let items: Json = items().map(Object::to_json_whole).collect();
                 json!({"kind": format!("{kind}List"), "apiVersion": api_version, "metadata": metadata, "items": items})
             }
             Shape::Metadata => {
-                let items: Json = items().map(|item| partial(item.to_json())).collect();
+                let items: Json = items().map(|item| partial(item.to_json_whole())).collect();
                 json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                     "metadata": metadata, "items": items})
             }

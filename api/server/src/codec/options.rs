@@ -143,7 +143,14 @@ pub fn write_options(query: &Query, kind: &str, patch: Option<PatchType>, agent:
 
 fn manager_of_agent(agent: &str) -> String {
     let name = agent.split('/').next().unwrap_or_default();
-    name.chars().filter(|c| !c.is_control()).take(FIELD_MANAGER_BYTES).collect()
+    let mut manager = String::new();
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if manager.len() + c.len_utf8() > FIELD_MANAGER_BYTES {
+            break;
+        }
+        manager.push(c);
+    }
+    manager
 }
 
 fn dry_run(query: &Query, errors: &mut FieldErrors) -> bool {
@@ -262,6 +269,8 @@ mod tests {
         let write =
             |query: &str, patch| write_options(&Query::parse(Some(query)), "PatchOptions", patch, "kubectl/v1.36");
         assert_eq!(write("", None).unwrap().field_manager, "kubectl");
+        assert_eq!(manager_of_agent(&"ä".repeat(100)).len(), FIELD_MANAGER_BYTES);
+        assert_eq!(manager_of_agent("a\u{7}b"), "ab");
         assert!(write("fieldManager=m&force=true", Some(PatchType::Apply)).unwrap().force);
         assert!(write("dryRun=All&fieldValidation=Strict", None).unwrap().dry_run);
         for (query, patch, text) in [

@@ -65,7 +65,7 @@ impl TableMaker {
 
     /// The row of an object.
     pub fn row(&self, object: &Object, now: Timestamp) -> Json {
-        let document = object.to_json();
+        let document = if self.include == IncludeObject::None { object.to_json() } else { object.to_json_whole() };
         let cells = match self.kind {
             Some(kind) => kind.cells(&document, now),
             None => vec![

@@ -39,7 +39,7 @@ impl EventWriter {
     fn object(&mut self, object: &Object, out: &mut Vec<u8>) {
         let document = match self.shape {
             Shape::Whole => return object.write_json(out),
-            Shape::Metadata => partial(object.to_json()),
+            Shape::Metadata => partial(object.to_json_whole()),
             Shape::Table => {
                 let now = Timestamp::from_wall(self.world.wall().0);
                 // Only the first event of a watch describes the columns, as upstream does.

@@ -39,7 +39,8 @@ async fn create(registry: &HubRegistry, cx: &RequestContext, doc: Json) -> Resul
         Err(status) => return Err(status),
     }
     let collection = Target::collection(kind.gvr(), &namespace);
-    match registry.create(cx, &collection, doc, &WriteOptions::default()).await {
+    let options = WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() };
+    match registry.create(cx, &collection, doc, &options).await {
         Err(status) if status.is(Reason::AlreadyExists) => Ok(()),
         other => other.map(|_| ()),
     }

@@ -97,6 +97,13 @@ impl CustomKinds {
         self.catalogue().served.get(gvr).cloned()
     }
 
+    /// All served versions of a kind.
+    pub(crate) fn versions_of(&self, kind: &Kind) -> Vec<Arc<CustomKind>> {
+        let catalogue = self.catalogue();
+        let same = |other: &&Arc<CustomKind>| (other.kind.group, other.kind.plural) == (kind.group, kind.plural);
+        catalogue.served.values().filter(same).cloned().collect()
+    }
+
     /// What is behind an entry that this hub handed out.
     pub(crate) fn behind(&self, kind: &Kind) -> Result<Arc<CustomKind>, Status> {
         self.by_gvr(&kind.gvr()).ok_or_else(Status::no_such_path)

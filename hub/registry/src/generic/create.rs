@@ -2,6 +2,8 @@
 
 use super::commit::{Meaning, Outcome, Write, adopts};
 use super::decode;
+use super::managers::{Managed, take_sent, tracked};
+use super::update::Part;
 use crate::admission::{self, Admission};
 use crate::custom;
 use crate::engine::{Engine, Resource};
@@ -28,7 +30,19 @@ pub(crate) async fn create(
     engine: &Engine,
     cx: &RequestContext,
     resource: &Resource<'_>,
+    doc: Json,
+    options: &WriteOptions,
+) -> Result<Arc<Object>, Status> {
+    create_managed(engine, cx, resource, doc, None, options).await
+}
+
+/// [`create`] of a document that brings its managers along.
+pub(crate) async fn create_managed(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
     mut doc: Json,
+    managed: Option<Managed>,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     let kind = resource.kind;
@@ -51,7 +65,11 @@ pub(crate) async fn create(
     if let Some(prefix) = &generate {
         set(&mut doc, &["metadata", "name"], generated(engine, prefix));
     }
+    let sent = take_sent(&mut doc);
     meta::clear_for_create(&mut doc);
+    resource.strategy.default(&mut doc);
+    let managed =
+        managed.unwrap_or_else(|| tracked(engine, resource, Part::Main, sent.as_ref(), None, &doc, options)).text;
     prepare(engine, cx, resource, &mut doc).await?;
 
     let mut names_left = NAME_RETRIES;
@@ -59,7 +77,7 @@ pub(crate) async fn create(
     loop {
         // Only what a lost try would leave in the document needs a copy of it.
         let before = is_service(kind).then(|| doc.clone());
-        let (meaning, object) = match store(engine, cx, resource, doc, options).await? {
+        let (meaning, object) = match store(engine, cx, resource, doc, &managed, options).await? {
             Stored::Done(object) => {
                 if is_definition(kind) && !options.dry_run {
                     engine.customs.served_since(object.revision).await;
@@ -90,10 +108,9 @@ pub(crate) async fn create(
     }
 }
 
-/// Everything before the commit that does not depend on the name being free.
+/// Everything between defaulting and the commit that does not depend on the name being free.
 async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
     let (kind, strategy) = (resource.kind, &*resource.strategy);
-    strategy.default(doc);
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
     admission::mutate_create(&admission, doc).await?;
     strategy.default(doc);
@@ -138,6 +155,7 @@ async fn store(
     cx: &RequestContext,
     resource: &Resource<'_>,
     mut doc: Json,
+    managed: &str,
     options: &WriteOptions,
 ) -> Result<Stored, Status> {
     let name = str_at(&doc, &["metadata", "name"]).unwrap_or_default().to_string();
@@ -152,7 +170,7 @@ async fn store(
     if is_service(resource.kind) {
         allocations = engine.services.allocate(engine, None, &mut doc).await?;
     }
-    let object = Object::from_json(doc)?;
+    let object = Object::with_managed_fields(doc, managed)?;
     if options.dry_run {
         let exists = engine.store.get(&key).await.map_err(crate::engine::store_error)?.is_some();
         return Ok(if exists {

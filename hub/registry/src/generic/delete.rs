@@ -155,7 +155,7 @@ pub(crate) async fn delete(
             }
             Plan::Pending => false,
             Plan::Mark(doc) => {
-                let object = Object::from_json(doc)?;
+                let object = Object::with_managed_fields(doc, old.managed_fields())?;
                 if dry_run {
                     let object = Arc::new(object.at_revision(old.revision));
                     return Ok(Deleted::Marked(decode::shown(resource.kind, object)?));

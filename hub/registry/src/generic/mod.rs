@@ -7,6 +7,7 @@ pub(crate) mod decode;
 pub(crate) mod delete;
 pub(crate) mod delete_collection;
 pub(crate) mod list;
+pub(crate) mod managers;
 pub(crate) mod patch;
 pub(crate) mod update;
 pub(crate) mod watch;

@@ -1,16 +1,19 @@
-//! Patch: the three ways to change a document that is read first.
+//! Patch: the four ways to change a document that is read first.
 
-use super::update::{Part, change};
+use super::create::create_managed;
+use super::managers::{Typed, applied, check_config, speaks_of_managers, with_managers};
+use super::update::{Part, Wanted, change, may_create};
 use crate::engine::{Engine, Resource};
-use holdfast_core::json::{set, str_at};
-use holdfast_core::{Json, Object, Patch, PatchType, Status, WriteOptions};
+use crate::limits::CONFLICT_RETRIES;
+use holdfast_core::json::{remove, set, str_at};
+use holdfast_core::{Json, Object, Patch, PatchType, Reason, Status, WriteOptions};
 use holdfast_server::RequestContext;
 use std::sync::Arc;
 
-/// Patches an object.
+/// Patches an object; the flag says whether an apply created it.
 ///
 /// # Errors
-/// As update; 501 for apply patches, which are not built yet.
+/// As update; an apply also as create, and 409 about fields that are other managers'.
 pub(crate) async fn patch(
     engine: &Engine,
     cx: &RequestContext,
@@ -18,12 +21,65 @@ pub(crate) async fn patch(
     part: Part,
     patch: &Patch,
     options: &WriteOptions,
-) -> Result<Arc<Object>, Status> {
+) -> Result<(Arc<Object>, bool), Status> {
     if patch.patch_type == PatchType::Apply {
-        return Err(Status::not_implemented("server-side apply; use kubectl apply without --server-side"));
+        return apply(engine, cx, resource, part, &patch.body, options).await;
     }
-    let apply = |current: Json| patched(engine, resource.kind.schema, current, patch);
-    change(engine, cx, resource, part, &apply, options).await
+    let whole = patch.patch_type == PatchType::Json && speaks_of_managers(&patch.body);
+    let apply = |object: &Object, current: Json| {
+        let current = if whole { with_managers(current, object) } else { current };
+        patched(engine, resource.kind.schema, current, patch).map(Wanted::from)
+    };
+    let object = change(engine, cx, resource, part, &apply, options).await?;
+    Ok((object, false))
+}
+
+async fn apply(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    part: Part,
+    config: &Json,
+    options: &WriteOptions,
+) -> Result<(Arc<Object>, bool), Status> {
+    let config = check_config(engine, &Typed::of(engine, resource.kind)?, &resource.kind.gvk(), config)?;
+    let name = str_at(&config, &["metadata", "name"]).unwrap_or_default();
+    if !name.is_empty() && name != resource.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            resource.name
+        )));
+    }
+    let merge = |object: &Object, current: Json| {
+        let (doc, managed) = applied(engine, resource, part, &config, Some((object, &current)), options)?;
+        Ok(Wanted { doc, managed: Some(managed) })
+    };
+    for _ in 0..CONFLICT_RETRIES {
+        match change(engine, cx, resource, part, &merge, options).await {
+            Err(status) if status.is(Reason::NotFound) && part == Part::Main && is_free(engine, resource).await? => {}
+            other => return other.map(|object| (object, false)),
+        }
+        may_create(engine, cx, resource).await?;
+        if let Some(uid) = str_at(&config, &["metadata", "uid"]).filter(|uid| !uid.is_empty()) {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(Status::conflict(resource.gvr, resource.name, why));
+        }
+        let (mut doc, managed) = applied(engine, resource, part, &config, None, options)?;
+        remove(&mut doc, &["metadata", "resourceVersion"]);
+        match create_managed(engine, cx, resource, doc, Some(managed), options).await {
+            // Somebody else was faster: then it is there to be applied to.
+            Err(status) if status.is(Reason::AlreadyExists) => {}
+            other => return other.map(|object| (object, true)),
+        }
+    }
+    Err(Status::stale(resource.gvr, resource.name))
+}
+
+/// Whether there is no object of this name: a 404 may also speak of what the object names.
+async fn is_free(engine: &Engine, resource: &Resource<'_>) -> Result<bool, Status> {
+    let found = engine.store.get(&resource.key()).await.map_err(crate::engine::store_error)?;
+    Ok(found.is_none())
 }
 
 /// `current` with the patch applied. A patch that leaves the version alone does not depend on it.
@@ -40,7 +96,7 @@ pub(crate) fn patched(engine: &Engine, schema: &str, current: Json, patch: &Patc
             ]));
         }
         PatchType::Strategic => engine.schema.strategic_merge(schema, &mut doc, &patch.body)?,
-        PatchType::Apply => return Err(Status::not_implemented("server-side apply")),
+        PatchType::Apply => return Err(Status::internal("an apply patch is no change of a document alone")),
     }
     if !doc.is_object() {
         return Err(Status::bad_request("the patch does not leave an object"));

@@ -3,6 +3,7 @@
 use super::commit::{Meaning, Outcome, Write, extension};
 use super::create::is_definition;
 use super::decode;
+use super::managers::{self, Managed, take_sent};
 use crate::admission::{self, Admission};
 use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
@@ -10,7 +11,6 @@ use crate::limits::CONFLICT_RETRIES;
 use crate::meta;
 use crate::strategy::desired_state_differs;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
-use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
 use holdfast_server::{Attributes, Decision, RequestContext};
 use holdfast_store::Condition;
@@ -43,10 +43,33 @@ impl Part {
             _ => Err(Status::method_not_allowed(resource.gvr, "update")),
         }
     }
+
+    /// The subresource behind which the part is; empty for the object itself.
+    pub(crate) fn subresource(self) -> &'static str {
+        match self {
+            Part::Main => "",
+            Part::Status => "status",
+            Part::Finalize => "finalize",
+        }
+    }
 }
 
-/// Makes the new document from the current one, in the version that was asked for.
-pub(crate) type Change<'c> = dyn Fn(Json) -> Result<Json, Status> + Send + Sync + 'c;
+/// What a write wants of an object.
+pub(crate) struct Wanted {
+    /// The new document, in the version that was asked for.
+    pub(crate) doc: Json,
+    /// Its managers, when the write itself says who they are. Otherwise they follow from what it changes.
+    pub(crate) managed: Option<Managed>,
+}
+
+impl From<Json> for Wanted {
+    fn from(doc: Json) -> Wanted {
+        Wanted { doc, managed: None }
+    }
+}
+
+/// Makes of an object, and its document in the version that was asked for, what is wanted.
+pub(crate) type Change<'c> = dyn Fn(&Object, Json) -> Result<Wanted, Status> + Send + Sync + 'c;
 
 /// Replaces an object.
 ///
@@ -84,12 +107,12 @@ pub(crate) async fn update(
         errors.invalid(&FieldPath::new("metadata.resourceVersion"), 0, "must be specified for an update");
         return Err(Status::invalid(&resource.kind.gvk(), resource.name, &errors));
     }
-    let object = change(engine, cx, resource, part, &|_| Ok(body.clone()), options).await?;
+    let object = change(engine, cx, resource, part, &|_, _| Ok(body.clone().into()), options).await?;
     Ok((object, false))
 }
 
 /// The right to update does not include the right to create. The in-process server itself needs no authorizer.
-async fn may_create(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>) -> Result<(), Status> {
+pub(crate) async fn may_create(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>) -> Result<(), Status> {
     let Some(authorizer) = engine.authorizer.get() else { return Ok(()) };
     let target = Target::object(resource.gvr.clone(), resource.namespace, resource.name);
     let attributes = Attributes { user: &cx.user, verb: "create", target: Some(&target), path: "" };
@@ -119,7 +142,7 @@ pub(crate) async fn change(
         let old = decode_record(&record)?;
         let old_doc = old.to_json();
         let current = decode::shown_document(resource.kind, &old);
-        let mut doc = change(current)?;
+        let Wanted { mut doc, managed } = change(&old, current)?;
         let asked = str_at(&doc, &["metadata", "resourceVersion"]).unwrap_or_default().to_string();
         if !asked.is_empty() && asked != "0" && asked != old.revision.to_string() {
             if asked.parse::<u64>().is_err() {
@@ -134,10 +157,9 @@ pub(crate) async fn change(
             let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
             return Err(Status::conflict(resource.gvr, resource.name, why));
         }
-        let validation = options.field_validation;
-        prepare(engine, cx, resource, part, &mut doc, &old_doc, validation).await?;
+        let managed = prepare(engine, cx, resource, part, &mut doc, managed, (&old, &old_doc), options).await?;
         // `None`: another write came first. A client that named the version that we read gets its 409 above.
-        if let Some(object) = store(engine, cx, resource, &key, doc, &old_doc, &old, options).await? {
+        if let Some(object) = store(engine, cx, resource, &key, doc, managed, &old_doc, &old, options).await? {
             if is_definition(resource.kind) && !options.dry_run {
                 engine.customs.served_since(object.revision).await;
             }
@@ -147,28 +169,38 @@ pub(crate) async fn change(
     Err(Status::stale(resource.gvr, resource.name))
 }
 
+/// Everything before the commit; tells the managers.
+#[allow(clippy::too_many_arguments, reason = "the parts of one step, used once")]
 async fn prepare(
     engine: &Engine,
     cx: &RequestContext,
     resource: &Resource<'_>,
     part: Part,
     doc: &mut Json,
-    old: &Json,
-    validation: FieldValidation,
-) -> Result<(), Status> {
+    managed: Option<Managed>,
+    (old_object, old): (&Object, &Json),
+    options: &WriteOptions,
+) -> Result<Managed, Status> {
     let (kind, strategy) = (resource.kind, &*resource.strategy);
-    decode::decode(engine, cx, kind, doc, validation)?;
+    let sent = take_sent(doc);
+    decode::decode(engine, cx, kind, doc, options.field_validation)?;
     remove(doc, &["metadata", "resourceVersion"]);
     let old = &without_version(old);
     check_identity(resource, doc)?;
     meta::restore_for_update(doc, old);
     strategy.default(doc);
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
-    match part {
+    // What the writer asked for is its own; what admission and the kind make of it is nobody's.
+    let managed = |doc: &Json| {
+        let old = Some((old_object, old));
+        managed.unwrap_or_else(|| managers::tracked(engine, resource, part, sent.as_ref(), old, doc, options))
+    };
+    let managed = match part {
         Part::Main => {
             if strategy.has_status() {
                 holdfast_core::json::copy(old, doc, &["status"]);
             }
+            let managed = managed(doc);
             strategy.prepare_for_update(doc, old);
             if is_definition(kind) {
                 custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
@@ -179,8 +211,12 @@ async fn prepare(
                 let generation = i64_at(old, &["metadata", "generation"]).unwrap_or(0) + 1;
                 set(doc, &["metadata", "generation"], generation);
             }
+            managed
         }
-        Part::Status => strategy.prepare_for_status_update(doc, old),
+        Part::Status => {
+            strategy.prepare_for_status_update(doc, old);
+            managed(doc)
+        }
         Part::Finalize => {
             let finalizers = at(doc, &["spec", "finalizers"]).cloned();
             *doc = old.clone();
@@ -190,8 +226,9 @@ async fn prepare(
                     remove(doc, &["spec", "finalizers"]);
                 }
             }
+            managed(doc)
         }
-    }
+    };
     let mut errors = FieldErrors::new();
     meta::validate_update(doc, old, &mut errors);
     match part {
@@ -210,7 +247,7 @@ async fn prepare(
     }
     admission::validate_update(&admission, part, doc, old).await?;
     strategy.canonicalise(doc);
-    Ok(())
+    Ok(managed)
 }
 
 fn without_version(doc: &Json) -> Json {
@@ -248,6 +285,7 @@ async fn store(
     resource: &Resource<'_>,
     key: &str,
     mut doc: Json,
+    managed: Managed,
     old_doc: &Json,
     old: &Arc<Object>,
     options: &WriteOptions,
@@ -262,17 +300,19 @@ async fn store(
     } else if is_service {
         allocations = engine.services.release(old_doc);
     }
-    let same = !gone && doc == without_version(old_doc);
+    // Times of managers alone are no reason to write.
+    let same = !gone && managed.same && doc == without_version(old_doc);
+    let object_of = |doc: Json| Object::with_managed_fields(doc, &managed.text);
     if options.dry_run || (same && extension(cx).is_none()) {
-        let object = if same { old.clone() } else { Arc::new(Object::from_json(doc)?.at_revision(old.revision)) };
+        let object = if same { old.clone() } else { Arc::new(object_of(doc)?.at_revision(old.revision)) };
         return Ok(Some(object));
     }
     let mut object = None;
     if gone {
         write.delete(key.to_string());
-        object = Some(Object::from_json(doc)?);
+        object = Some(object_of(doc)?);
     } else if !same {
-        write.put(key.to_string(), Object::from_json(doc)?.body().clone());
+        write.put(key.to_string(), object_of(doc)?.body().clone());
     }
     for allocation in allocations {
         allocation.join(&mut write);

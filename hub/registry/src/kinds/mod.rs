@@ -2,10 +2,10 @@
 
 pub(crate) mod conditions;
 pub(crate) mod config_map;
-pub(crate) mod custom_resource_definition;
 pub(crate) mod controller_revision;
 pub(crate) mod cron_job;
 pub(crate) mod cron_schedule;
+pub(crate) mod custom_resource_definition;
 pub(crate) mod daemon_set;
 pub(crate) mod data;
 pub(crate) mod deployment;

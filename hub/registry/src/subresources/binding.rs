@@ -88,7 +88,7 @@ pub(crate) async fn create(
         }
         let mut write = Write::default();
         write.check(resource.key(), Condition::ModifiedAt(old.revision), Meaning::Subject);
-        write.put(resource.key(), Object::from_json(doc)?.body().clone());
+        write.put(resource.key(), Object::with_managed_fields(doc, old.managed_fields())?.body().clone());
         if let Outcome::Committed(..) = write.commit(engine, cx, resource.gvr, resource.name).await? {
             return answer();
         }

@@ -3,18 +3,24 @@
 use crate::custom::ScalePaths;
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{check_fields, check_type};
+use crate::generic::managers::{Managed, Typed, check_config, refusal};
 use crate::generic::patch::patched;
-use crate::generic::update::{Part, change};
+use crate::generic::update::{Part, Wanted, change};
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Object, Patch, PatchType, Status, WriteOptions};
+use holdfast_schema::Schema;
+use holdfast_schema::apply::scale::{Replicas, to_object, to_scale};
+use holdfast_schema::apply::{self, Element, FieldSet, Managers, Place, Versions, Write};
 use holdfast_server::RequestContext;
 use serde_json::json;
 use std::sync::Arc;
 
 const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 
+const VERSION: &str = "autoscaling/v1";
+
 fn gvk() -> Gvk {
-    Gvk::new("autoscaling/v1", "Scale")
+    Gvk::new(VERSION, "Scale")
 }
 
 fn check_kind(resource: &Resource<'_>) -> Result<(), Status> {
@@ -93,6 +99,14 @@ pub(crate) async fn get(engine: &Engine, resource: &Resource<'_>) -> Result<Arc<
     view_of(&paths(engine, resource)?, &*engine.read(resource).await?)
 }
 
+/// How the new scale comes to be.
+enum How<'h> {
+    /// From the current one.
+    Change(&'h (dyn Fn(Json) -> Result<Json, Status> + Send + Sync)),
+    /// By applying this configuration.
+    Apply(Json),
+}
+
 /// Replaces the scale.
 pub(crate) async fn update(
     engine: &Engine,
@@ -101,7 +115,7 @@ pub(crate) async fn update(
     body: Json,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
-    write(engine, cx, resource, &|_| Ok(body.clone()), options).await
+    write(engine, cx, resource, &How::Change(&|_| Ok(body.clone())), options).await
 }
 
 /// Patches the scale.
@@ -113,38 +127,52 @@ pub(crate) async fn patch(
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     if patch.patch_type == PatchType::Apply {
-        return Err(Status::not_implemented("server-side apply"));
+        let config = check_config(engine, &Typed::BuiltIn(SCHEMA), &gvk(), &patch.body)?;
+        return write(engine, cx, resource, &How::Apply(config), options).await;
     }
-    write(engine, cx, resource, &|scale| patched(engine, SCHEMA, scale, patch), options).await
+    write(engine, cx, resource, &How::Change(&|scale| patched(engine, SCHEMA, scale, patch)), options).await
 }
 
 async fn write(
     engine: &Engine,
     cx: &RequestContext,
     resource: &Resource<'_>,
-    make: &(dyn Fn(Json) -> Result<Json, Status> + Send + Sync),
+    how: &How<'_>,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
     let paths = paths(engine, resource)?;
-    let apply = |mut doc: Json| {
-        let mut scale = make(view(&paths, &doc))?;
-        check_type(&gvk(), &mut scale)?;
-        check_fields(engine, cx, SCHEMA, &gvk(), &mut scale, options.field_validation)?;
-        let name = str_at(&scale, &["metadata", "name"]).unwrap_or_default();
-        if name != resource.name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                resource.name
-            )));
-        }
-        let replicas = i64_at(&scale, &["spec", "replicas"]).unwrap_or(0);
-        if replicas < 0 {
-            let mut errors = FieldErrors::new();
-            let path = FieldPath::new("spec.replicas");
-            errors.invalid(&path, replicas, "must be greater than or equal to 0");
-            return Err(Status::invalid(&gvk(), resource.name, &errors));
-        }
+    let apply = |object: &Object, mut doc: Json| {
+        let current = view(&paths, &doc);
+        let before = Managers::parse(object.managed_fields()).unwrap_or_default();
+        let version = resource.kind.gvk().api_version();
+        let path = |asked: &str| {
+            (asked == version).then(|| paths.spec_replicas.iter().map(|name| Element::field(name)).collect())
+        };
+        let replicas = Replicas { api_version: &version, path: &path };
+        let of_scale = to_scale(&before, replicas);
+        let write = Write {
+            versions: &ScaleVersion(engine.schema),
+            api_version: VERSION,
+            manager: &options.field_manager,
+            subresource: "scale",
+            reset: &FieldSet::default(),
+            now: engine.now(),
+        };
+        let scale;
+        let of_scale = match how {
+            How::Change(make) => {
+                scale = checked(engine, cx, resource, make(current.clone())?, options)?;
+                // As for whole objects: who owns what is no reason to refuse a write.
+                apply::update(&write, Some(&current), &scale, of_scale.clone()).unwrap_or(of_scale)
+            }
+            How::Apply(config) => {
+                let applied = apply::apply(&write, Some(&current), config, of_scale, options.force).map_err(refusal)?;
+                scale = checked(engine, cx, resource, applied.object, options)?;
+                applied.managers
+            }
+        };
+        let managed = Managed::new(&to_object(before.clone(), of_scale, replicas), &before);
         for field in ["resourceVersion", "uid"] {
             match str_at(&scale, &["metadata", field]).filter(|text| !text.is_empty()) {
                 Some(value) => set(&mut doc, &["metadata", field], value),
@@ -153,11 +181,53 @@ async fn write(
                 }
             }
         }
-        set(&mut doc, &steps(&paths.spec_replicas), replicas);
-        Ok(doc)
+        set(&mut doc, &steps(&paths.spec_replicas), i64_at(&scale, &["spec", "replicas"]).unwrap_or(0));
+        Ok(Wanted { doc, managed: Some(managed) })
     };
     let object = change(engine, cx, resource, Part::Main, &apply, options).await?;
     view_of(&paths, &object)
+}
+
+/// A scale that somebody wants, once it is one.
+fn checked(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    mut scale: Json,
+    options: &WriteOptions,
+) -> Result<Json, Status> {
+    check_type(&gvk(), &mut scale)?;
+    check_fields(engine, cx, SCHEMA, &gvk(), &mut scale, options.field_validation)?;
+    let name = str_at(&scale, &["metadata", "name"]).unwrap_or_default();
+    if name != resource.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            resource.name
+        )));
+    }
+    let replicas = i64_at(&scale, &["spec", "replicas"]).unwrap_or(0);
+    if replicas < 0 {
+        let mut errors = FieldErrors::new();
+        let path = FieldPath::new("spec.replicas");
+        errors.invalid(&path, replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid(&gvk(), resource.name, &errors));
+    }
+    Ok(scale)
+}
+
+/// `Scale` has one version.
+struct ScaleVersion(&'static Schema);
+
+impl Versions for ScaleVersion {
+    type Place<'s> = Place<'static>;
+
+    fn place(&self, api_version: &str) -> Option<Place<'static>> {
+        if api_version == VERSION { self.0.place(SCHEMA) } else { None }
+    }
+
+    fn convert(&self, _doc: &Json, _api_version: &str) -> Option<Json> {
+        None
+    }
 }
 
 #[cfg(test)]

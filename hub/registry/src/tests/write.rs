@@ -171,14 +171,6 @@ async fn scale_changes_replicas_only() {
 }
 
 #[tokio::test]
-async fn apply_patches_say_that_they_are_not_built() {
-    let cluster = cluster().await;
-    let patch = Patch { patch_type: PatchType::Apply, body: config_map("a", json!({})) };
-    let at = target("configmaps", "default", "a");
-    assert_eq!(cluster.registry.patch(&cluster.cx, &at, patch, &strict()).await.unwrap_err().code(), 501);
-}
-
-#[tokio::test]
 async fn what_travels_along_commits_with_the_write_or_not_at_all() {
     let cluster = cluster().await;
     cluster.create("pods", "default", pod("a")).await.unwrap();
