@@ -5,7 +5,7 @@
 pub(crate) mod hpa;
 
 use crate::Kind;
-use holdfast_core::gvk::api_version;
+use holdfast_core::gvk::{api_version, parse_api_version};
 use holdfast_core::json::set;
 use holdfast_core::{Json, Object, Status};
 use std::borrow::Cow;
@@ -62,7 +62,8 @@ pub fn shown_document(kind: &Kind, object: &Object) -> Json {
 
 /// A document in stored form in the version that was asked for.
 pub fn requested<'d>(kind: &Kind, doc: &'d Json) -> Cow<'d, Json> {
-    if !is_converted(kind) {
+    let asked = doc.get("apiVersion").and_then(Json::as_str).map(parse_api_version);
+    if asked == Some((kind.group, kind.version)) {
         return Cow::Borrowed(doc);
     }
     let mut doc = doc.clone();

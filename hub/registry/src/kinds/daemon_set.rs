@@ -8,7 +8,7 @@ use super::workload::{
 };
 use crate::meta::immutable;
 use crate::strategy::Strategy;
-use holdfast_core::json::{default, i64_at, set, str_at};
+use holdfast_core::json::{default, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 use serde_json::json;
 

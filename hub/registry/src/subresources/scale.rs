@@ -147,7 +147,7 @@ async fn write(
         let before = Managers::parse(object.managed_fields()).unwrap_or_default();
         let version = resource.kind.gvk().api_version();
         let path = |asked: &str| {
-            (asked == version).then(|| paths.spec_replicas.iter().map(|name| Element::field(name)).collect())
+            (asked == version).then(|| paths.spec_replicas.iter().map(|name| Element::field(name.clone())).collect())
         };
         let replicas = Replicas { api_version: &version, path: &path };
         let of_scale = to_scale(&before, replicas);

@@ -223,6 +223,10 @@ async fn a_definition_takes_its_objects_with_it() {
     assert!(held["metadata"]["deletionTimestamp"].is_string());
     cluster.merge(TILLS, "held", json!({ "metadata": { "finalizers": null } })).await.unwrap();
     cluster.until("it is gone", "tills.shop.example.com", |doc| doc.is_none()).await;
+    let served = |served: &Arc<holdfast_server::Served>| served.kinds.by_gvr(&gvr(TILLS)).is_some();
+    let mut kinds = cluster.registry.kinds().subscribe();
+    let ended = kinds.wait_for(|now| !served(now));
+    cluster.env.timeout(Duration::from_secs(10), ended).await.expect("still served").unwrap();
     let gone = cluster.registry.list(&cluster.cx, &target(TILLS, "default", ""), &ListOptions::default()).await;
     assert_eq!(gone.unwrap_err().code(), 404);
 }
