@@ -1,0 +1,142 @@
+//! What expressions cost: cel-go's model (`common/cost.go`, `checker/cost.go`, `interpreter/runtimecost.go`) and
+//! Kubernetes' (`library/cost.go`).
+
+use holdfast_cel::{
+    Bindings, Budget, CostEstimate, Declarations, Node, ObjectTypes, SizeEstimate, SizeEstimator, Type, Types, Value,
+    compile, display,
+};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Texts, lists and maps of variables have at most ten code points, elements or entries.
+struct Tens;
+
+impl SizeEstimator for Tens {
+    fn size(&self, node: Node<'_>) -> Option<SizeEstimate> {
+        let sized = matches!(node.ty, Type::String | Type::Bytes | Type::List(_) | Type::Map(_));
+        (!node.path.is_empty() && sized).then_some(SizeEstimate { min: 0, max: 10 })
+    }
+}
+
+fn declarations() -> Arc<Declarations> {
+    let mut types = ObjectTypes::default();
+    types.add("Self", [("a", Type::Int), ("s", Type::String), ("inner", Type::object("Self"))]);
+    Arc::new(
+        Declarations::new(Types::of(Arc::new(types)))
+            .with("self", Type::object("Self"))
+            .with("list", Type::list(Type::Int))
+            .with("strings", Type::list(Type::String))
+            .with("map", Type::map(Type::String, Type::Int))
+            .with("s", Type::String)
+            .with("i", Type::Int),
+    )
+}
+
+/// Least, most, and what it really cost.
+fn costs(source: &str) -> (u64, u64, u64) {
+    let declarations = declarations();
+    let program = compile(&declarations, source).unwrap_or_else(|issues| panic!("{}", display(&issues)));
+    let CostEstimate { min, max } = program.cost(&Tens);
+    let (this, list, strings) =
+        (json!({"a": 1, "s": "0123456789", "inner": {"a": 2}}), json!([1, 2, 3]), json!(["a", "bc"]));
+    let (map, text) = (json!({"k": 1, "l": 2}), json!("0123456789"));
+    let mut bindings = Bindings::new(&declarations);
+    for (name, value) in [("self", &this), ("list", &list), ("strings", &strings), ("map", &map), ("s", &text)] {
+        bindings.set_json(name, value).unwrap();
+    }
+    bindings.set("i", Value::Int(1));
+    let mut budget = Budget::default();
+    program.evaluate(&bindings, &mut budget).unwrap_or_else(|err| panic!("{source}: {err}"));
+    assert_eq!(budget.last(), budget.spent());
+    (min, max, budget.last())
+}
+
+#[test]
+fn costs_follow_the_model() {
+    for (source, expected) in [
+        ("'literal' == 'literal'", (1, 1, 1)),
+        ("i", (1, 1, 1)),
+        ("self.a", (2, 2, 2)),
+        ("self.inner.a > 1", (4, 4, 4)),
+        ("has(self.a)", (1, 1, 1)),
+        ("has(self.inner.a)", (2, 2, 2)),
+        ("[1, 2, 3]", (10, 10, 0)),
+        ("[i, 2]", (11, 11, 11)),
+        ("{'a': 1}", (30, 30, 0)),
+        ("{'a': i}", (31, 31, 31)),
+        ("i + 1 == 2", (3, 3, 3)),
+        ("i == 1 && i == 2", (2, 4, 4)),
+        ("i == 2 && i == 1", (2, 4, 2)),
+        ("i == 1 || i == 2", (2, 4, 2)),
+        // A branch that is a chain costs nothing for its base.
+        ("i == 1 ? i : i", (3, 3, 2)),
+        ("i in [1, 2]", (13, 13, 1)),
+        ("i in list", (2, 12, 5)),
+        ("'k' in map", (2, 2, 2)),
+        ("map['k']", (2, 2, 2)),
+        ("list[i]", (3, 3, 2)),
+        ("s.size() > 3", (3, 3, 3)),
+        ("s.startsWith('01234')", (2, 2, 2)),
+        ("s.contains('0123456789a')", (1, 3, 3)),
+        ("s.matches('[0-9]*')", (3, 5, 5)),
+        ("s + s == ''", (2, 4, 4)),
+        ("s < s", (3, 3, 3)),
+        ("string(i)", (2, 2, 2)),
+        ("int('1')", (1, 1, 0)),
+        ("quantity('123456789012').isInteger()", (3, 3, 3)),
+        ("list.sum()", (1, 11, 4)),
+        ("strings.max()", (1, 21, 1)),
+        ("s.lowerAscii()", (1, 2, 2)),
+        ("s.replace('0', '1')", (1, 3, 3)),
+        ("s.split('1')", (1, 3, 3)),
+        ("s.find('[0-9]*')", (3, 5, 5)),
+        ("sets.contains(list, list)", (3, 103, 12)),
+        ("list.reverse()", (12, 22, 15)),
+        ("list.distinct()", (12, 212, 30)),
+        ("lists.range(5)", (16, 16, 16)),
+        ("dyn(i)", (2, 2, 2)),
+        ("url('https://a.example.com/')", (3, 3, 3)),
+        ("format.dns1123Label().validate(s)", (2, 34, 18)),
+    ] {
+        assert_eq!(costs(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn loops_cost_their_steps_by_the_size_of_their_range() {
+    for (source, expected) in [
+        // Range 1, condition 2 and step 1 + (1 + 1) a turn, result 1.
+        ("list.all(x, x > 0)", (2, 52, 17)),
+        // The condition negates: 3 a turn.
+        ("list.exists(x, x == 3)", (2, 62, 20)),
+        ("list.map(x, x)", (12, 142, 41)),
+        ("list.filter(x, x > 1)", (12, 162, 34)),
+        ("map.all(k, map[k] > 0)", (2, 72, 14)),
+    ] {
+        assert_eq!(costs(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn evaluation_ends_at_the_limit() {
+    let declarations = declarations();
+    let program = compile(&declarations, "list.all(x, x > 0) || true").unwrap();
+    let list = json!([1, 2, 3]);
+    let mut bindings = Bindings::new(&declarations);
+    bindings.set_json("list", &list).unwrap();
+    let mut budget = Budget::new(10, 20);
+    for _ in 0..2 {
+        let err = program.evaluate(&bindings, &mut budget).unwrap_err();
+        assert_eq!(err.message(), "operation cancelled: actual cost limit exceeded");
+        assert!(err.is_over_limit());
+    }
+    assert!(budget.is_exhausted() && budget.spent() > 20);
+    assert!(matches!(program.evaluate(&bindings, &mut Budget::new(17, 20)), Ok(Value::Bool(true))));
+}
+
+#[test]
+fn nested_loops_over_unknown_sizes_have_no_upper_bound() {
+    let program = compile(&declarations(), "strings.all(a, strings.all(b, a + b != s))").unwrap();
+    assert_eq!(program.cost(&holdfast_cel::UnknownSizes).max, u64::MAX);
+    assert!(program.cost(&Tens).max < 10_000);
+}
