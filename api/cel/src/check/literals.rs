@@ -53,11 +53,12 @@ fn one_type<'e>(values: impl Iterator<Item = (&'e Expr, bool)>, issues: &mut Iss
 fn argument(function: &str, target: Option<&Expr>, args: &[Expr], issues: &mut Issues<'_>) {
     // A pattern is the second argument, the first being the text.
     let index = usize::from(takes_pattern(function) && target.is_none());
-    let Some(Expr { at, kind: Kind::Literal(Literal::String(text)), .. }) = args.get(index) else { return };
-    let fits = match (function, target) {
-        ("duration", None) => parse_duration(text).is_some(),
-        ("timestamp", None) => Time::parse(text).is_ok(),
-        _ if takes_pattern(function) => Pattern::compile(text).is_ok(),
+    let Some(Expr { at, kind: Kind::Literal(literal), .. }) = args.get(index) else { return };
+    let fits = match (function, target, literal) {
+        ("duration", None, Literal::String(text)) => parse_duration(text).is_some(),
+        ("timestamp", None, Literal::String(text)) => Time::parse(text).is_ok(),
+        ("timestamp", None, Literal::Int(secs)) => Time::from_secs(*secs).is_ok(),
+        (_, _, Literal::String(text)) if takes_pattern(function) => Pattern::compile(text).is_ok(),
         _ => true,
     };
     if !fits {

@@ -220,15 +220,13 @@ impl Checker<'_, '_> {
         (found, result)
     }
 
-    /// What elements so far and one more have in common; `at` is where it is told that they have nothing.
-    fn join(&mut self, at: u32, before: Option<Type>, now: Type) -> Type {
-        let Some(before) = before else { return now };
-        if self.known.assignable(&before, &now) {
-            return more_general(&before, &now);
+    /// What elements so far and one more have in common: at worst nothing, of which `literals` tells.
+    fn join(&mut self, before: Option<Type>, now: Type) -> Type {
+        match before {
+            None => now,
+            Some(before) if self.known.assignable(&before, &now) => more_general(&before, &now),
+            Some(_) => Type::Dyn,
         }
-        let (expected, found) = (self.known.resolve(&before, true), self.known.resolve(&now, true));
-        self.mismatch(at, &expected, &found);
-        Type::Error
     }
 
     /// The type of an element, `?x` having that of what is in it.
@@ -249,7 +247,7 @@ impl Checker<'_, '_> {
         for element in elements {
             self.check(&mut element.value);
             let ty = self.element(&element.value, element.optional);
-            joined = Some(self.join(element.value.at, joined, ty));
+            joined = Some(self.join(joined, ty));
         }
         Type::list(joined.unwrap_or_else(|| self.known.fresh()))
     }
@@ -259,10 +257,10 @@ impl Checker<'_, '_> {
         let (mut key, mut value) = (None, None);
         for entry in entries {
             self.check(&mut entry.key);
-            key = Some(self.join(entry.key.at, key, entry.key.ty.clone()));
+            key = Some(self.join(key, entry.key.ty.clone()));
             self.check(&mut entry.value);
             let ty = self.element(&entry.value, entry.optional);
-            value = Some(self.join(entry.value.at, value, ty));
+            value = Some(self.join(value, ty));
         }
         let key = key.unwrap_or_else(|| self.known.fresh());
         Type::map(key, value.unwrap_or_else(|| self.known.fresh()))

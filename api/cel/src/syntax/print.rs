@@ -95,6 +95,19 @@ fn bracketed(needed: bool, out: &mut String, inner: impl FnOnce(&mut String)) {
     }
 }
 
+/// Whether the first thing that is written of a member is a number.
+fn begins_with_number(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Literal(Literal::Int(_) | Literal::Double(_)) => true,
+        Kind::Select { operand, .. } => begins_with_number(operand),
+        Kind::Call { target: Some(target), .. } => begins_with_number(target),
+        Kind::Call { function, args, .. } if matches!(function.as_str(), "_[_]" | "_[?_]") => {
+            args.first().is_some_and(begins_with_number)
+        }
+        _ => false,
+    }
+}
+
 fn write_call(target: Option<&Expr>, function: &str, args: &[Expr], around: u8, out: &mut String) {
     match (target, function, args) {
         (None, "_?_:_", [condition, yes, no]) => bracketed(around > TERNARY, out, |out| {
@@ -107,7 +120,7 @@ fn write_call(target: Option<&Expr>, function: &str, args: &[Expr], around: u8, 
         (None, "!_" | "-_", [operand]) => bracketed(around > UNARY, out, |out| {
             out.push_str(&function[..1]);
             // Of a number the minus would become its sign.
-            let number = matches!(operand.kind, Kind::Literal(Literal::Int(_) | Literal::Double(_)));
+            let number = begins_with_number(operand);
             bracketed(number && function == "-_", out, |out| write(operand, MEMBER, out));
         }),
         (None, "_[_]" | "_[?_]", [operand, index]) => {

@@ -117,6 +117,84 @@ fn loops_cost_their_steps_by_the_size_of_their_range() {
     }
 }
 
+/// The same shapes as in the table of costs that upstream guards (`celcoststability_test.go`), with its numbers.
+#[test]
+fn costs_are_those_that_upstream_guards() {
+    let mut types = ObjectTypes::default();
+    let keys = holdfast_cel::ListKeys::Map(vec!["k".into()]);
+    let texts = Type::map(Type::String, Type::String);
+    types.add("Item", [("k", Type::String), ("v", Type::String), ("w", Type::String)]);
+    types.add(
+        "Self",
+        [
+            ("text", Type::String),
+            ("enum", Type::String),
+            ("ints", Type::list(Type::Int)),
+            ("more", Type::list(Type::Int)),
+            ("eight", Type::list(Type::Int)),
+            ("map", Type::map(Type::String, Type::Int)),
+            ("texts", texts),
+            ("any", Type::Dyn),
+            ("keyed", Type::list(Type::list_with_keys(Type::object("Item"), keys))),
+            ("items", Type::list(Type::object("Item"))),
+        ],
+    );
+    let declarations = Arc::new(Declarations::new(Types::of(Arc::new(types))).with("self", Type::object("Self")));
+    let this = json!({
+        "text": "Rook takes 👑", "enum": "Available", "ints": [1, 2, 3], "more": [1, 2, 3], "any": "50%",
+        "eight": [1, 2, 2, 3, 4, 4, 5, 6], "map": {"b": 1, "d": 2}, "texts": {"k1": "a", "k2": "b"},
+        "keyed": [[{"k": "a", "v": "1"}, {"k": "b", "v": "2"}], [{"k": "b", "v": "2"}, {"k": "a", "v": "1"}]],
+        "items": [{"k": "a1", "v": "b1"}, {"k": "a2", "v": "b2"}, {"k": "a3", "v": "b3", "w": "z"}],
+    });
+    for (source, cost) in [
+        ("self.text.startsWith('Rook')", 4),
+        ("self.text.matches('^[^0-9]*$')", 8),
+        ("type(self.text) == string", 4),
+        ("self.text.indexOf('o') == 1", 4),
+        ("self.text.replace(' ', 'x') == 'Rookxtakesx👑'", 7),
+        ("self.text.split(' ') == ['Rook', 'takes', '👑']", 6),
+        ("self.text.substring(4, 10).trim() == 'takes'", 6),
+        ("self.text.lowerAscii() == self.text.lowerAscii()", 10),
+        ("'%o %o %o'.format([7, 8, 9]) == '7 10 11'", 2),
+        ("self.enum in ['Pending', 'Available']", 2),
+        ("1 in self.ints", 5),
+        ("self.more[0] in self.ints", 8),
+        ("self.ints + self.more == [1, 2, 3, 1, 2, 3]", 6),
+        ("sets.contains(self.ints, [1])", 6),
+        ("sets.equivalent(self.ints, [1, 2, 3])", 21),
+        ("self.keyed[0] == self.keyed[1]", 7),
+        ("self.keyed[0] == [self.keyed[0][1], self.keyed[0][0]]", 22),
+        ("self.texts == {'k1': 'a', 'k2': 'b'}", 3),
+        ("has(self.any) && has(self.ints)", 2),
+        ("self.map.all(k, self.map[k] > 0)", 17),
+        ("!self.map.exists(k, self.map[k] == 3)", 20),
+        ("self.map.exists_one(k, self.map[k] == 2)", 14),
+        ("size(self.map.filter(k, self.map[k] > 1)) == 1", 26),
+        ("self.map.all(k, v, v > 0)", 13),
+        ("self.map.transformMap(k, v, v > 1, v + 1).size() == 1", 14),
+        ("self.map.transformMapEntry(k, v, v > 1, {k + '2': v + 1}).size() == 1", 45),
+        ("self.map.transformMapEntry(k, v, {k + '2': v + 1}).size() == 2", 77),
+        ("self.items.all(m, m.k.startsWith('a'))", 21),
+        ("self.items.exists(m, m.k.endsWith('1'))", 13),
+        ("self.items.exists_one(m, m.k == 'a3')", 15),
+        ("size(self.items.filter(m, m.k == 'a1')) == 1", 27),
+        ("self.items.map(m, m.v).exists(v, v == 'b1')", 55),
+        ("self.items.exists(m, has(m.w) && m.w == 'z')", 21),
+        ("self.items.map(m, has(m.w) && m.w == 'z', m.w).size() == 1", 25),
+        ("self.eight.all(e, e > 0)", 43),
+        ("type(self.any) == int ? self.any == 1 : self.any == '50%'", 7),
+        ("type(self.any) == string && self.any.matches(r'(\\d+(\\.\\d+)?%)')", 10),
+    ] {
+        let program = compile(&declarations, source).unwrap_or_else(|issues| panic!("{}", display(&issues)));
+        let mut bindings = Bindings::new(&declarations);
+        bindings.set_json("self", &this).unwrap();
+        let mut budget = Budget::default();
+        let value = program.evaluate(&bindings, &mut budget);
+        assert!(matches!(value, Ok(Value::Bool(true))), "{source}: {value:?}");
+        assert_eq!(budget.last(), cost, "{source}");
+    }
+}
+
 #[test]
 fn evaluation_ends_at_the_limit() {
     let declarations = declarations();

@@ -42,6 +42,9 @@ fn types_are_checked_with_cel_gos_words() {
     for (source, expected) in [
         ("[1, 'a']", "1:5: expected type 'int' but found 'string'"),
         ("{'a': 1, 'b': 'c'}", "1:15: expected type 'int' but found 'string'"),
+        ("[1, 'a', false].filter(x, string(x) == 'a')", "1:5: expected type 'int' but found 'string'"),
+        ("duration('1us') < duration('1nns')", "1:28: invalid duration argument"),
+        ("timestamp(-62135596801)", "1:11: invalid timestamp argument"),
         ("{1: 1, 'a': 1}", "1:8: expected type 'int' but found 'string'"),
         ("[1, dyn(2)]", "expected type 'int' but found 'dyn'"),
         ("1.a", "type 'int' does not support field selection"),
