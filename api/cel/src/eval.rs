@@ -29,6 +29,12 @@ struct Run<'a> {
 /// does not count, takes memory here.
 const FREE_ELEMENTS: u64 = 1000;
 const FREE_BYTES: u64 = 10_000;
+/// Parts of a list or map that may be compared before they cost more than upstream charges, and how many cost one then.
+/// Upstream counts the outermost elements alone, and stops by its clock.
+const FREE_PARTS: u64 = 1000;
+const PARTS_PER_COST: u64 = 16;
+/// Compiling a pattern that is no literal.
+const COMPILE_COST: u64 = 100;
 
 impl<'a> Run<'a> {
     fn charge(&mut self, cost: u64) -> Result<(), EvalError> {
@@ -70,16 +76,22 @@ impl<'a> Run<'a> {
             Op::Call(call) => self.call(call),
             Op::List(elements) => self.list(elements),
             Op::Map(entries) => self.map(entries),
-            Op::Fold(fold) => self.fold(fold),
-            Op::Gather(gather) => self.gather(gather),
-            Op::Bind { init, body } => {
-                let value = self.eval(init);
-                self.locals.push(value);
-                let outcome = self.eval(body);
-                self.locals.pop();
-                outcome
-            }
+            Op::Fold(fold) => self.scoped(|run, depth| run.fold(fold, depth)),
+            Op::Gather(gather) => self.scoped(|run, depth| run.gather(gather, depth)),
+            Op::Bind { init, body } => self.scoped(|run, _| {
+                let value = run.eval(init);
+                run.locals.push(value);
+                run.eval(body)
+            }),
         }
+    }
+
+    /// Runs what has variables of its own, which go however it ends: the plan tells places by their numbers.
+    fn scoped(&mut self, run: impl FnOnce(&mut Self, usize) -> Outcome<'a>) -> Outcome<'a> {
+        let depth = self.locals.len();
+        let outcome = run(self, depth);
+        self.locals.truncate(depth);
+        outcome
     }
 
     fn field(&mut self, op: &'a FieldOp) -> Outcome<'a> {
@@ -145,7 +157,18 @@ impl<'a> Run<'a> {
         let (one, two) = (self.eval(&operands[0])?, self.eval(&operands[1])?);
         let nominal = !negated && matches!(one, Value::Kubernetes(_));
         self.charge(if nominal { 1 } else { compare_cost(&one, &two) })?;
+        self.charge_parts(&one)?;
         Ok(Value::Bool(equal(&one, &two)? != negated))
+    }
+
+    /// For what is compared with all its parts.
+    fn charge_parts(&mut self, value: &Value<'a>) -> Result<(), EvalError> {
+        match value {
+            Value::List(_) | Value::Map(_) | Value::Object(_) => {
+                self.charge(value.parts().saturating_sub(FREE_PARTS) / PARTS_PER_COST)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn not_false(&mut self, operand: &'a Op) -> Outcome<'a> {
@@ -160,6 +183,7 @@ impl<'a> Run<'a> {
     fn contained(&mut self, operands: &'a [Op; 2], by_size: bool) -> Outcome<'a> {
         let (value, range) = (self.eval(&operands[0])?, self.eval(&operands[1])?);
         self.charge(if by_size { range.cost_size() } else { 1 })?;
+        self.charge_parts(&range)?;
         Ok(Value::Bool(match &range {
             Value::List(list) => contains(list, &value)?,
             Value::Map(map) => Key::of(&value).is_some_and(|key| map.contains(&key)),
@@ -198,7 +222,7 @@ impl<'a> Run<'a> {
     fn finish(&mut self, call: &'a CallOp, args: &[Value<'a>]) -> Outcome<'a> {
         // What can be told before is charged before, so that nothing costly happens beyond the limit.
         let before = call.cost.before(args);
-        self.charge(before)?;
+        self.charge(before.saturating_add(if call.compiles { COMPILE_COST } else { 0 }))?;
         let result = invoke(call, args)?;
         let made = match &result {
             Value::List(List::Made(items, _)) => (items.len() as u64).saturating_sub(FREE_ELEMENTS),
@@ -252,9 +276,8 @@ impl<'a> Run<'a> {
         Ok(Value::Map(Map::Made(made.into())))
     }
 
-    fn fold(&mut self, op: &'a FoldOp) -> Outcome<'a> {
+    fn fold(&mut self, op: &'a FoldOp, depth: usize) -> Outcome<'a> {
         let range = Range::of(self.eval(&op.range)?, op.two)?;
-        let depth = self.locals.len();
         let init = self.eval(&op.init);
         self.locals.push(init);
         for number in 0..range.len() {
@@ -271,14 +294,11 @@ impl<'a> Run<'a> {
             }
         }
         self.locals.truncate(depth + 1);
-        let result = self.eval(&op.result);
-        self.locals.truncate(depth);
-        result
+        self.eval(&op.result)
     }
 
-    fn gather(&mut self, op: &'a GatherOp) -> Outcome<'a> {
+    fn gather(&mut self, op: &'a GatherOp, depth: usize) -> Outcome<'a> {
         let range = Range::of(self.eval(&op.range)?, op.two)?;
-        let depth = self.locals.len();
         // The place of the accumulator, which no part of the source can name.
         self.locals.push(Ok(Value::Null));
         let (mut items, mut entries) = (Vec::new(), BTreeMap::new());
@@ -305,7 +325,6 @@ impl<'a> Run<'a> {
             }
             self.charge(op.cost)?;
         }
-        self.locals.truncate(depth);
         self.charge(1)?;
         Ok(match op.what {
             Gathered::Element(_) => Value::list(items),

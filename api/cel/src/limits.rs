@@ -10,6 +10,8 @@ pub const MAX_NODES: usize = 200_000;
 pub const MAX_ISSUES: usize = 100;
 /// Memory that one compiled pattern may take, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// The same for a pattern that is no literal: it is compiled at each evaluation.
+pub const MAX_MADE_PATTERN_BYTES: usize = 64 << 10;
 /// Largest cost of one evaluation (`PerCallLimit` of upstream).
 pub const PER_CALL_COST: u64 = 1_000_000;
 /// Largest cost of all evaluations for one object (`RuntimeCELCostBudget` of upstream).

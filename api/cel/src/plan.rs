@@ -68,6 +68,8 @@ pub(crate) struct CallOp {
     pub(crate) overloads: Vec<&'static Overload>,
     pub(crate) args: Vec<Op>,
     pub(crate) pattern: Option<Pattern>,
+    /// Whether it compiles a pattern each time, which is no literal.
+    pub(crate) compiles: bool,
     pub(crate) cost: RunCost,
 }
 
@@ -253,7 +255,8 @@ impl Planner<'_, '_> {
             _ => None,
         };
         let cost = RunCost::of(function, &expr.overloads);
-        Op::Call(Box::new(CallOp { overloads: expr.overloads.clone(), args, pattern, cost }))
+        let compiles = takes_pattern(function) && pattern.is_none();
+        Op::Call(Box::new(CallOp { overloads: expr.overloads.clone(), args, pattern, compiles, cost }))
     }
 
     /// `value in range`: a list of literals becomes a set, and looking there costs nothing.
@@ -265,6 +268,10 @@ impl Planner<'_, '_> {
             let keys: Option<BTreeSet<Key<'static>>> =
                 items.iter().map(|item| Key::of(item).filter(|_| plain(item))).collect();
             if let Some(set) = keys {
+                // As upstream: what is looked for does not matter then.
+                if set.is_empty() {
+                    return Op::Const(Value::Bool(false));
+                }
                 return Op::InSet { operand: Box::new(value), set: Arc::new(set) };
             }
         }

@@ -5,7 +5,7 @@
 
 use super::{Args, Library, made_list};
 use crate::error::EvalError;
-use crate::limits::MAX_PATTERN_BYTES;
+use crate::limits::{MAX_MADE_PATTERN_BYTES, MAX_PATTERN_BYTES};
 use crate::types::Type;
 use crate::value::{Outcome, Value};
 use regex::{Regex, RegexBuilder};
@@ -35,7 +35,11 @@ impl Pattern {
     /// # Errors
     /// What the compiler says.
     pub(crate) fn compile(pattern: &str) -> Result<Pattern, String> {
-        let built = RegexBuilder::new(&translate(pattern)).size_limit(MAX_PATTERN_BYTES).build();
+        Pattern::bounded(pattern, MAX_PATTERN_BYTES)
+    }
+
+    fn bounded(pattern: &str, bytes: usize) -> Result<Pattern, String> {
+        let built = RegexBuilder::new(&translate(pattern)).size_limit(bytes).build();
         built.map(Pattern).map_err(|err| match err {
             regex::Error::CompiledTooBig(limit) => format!("the pattern takes more than {limit} bytes"),
             err => err.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_string(),
@@ -50,7 +54,7 @@ fn with_pattern<'a>(args: Args<'_, 'a>, run: impl FnOnce(&Regex, &str) -> Outcom
         None => {
             let pattern = args.text(1)?;
             let wrong = |why| EvalError::new(format!("error parsing regexp: {why}: `{}`", &**pattern));
-            run(&Pattern::compile(pattern).map_err(wrong)?.0, text)
+            run(&Pattern::bounded(pattern, MAX_MADE_PATTERN_BYTES).map_err(wrong)?.0, text)
         }
     }
 }

@@ -101,6 +101,15 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Count of the parts of a document.
+pub(super) fn parts(json: &Json) -> u64 {
+    match json {
+        Json::Array(items) => 1 + items.iter().map(parts).sum::<u64>(),
+        Json::Object(properties) => 1 + properties.values().map(parts).sum::<u64>(),
+        _ => 1,
+    }
+}
+
 fn key_text(key: &Key<'_>) -> String {
     match key {
         Key::Bool(value) => value.to_string(),

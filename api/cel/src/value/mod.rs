@@ -85,6 +85,16 @@ impl<'a> Value<'a> {
         Value::list(texts.into_iter().map(Value::owned).collect())
     }
 
+    /// An object that the caller makes, such as `variables` of a policy: fields by their names in expressions. One may
+    /// be an error, which only who reads that field gets.
+    pub fn object<'n>(
+        name: &str,
+        fields: impl IntoIterator<Item = (&'n str, Result<Value<'a>, EvalError>)>,
+    ) -> Value<'a> {
+        let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        Value::Object(Object::Made(name.into(), Arc::new(fields)))
+    }
+
     /// The name of its type at evaluation.
     pub fn type_name(&self) -> &str {
         match self {
@@ -143,6 +153,20 @@ impl<'a> Value<'a> {
             Value::Object(object) => object.len() as u64,
             Value::Optional(Some(inner)) => inner.cost_size(),
             Value::Kubernetes(value) => value.cost_size(),
+            _ => 1,
+        }
+    }
+
+    /// Count of its parts, all the way down.
+    pub(crate) fn parts(&self) -> u64 {
+        match self {
+            Value::List(List::Json(items, ..)) => items.iter().map(json::parts).sum(),
+            Value::List(List::Made(items, _)) => items.iter().map(Value::parts).sum(),
+            Value::Map(Map::Json(properties, ..)) | Value::Object(Object::Json(properties, ..)) => {
+                properties.values().map(json::parts).sum()
+            }
+            Value::Map(Map::Made(entries)) => entries.values().map(Value::parts).sum(),
+            Value::Object(Object::Made(_, fields)) => fields.values().flatten().map(Value::parts).sum(),
             _ => 1,
         }
     }

@@ -195,6 +195,77 @@ fn costs_are_those_that_upstream_guards() {
     }
 }
 
+/// Estimates that upstream guards (`library/cost_test.go`, `schema/cel/compilation_test.go`), with its numbers: lists of
+/// requests of three megabytes, of which an element takes two bytes.
+#[test]
+fn estimates_are_those_that_upstream_guards() {
+    struct Largest;
+    impl SizeEstimator for Largest {
+        fn size(&self, node: Node<'_>) -> Option<SizeEstimate> {
+            let max = match node.ty {
+                Type::String => 3 * 1024 * 1024 - 2,
+                Type::List(_) => (3 * 1024 * 1024 - 2) / 2,
+                _ => 0,
+            };
+            (!node.path.is_empty()).then_some(SizeEstimate { min: 0, max })
+        }
+    }
+    let declarations = Arc::new(
+        Declarations::default()
+            .with("s", Type::String)
+            .with("numbers", Type::list(Type::Double))
+            .with("authorizer", holdfast_cel::kubernetes::authorizer::authorizer_type()),
+    );
+    for (source, min, max) in [
+        ("numbers.all(x, true)", 2, 4_718_591),
+        ("s.contains('test')", 1, 314_574),
+        ("s.startsWith('test')", 2, 2),
+        ("s.matches('x')", 2, 314_574),
+        ("''.matches('(((((((((())))))))))[0-9]')", 7, 7),
+        ("s.matches('')", 1, 1),
+        ("numbers[1] == 0.0", 2, 2),
+        ("url('https:://kubernetes.io/').getHost()", 4, 4),
+        ("url('https:://kubernetes.io/') == url('https:://kubernetes.io/')", 7, 9),
+        ("'ABCDEFGHIJ abcdefghij'.lowerAscii() == 'abcdefghij ABCDEFGHIJ'.lowerAscii()", 7, 9),
+        ("strings.quote('ABCDEFGHIJ abcdefghij') == strings.quote('ABCDEFGHIJ abcdefghij')", 7, 11),
+        ("'abc 123 def 123'.replace('', 'x')", 3, 3),
+        ("'abc 123 def 123'.split(' ', 1)", 3, 3),
+        ("'abc 123 def 123'.findAll('123', 1)", 2, 2),
+        ("quantity('2M') == quantity('0.002G') && quantity('2000k') == quantity('2M')", 3, 6),
+        ("quantity('50k').add(20).sub(quantity('100k')).sub(-50000).asInteger() > 0", 7, 7),
+        ("format.named('dns1123Label').value().validate('my-name')", 34, 34),
+        ("format.named('dns1123Label').value() == format.named('dns1123Label').value()", 5, 11),
+        ("sets.contains([1, 2, 3, 4], [2, 3])", 29, 29),
+        ("sets.equivalent([1, 2, 3], [3, 2, 1])", 39, 39),
+        ("!sets.intersects([1], [2])", 23, 23),
+        ("authorizer.group('apps').resource('d').subresource('status').namespace('t').name('b')", 6, 6),
+        ("authorizer.path('/healthz').check('get').allowed()", 350_003, 350_003),
+        (
+            "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=example-node-name.fully.qualified.domain.name.example.com')",
+            1821,
+            1821,
+        ),
+    ] {
+        let program = compile(&declarations, source).unwrap_or_else(|issues| panic!("{}", display(&issues)));
+        assert_eq!(program.cost(&Largest), CostEstimate { min, max }, "{source}");
+    }
+}
+
+#[test]
+fn what_upstream_leaves_to_its_clock_costs_here() {
+    let declarations = Arc::new(Declarations::default().with("x", Type::Dyn).with("s", Type::String));
+    let wide = json!((0..2000).map(|n| json!({"n": n, "m": [n, n]})).collect::<Vec<_>>());
+    for (source, least) in [("x == x", 400), ("(x + x).size() == 4000", 3000), ("x.all(y, s.matches(s))", 200_000)] {
+        let program = compile(&declarations, source).unwrap();
+        let mut bindings = Bindings::new(&declarations);
+        bindings.set_json("x", &wide).unwrap();
+        bindings.set("s", Value::text("a"));
+        let mut budget = Budget::default();
+        assert!(matches!(program.evaluate(&bindings, &mut budget), Ok(Value::Bool(true))), "{source}");
+        assert!(budget.last() > least, "{source}: {}", budget.last());
+    }
+}
+
 #[test]
 fn evaluation_ends_at_the_limit() {
     let declarations = declarations();

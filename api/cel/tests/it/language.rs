@@ -65,6 +65,9 @@ fn logic_absorbs_errors_on_either_side() {
         "[1, 0, 2].exists(x, 4 / x == 2)",
         "![1, 0, 2].all(x, 4 / x == 2)",
         "has({'a': 1}.a) && !has({'a': 1}.b)",
+        // Variables of a loop that failed are gone.
+        "[0].map(x, 1 / x) == [1] || [5].all(y, y == 5)",
+        "[0].all(x, [1].exists(z, z / x == 1)) || [5].map(y, y) == [5]",
         "false || true && true",
     ]);
     all_wrong(&[

@@ -142,6 +142,33 @@ fn wrong_documents_and_fields_are_told() {
 }
 
 #[test]
+fn variables_of_a_policy_are_errors_to_their_readers_only() {
+    let mut types = ObjectTypes::default();
+    types.add("kubernetes.variables", [("good", Type::Int), ("bad", Type::Int)]);
+    let variables = Type::object("kubernetes.variables");
+    let declarations = Arc::new(Declarations::new(Types::of(Arc::new(types))).with("variables", variables));
+    let bad = Err(holdfast_cel::EvalError::new("composited variable \"bad\" fails to evaluate"));
+    let fields = [("good", Ok(Value::Int(1))), ("bad", bad)];
+    let value = Value::object("kubernetes.variables", fields);
+    for (source, expected) in [
+        ("variables.good == 1", Ok(true)),
+        ("variables.bad == 1 || variables.good == 1", Ok(true)),
+        ("has(variables.bad)", Ok(true)),
+        ("variables.bad == 1", Err("composited variable \"bad\" fails to evaluate")),
+    ] {
+        let program = compile(&declarations, source).unwrap();
+        let mut bindings = Bindings::new(&declarations);
+        bindings.set("variables", value.clone());
+        let outcome = program.evaluate(&bindings, &mut Budget::default());
+        match (&outcome, expected) {
+            (Ok(Value::Bool(found)), Ok(wanted)) if *found == wanted => {}
+            (Err(err), Err(text)) if err.message() == text => {}
+            _ => panic!("{source}: {outcome:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_program_tells_type_and_fields() {
     let declarations = declarations();
     let program = compile(&declarations, "self.list.map(x, x.size() + self.replicas)").unwrap();
