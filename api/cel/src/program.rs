@@ -170,12 +170,23 @@ impl Program {
         outcome
     }
 
+    /// Whether it names a variable: a rule that names `oldSelf` is about changes alone.
+    pub fn uses(&self, variable: &str) -> bool {
+        uses(&self.tree, variable)
+    }
+
     /// The fields that it reads of a variable, as `variables.a`: the caller need not provide others. `None` when it uses
     /// the variable as a whole.
     pub fn fields_of(&self, variable: &str) -> Option<Vec<&str>> {
         let mut found = Vec::new();
         fields_of(&self.tree, variable, &mut found).then_some(found)
     }
+}
+
+fn uses(expr: &Expr, variable: &str) -> bool {
+    let mut found = matches!(&expr.kind, Kind::Ident(name) if name == variable);
+    expr.for_each_part(&mut |part| found = found || uses(part, variable));
+    found
 }
 
 /// Gathers fields; says whether fields are all that is used.

@@ -33,13 +33,15 @@ impl<'a> Value<'a> {
     }
 
     /// A document as a value of a type: a schema's integer is an int, its number a double, text of certain formats a
-    /// timestamp, a duration or bytes.
+    /// timestamp, a duration or bytes. `null` is null whatever the type, but none of an optional one.
     ///
     /// # Errors
     /// The document is not of that type.
     pub fn from_json(json: &'a Json, ty: &'a Type, types: &'a Types) -> Result<Value<'a>, EvalError> {
         let wrong = || EvalError::new(format!("invalid data, expected {ty}, got {}", sort(json)));
         Ok(match (ty, json) {
+            (Type::Optional(_), Json::Null) => Value::Optional(None),
+            (Type::Optional(inner), _) => Value::some(Value::from_json(json, inner, types)?),
             (_, Json::Null) => Value::Null,
             (Type::Dyn, _) => Value::untyped(json),
             (Type::Bool, Json::Bool(value)) => Value::Bool(*value),

@@ -77,8 +77,13 @@ impl<'a> Value<'a> {
         Value::List(List::Made(Arc::new(items), None))
     }
 
+    /// A value, or none, as `oldSelf` is where it is optional.
+    pub fn optional(value: Option<Value<'a>>) -> Value<'a> {
+        Value::Optional(value.map(Arc::new))
+    }
+
     pub(crate) fn some(value: Value<'a>) -> Value<'a> {
-        Value::Optional(Some(Arc::new(value)))
+        Value::optional(Some(value))
     }
 
     pub(crate) fn strings<S: Into<Arc<str>>>(texts: impl IntoIterator<Item = S>) -> Value<'a> {

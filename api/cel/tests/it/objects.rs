@@ -142,6 +142,18 @@ fn wrong_documents_and_fields_are_told() {
 }
 
 #[test]
+fn old_self_can_be_optional() {
+    let declarations = Arc::new(Declarations::default().with("oldSelf", Type::optional(Type::Int)));
+    let program = compile(&declarations, "!oldSelf.hasValue() || oldSelf.value() < 5").unwrap();
+    for (old, expected) in [(json!(null), true), (json!(3), true), (json!(7), false)] {
+        let mut bindings = Bindings::new(&declarations);
+        bindings.set_json("oldSelf", &old).unwrap();
+        let outcome = program.evaluate(&bindings, &mut Budget::default());
+        assert!(matches!(outcome, Ok(Value::Bool(found)) if found == expected), "{old}: {outcome:?}");
+    }
+}
+
+#[test]
 fn variables_of_a_policy_are_errors_to_their_readers_only() {
     let mut types = ObjectTypes::default();
     types.add("kubernetes.variables", [("good", Type::Int), ("bad", Type::Int)]);
@@ -175,6 +187,7 @@ fn a_program_tells_type_and_fields() {
     assert_eq!(program.output_type(), &Type::list(Type::Int));
     assert_eq!(program.fields_of("self"), Some(vec!["list", "replicas"]));
     assert_eq!(compile(&declarations, "[self].size()").unwrap().fields_of("self"), None);
+    assert!(program.uses("self") && !program.uses("oldSelf"));
     fn shared<T: Send + Sync>(_: &T) {}
     shared(&program);
 }
