@@ -65,6 +65,17 @@ impl Quantity {
         i64::try_from(self.milli).unwrap_or(if self.milli < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// Thousandths of the unit, exactly.
+    pub fn exact_milli(self) -> i128 {
+        self.milli
+    }
+
+    /// The same sort of quantity with another amount, in thousandths of the unit.
+    #[must_use]
+    pub fn with_exact_milli(self, milli: i128) -> Quantity {
+        Quantity { milli, ..self }
+    }
+
     /// Whole units, rounded up, saturating.
     pub fn units(self) -> i64 {
         let up = self.milli.div_euclid(1000) + i128::from(self.milli.rem_euclid(1000) != 0);

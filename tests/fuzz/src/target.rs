@@ -1,7 +1,7 @@
-//! The targets: a record each, and what its bytes are put through.
+//! The targets: a record each, and what its bytes are put through; beside them the expressions of policies.
 
-use crate::ends;
 use crate::mutate::{Rng, mutate};
+use crate::{cel, ends};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
 use holdfast_link_engine::{Frame, FrameReader};
@@ -14,15 +14,20 @@ const GOLDEN: &str = include_str!("../../../netmesh/link-engine/tests/golden.rs"
 /// Bytes of a frame's head: type and length.
 const HEAD: usize = 6;
 
-/// A frame's target.
+/// Something that reads foreign bytes.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// The record's name.
     pub name: &'static str,
-    /// The number of its frame.
-    pub kind: u16,
-    /// Decodes it; what was read must be read again from what it is written as.
-    decode: fn(&Frame) -> Result<()>,
+    sort: Sort,
+}
+
+#[derive(Clone, Copy)]
+enum Sort {
+    /// A frame by its number. It is decoded; what was read must be read again from what it is written as.
+    Frame(u16, fn(&Frame) -> Result<()>),
+    /// An expression.
+    Cel,
 }
 
 fn decode<T: Payload + PartialEq + std::fmt::Debug>(frame: &Frame) -> Result<()> {
@@ -39,11 +44,13 @@ macro_rules! targets {
     ($($name:ident),* $(,)?) => {
         /// All targets.
         pub fn targets() -> Vec<Target> {
-            vec![$(Target {
-                name: stringify!($name),
-                kind: <wire::$name as Payload>::KIND,
-                decode: decode::<wire::$name>,
-            }),*]
+            vec![
+                Target { name: "Cel", sort: Sort::Cel },
+                $(Target {
+                    name: stringify!($name),
+                    sort: Sort::Frame(<wire::$name as Payload>::KIND, decode::<wire::$name>),
+                }),*
+            ]
         }
     };
 }
@@ -61,11 +68,6 @@ fn golden() -> &'static [Vec<u8>] {
     FRAMES.get_or_init(|| GOLDEN.split('"').filter_map(unhex).filter(|bytes| bytes.len() >= HEAD).collect())
 }
 
-/// Payloads of the golden frames of this kind.
-pub fn corpus(kind: u16) -> Vec<&'static [u8]> {
-    golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
-}
-
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text.bytes().map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect();
     let digits = digits.filter(|digits| !digits.is_empty() && digits.len() % 2 == 0)?;
@@ -73,12 +75,34 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Target {
+    /// The number of its frame, if it is one.
+    pub fn kind(&self) -> Option<u16> {
+        match self.sort {
+            Sort::Frame(kind, _) => Some(kind),
+            Sort::Cel => None,
+        }
+    }
+
+    /// What mutations begin with: payloads of the golden frames of its kind, or expressions of tests.
+    pub fn corpus(&self) -> Vec<&'static [u8]> {
+        match self.sort {
+            Sort::Frame(kind, _) => {
+                golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
+            }
+            Sort::Cel => cel::corpus(),
+        }
+    }
+
     /// The input of this number.
     pub fn input(&self, number: u64) -> Vec<u8> {
-        let mut rng = Rng::new(number ^ u64::from(self.kind) << 48);
-        let corpus = corpus(self.kind);
-        let seed = corpus.get(rng.below(corpus.len())).copied().unwrap_or_default();
-        let other = golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]);
+        let mut rng = Rng::new(number ^ u64::from(self.kind().unwrap_or(u16::MAX)) << 48);
+        let corpus = self.corpus();
+        let mut pick = |from: &[&'static [u8]]| from.get(rng.below(from.len())).copied().unwrap_or_default();
+        let seed = pick(&corpus);
+        let other = match self.sort {
+            Sort::Frame(..) => golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]),
+            Sort::Cel => pick(&corpus),
+        };
         mutate(&mut rng, seed, other)
     }
 
@@ -96,7 +120,8 @@ impl Target {
     }
 
     fn put_through(&self, payload: &[u8]) -> Result<()> {
-        let mut bytes = self.kind.to_le_bytes().to_vec();
+        let Sort::Frame(kind, decode) = self.sort else { return cel::take(payload) };
+        let mut bytes = kind.to_le_bytes().to_vec();
         bytes.extend(u32::try_from(payload.len())?.to_le_bytes());
         bytes.extend(payload);
         // However the network cuts the bytes up, the frame is the same.
@@ -108,8 +133,8 @@ impl Target {
             found = reader.next_frame()?;
         }
         let frame = found.context("the frame did not come")?;
-        ensure!(frame.kind == self.kind && frame.payload == payload, "the reader changed the frame");
-        (self.decode)(&frame)?;
+        ensure!(frame.kind == kind && frame.payload == payload, "the reader changed the frame");
+        decode(&frame)?;
         ends::take(&frame)
     }
 }
