@@ -65,7 +65,12 @@ pub(crate) trait Strategy: Send + Sync {
     /// Further problems of a new object, of what an update cannot change or leaves as it was.
     fn validate_new(&self, _doc: &Json, _errors: &mut FieldErrors) {}
 
-    /// Problems of a change; [`Strategy::validate`] is called beside it.
+    /// Whether [`Strategy::validate_update`] judges all of a changed object, so that [`Strategy::validate`] is for new ones.
+    fn judges_changes_whole(&self) -> bool {
+        false
+    }
+
+    /// Problems of a change; [`Strategy::validate`] is called beside it, unless [`Strategy::judges_changes_whole`].
     fn validate_update(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
 
     /// Problems of a new status.

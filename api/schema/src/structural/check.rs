@@ -43,7 +43,12 @@ pub fn check(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             errors.forbidden(&path.child(flag), "must be false at the root");
         }
     }
+    let before = errors.0.len();
     node(schema, path, 0, true, errors);
+    // Expressions are checked against types, so those must be right.
+    if errors.0.len() == before {
+        super::expressions::compile_all(&mut Structural::parse_node(schema), schema, path, errors);
+    }
 }
 
 fn node(schema: &Json, path: &FieldPath, depth: usize, whole: bool, errors: &mut FieldErrors) {
@@ -293,7 +298,7 @@ fn metadata(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
 fn default(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     let Some(value) = schema.get("default") else { return };
     let path = path.child("default");
-    let structural = Structural::parse(schema);
+    let structural = Structural::parse_node(schema);
     if value.is_null() && !structural.nullable {
         return;
     }
@@ -302,7 +307,7 @@ fn default(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         return;
     }
     let mut found = FieldErrors::new();
-    structural.validate_at(value, "", &mut found);
+    structural.validate_at(value, None, "", &mut found);
     errors.0.extend(found.0.into_iter().map(|problem| {
         let below = problem.path.to_string();
         let path = if below.is_empty() { path.clone() } else { path.child(&below) };

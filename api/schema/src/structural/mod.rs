@@ -6,6 +6,7 @@
 //! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>)
 
 mod check;
+mod expressions;
 mod formats;
 mod prune;
 #[cfg(test)]
@@ -16,9 +17,11 @@ mod validate;
 pub use check::check;
 pub use typing::AnyPlace;
 
+use expressions::Checks;
 use holdfast_core::json::{bool_at, items_at, str_at};
-use holdfast_core::{Json, Pattern};
+use holdfast_core::{FieldErrors, FieldPath, Json, Pattern};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How deep a schema may nest: it is walked by recursion.
 pub const MAX_DEPTH: usize = 64;
@@ -79,7 +82,7 @@ pub enum NodeList {
 }
 
 /// What lies below a node that is not named.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Additional {
     /// Nothing may.
     None,
@@ -90,7 +93,7 @@ pub enum Additional {
 }
 
 /// A node of a schema.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Structural {
     /// `None`: int-or-string, or anything.
     pub node_type: Option<NodeType>,
@@ -116,6 +119,8 @@ pub struct Structural {
     pub atomic: bool,
     /// Rules for values.
     pub rules: Rules,
+    /// Rules in CEL.
+    pub(crate) checks: Option<Arc<Checks>>,
 }
 
 /// Rules for the value of a node; what `allOf` and its like hold is of the same form.
@@ -156,19 +161,26 @@ pub struct Nested {
 impl Structural {
     /// Reads an `openAPIV3Schema` that [`check`] found nothing wrong with. What it could not read it reads as "anything".
     pub fn parse(schema: &Json) -> Structural {
+        let mut root = Structural::parse_node(schema);
+        // Rules that do not compile were refused with the definition.
+        expressions::compile_all(&mut root, schema, &FieldPath::default(), &mut FieldErrors::new());
+        root
+    }
+
+    fn parse_node(schema: &Json) -> Structural {
         let flag = |key: &str| bool_at(schema, &[key]).unwrap_or(false);
         let children = |key: &str| schema.get(key).and_then(Json::as_object).into_iter().flatten();
         Structural {
             node_type: str_at(schema, &["type"]).and_then(NodeType::parse),
             nullable: flag("nullable"),
             default: schema.get("default").cloned(),
-            properties: children("properties").map(|(name, s)| (name.clone(), Structural::parse(s))).collect(),
+            properties: children("properties").map(|(name, s)| (name.clone(), Structural::parse_node(s))).collect(),
             additional: match schema.get("additionalProperties") {
                 None | Some(Json::Bool(false)) => Additional::None,
                 Some(Json::Bool(true)) => Additional::Any,
-                Some(values) => Additional::Values(Box::new(Structural::parse(values))),
+                Some(values) => Additional::Values(Box::new(Structural::parse_node(values))),
             },
-            items: schema.get("items").map(|items| Box::new(Structural::parse(items))),
+            items: schema.get("items").map(|items| Box::new(Structural::parse_node(items))),
             preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             embedded: flag("x-kubernetes-embedded-resource"),
             int_or_string: flag("x-kubernetes-int-or-string"),
@@ -179,6 +191,7 @@ impl Structural {
             },
             atomic: str_at(schema, &["x-kubernetes-map-type"]) == Some("atomic"),
             rules: Rules::parse(schema),
+            checks: None,
         }
     }
 }

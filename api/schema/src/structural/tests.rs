@@ -30,7 +30,7 @@ fn structural() -> Structural {
 
 fn problems(spec: Json) -> Vec<String> {
     let mut errors = FieldErrors::new();
-    structural().validate(&json!({ "spec": spec }), &mut errors);
+    structural().validate(&json!({ "spec": spec }), None, &mut errors);
     errors.0.iter().map(ToString::to_string).collect()
 }
 
@@ -190,4 +190,95 @@ fn schemas_that_are_not_structural_are_refused() {
     ] {
         assert_eq!(refused(schema.clone()), [expected], "{schema}");
     }
+}
+
+fn ruled() -> Structural {
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
+    "x-kubernetes-validations": [
+        {"rule": "self.least <= self.most", "message": "least may not be more than most"},
+        {"rule": "self.fixed == oldSelf.fixed", "messageExpression": "'fixed was ' + string(oldSelf.fixed)", "fieldPath": ".fixed"},
+        {"rule": "!has(self.secret)", "reason": "FieldValueForbidden", "fieldPath": ".secret", "message": "no secrets"},
+    ],
+    "properties": {
+        "least": {"type": "integer"}, "most": {"type": "integer"}, "fixed": {"type": "integer"}, "secret": {"type": "string"},
+        "old": {"type": "integer", "maximum": 5},
+        "ports": {"type": "array", "maxItems": 10, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "items": {"type": "object", "required": ["name"],
+                "x-kubernetes-validations": [{"rule": "self.number >= oldSelf.number", "message": "may only grow"}],
+                "properties": {"name": {"type": "string"}, "number": {"type": "integer"}}}},
+    }}}});
+    let mut errors = FieldErrors::new();
+    check(&schema, &FieldPath::new("schema"), &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
+    Structural::parse(&schema)
+}
+
+#[test]
+fn rules_judge_objects_and_their_changes() {
+    let problems = |spec: Json, old: Option<Json>| {
+        let mut errors = FieldErrors::new();
+        let old = old.map(|spec| json!({ "spec": spec }));
+        ruled().validate(&json!({ "spec": spec }), old.as_ref(), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let good = json!({"least": 1, "most": 2, "fixed": 1});
+    assert_eq!(problems(good.clone(), None), Vec::<String>::new());
+    let with = |changes: Json| {
+        let mut spec = good.clone();
+        spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        spec
+    };
+    for (spec, old, expected) in [
+        (with(json!({"least": 3})), None, vec!["spec: Invalid value: \"object\": least may not be more than most"]),
+        (with(json!({"fixed": 2})), Some(good.clone()), vec!["spec.fixed: Invalid value: \"object\": fixed was 1"]),
+        (with(json!({"secret": "x"})), None, vec!["spec.secret: Forbidden: no secrets"]),
+        (
+            json!({"most": 1}),
+            None,
+            vec![
+                "spec: Invalid value: \"object\": no such key: least evaluating rule: least may not be more than most",
+            ],
+        ),
+        (
+            with(json!({"ports": [{"name": "a", "number": 1}, {"name": "b", "number": 9}]})),
+            Some(with(json!({"ports": [{"name": "b", "number": 5}, {"name": "a", "number": 3}]}))),
+            vec!["spec.ports[0]: Invalid value: \"object\": may only grow"],
+        ),
+        // A value of before the schema forbade it may stay, and not come.
+        (with(json!({"old": 7, "most": 3})), Some(with(json!({"old": 7}))), vec![]),
+        (
+            with(json!({"old": 8})),
+            Some(with(json!({"old": 7}))),
+            vec!["spec.old: Invalid value: 8: spec.old in body should be less than or equal to 5"],
+        ),
+        (
+            with(json!({"least": "x"})),
+            None,
+            vec![
+                "spec.least: Invalid value: \"string\": spec.least in body must be of type integer: \"string\"",
+                "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; \
+                 correct the existing errors to complete validation",
+            ],
+        ),
+    ] {
+        assert_eq!(problems(spec.clone(), old), expected, "{spec}");
+    }
+}
+
+#[test]
+fn rules_that_do_not_compile_are_refused_at_their_place() {
+    let schema = json!({"type": "object", "properties": {"a": {"type": "integer", "x-kubernetes-validations": [
+        {"rule": "self.size() > 1"}, {"rule": "self + 1"}, {"rule": " "}]}}});
+    let mut errors = FieldErrors::new();
+    check(&schema, &FieldPath::new("schema"), &mut errors);
+    let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    let at = "schema.properties[a].x-kubernetes-validations";
+    assert!(
+        texts[0].starts_with(&format!(
+            "{at}[0].rule: Invalid value: \"self.size() > 1\": compilation failed: ERROR: <input>:1:10: found no matching overload for 'size'"
+        )),
+        "{texts:?}"
+    );
+    assert!(texts[1].ends_with("cel expression must evaluate to a bool"), "{texts:?}");
+    assert_eq!(texts[2], format!("{at}[2].rule: Required value: rule is not specified"));
 }

@@ -1,8 +1,9 @@
 //! Values of an object of a custom kind, with upstream's texts (`k8s.io/kube-openapi/pkg/validation`).
 
 use super::formats::fits_format;
-use super::{Additional, Nested, NodeList, NodeType, Rules, Structural};
-use holdfast_core::{FieldErrors, FieldPath, Json};
+use super::{Additional, Nested, NodeList, NodeType, Rules, Structural, expressions};
+use holdfast_core::field::FieldErrorKind;
+use holdfast_core::{FieldError, FieldErrors, FieldPath, Json};
 use std::collections::{BTreeMap, HashSet};
 
 /// Problems beyond so many are not told: a body of megabytes could have one an element.
@@ -11,15 +12,37 @@ const MAX_ERRORS: usize = 1_000;
 const NOWHERE: &str = "<nil>";
 
 impl Structural {
-    /// Problems of a whole object.
-    pub fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
-        self.validate_at(doc, "", errors);
-        self.unique(doc, &FieldPath::default(), errors);
+    /// Problems of a whole object. What is as it was in `old` is no problem: an object that a newer schema would refuse may
+    /// still be changed elsewhere (upstream calls this ratcheting).
+    pub fn validate(&self, doc: &Json, old: Option<&Json>, errors: &mut FieldErrors) {
+        let before = errors.0.len();
+        self.validate_at(doc, old, "", errors);
+        self.unique(doc, old, &FieldPath::default(), errors);
+        let blocks = |problem: &FieldError| {
+            use FieldErrorKind::{Required, TooLong, TooMany, TypeInvalid};
+            matches!(problem.kind, Required | TooLong | TooMany | TypeInvalid)
+        };
+        if !errors.0[before..].iter().any(blocks) {
+            expressions::run(self, doc, old, errors);
+        } else if self.has_checks() {
+            let text = "some validation rules were not checked because the object was invalid; correct the existing errors \
+                        to complete validation";
+            errors.invalid(&FieldPath::new(NOWHERE), Json::Null, text);
+        }
+    }
+
+    fn has_checks(&self) -> bool {
+        let below = match &self.additional {
+            Additional::Values(values) => Some(&**values),
+            _ => None,
+        };
+        let mut below = self.properties.values().chain(below).chain(self.items.as_deref());
+        self.checks.is_some() || below.any(Structural::has_checks)
     }
 
     /// Problems of a part of an object, such as a default.
-    pub(super) fn validate_at(&self, value: &Json, path: &str, errors: &mut FieldErrors) {
-        if errors.0.len() >= MAX_ERRORS {
+    pub(super) fn validate_at(&self, value: &Json, old: Option<&Json>, path: &str, errors: &mut FieldErrors) {
+        if errors.0.len() >= MAX_ERRORS || old == Some(value) {
             return;
         }
         if value.is_null() && self.nullable {
@@ -45,13 +68,14 @@ impl Structural {
                         (None, Additional::Values(schema)) => &**schema,
                         _ => continue,
                     };
-                    schema.validate_at(value, &below(path, key), errors);
+                    schema.validate_at(value, old.and_then(|old| old.get(key)), &below(path, key), errors);
                 }
             }
             Json::Array(items) => {
                 let Some(schema) = &self.items else { return };
                 for (index, item) in items.iter().enumerate() {
-                    schema.validate_at(item, &format!("{path}[{index}]"), errors);
+                    let before = old.and_then(|old| self.counterpart(item, old));
+                    schema.validate_at(item, before, &format!("{path}[{index}]"), errors);
                 }
             }
             _ => {}
@@ -71,7 +95,10 @@ impl Structural {
     }
 
     /// Elements of sets and keyed lists stand once.
-    fn unique(&self, value: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    fn unique(&self, value: &Json, old: Option<&Json>, path: &FieldPath, errors: &mut FieldErrors) {
+        if old == Some(value) {
+            return;
+        }
         match value {
             Json::Array(items) => {
                 let Some(schema) = &self.items else { return };
@@ -89,14 +116,15 @@ impl Structural {
                     {
                         errors.duplicate(&path, identity);
                     }
-                    schema.unique(item, &path, errors);
+                    schema.unique(item, old.and_then(|old| self.counterpart(item, old)), &path, errors);
                 }
             }
             Json::Object(map) => {
                 for (key, value) in map {
+                    let before = old.and_then(|old| old.get(key));
                     match (self.properties.get(key), &self.additional) {
-                        (Some(schema), _) => schema.unique(value, &path.child(key), errors),
-                        (None, Additional::Values(schema)) => schema.unique(value, &path.key(key), errors),
+                        (Some(schema), _) => schema.unique(value, before, &path.child(key), errors),
+                        (None, Additional::Values(schema)) => schema.unique(value, before, &path.key(key), errors),
                         _ => {}
                     }
                 }
@@ -107,7 +135,7 @@ impl Structural {
 }
 
 /// What tells an element of a keyed list apart.
-fn identity(schema: &Structural, keys: &[String], item: &Json) -> Json {
+pub(super) fn identity(schema: &Structural, keys: &[String], item: &Json) -> Json {
     let value = |key: &String| {
         let default = || schema.properties.get(key).and_then(|field| field.default.clone());
         item.get(key).cloned().or_else(default)

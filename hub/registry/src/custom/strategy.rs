@@ -48,10 +48,18 @@ impl Strategy for CustomStrategy {
     }
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
-        self.0.schema.validate(doc, errors);
+        self.0.schema.validate(doc, None, errors);
     }
 
-    fn validate_status(&self, doc: &Json, _old: &Json, errors: &mut FieldErrors) {
-        self.0.schema.validate(doc, errors);
+    fn judges_changes_whole(&self) -> bool {
+        true
+    }
+
+    fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        self.0.schema.validate(doc, Some(old), errors);
+    }
+
+    fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        self.0.schema.validate(doc, Some(old), errors);
     }
 }

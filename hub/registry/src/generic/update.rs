@@ -233,7 +233,9 @@ async fn prepare(
     meta::validate_update(doc, old, &mut errors);
     match part {
         Part::Main => {
-            strategy.validate(doc, &mut errors);
+            if !strategy.judges_changes_whole() {
+                strategy.validate(doc, &mut errors);
+            }
             strategy.validate_update(doc, old, &mut errors);
         }
         Part::Status => strategy.validate_status(doc, old, &mut errors),

@@ -123,30 +123,6 @@ impl Strategy for CustomResourceDefinition {
             }
         }
     }
-
-    fn warnings(&self, doc: &Json) -> Vec<String> {
-        let mut found = Vec::new();
-        for (index, version) in items_at(doc, &["spec", "versions"]).iter().enumerate() {
-            if bool_at(version, &["deprecated"]) == Some(true) && str_at(version, &["deprecationWarning"]).is_some() {
-                continue;
-            }
-            if at(version, &["schema"]).is_some_and(|schema| mentions(schema, "x-kubernetes-validations")) {
-                found.push(format!(
-                    "spec.versions[{index}].schema: x-kubernetes-validations are stored and not enforced: CEL is not \
-                     implemented yet"
-                ));
-            }
-        }
-        found
-    }
-}
-
-fn mentions(value: &Json, key: &str) -> bool {
-    match value {
-        Json::Object(map) => map.contains_key(key) || map.values().any(|value| mentions(value, key)),
-        Json::Array(items) => items.iter().any(|value| mentions(value, key)),
-        _ => false,
-    }
 }
 
 fn validate_group(doc: &Json, group: &str, path: &FieldPath, errors: &mut FieldErrors) {
