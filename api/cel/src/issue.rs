@@ -64,6 +64,13 @@ impl<'s> Issues<'s> {
         Issues { source, found: Vec::new() }
     }
 
+    /// Those of the parser.
+    pub(crate) fn all(source: &'s str, wrong: Vec<(u32, String)>) -> Vec<Issue> {
+        let mut issues = Issues::of(source);
+        wrong.into_iter().for_each(|(offset, message)| issues.add(offset, message));
+        issues.into_issues()
+    }
+
     pub(crate) fn add(&mut self, offset: u32, message: impl Into<String>) {
         let message = message.into();
         if self.found.len() < crate::limits::MAX_ISSUES && !self.found.iter().any(|f| f.0 == offset && f.1 == message) {

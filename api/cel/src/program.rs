@@ -130,9 +130,8 @@ pub struct Program {
 /// # Errors
 /// What is wrong with it, in the order of the places.
 pub fn compile(declarations: &Arc<Declarations>, source: &str) -> Result<Program, Vec<Issue>> {
-    let syntax = |(at, message)| vec![Issue::at(source, at, message)];
-    let mut tree = parse(source).map_err(syntax)?;
-    let nodes = expand(&mut tree).map_err(syntax)?;
+    let mut tree = parse(source).map_err(|wrong| Issues::all(source, wrong))?;
+    let nodes = expand(&mut tree).map_err(|wrong| Issues::all(source, vec![wrong]))?;
     let mut issues = Issues::of(source);
     check(&mut tree, declarations, &mut issues);
     if !issues.is_empty() {

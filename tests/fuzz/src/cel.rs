@@ -48,7 +48,8 @@ pub(crate) fn corpus() -> Vec<&'static [u8]> {
 pub(crate) fn take(input: &[u8]) -> Result<()> {
     let source = String::from_utf8_lossy(input);
     if let Ok(printed) = normal_form(&source) {
-        let again = normal_form(&printed).map_err(|issue| anyhow::anyhow!("{printed:?} does not parse: {issue}"))?;
+        let again =
+            normal_form(&printed).map_err(|issues| anyhow::anyhow!("{printed:?} does not parse: {issues:?}"))?;
         ensure!(again == printed, "{printed:?} is printed as {again:?}");
     }
     let Ok(program) = compile(&DECLARATIONS, &source) else { return Ok(()) };

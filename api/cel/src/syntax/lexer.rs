@@ -38,26 +38,40 @@ struct Lexer<'s> {
     at: usize,
 }
 
-/// All tokens, the last of which is [`Token::End`].
-pub(crate) fn tokens(chars: &[char]) -> Result<Vec<Lexeme>, Wrong> {
+/// All tokens, the last of which is [`Token::End`], and what is none: that is left out.
+pub(crate) fn tokens(chars: &[char]) -> (Vec<Lexeme>, Vec<Wrong>) {
     let mut lexer = Lexer { chars, at: 0 };
-    let mut all = Vec::new();
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
     loop {
         lexer.skip_blanks();
         let at = lexer.at;
-        let token = lexer.next()?;
+        let token = match lexer.next() {
+            Ok(token) => token,
+            Err(found) => {
+                wrong.push(found);
+                // Whatever it was, it is behind.
+                lexer.at = lexer.at.max(at + 1);
+                continue;
+            }
+        };
         let end = token == Token::End;
         let text = if end { "<EOF>".to_string() } else { chars[at..lexer.at].iter().collect() };
         all.push(Lexeme { at: at as u32, token, text });
         if end {
-            return Ok(all);
+            return (all, wrong);
         }
     }
 }
 
 fn unrecognised(at: usize, text: &[char]) -> Wrong {
-    let text: String = text.iter().collect();
-    (at as u32, format!("Syntax error: token recognition error at: '{}'", text.escape_default()))
+    let escaped = |c: &char| match c {
+        '\n' => "\\n".to_string(),
+        '\r' => "\\r".to_string(),
+        '\t' => "\\t".to_string(),
+        c => c.to_string(),
+    };
+    let text: String = text.iter().map(escaped).collect();
+    (at as u32, format!("Syntax error: token recognition error at: '{text}'"))
 }
 
 impl Lexer<'_> {
@@ -106,7 +120,12 @@ impl Lexer<'_> {
             return self.quoted();
         }
         let Some(symbol) = SYMBOLS.iter().find(|s| self.starts_with(s)) else {
-            return Err(unrecognised(self.at, &[first]));
+            // Half an operator goes with what stands where its other half should.
+            let length = if "=&|".contains(first) { 2 } else { 1 };
+            let end = (self.at + length).min(self.chars.len());
+            let wrong = unrecognised(self.at, &self.chars[self.at..end]);
+            self.at = end;
+            return Err(wrong);
         };
         self.at += symbol.len();
         Ok(Token::Symbol(symbol))

@@ -20,8 +20,10 @@ pub(crate) type Wrong = (u32, String);
 /// Parses an expression and writes it again in one canonical way. Parsing that gives the same tree.
 ///
 /// # Errors
-/// The syntax error, with its place.
-pub fn normal_form(source: &str) -> Result<String, crate::Issue> {
-    let tree = parse(source).map_err(|(at, message)| crate::Issue::at(source, at, message))?;
-    Ok(print(&tree))
+/// The syntax errors, with their places.
+pub fn normal_form(source: &str) -> Result<String, Vec<crate::Issue>> {
+    match parse(source) {
+        Ok(tree) => Ok(print(&tree)),
+        Err(wrong) => Err(crate::issue::Issues::all(source, wrong)),
+    }
 }

@@ -7,17 +7,25 @@ use crate::limits::{MAX_DEPTH, MAX_SOURCE};
 use crate::names::RESERVED;
 
 /// Parses the whole source.
-pub(crate) fn parse(source: &str) -> Result<Expr, Wrong> {
+///
+/// # Errors
+/// What is no token, and the first place where no expression can go on. A token too many is left out, as ANTLR does.
+pub(crate) fn parse(source: &str) -> Result<Expr, Vec<Wrong>> {
     let chars: Vec<char> = source.chars().collect();
     if chars.len() > MAX_SOURCE {
         let message = format!("expression code point size exceeds limit: size: {}, limit {MAX_SOURCE}", chars.len());
-        return Err((0, message));
+        return Err(vec![(0, message)]);
     }
-    let mut parser = Parser { tokens: tokens(&chars)?, next: 0, depth: 0 };
-    let (expr, _) = parser.expr()?;
-    match parser.peek() {
-        Token::End => Ok(expr),
-        _ => Err(parser.mismatched("<EOF>")),
+    let (tokens, wrong) = tokens(&chars);
+    let mut parser = Parser { tokens, next: 0, depth: 0, wrong };
+    let outcome = parser.whole();
+    match outcome {
+        Ok(expr) if parser.wrong.is_empty() => Ok(expr),
+        Ok(_) => Err(parser.wrong),
+        Err(found) => {
+            parser.wrong.push(found);
+            Err(parser.wrong)
+        }
     }
 }
 
@@ -29,14 +37,34 @@ const RELATIONS: &[&str] = &["<", "<=", ">=", ">", "==", "!=", "in"];
 struct Parser {
     tokens: Vec<Lexeme>,
     next: usize,
-    /// Nesting of [`Parser::expr`] and unary operators.
+    /// Nesting of [`Parser::expr`].
     depth: usize,
+    /// What was wrong and did not keep the parser from going on.
+    wrong: Vec<Wrong>,
+}
+
+/// Whether an expression can begin with it.
+fn begins_expression(token: &Token) -> bool {
+    match token {
+        Token::Symbol(symbol) => ["[", "{", "(", ".", "-", "!", "true", "false", "null"].contains(symbol),
+        Token::Quoted(_) | Token::End => false,
+        _ => true,
+    }
 }
 
 /// A tree and how deep it is: chains of operators nest to the left without recursion here.
 type Deep = (Expr, usize);
 
 impl Parser {
+    fn whole(&mut self) -> Result<Expr, Wrong> {
+        let (expr, _) = self.expr()?;
+        if *self.peek() == Token::End {
+            return Ok(expr);
+        }
+        self.surplus("<EOF>", |next| *next == Token::End)?;
+        Ok(expr)
+    }
+
     fn peek(&self) -> &Token {
         &self.lexeme().token
     }
@@ -64,8 +92,25 @@ impl Parser {
         (lexeme.at, format!("Syntax error: mismatched input '{}' expecting {expected}", lexeme.text))
     }
 
+    /// Leaves one token out if what is expected stands behind it, or fails.
+    fn surplus(&mut self, expected: &str, fits: impl Fn(&Token) -> bool) -> Result<(), Wrong> {
+        let (at, mismatched) = self.mismatched(expected);
+        match self.tokens.get(self.next + 1) {
+            Some(next) if fits(&next.token) => {
+                self.wrong.push((at, mismatched.replacen("mismatched", "extraneous", 1)));
+                self.next += 1;
+                Ok(())
+            }
+            _ => Err((at, mismatched)),
+        }
+    }
+
     fn expect(&mut self, symbol: &'static str) -> Result<(), Wrong> {
-        if self.take(symbol) { Ok(()) } else { Err(self.mismatched(&format!("'{symbol}'"))) }
+        if !self.is(symbol) {
+            self.surplus(&format!("'{symbol}'"), |next| *next == Token::Symbol(symbol))?;
+        }
+        self.next += 1;
+        Ok(())
     }
 
     fn bounded(&self, depth: usize) -> Result<usize, Wrong> {
@@ -220,6 +265,9 @@ impl Parser {
     }
 
     fn primary(&mut self) -> Result<Deep, Wrong> {
+        if !begins_expression(self.peek()) {
+            self.surplus(EXPRESSION, begins_expression)?;
+        }
         let at = self.at();
         if self.take("(") {
             let inner = self.expr()?;

@@ -31,6 +31,42 @@ fn issues_have_place_line_and_mark() {
 }
 
 #[test]
+fn syntax_errors_are_worded_as_antlr_words_them() {
+    const EXPRESSION: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, \
+                              BYTES, IDENTIFIER}";
+    for (source, expected) in [
+        (
+            "a | b",
+            vec![
+                "1:3: Syntax error: token recognition error at: '| '",
+                "1:5: Syntax error: extraneous input 'b' expecting <EOF>",
+            ],
+        ),
+        (
+            "a = 1",
+            vec![
+                "1:3: Syntax error: token recognition error at: '= '",
+                "1:5: Syntax error: extraneous input '1' expecting <EOF>",
+            ],
+        ),
+        ("1 + 2\n3 +", vec!["2:1: Syntax error: mismatched input '3' expecting <EOF>"]),
+        ("*a", vec![&*format!("1:1: Syntax error: extraneous input '*' expecting {EXPRESSION}")]),
+        (
+            "1 + $",
+            vec![
+                "1:5: Syntax error: token recognition error at: '$'",
+                &*format!("1:6: Syntax error: mismatched input '<EOF>' expecting {EXPRESSION}"),
+            ],
+        ),
+        ("f(){}", vec!["1:4: Syntax error: mismatched input '{' expecting <EOF>"]),
+    ] {
+        let text = shown(source);
+        let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("ERROR: <input>:")).collect();
+        assert_eq!(found, expected, "{source}");
+    }
+}
+
+#[test]
 fn all_issues_are_told_in_order() {
     let text = shown("a + b == c");
     assert_eq!(text.matches("undeclared reference").count(), 3);
@@ -61,6 +97,26 @@ fn types_are_checked_with_cel_gos_words() {
     ] {
         let text = shown(source);
         assert!(text.contains(expected), "{source}: {text}");
+    }
+}
+
+/// On the stack of a test's thread, which is that of tokio's.
+#[test]
+fn the_deepest_expressions_evaluate() {
+    let nested = |open: &str, inner: &str, close: &str, times: usize| {
+        format!("{}{inner}{}", open.repeat(times), close.repeat(times))
+    };
+    for deep in [
+        format!("{} == {0}", nested("[", "1", "]", MAX_DEPTH - 4)),
+        format!("size({}) == 1", nested("{'a': ", "dyn(1)", "}", MAX_DEPTH - 8)),
+        format!("1{} > 0", " + 1".repeat(MAX_DEPTH - 4)),
+        nested("[1].all(x, ", "true", ")", 80),
+        format!("{} != [0]", nested("[1].map(x, dyn(", "[x]", "))", 60)),
+        nested("(true ? ", "true", " : false)", 120),
+        format!("{}.hasValue()", nested("optional.of(", "1", ")", MAX_DEPTH - 8)),
+        format!("{} == 'a'", nested("string(dyn(", "'a'", "))", 120)),
+    ] {
+        assert_eq!(outcome(&deep), Ok(true.into()), "{}", &deep[..60]);
     }
 }
 
