@@ -32,6 +32,17 @@ pub fn storage_version(kind: &Kind) -> &Kind {
     stored.unwrap_or(kind)
 }
 
+/// Whether a kind is another view of objects that are stored as a different one, which is served too.
+pub fn is_view(kind: &Kind) -> bool {
+    match kind.custom {
+        Some(custom) => custom.stored_version != kind.version,
+        None => {
+            let stored = storage_version(kind);
+            (stored.group, stored.version) != (kind.group, kind.version)
+        }
+    }
+}
+
 /// Whether a stored object is in another version. Custom kinds change their storage version, and old objects stay as they are.
 fn is_converted(kind: &Kind, object: &Object) -> bool {
     object.gvk.version != kind.version || object.gvk.group != kind.group
@@ -42,12 +53,8 @@ pub fn to_storage(kind: &Kind, doc: &mut Json) {
     match kind.custom {
         // Versions of a custom kind differ in nothing but their name, unless a webhook says so.
         Some(custom) => set(doc, &["apiVersion"], api_version(kind.group, custom.stored_version)),
-        None => {
-            let stored = storage_version(kind);
-            if (stored.group, stored.version) != (kind.group, kind.version) {
-                convert(doc, stored);
-            }
-        }
+        None if is_view(kind) => convert(doc, storage_version(kind)),
+        None => {}
     }
 }
 

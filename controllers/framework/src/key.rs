@@ -59,7 +59,7 @@ impl ResourceKind {
 impl From<&holdfast_kinds::Kind> for ResourceKind {
     fn from(kind: &holdfast_kinds::Kind) -> ResourceKind {
         let deletable = ["list", "watch", "delete"].iter().all(|verb| kind.verbs.contains(verb))
-            && !holdfast_kinds::convert::is_converted(kind);
+            && !holdfast_kinds::convert::is_view(kind);
         ResourceKind { gvr: kind.gvr(), kind: kind.kind.into(), namespaced: kind.namespaced, deletable }
     }
 }

@@ -5,13 +5,13 @@ use crate::hub::{Hub, text};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-struct Kubectl<'a> {
+pub(crate) struct Kubectl<'a> {
     program: String,
     hub: &'a Hub,
 }
 
 impl<'a> Kubectl<'a> {
-    fn find(hub: &'a Hub) -> Option<Kubectl<'a>> {
+    pub(crate) fn find(hub: &'a Hub) -> Option<Kubectl<'a>> {
         let named = std::env::var("KUBECTL").ok();
         let program = named.clone().unwrap_or_else(|| "kubectl".into());
         let found = Command::new(&program).args(["version", "--client"]).output().is_ok_and(|out| out.status.success());
@@ -40,21 +40,21 @@ impl<'a> Kubectl<'a> {
     }
 
     /// Succeeds; what it printed.
-    fn ok(&self, arguments: &str, input: &str) -> String {
+    pub(crate) fn ok(&self, arguments: &str, input: &str) -> String {
         let output = self.run(arguments, input);
         assert!(output.status.success(), "kubectl {arguments}: {}\n{}", text(&output.stderr), self.hub.log());
         text(&output.stdout)
     }
 
     /// Fails; what it said.
-    fn fails(&self, arguments: &str, input: &str) -> String {
+    pub(crate) fn fails(&self, arguments: &str, input: &str) -> String {
         let output = self.run(arguments, input);
         assert!(!output.status.success(), "kubectl {arguments}: {}", text(&output.stdout));
         text(&output.stderr)
     }
 }
 
-const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n";
+pub(crate) const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n";
 
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
