@@ -1,7 +1,7 @@
 //! networking.k8s.io: Ingress, IngressClass, NetworkPolicy, IPAddress, ServiceCIDR.
 
 use crate::show::{AGE, NAME, NONE, age, column, name, or, selector_or_none, text};
-use crate::{Kind, Subresource, Support};
+use crate::{Kind, Subresource};
 use holdfast_core::json::{at, items_at};
 use holdfast_core::{Json, Timestamp};
 use std::collections::BTreeSet;
@@ -71,7 +71,6 @@ pub(crate) const IP_ADDRESS: Kind = Kind {
     schema: "io.k8s.api.networking.v1.IPAddress",
     columns: &[NAME, column("ParentRef", "string", "Who has the address.")],
     row: |doc, _| vec![name(doc), parent(doc).into()],
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -89,7 +88,6 @@ pub(crate) const SERVICE_CIDR: Kind = Kind {
         let cidrs: Vec<&str> = items_at(doc, &["spec", "cidrs"]).iter().filter_map(Json::as_str).collect();
         vec![name(doc), cidrs.join(",").into(), age(doc, now)]
     },
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

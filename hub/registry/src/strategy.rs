@@ -168,6 +168,8 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("batch", "Job") => &kinds::job::Job,
         ("networking.k8s.io", "Ingress") => &kinds::ingress::Ingress,
         ("networking.k8s.io", "IngressClass") => &kinds::ingress::IngressClass,
+        ("networking.k8s.io", "IPAddress") => &kinds::service_cidr::IpAddress,
+        ("networking.k8s.io", "ServiceCIDR") => &kinds::service_cidr::ServiceCidr,
         ("networking.k8s.io", "NetworkPolicy") => &kinds::network_policy::NetworkPolicy,
         ("policy", "PodDisruptionBudget") => &kinds::pod_disruption_budget::PodDisruptionBudget,
         ("storage.k8s.io", "CSIDriver") => &kinds::storage::CsiDriver,

@@ -74,13 +74,17 @@ fn kubectl_works_with_custom_kinds() {
     kubectl.ok("-n demo scale tills/a --replicas=5", "");
     assert_eq!(kubectl.ok("-n demo get till a -o jsonpath={.spec.drawers}", ""), "5");
     kubectl.ok("-n demo patch till a --type=merge -p {\"spec\":{\"place\":\"attic\"}}", "");
-    assert_eq!(kubectl.ok("-n demo get tills --field-selector=spec.place=attic -o name", "").trim(), "till.shop.example.com/a");
+    assert_eq!(
+        kubectl.ok("-n demo get tills --field-selector=spec.place=attic -o name", "").trim(),
+        "till.shop.example.com/a"
+    );
 
     // Two managers, each with a key of its own.
     kubectl.ok("apply --server-side --field-manager=one -f -", &till("c", "{keys: [{name: x, turns: 1}]}"));
     kubectl.ok("apply --server-side --field-manager=two -f -", &till("c", "{keys: [{name: y, turns: 2}]}"));
     assert_eq!(kubectl.ok("-n demo get till c -o jsonpath={.spec.keys[*].name}", ""), "x y");
-    let conflict = kubectl.fails("apply --server-side --field-manager=two -f -", &till("c", "{keys: [{name: x, turns: 9}]}"));
+    let conflict =
+        kubectl.fails("apply --server-side --field-manager=two -f -", &till("c", "{keys: [{name: x, turns: 9}]}"));
     assert!(conflict.contains("conflict with \"one\""), "{conflict}");
 
     // Its owner takes one along, the namespace another, the definition the rest.

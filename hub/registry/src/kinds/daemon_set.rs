@@ -8,7 +8,7 @@ use super::workload::{
 };
 use crate::meta::immutable;
 use crate::strategy::Strategy;
-use holdfast_core::json::{default, set, str_at};
+use holdfast_core::json::{at, default, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 use serde_json::json;
 
@@ -46,7 +46,7 @@ impl Strategy for DaemonSet {
 
     fn prepare_for_update(&self, doc: &mut Json, old: &Json) {
         let before = template_generation(old).unwrap_or(1);
-        let template = |doc: &Json| holdfast_core::json::at(doc, &["spec", "template"]).cloned();
+        let template = |doc: &Json| at(doc, &["spec", "template"]).cloned();
         let now = if template(doc) == template(old) { before } else { before + 1 };
         set(doc, &["metadata", "annotations", TEMPLATE_GENERATION], now.to_string());
     }
@@ -60,7 +60,7 @@ impl Strategy for DaemonSet {
         match selector {
             // A selector that is missing selects nothing.
             None => {
-                let labels = holdfast_core::json::at(template, &["metadata", "labels"]).cloned().unwrap_or(Json::Null);
+                let labels = at(template, &["metadata", "labels"]).cloned().unwrap_or(Json::Null);
                 let path = path.child("template").child("metadata").child("labels");
                 errors.invalid(&path, labels, "`selector` does not match template `labels`");
             }
@@ -153,6 +153,6 @@ mod tests {
         set(&mut changed, &["spec", "template", "a"], 2);
         DaemonSet.prepare_for_update(&mut changed, &doc);
         assert_eq!(template_generation(&changed), Some(2));
-        assert_eq!(i64_at(&changed, &["status", "numberReady"]), Some(0));
+        assert_eq!(changed["status"]["numberReady"], 0);
     }
 }

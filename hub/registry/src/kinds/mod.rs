@@ -38,6 +38,7 @@ pub(crate) mod secret;
 pub(crate) mod selectors;
 pub(crate) mod service;
 pub(crate) mod service_account;
+pub(crate) mod service_cidr;
 pub(crate) mod stateful_set;
 pub(crate) mod storage;
 pub(crate) mod stored;

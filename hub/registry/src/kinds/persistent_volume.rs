@@ -93,6 +93,7 @@ impl Strategy for PersistentVolume {
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let (path, spec) = (FieldPath::new("spec"), doc.get("spec").unwrap_or(&Json::Null));
+        access_modes(spec, "", &path, errors);
         sizes(spec, &path.child("capacity"), errors);
         let policy = text(spec, "persistentVolumeReclaimPolicy");
         if !policy.is_empty() && !matches!(policy, "Delete" | "Recycle" | "Retain") {
@@ -191,7 +192,6 @@ impl Strategy for PersistentVolume {
 
 /// Problems that a volume and one that is written out in a VolumeAttachment share.
 fn validate_source(spec: &Json, name: &str, path: &FieldPath, errors: &mut FieldErrors) {
-    access_modes(spec, "", path, errors);
     let mut first = None;
     for (field, shown) in sources(spec) {
         // A FlexVolume is judged beside another source, as upstream does.
@@ -248,6 +248,7 @@ pub(crate) fn validate_inline(spec: &Json, path: &FieldPath, errors: &mut FieldE
         let text = format!("may not specify volumeMode other than Filesystem {inline}");
         errors.forbidden(&path.child("volumeMode"), text);
     }
+    access_modes(spec, "", path, errors);
     validate_source(spec, "", path, errors);
 }
 

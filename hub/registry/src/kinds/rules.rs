@@ -105,6 +105,16 @@ pub(crate) fn cidr(network: &str, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
+/// Tells of a network that is none, or is written in another form than the one that everybody writes.
+pub(crate) fn canonical_cidr(network: &str, path: &FieldPath, errors: &mut FieldErrors) {
+    let before = errors.0.len();
+    cidr(network, path, errors);
+    let canonical = network.parse::<ipnet::IpNet>().map(|net| net.trunc().to_string()).unwrap_or_default();
+    if errors.0.len() == before && canonical != network {
+        errors.invalid(path, network, format!("must be in canonical form ({canonical:?})"));
+    }
+}
+
 /// Problems of a path below a domain, such as `example.com/ingress`.
 pub(crate) fn domain_path(value: &str, path: &FieldPath, errors: &mut FieldErrors) {
     if value.is_empty() {

@@ -36,7 +36,6 @@ pub(crate) fn of(kind: &Kind) -> &'static Stored {
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("certificates.k8s.io", _) => &REQUEST,
         ("flowcontrol.apiserver.k8s.io", _) => &COUNTED_STATUS,
-        ("networking.k8s.io", "ServiceCIDR") => &WITH_STATUS,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,
         ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
         _ => &PLAIN,

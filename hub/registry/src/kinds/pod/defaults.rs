@@ -120,6 +120,9 @@ fn volume(volume: &mut Json) {
             default(volume, &[source, "defaultMode"], DEFAULT_MODE);
         }
     }
+    if at(volume, &["ephemeral", "volumeClaimTemplate", "spec"]).is_some() {
+        default(volume, &["ephemeral", "volumeClaimTemplate", "spec", "volumeMode"], "Filesystem");
+    }
     if at(volume, &["hostPath"]).is_some() {
         default(volume, &["hostPath", "type"], "");
     }

@@ -2,6 +2,7 @@
 
 use super::env::{VOLUME_FIELDS, field_ref, resource_ref};
 use super::resources::quantity;
+use crate::kinds::persistent_volume_claim;
 use crate::kinds::rules::{one_of, text};
 use holdfast_core::json::{at, items_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
@@ -74,9 +75,13 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             required("reference", errors);
             one_of(doc, "pullPolicy", &["Always", "IfNotPresent", "Never"], false, path, errors);
         }
-        "ephemeral" if doc.get("volumeClaimTemplate").is_none() => {
-            errors.required(&path.child("volumeClaimTemplate"), "");
-        }
+        "ephemeral" => match doc.get("volumeClaimTemplate") {
+            None => errors.required(&path.child("volumeClaimTemplate"), ""),
+            Some(template) => {
+                let path = path.child("volumeClaimTemplate").child("spec");
+                persistent_volume_claim::validate_spec(template.get("spec").unwrap_or(&Json::Null), &path, errors);
+            }
+        },
         _ => {}
     }
 }

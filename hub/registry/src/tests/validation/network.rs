@@ -141,6 +141,56 @@ fn ingress_classes() {
 }
 
 #[test]
+fn addresses_of_services() {
+    const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
+    let address = |parent: Json| json!({ "metadata": { "name": "10.96.0.9" }, "spec": { "parentRef": parent } });
+    let service = json!({ "resource": "services", "namespace": "default", "name": "web" });
+    create(ADDRESSES, address(service.clone()), &[]);
+    create(ADDRESSES, json!({ "spec": {} }), &["spec.parentRef: Required value"]);
+    create(
+        ADDRESSES,
+        address(json!({ "name": "a/b" })),
+        &[
+            "spec.parentRef.resource: Required value",
+            "spec.parentRef.name: Invalid value: \"a/b\": may not contain '/'",
+        ],
+    );
+    let names = |name: &str| strategy(ADDRESSES).name_problems(name);
+    assert!(names("10.96.0.9").is_empty() && names("fd00::9").is_empty());
+    assert_eq!(names("FD00::9"), ["must be in canonical form (\"fd00::9\")"]);
+    assert_eq!(names("a"), ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]);
+
+    const RANGES: &str = "networking.k8s.io/servicecidrs";
+    let range = |cidrs: Json| json!({ "spec": { "cidrs": cidrs } });
+    create(RANGES, range(json!(["10.97.0.0/16", "fd00::/108"])), &[]);
+    create(RANGES, range(json!([])), &["spec.cidrs: Required value: at least one CIDR required"]);
+    create(
+        RANGES,
+        range(json!(["10.97.0.1/16", "FD00::/108"])),
+        &[
+            "spec.cidrs[0]: Invalid value: \"10.97.0.1/16\": must not have bits set beyond the prefix length",
+            "spec.cidrs[1]: Invalid value: \"FD00::/108\": must be in canonical form (\"fd00::/108\")",
+        ],
+    );
+    create(
+        RANGES,
+        range(json!(["10.97.0.0/16", "10.98.0.0/16"])),
+        &[
+            "spec.cidrs: Invalid value: [\"10.97.0.0/16\",\"10.98.0.0/16\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        ],
+    );
+    let one = || range(json!(["10.97.0.0/16"]));
+    update(RANGES, one(), "spec.cidrs", json!(["10.97.0.0/16", "fd00::/108"]), &[]);
+    update(
+        RANGES,
+        one(),
+        "spec.cidrs",
+        json!(["10.98.0.0/16"]),
+        &["spec.cidrs[0]: Invalid value: \"10.98.0.0/16\": field is immutable"],
+    );
+}
+
+#[test]
 fn endpoints() {
     let subset = |subset: Json| json!({ "subsets": [subset] });
     let addresses = json!([{ "ip": "10.0.0.1" }]);

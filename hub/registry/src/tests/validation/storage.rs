@@ -89,9 +89,9 @@ fn volumes() {
         VOLUMES,
         json!({ "spec": {} }),
         &[
+            "spec.accessModes: Required value",
             "spec.capacity: Required value",
             "spec.capacity: Unsupported value: null: supported values: \"storage\"",
-            "spec.accessModes: Required value",
             "spec: Required value: must specify a volume type",
         ],
     );
