@@ -255,7 +255,13 @@ fn estimates_are_those_that_upstream_guards() {
 fn what_upstream_leaves_to_its_clock_costs_here() {
     let declarations = Arc::new(Declarations::default().with("x", Type::Dyn).with("s", Type::String));
     let wide = json!((0..2000).map(|n| json!({"n": n, "m": [n, n]})).collect::<Vec<_>>());
-    for (source, least) in [("x == x", 400), ("(x + x).size() == 4000", 3000), ("x.all(y, s.matches(s))", 200_000)] {
+    for (source, least) in [
+        ("x == x", 400),
+        ("[x].distinct().size() == 1", 400),
+        ("x.indexOf(1) == -1", 400),
+        ("(x + x).size() == 4000", 3000),
+        ("x.all(y, s.matches(s))", 200_000),
+    ] {
         let program = compile(&declarations, source).unwrap();
         let mut bindings = Bindings::new(&declarations);
         bindings.set_json("x", &wide).unwrap();
@@ -264,6 +270,42 @@ fn what_upstream_leaves_to_its_clock_costs_here() {
         assert!(matches!(program.evaluate(&bindings, &mut budget), Ok(Value::Bool(true))), "{source}");
         assert!(budget.last() > least, "{source}: {}", budget.last());
     }
+}
+
+/// A small value whose parts are shared may have very many.
+#[test]
+fn shared_parts_are_counted_before_they_are_compared() {
+    let doubling = format!("[1]{}", ".map(a, [a, a])".repeat(60));
+    let declarations = Arc::new(Declarations::default());
+    for source in [
+        format!("{doubling} == {doubling}"),
+        format!("{doubling} in [{doubling}]"),
+        format!("[{doubling}].indexOf({doubling}) == 0"),
+        format!("sets.contains([{doubling}], [{doubling}])"),
+        format!("[{doubling}, {doubling}].distinct().size() == 1"),
+        format!("[dyn({doubling})].flatten(100).size() == 1"),
+        format!("optional.of({doubling}) == optional.of({doubling})"),
+    ] {
+        let program = compile(&declarations, &source).unwrap_or_else(|issues| panic!("{}", display(&issues)));
+        let bindings = Bindings::new(&declarations);
+        // Not shown: that would take as long.
+        let outcome = program.evaluate(&bindings, &mut Budget::default());
+        assert!(matches!(outcome, Err(err) if err.is_over_limit()), "{source}");
+    }
+    let program = compile(&declarations, &doubling).unwrap();
+    let bindings = Bindings::new(&declarations);
+    let value = program.evaluate(&bindings, &mut Budget::default()).unwrap();
+    assert_eq!(value.to_json().unwrap_err().message(), "the value has more than 1000000 parts");
+    // Nor do types grow: what can be no key has no type there.
+    let keys = format!("[1]{}", ".map(a, {a: a})".repeat(60));
+    assert!(compile(&declarations, &keys).is_ok());
+}
+
+/// What was learnt of types is not copied for each part.
+#[test]
+fn compiling_takes_time_in_proportion() {
+    let long = format!("[{}].size() > 0", vec!["[1] + [1]"; 8000].join(", "));
+    assert!(compile(&Arc::new(Declarations::default()), &long).is_ok());
 }
 
 #[test]
