@@ -157,18 +157,29 @@ impl<'a> Run<'a> {
         let (one, two) = (self.eval(&operands[0])?, self.eval(&operands[1])?);
         let nominal = !negated && matches!(one, Value::Kubernetes(_));
         self.charge(if nominal { 1 } else { compare_cost(&one, &two) })?;
-        self.charge_parts(&one)?;
+        self.charge_parts(&one, 1)?;
         Ok(Value::Bool(equal(&one, &two)? != negated))
     }
 
-    /// For what is compared with all its parts.
-    fn charge_parts(&mut self, value: &Value<'a>) -> Result<(), EvalError> {
-        match value {
-            Value::List(_) | Value::Map(_) | Value::Object(_) => {
-                self.charge(value.parts().saturating_sub(FREE_PARTS) / PARTS_PER_COST)
-            }
-            _ => Ok(()),
+    /// For a value that is compared with all its parts, so many times.
+    fn charge_parts(&mut self, value: &Value<'a>, times: u64) -> Result<(), EvalError> {
+        if !matches!(value, Value::List(_) | Value::Map(_) | Value::Object(_) | Value::Optional(_)) {
+            return Ok(());
         }
+        // Counting ends where the limit is passed for certain.
+        let size = value.cost_size();
+        let rest = self.limit.saturating_sub(self.cost).saturating_add(2);
+        let most = rest.saturating_mul(PARTS_PER_COST).saturating_add(FREE_PARTS).saturating_add(size);
+        let mut left = most;
+        value.count_parts(&mut left);
+        let mut parts = (most - left).saturating_sub(size).saturating_mul(times);
+        if let Value::List(list) = value
+            && list.keyed().is_some()
+        {
+            let length = list.len() as u64;
+            parts = parts.saturating_add(length.saturating_mul(length));
+        }
+        self.charge(parts.saturating_sub(FREE_PARTS) / PARTS_PER_COST)
     }
 
     fn not_false(&mut self, operand: &'a Op) -> Outcome<'a> {
@@ -183,7 +194,7 @@ impl<'a> Run<'a> {
     fn contained(&mut self, operands: &'a [Op; 2], by_size: bool) -> Outcome<'a> {
         let (value, range) = (self.eval(&operands[0])?, self.eval(&operands[1])?);
         self.charge(if by_size { range.cost_size() } else { 1 })?;
-        self.charge_parts(&range)?;
+        self.charge_parts(&range, 1)?;
         Ok(Value::Bool(match &range {
             Value::List(list) => contains(list, &value)?,
             Value::Map(map) => Key::of(&value).is_some_and(|key| map.contains(&key)),
@@ -220,6 +231,10 @@ impl<'a> Run<'a> {
     }
 
     fn finish(&mut self, call: &'a CallOp, args: &[Value<'a>]) -> Outcome<'a> {
+        let times = call.cost.comparisons(args);
+        if times > 0 {
+            args.iter().try_for_each(|arg| self.charge_parts(arg, times))?;
+        }
         // What can be told before is charged before, so that nothing costly happens beyond the limit.
         let before = call.cost.before(args);
         self.charge(before.saturating_add(if call.compiles { COMPILE_COST } else { 0 }))?;

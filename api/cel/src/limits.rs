@@ -18,8 +18,8 @@ pub const PER_CALL_COST: u64 = 1_000_000;
 pub const BUDGET: u64 = 10_000_000;
 /// Largest cost of all match conditions of one webhook or policy (`RuntimeCELCostBudgetMatchConditions` of upstream).
 pub const MATCH_CONDITIONS_BUDGET: u64 = 2_500_000;
-/// Longest list that `lists.range` makes, and most elements that one `flatten` yields: a list of integers takes memory
-/// before its cost is known.
+/// Longest list that a function makes, which takes memory before its cost is known, and most parts of a value that is
+/// written as JSON.
 pub const MAX_MADE_ELEMENTS: usize = 1_000_000;
 /// Longest string that one function makes, in bytes: `replace` and `format` could ask for any.
 pub const MAX_MADE_BYTES: usize = 16 << 20;

@@ -5,9 +5,11 @@ use crate::types::{ListType, MapType, Type};
 use std::sync::Arc;
 
 /// What is known of each variable of inference, by its number.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Known {
     bound: Vec<Option<Type>>,
+    /// What was bound since the last question, with what was there before: it is taken back where types do not fit.
+    trail: Vec<(usize, Option<Type>)>,
 }
 
 impl Known {
@@ -21,9 +23,22 @@ impl Known {
     }
 
     fn bind(&mut self, number: u32, ty: Type) {
-        if let Some(place) = self.bound.get_mut(number as usize) {
-            *place = Some(ty);
+        let number = number as usize;
+        if let Some(place) = self.bound.get_mut(number) {
+            let before = place.replace(ty);
+            self.trail.push((number, before));
         }
+    }
+
+    /// Ends a question: what was learnt is kept if types fit.
+    fn settle(&mut self, fits: bool) -> bool {
+        if fits {
+            self.trail.clear();
+        }
+        while let Some((number, before)) = self.trail.pop() {
+            self.bound[number] = before;
+        }
+        fits
     }
 
     /// Parameters and result of an overload with variables of its own.
@@ -45,21 +60,13 @@ impl Known {
 
     /// Whether `one` may stand where `two` is wanted. What was learnt is kept if so.
     pub(super) fn assignable(&mut self, one: &Type, two: &Type) -> bool {
-        let before = self.clone();
         let fits = self.fits(one, two);
-        if !fits {
-            *self = before;
-        }
-        fits
+        self.settle(fits)
     }
 
     pub(super) fn all_assignable(&mut self, ones: &[Type], twos: &[Type]) -> bool {
-        let before = self.clone();
         let fits = ones.len() == twos.len() && ones.iter().zip(twos).all(|(one, two)| self.fits(one, two));
-        if !fits {
-            *self = before;
-        }
-        fits
+        self.settle(fits)
     }
 
     fn fits(&mut self, one: &Type, two: &Type) -> bool {

@@ -262,7 +262,13 @@ impl Checker<'_, '_> {
             let ty = self.element(&entry.value, entry.optional);
             value = Some(self.join(value, ty));
         }
-        let key = key.unwrap_or_else(|| self.known.fresh());
+        // What can be no key fails on evaluation. Its type is not kept, since types of keys and values together could grow
+        // without bound.
+        let key = match key.map(|key| self.known.resolve(&key, false)) {
+            None => self.known.fresh(),
+            Some(Type::List(_) | Type::Map(_) | Type::Optional(_) | Type::Type(_)) => Type::Dyn,
+            Some(key) => key,
+        };
         Type::map(key, value.unwrap_or_else(|| self.known.fresh()))
     }
 

@@ -36,8 +36,10 @@ pub(crate) enum RunCost {
     MadeList,
     /// A list that is flattened.
     Flatten,
-    /// All elements of one argument with each other, and a list that is made.
-    SelfCompare(usize),
+    /// All elements of one argument in order, and a list that is made.
+    Sort(usize),
+    /// All elements of the first argument with each other, and a list that is made.
+    Distinct,
     /// Each element of one list with each of another.
     Sets(f64),
 }
@@ -66,9 +68,9 @@ impl RunCost {
             "list_sets_equivalent_list" => return RunCost::Sets(2.0),
             "list_slice" | "lists_range" | "list_reverse" => return RunCost::MadeList,
             "list_flatten" | "list_flatten_int" => return RunCost::Flatten,
-            "list_distinct" => return RunCost::SelfCompare(0),
-            id if id.ends_with("_sort") => return RunCost::SelfCompare(0),
-            id if id.ends_with("_sortByAssociatedKeys") => return RunCost::SelfCompare(1),
+            "list_distinct" => return RunCost::Distinct,
+            id if id.ends_with("_sort") => return RunCost::Sort(0),
+            id if id.ends_with("_sortByAssociatedKeys") => return RunCost::Sort(1),
             _ => {}
         }
         match function {
@@ -131,7 +133,8 @@ impl RunCost {
                 };
                 made(product(size(0), depth))
             }
-            RunCost::SelfCompare(index) => {
+            RunCost::Sort(_) | RunCost::Distinct => {
+                let index = if let RunCost::Sort(index) = self { index } else { 0 };
                 let size = size(index);
                 let first = match args.get(index) {
                     Some(Value::List(list)) => list.first(),
@@ -143,6 +146,16 @@ impl RunCost {
             }
             RunCost::Sets(factor) => 1u64.saturating_add((size(0) as f64 * size(1) as f64 * factor) as u64),
             RunCost::Result(_) | RunCost::MadeList => 0,
+        }
+    }
+
+    /// How many values compared with how many: what elements have parts for is compared so often, which upstream does not
+    /// count. Zero for what compares no elements.
+    pub(crate) fn comparisons(self, args: &[Value<'_>]) -> u64 {
+        match self {
+            RunCost::Walk | RunCost::Flatten => 1,
+            RunCost::Distinct | RunCost::Sets(_) => args.first().map_or(1, Value::cost_size).max(1),
+            _ => 0,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Key, List, Map, Object, Value};
 use crate::error::EvalError;
+use crate::limits::MAX_MADE_ELEMENTS;
 use crate::types::{ListKeys, ListType, Type, Types};
 use crate::value::time::{Time, format_duration, parse_duration};
 use base64::Engine;
@@ -71,8 +72,17 @@ impl<'a> Value<'a> {
     /// The value as JSON: durations and timestamps as text, bytes in base64, an optional value as what it holds.
     ///
     /// # Errors
-    /// It has no form in JSON: a number that is none, a type, a value of a Kubernetes library.
+    /// It has no form in JSON: a number that is none, a type, a value of a Kubernetes library. It has too many parts.
     pub fn to_json(&self) -> Result<Json, EvalError> {
+        let mut left = MAX_MADE_ELEMENTS as u64;
+        self.count_parts(&mut left);
+        if left == 0 {
+            return Err(EvalError::new(format!("the value has more than {MAX_MADE_ELEMENTS} parts")));
+        }
+        self.converted()
+    }
+
+    fn converted(&self) -> Result<Json, EvalError> {
         let wrong = || EvalError::conversion(self.type_name(), "JSON");
         Ok(match self {
             Value::Null | Value::Optional(None) => Json::Null,
@@ -85,30 +95,31 @@ impl<'a> Value<'a> {
             Value::Timestamp(time) => Json::String(time.to_string()),
             Value::Duration(nanos) => Json::String(format_duration(*nanos)),
             Value::List(List::Json(items, ..)) => Json::Array(items.to_vec()),
-            Value::List(list) => Json::Array(list.iter().map(|v| v?.to_json()).collect::<Result<_, _>>()?),
+            Value::List(list) => Json::Array(list.iter().map(|v| v?.converted()).collect::<Result<_, _>>()?),
             Value::Map(Map::Json(properties, ..)) | Value::Object(Object::Json(properties, ..)) => {
                 Json::Object((*properties).clone())
             }
             Value::Map(Map::Made(entries)) => {
-                let entry = |(key, value): (&Key<'_>, &Value<'_>)| Ok((key_text(key), value.to_json()?));
+                let entry = |(key, value): (&Key<'_>, &Value<'_>)| Ok((key_text(key), value.converted()?));
                 Json::Object(entries.iter().map(entry).collect::<Result<_, EvalError>>()?)
             }
             Value::Object(Object::Made(_, fields)) => {
-                let entries = fields.iter().map(|(name, value)| Ok((name.to_string(), value.clone()?.to_json()?)));
+                let entries = fields.iter().map(|(name, value)| Ok((name.to_string(), value.clone()?.converted()?)));
                 Json::Object(entries.collect::<Result<_, EvalError>>()?)
             }
-            Value::Optional(Some(inner)) => inner.to_json()?,
+            Value::Optional(Some(inner)) => inner.converted()?,
             Value::Type(_) | Value::Kubernetes(_) => return Err(wrong()),
         })
     }
 }
 
-/// Count of the parts of a document.
-pub(super) fn parts(json: &Json) -> u64 {
+/// Takes one off `left` for the document and each of its parts.
+pub(super) fn count_parts(json: &Json, left: &mut u64) {
+    *left = left.saturating_sub(1);
     match json {
-        Json::Array(items) => 1 + items.iter().map(parts).sum::<u64>(),
-        Json::Object(properties) => 1 + properties.values().map(parts).sum::<u64>(),
-        _ => 1,
+        Json::Array(items) => items.iter().for_each(|item| count_parts(item, left)),
+        Json::Object(properties) => properties.values().for_each(|value| count_parts(value, left)),
+        _ => {}
     }
 }
 

@@ -162,17 +162,28 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Count of its parts, all the way down.
-    pub(crate) fn parts(&self) -> u64 {
-        match self {
-            Value::List(List::Json(items, ..)) => items.iter().map(json::parts).sum(),
-            Value::List(List::Made(items, _)) => items.iter().map(Value::parts).sum(),
-            Value::Map(Map::Json(properties, ..)) | Value::Object(Object::Json(properties, ..)) => {
-                properties.values().map(json::parts).sum()
+    /// Takes one off `left` for each part that it has beyond itself, all the way down, until nothing is left: values share
+    /// their parts, so that a small one may have very many.
+    pub(crate) fn count_parts(&self, left: &mut u64) {
+        let parts = |items: &mut dyn Iterator<Item = &Value<'a>>, left: &mut u64| {
+            for item in items {
+                if *left == 0 {
+                    return;
+                }
+                *left -= 1;
+                item.count_parts(left);
             }
-            Value::Map(Map::Made(entries)) => entries.values().map(Value::parts).sum(),
-            Value::Object(Object::Made(_, fields)) => fields.values().flatten().map(Value::parts).sum(),
-            _ => 1,
+        };
+        match self {
+            Value::List(List::Json(items, ..)) => items.iter().for_each(|item| json::count_parts(item, left)),
+            Value::List(List::Made(items, _)) => parts(&mut items.iter(), left),
+            Value::Map(Map::Json(properties, ..)) | Value::Object(Object::Json(properties, ..)) => {
+                properties.values().for_each(|value| json::count_parts(value, left));
+            }
+            Value::Map(Map::Made(entries)) => parts(&mut entries.values(), left),
+            Value::Object(Object::Made(_, fields)) => parts(&mut fields.values().flatten(), left),
+            Value::Optional(Some(inner)) => parts(&mut std::iter::once(&**inner), left),
+            _ => {}
         }
     }
 
