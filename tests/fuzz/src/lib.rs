@@ -1,9 +1,12 @@
-//! Fuzz targets, one for each frame of the link: its bytes, mutated, go through the reader of frames, the record's
+//! Fuzz targets. One for each frame of the link: its bytes, mutated, go through the reader of frames, the record's
 //! decoder, and both ends of the engine in every phase. Nothing may panic, an end that has closed says nothing more, and
 //! what one frame makes an end say or keep is bounded.
 //!
-//! The corpus is the golden bytes of the frames. Mutations are drawn from a seed, so a failure is a number.
+//! And one for each text that server-side apply reads (`apply`): what is taken is consistent with itself.
+//!
+//! The corpus is the golden bytes of the frames, and texts that stand beside their targets. Mutations are drawn from a seed, so a failure is a number.
 
+mod apply;
 pub mod ends;
 pub mod mutate;
 pub mod target;

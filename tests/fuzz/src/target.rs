@@ -1,5 +1,6 @@
-//! The targets: a record each, and what its bytes are put through.
+//! The targets: a record or a text each, and what its bytes are put through.
 
+use crate::apply;
 use crate::ends;
 use crate::mutate::{Rng, mutate};
 use anyhow::{Context, Result, ensure};
@@ -14,15 +15,20 @@ const GOLDEN: &str = include_str!("../../../netmesh/link-engine/tests/golden.rs"
 /// Bytes of a frame's head: type and length.
 const HEAD: usize = 6;
 
-/// A frame's target.
+/// A target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// The record's name.
+    /// The name of the record or text.
     pub name: &'static str,
-    /// The number of its frame.
-    pub kind: u16,
-    /// Decodes it; what was read must be read again from what it is written as.
-    decode: fn(&Frame) -> Result<()>,
+    sort: Sort,
+}
+
+#[derive(Clone, Copy)]
+enum Sort {
+    /// A frame, by its number. It is decoded, and what was read must be read again from what it is written as.
+    Frame(u16, fn(&Frame) -> Result<()>),
+    /// A text.
+    Text(&'static [&'static str], fn(&[u8]) -> Result<()>),
 }
 
 fn decode<T: Payload + PartialEq + std::fmt::Debug>(frame: &Frame) -> Result<()> {
@@ -39,11 +45,16 @@ macro_rules! targets {
     ($($name:ident),* $(,)?) => {
         /// All targets.
         pub fn targets() -> Vec<Target> {
-            vec![$(Target {
+            let mut all = vec![$(Target {
                 name: stringify!($name),
-                kind: <wire::$name as Payload>::KIND,
-                decode: decode::<wire::$name>,
-            }),*]
+                sort: Sort::Frame(<wire::$name as Payload>::KIND, decode::<wire::$name>),
+            }),*];
+            all.extend([
+                Target { name: "FieldsV1", sort: Sort::Text(apply::FIELDS, apply::fields) },
+                Target { name: "ManagedFields", sort: Sort::Text(apply::MANAGERS, apply::managers) },
+                Target { name: "Configuration", sort: Sort::Text(apply::CONFIGURATIONS, apply::configuration) },
+            ]);
+            all
         }
     };
 }
@@ -62,7 +73,7 @@ fn golden() -> &'static [Vec<u8>] {
 }
 
 /// Payloads of the golden frames of this kind.
-pub fn corpus(kind: u16) -> Vec<&'static [u8]> {
+fn payloads(kind: u16) -> Vec<&'static [u8]> {
     golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
 }
 
@@ -73,10 +84,29 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Target {
+    /// The number of the frame, if it is one.
+    pub fn kind(&self) -> Option<u16> {
+        match self.sort {
+            Sort::Frame(kind, _) => Some(kind),
+            Sort::Text(..) => None,
+        }
+    }
+
+    /// What its inputs are made from.
+    pub fn corpus(&self) -> Vec<&'static [u8]> {
+        match self.sort {
+            Sort::Frame(kind, _) => payloads(kind),
+            Sort::Text(texts, _) => texts.iter().map(|text| text.as_bytes()).collect(),
+        }
+    }
+
     /// The input of this number.
     pub fn input(&self, number: u64) -> Vec<u8> {
-        let mut rng = Rng::new(number ^ u64::from(self.kind) << 48);
-        let corpus = corpus(self.kind);
+        let mut rng = Rng::new(number ^ u64::from(self.kind().unwrap_or_default()) << 48);
+        if let Sort::Text(texts, _) = self.sort {
+            return apply::input(&mut rng, texts);
+        }
+        let corpus = self.corpus();
         let seed = corpus.get(rng.below(corpus.len())).copied().unwrap_or_default();
         let other = golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]);
         mutate(&mut rng, seed, other)
@@ -96,7 +126,11 @@ impl Target {
     }
 
     fn put_through(&self, payload: &[u8]) -> Result<()> {
-        let mut bytes = self.kind.to_le_bytes().to_vec();
+        let (kind, decode) = match self.sort {
+            Sort::Frame(kind, decode) => (kind, decode),
+            Sort::Text(_, read) => return read(payload),
+        };
+        let mut bytes = kind.to_le_bytes().to_vec();
         bytes.extend(u32::try_from(payload.len())?.to_le_bytes());
         bytes.extend(payload);
         // However the network cuts the bytes up, the frame is the same.
@@ -108,8 +142,8 @@ impl Target {
             found = reader.next_frame()?;
         }
         let frame = found.context("the frame did not come")?;
-        ensure!(frame.kind == self.kind && frame.payload == payload, "the reader changed the frame");
-        (self.decode)(&frame)?;
+        ensure!(frame.kind == kind && frame.payload == payload, "the reader changed the frame");
+        decode(&frame)?;
         ends::take(&frame)
     }
 }
