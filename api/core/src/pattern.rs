@@ -1,7 +1,7 @@
 //! Regular expressions as Go writes them (RE2), on the `regex` crate.
 //!
 //! The two languages agree but for three things: `\d`, `\w` and `\s` mean ASCII in Go; a `[` inside a class is a plain character
-//! there; `&&`, `--` and `~~` inside a class are too. A pattern is rewritten so that it means here what it means there.
+//! there; `&&`, `--` and `~~` inside a class are too; and `\\Q…\\E` quotes. A pattern is rewritten so that it means here what it means there.
 //! (<https://pkg.go.dev/regexp/syntax>)
 
 use regex::Regex;
@@ -22,7 +22,15 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, in a line.
     pub fn new(source: &str) -> Result<Pattern, String> {
-        let compiled = regex::RegexBuilder::new(&translate(source)).size_limit(COMPILED_BYTES).build();
+        Pattern::within(source, COMPILED_BYTES)
+    }
+
+    /// Compiles `source` into at most so many bytes.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a line.
+    pub fn within(source: &str, bytes: usize) -> Result<Pattern, String> {
+        let compiled = regex::RegexBuilder::new(&translate(source)).size_limit(bytes).build();
         let compiled = compiled.map_err(|err| match err {
             regex::Error::CompiledTooBig(_) => "expression too large".to_string(),
             err => err.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_string(),
@@ -54,7 +62,7 @@ impl PartialEq for Pattern {
 
 fn translate(source: &str) -> String {
     let mut out = String::with_capacity(source.len() + 16);
-    let mut chars = source.chars().peekable();
+    let mut chars = source.chars();
     // Within a class, how many characters of it came before: a `]` that comes first is a plain one.
     let mut class: Option<usize> = None;
     while let Some(c) = chars.next() {
@@ -68,6 +76,13 @@ fn translate(source: &str) -> String {
                     Some('s') => out.push_str("[\\t\\n\\f\\r ]"),
                     Some('S') => out.push_str("[^\\t\\n\\f\\r ]"),
                     Some('b') if class.is_none() => out.push_str("(?-u:\\b)"),
+                    Some('B') if class.is_none() => out.push_str("(?-u:\\B)"),
+                    Some('Q') if class.is_none() => {
+                        let rest = chars.as_str();
+                        let end = rest.find("\\E").unwrap_or(rest.len());
+                        out.push_str(&regex::escape(&rest[..end]));
+                        chars = rest.get(end + 2..).unwrap_or_default().chars();
+                    }
                     Some(other) => out.extend(['\\', other]),
                     None => out.push('\\'),
                 }
@@ -77,7 +92,8 @@ fn translate(source: &str) -> String {
             }
             ('[', None) => {
                 out.push('[');
-                if chars.next_if_eq(&'^').is_some() {
+                if let Some(rest) = chars.as_str().strip_prefix('^') {
+                    chars = rest.chars();
                     out.push('^');
                 }
                 class = Some(0);
@@ -93,12 +109,9 @@ fn translate(source: &str) -> String {
             ('[', Some(seen)) => {
                 *seen += 1;
                 // `[:alpha:]` is a class in both.
-                if chars.peek() == Some(&':') {
-                    out.push('[')
-                } else {
-                    out.push_str("\\[")
-                }
-                if chars.peek() == Some(&':') {
+                let named = chars.as_str().starts_with(':');
+                out.push_str(if named { "[" } else { "\\[" });
+                if named {
                     for inner in chars.by_ref() {
                         out.push(inner);
                         if inner == ']' {
@@ -112,7 +125,7 @@ fn translate(source: &str) -> String {
                 out.extend(['\\', c]);
             }
             // Of two dashes one may make a range with the other: `[+--]` is what lies from `+` to `-`.
-            ('-', Some(seen)) if chars.peek() == Some(&'-') => {
+            ('-', Some(seen)) if chars.as_str().starts_with('-') => {
                 chars.next();
                 *seen += 2;
                 out.push_str("-\\-");
@@ -146,6 +159,8 @@ mod tests {
             ("^[[:alpha:]]+$", "ab", true),
             ("^.$", "é", true),
             (r"^[+--]$", ",", true),
+            (r"^\Qa.b\E+$", "a.bb", true),
+            (r"^\Qa.b\E+$", "axb", false),
         ] {
             let compiled = Pattern::new(pattern).unwrap_or_else(|err| panic!("{pattern}: {err}"));
             assert_eq!(compiled.matches(text), matches, "{pattern} on {text:?}");

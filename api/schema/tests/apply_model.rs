@@ -171,7 +171,7 @@ fn step(prefix: &[String], step: String) -> Path {
     prefix.iter().cloned().chain([step]).collect()
 }
 
-fn children<'t>(ty: &'t Ty, value: &Json) -> Vec<(String, Ty, Json)> {
+fn children(ty: &Ty, value: &Json) -> Vec<(String, Ty, Json)> {
     let fields = |map: &Map<String, Json>, ty: &dyn Fn(&str) -> Ty| -> Vec<(String, Ty, Json)> {
         map.iter().map(|(key, value)| (format!("f:{key}"), ty(key), value.clone())).collect()
     };

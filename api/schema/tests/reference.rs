@@ -246,3 +246,26 @@ fn full_objects_of_every_kind_decode_unchanged() {
     }
     assert!(compared > 60, "only {compared} kinds were compared");
 }
+
+/// Upstream's documents show `{}` as the default of each struct that Go holds by value.
+#[test]
+fn structs_that_are_always_there_are_those_that_go_holds_by_value() {
+    use holdfast_schema::apply::{Typing, Zero};
+    let mut found = BTreeSet::new();
+    for (group, version) in published_groups() {
+        let file = openapi::path_of(group, version).replace('/', "__");
+        let Some(published) = reference(&format!("openapi-v3/{file}_openapi.json")) else { return };
+        for (name, theirs) in published["components"]["schemas"].as_object().unwrap() {
+            let Some(place) = builtin().place(name) else { continue };
+            let standing = |field: &str| place.standing().iter().find(|known| *known.name == *field);
+            for (field, schema) in theirs["properties"].as_object().into_iter().flatten() {
+                let is_struct = schema["default"] == serde_json::json!({}) && schema.get("allOf").is_some();
+                let ours = standing(field).is_some_and(|known| known.value == Zero::Struct);
+                if ours != is_struct {
+                    found.insert(format!("{name}.{field} is always there: {ours}, upstream {is_struct}"));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

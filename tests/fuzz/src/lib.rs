@@ -1,11 +1,14 @@
-//! Fuzz targets, one for each frame of the link: its bytes, mutated, go through the reader of frames, the record's
+//! Fuzz targets. One for each frame of the link: its bytes, mutated, go through the reader of frames, the record's
 //! decoder, and both ends of the engine in every phase. Nothing may panic, an end that has closed says nothing more, and
 //! what one frame makes an end say or keep is bounded.
 //!
-//! One more is for expressions (`Cel`): what compiles is evaluated within its budget.
+//! And one for each text that server-side apply reads (`apply`): what is taken is consistent with itself.
 //!
-//! The corpus is the golden bytes of the frames, and the expressions of tests. Mutations are drawn from a seed, so a failure is a number.
+//! One more is for expressions (`cel`): what compiles is evaluated within its budget.
+//!
+//! The corpus is the golden bytes of the frames, and texts that stand beside their targets. Mutations are drawn from a seed, so a failure is a number.
 
+mod apply;
 mod cel;
 pub mod ends;
 pub mod mutate;

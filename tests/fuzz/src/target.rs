@@ -1,7 +1,7 @@
-//! The targets: a record each, and what its bytes are put through; beside them the expressions of policies.
+//! The targets: a record or a text each, and what its bytes are put through.
 
 use crate::mutate::{Rng, mutate};
-use crate::{cel, ends};
+use crate::{apply, cel, ends};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
 use holdfast_link_engine::{Frame, FrameReader};
@@ -14,20 +14,23 @@ const GOLDEN: &str = include_str!("../../../netmesh/link-engine/tests/golden.rs"
 /// Bytes of a frame's head: type and length.
 const HEAD: usize = 6;
 
-/// Something that reads foreign bytes.
+/// Makes an input of texts.
+type Mutator = fn(&mut Rng, &[&'static str]) -> Vec<u8>;
+
+/// A target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// The record's name.
+    /// The name of the record or text.
     pub name: &'static str,
     sort: Sort,
 }
 
 #[derive(Clone, Copy)]
 enum Sort {
-    /// A frame by its number. It is decoded; what was read must be read again from what it is written as.
+    /// A frame, by its number. It is decoded, and what was read must be read again from what it is written as.
     Frame(u16, fn(&Frame) -> Result<()>),
-    /// An expression.
-    Cel,
+    /// A text: what inputs are made of, how, and what reads them.
+    Text(fn() -> Vec<&'static str>, Mutator, fn(&[u8]) -> Result<()>),
 }
 
 fn decode<T: Payload + PartialEq + std::fmt::Debug>(frame: &Frame) -> Result<()> {
@@ -44,13 +47,17 @@ macro_rules! targets {
     ($($name:ident),* $(,)?) => {
         /// All targets.
         pub fn targets() -> Vec<Target> {
-            vec![
-                Target { name: "Cel", sort: Sort::Cel },
-                $(Target {
-                    name: stringify!($name),
-                    sort: Sort::Frame(<wire::$name as Payload>::KIND, decode::<wire::$name>),
-                }),*
-            ]
+            let mut all = vec![$(Target {
+                name: stringify!($name),
+                sort: Sort::Frame(<wire::$name as Payload>::KIND, decode::<wire::$name>),
+            }),*];
+            all.extend([
+                Target { name: "FieldsV1", sort: Sort::Text(|| apply::FIELDS.to_vec(), apply::input, apply::fields) },
+                Target { name: "ManagedFields", sort: Sort::Text(|| apply::MANAGERS.to_vec(), apply::input, apply::managers) },
+                Target { name: "Cel", sort: Sort::Text(cel::corpus, cel::input, cel::take) },
+                Target { name: "Configuration", sort: Sort::Text(|| apply::CONFIGURATIONS.to_vec(), apply::input, apply::configuration) },
+            ]);
+            all
         }
     };
 }
@@ -68,6 +75,11 @@ fn golden() -> &'static [Vec<u8>] {
     FRAMES.get_or_init(|| GOLDEN.split('"').filter_map(unhex).filter(|bytes| bytes.len() >= HEAD).collect())
 }
 
+/// Payloads of the golden frames of this kind.
+fn payloads(kind: u16) -> Vec<&'static [u8]> {
+    golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
+}
+
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = text.bytes().map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect();
     let digits = digits.filter(|digits| !digits.is_empty() && digits.len() % 2 == 0)?;
@@ -75,34 +87,31 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Target {
-    /// The number of its frame, if it is one.
+    /// The number of the frame, if it is one.
     pub fn kind(&self) -> Option<u16> {
         match self.sort {
             Sort::Frame(kind, _) => Some(kind),
-            Sort::Cel => None,
+            Sort::Text(..) => None,
         }
     }
 
-    /// What mutations begin with: payloads of the golden frames of its kind, or expressions of tests.
+    /// What its inputs are made from.
     pub fn corpus(&self) -> Vec<&'static [u8]> {
         match self.sort {
-            Sort::Frame(kind, _) => {
-                golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
-            }
-            Sort::Cel => cel::corpus(),
+            Sort::Frame(kind, _) => payloads(kind),
+            Sort::Text(texts, ..) => texts().into_iter().map(str::as_bytes).collect(),
         }
     }
 
     /// The input of this number.
     pub fn input(&self, number: u64) -> Vec<u8> {
-        let mut rng = Rng::new(number ^ u64::from(self.kind().unwrap_or(u16::MAX)) << 48);
+        let mut rng = Rng::new(number ^ u64::from(self.kind().unwrap_or_default()) << 48);
+        if let Sort::Text(texts, input, _) = self.sort {
+            return input(&mut rng, &texts());
+        }
         let corpus = self.corpus();
-        let mut pick = |from: &[&'static [u8]]| from.get(rng.below(from.len())).copied().unwrap_or_default();
-        let seed = pick(&corpus);
-        let other = match self.sort {
-            Sort::Frame(..) => golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]),
-            Sort::Cel => pick(&corpus),
-        };
+        let seed = corpus.get(rng.below(corpus.len())).copied().unwrap_or_default();
+        let other = golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]);
         mutate(&mut rng, seed, other)
     }
 
@@ -120,7 +129,10 @@ impl Target {
     }
 
     fn put_through(&self, payload: &[u8]) -> Result<()> {
-        let Sort::Frame(kind, decode) = self.sort else { return cel::take(payload) };
+        let (kind, decode) = match self.sort {
+            Sort::Frame(kind, decode) => (kind, decode),
+            Sort::Text(.., read) => return read(payload),
+        };
         let mut bytes = kind.to_le_bytes().to_vec();
         bytes.extend(u32::try_from(payload.len())?.to_le_bytes());
         bytes.extend(payload);

@@ -212,6 +212,18 @@ impl<'a> Managers<'a> {
         self.entries.iter().position(|entry| entry.identity() == identity)
     }
 
+    /// Adds an entry to the one of the same manager.
+    pub(super) fn join(&mut self, mut entry: Entry<'a>) {
+        match self.find(entry.identity()) {
+            Some(at) => {
+                let before = std::mem::take(&mut self.entries[at].fields);
+                entry.fields = entry.fields.union(before);
+                self.entries[at] = entry;
+            }
+            None => self.entries.push(entry),
+        }
+    }
+
     /// Adds an entry in place of the one of the same manager.
     pub(super) fn put(&mut self, entry: Entry<'a>) {
         match self.find(entry.identity()) {

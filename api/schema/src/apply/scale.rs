@@ -70,10 +70,7 @@ pub fn to_object<'a>(managers: Managers<'a>, scale: Managers<'a>, replicas: Repl
         entry.api_version = Cow::Owned(replicas.api_version.to_string());
         entry.fields = FieldSet::default();
         entry.fields.insert(&path);
-        if let Some(at) = out.find(entry.identity()) {
-            entry.fields = entry.fields.union(&out.entries[at].fields);
-        }
-        out.put(entry);
+        out.join(entry);
     }
     out
 }

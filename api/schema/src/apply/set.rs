@@ -94,7 +94,7 @@ impl<'a> FieldSet<'a> {
             match joined.last_mut().filter(|last| last.element == node.element) {
                 Some(last) => {
                     last.is_member |= node.is_member;
-                    last.below = last.below.union(&node.below);
+                    last.below = std::mem::take(&mut last.below).union(node.below);
                 }
                 None => joined.push(node),
             }
@@ -104,9 +104,12 @@ impl<'a> FieldSet<'a> {
 
     /// Members of either.
     #[must_use]
-    pub fn union(&self, other: &FieldSet<'a>) -> FieldSet<'a> {
+    pub fn union(self, other: FieldSet<'a>) -> FieldSet<'a> {
+        if self.is_empty() || other.is_empty() {
+            return if self.is_empty() { other } else { self };
+        }
         let mut nodes = Vec::with_capacity(self.nodes.len().max(other.nodes.len()));
-        let (mut ours, mut theirs) = (self.nodes.iter().peekable(), other.nodes.iter().peekable());
+        let (mut ours, mut theirs) = (self.nodes.into_iter().peekable(), other.nodes.into_iter().peekable());
         loop {
             let order = match (ours.peek(), theirs.peek()) {
                 (None, None) => return FieldSet { nodes },
@@ -118,11 +121,11 @@ impl<'a> FieldSet<'a> {
             let b = if order.is_ge() { theirs.next() } else { None };
             nodes.extend(match (a, b) {
                 (Some(a), Some(b)) => Some(Node {
-                    element: a.element.clone(),
+                    element: a.element,
                     is_member: a.is_member || b.is_member,
-                    below: a.below.union(&b.below),
+                    below: a.below.union(b.below),
                 }),
-                (one, other) => one.or(other).cloned(),
+                (one, other) => one.or(other),
             });
         }
     }
@@ -130,38 +133,44 @@ impl<'a> FieldSet<'a> {
     /// Members of both.
     #[must_use]
     pub fn intersection(&self, other: &FieldSet<'_>) -> FieldSet<'a> {
-        self.map(|node| {
+        if other.is_empty() {
+            return FieldSet::default();
+        }
+        let common = self.nodes.iter().filter_map(|node| {
             let theirs = other.node(&node.element)?;
-            Some((node.is_member && theirs.is_member, node.below.intersection(&theirs.below)))
-        })
+            let (is_member, below) = (node.is_member && theirs.is_member, node.below.intersection(&theirs.below));
+            (is_member || !below.is_empty()).then(|| Node { element: node.element.clone(), is_member, below })
+        });
+        FieldSet { nodes: common.collect() }
     }
 
     /// Members of this set that are none of the other.
     #[must_use]
-    pub fn difference(&self, other: &FieldSet<'_>) -> FieldSet<'a> {
-        self.map(|node| match other.node(&node.element) {
-            None => Some((node.is_member, node.below.clone())),
-            Some(theirs) => Some((node.is_member && !theirs.is_member, node.below.difference(&theirs.below))),
-        })
+    pub fn difference(mut self, other: &FieldSet<'_>) -> FieldSet<'a> {
+        self.subtract(other, false);
+        self
     }
 
     /// Members of this set that are none of the other, nor below one of the other.
     #[must_use]
-    pub fn without(&self, other: &FieldSet<'_>) -> FieldSet<'a> {
-        self.map(|node| match other.node(&node.element) {
-            None => Some((node.is_member, node.below.clone())),
-            Some(theirs) if theirs.is_member => None,
-            Some(theirs) => Some((node.is_member, node.below.without(&theirs.below))),
-        })
+    pub fn without(mut self, other: &FieldSet<'_>) -> FieldSet<'a> {
+        self.subtract(other, true);
+        self
     }
 
-    /// Each node replaced by what `keep` says: its membership, and what lies below.
-    fn map(&self, keep: impl Fn(&Node<'a>) -> Option<(bool, FieldSet<'a>)>) -> FieldSet<'a> {
-        let kept = self.nodes.iter().filter_map(|node| {
-            let (is_member, below) = keep(node)?;
-            (is_member || !below.is_empty()).then(|| Node { element: node.element.clone(), is_member, below })
+    fn subtract(&mut self, other: &FieldSet<'_>, and_below: bool) {
+        if other.is_empty() {
+            return;
+        }
+        self.nodes.retain_mut(|node| {
+            let Some(theirs) = other.node(&node.element) else { return true };
+            if theirs.is_member && and_below {
+                return false;
+            }
+            node.is_member &= !theirs.is_member;
+            node.below.subtract(&theirs.below, and_below);
+            node.is_member || !node.below.is_empty()
         });
-        FieldSet { nodes: kept.collect() }
     }
 
     /// The same set, borrowing nothing.

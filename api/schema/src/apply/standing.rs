@@ -35,16 +35,28 @@ const BY_VALUE: &[(&str, &str)] = &[
     ("v1.APIGroup", "preferredVersion"),
 ];
 
+/// Structs behind a pointer although they are required, or called as those that are not.
+const BY_POINTER: &[(&str, &str)] = &[
+    ("apiextensions.v1.CustomResourceSubresources", "status"),
+    ("apps.v1.DaemonSetSpec", "selector"),
+    ("apps.v1.DeploymentSpec", "selector"),
+    ("apps.v1.ReplicaSetSpec", "selector"),
+    ("apps.v1.StatefulSetSpec", "selector"),
+    ("core.v1.ScaleIOPersistentVolumeSource", "secretRef"),
+    ("core.v1.ScaleIOVolumeSource", "secretRef"),
+    ("networking.v1.IPAddressSpec", "parentRef"),
+];
+
 /// What the field `field` of the type `owner` is when nothing is said of it; `None` when it then is not there.
 /// `is_struct` tells of a value that is one.
 pub(crate) fn zero(owner: &str, field: &str, value: &Type, is_struct: bool, required: bool) -> Option<Zero> {
-    if is_struct {
-        let by_value = || {
-            BY_VALUE.iter().any(|(name, known)| {
-                *known == field && owner.strip_suffix(name).is_some_and(|package| package.ends_with('.'))
-            })
-        };
-        let always = required || matches!(field, "metadata" | "spec" | "status") || by_value();
+    let is_in = |table: &[(&str, &str)]| {
+        table.iter().any(|(name, known)| {
+            *known == field && owner.strip_suffix(name).is_some_and(|package| package.ends_with('.'))
+        })
+    };
+    if is_struct && !is_in(BY_POINTER) {
+        let always = required || matches!(field, "metadata" | "spec" | "status") || is_in(BY_VALUE);
         return always.then_some(Zero::Struct);
     }
     required.then_some(match value {

@@ -174,20 +174,16 @@ fn updated<'a, V: Versions>(
     managers: Managers<'a>,
 ) -> Result<Managers<'a>, String> {
     let managers = with_present_schema(write.versions, managers);
-    let (mut managers, changes) = match settled(write, live, new, managers, None, true) {
+    let (mut managers, taken) = match settled(write, live, new, managers, None, true) {
         Ok(settled) => settled,
         Err(Failure::Invalid(why)) => return Err(why),
         Err(Failure::Conflicts(_)) => unreachable!("a forced write has no conflicts"),
     };
-    let fields = changes.modified.union(&changes.added);
-    let fields = fields.without(write.reset).difference(&SERVERS);
+    let fields = taken.difference(&SERVERS);
     if !fields.is_empty() {
         let mut entry = entry(write, manager, Operation::Update, fields);
-        if let Some(at) = managers.find(entry.identity()) {
-            entry.fields = entry.fields.union(&managers.entries[at].fields);
-        }
         entry.time = Some(write.now);
-        managers.put(entry);
+        managers.join(entry);
     }
     join_oldest(&mut managers);
     Ok(managers)
@@ -215,7 +211,7 @@ fn applied<'a, V: Versions>(
     let changed = !same_value(live, &object);
     if let Some(at) = managers.find(entry.identity()) {
         let entry = &mut managers.entries[at];
-        entry.fields = entry.fields.difference(&SERVERS);
+        entry.fields = std::mem::take(&mut entry.fields).difference(&SERVERS);
         if changed {
             entry.time = Some(write.now);
         }
@@ -283,7 +279,22 @@ fn in_version<'d, V: Versions>(versions: &V, doc: &'d Json, api_version: &str) -
     versions.convert(doc, api_version).map(Cow::Owned)
 }
 
-/// Takes from all managers but `own` what the change from `live` to `new` took or changed.
+/// What a change did in one version.
+struct Changes<'d> {
+    /// What is new or different.
+    taken: FieldSet<'d>,
+    removed: FieldSet<'d>,
+}
+
+impl<'d> Changes<'d> {
+    fn of<V: Versions>(write: &Write<'_, V>, version: &str, live: &'d Json, new: &'d Json) -> Result<Self, String> {
+        let place = write.versions.place(version).ok_or_else(|| not_served(version))?;
+        let Comparison { removed, modified, added } = compare(&place, live, new)?.without(write.reset);
+        Ok(Changes { taken: modified.union(added), removed })
+    }
+}
+
+/// Takes from all managers but `own` what the change from `live` to `new` took or changed. Also tells what it took.
 fn settled<'a, 'd, V: Versions>(
     write: &Write<'_, V>,
     live: &'d Json,
@@ -291,9 +302,8 @@ fn settled<'a, 'd, V: Versions>(
     mut managers: Managers<'a>,
     own: Option<&Entry<'a>>,
     force: bool,
-) -> Result<(Managers<'a>, Comparison<'d>), Failure<'a>> {
-    let place = write.versions.place(write.api_version).ok_or_else(|| not_served(write.api_version))?;
-    let changes = compare(&place, live, new)?.without(write.reset);
+) -> Result<(Managers<'a>, FieldSet<'d>), Failure<'a>> {
+    let changes = Changes::of(write, write.api_version, live, new)?;
     let others: BTreeSet<Cow<'a, str>> = managers
         .entries
         .iter()
@@ -312,30 +322,29 @@ fn settled<'a, 'd, V: Versions>(
     }
     let mut compared = BTreeMap::new();
     for (version, (live, new)) in &converted {
-        let place = write.versions.place(version).ok_or_else(|| not_served(version))?;
-        compared.insert(&**version, compare(&place, live, new)?.without(write.reset));
+        compared.insert(&**version, Changes::of(write, version, live, new)?);
     }
 
     let mut conflicts = Vec::new();
     let mut entries = Vec::with_capacity(managers.entries.len());
-    for entry in managers.entries {
-        if own.is_some_and(|own| own.identity() == entry.identity()) {
-            entries.push(entry);
-            continue;
+    for mut entry in managers.entries {
+        if own.is_none_or(|own| own.identity() != entry.identity()) {
+            let changes = compared.get(&*entry.api_version).unwrap_or(&changes);
+            if !force {
+                let lost = entry.fields.intersection(&changes.taken);
+                if !lost.is_empty() {
+                    conflicts.push((entry.clone(), lost));
+                }
+            }
+            entry.fields = entry.fields.difference(&changes.taken).difference(&changes.removed);
         }
-        let changes = compared.get(&*entry.api_version).unwrap_or(&changes);
-        let lost = entry.fields.intersection(&changes.modified.union(&changes.added));
-        let left = entry.fields.difference(&lost).difference(&changes.removed);
-        if !lost.is_empty() {
-            conflicts.push((entry.clone(), lost));
-        }
-        entries.push(Entry { fields: left, ..entry });
+        entries.push(entry);
     }
-    if !force && !conflicts.is_empty() {
+    if !conflicts.is_empty() {
         return Err(Failure::Conflicts(conflicts));
     }
     entries.retain(|entry| !entry.fields.is_empty());
-    Ok((Managers { entries }, changes))
+    Ok((Managers { entries }, changes.taken))
 }
 
 /// `merged` without what the applier said the last time (`last`), does not say now, and nobody else owns.
@@ -356,7 +365,7 @@ fn pruned<V: Versions>(
     let mut owned: BTreeMap<(bool, &str), FieldSet<'_>> = BTreeMap::new();
     for entry in &managers.entries {
         let fields = owned.entry((entry.api_version != last.api_version, &entry.api_version)).or_default();
-        *fields = fields.union(&entry.fields);
+        *fields = std::mem::take(fields).union(entry.fields.clone());
     }
     let mut whole = start.clone().into_owned();
     for ((_, version), fields) in owned {
@@ -368,7 +377,7 @@ fn pruned<V: Versions>(
             continue;
         };
         let named = |set: &FieldSet<'_>| with_named_fields(set, Some(&place)).into_owned();
-        let keep = named(&set_of(&place, &left)?).union(&named(&fields));
+        let keep = named(&set_of(&place, &left)?).union(named(&fields));
         let gone = named(&set_of(&place, &there)?).difference(&keep);
         pruned = remove(&place, &there, &gone);
         whole = there;
@@ -405,18 +414,13 @@ fn join_oldest(managers: &mut Managers<'_>) {
                 first.manager = Cow::Borrowed(JOINED);
                 first.subresource = Cow::Borrowed("");
                 first.time = entry.time;
-                first.fields = first.fields.union(&entry.fields);
+                first.fields = std::mem::take(&mut first.fields).union(entry.fields);
             }
             None if count > MAX_UPDATERS => joined.push(entry),
             _ => entries.push(entry),
         }
     }
     *managers = Managers { entries };
-    for mut entry in joined {
-        // An older entry of the joined may have stayed among those that did not have to go.
-        if let Some(at) = managers.find(entry.identity()) {
-            entry.fields = entry.fields.union(&managers.entries[at].fields);
-        }
-        managers.put(entry);
-    }
+    // An older entry of the joined may have stayed among those that did not have to go.
+    joined.into_iter().for_each(|entry| managers.join(entry));
 }

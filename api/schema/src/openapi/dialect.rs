@@ -9,8 +9,12 @@ pub(super) const ENCODINGS: &[&str] = &["application/json", "application/yaml"];
 /// Media types of answers that may be watches.
 pub(super) const WATCH_ENCODINGS: &[&str] = &["application/json", "application/yaml", "application/json;stream=watch"];
 /// Media types of patches.
-pub(super) const PATCHES: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+pub(super) const PATCHES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
 
 /// A version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

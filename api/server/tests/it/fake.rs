@@ -11,7 +11,7 @@ use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutpu
 use holdfast_server::listen::tls;
 use holdfast_server::{
     Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted, Health, KindSet,
-    Registry, RequestContext, Server, ServiceConfig, Taker,
+    LiveKinds, Registry, RequestContext, Server, ServiceConfig, Taker,
 };
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

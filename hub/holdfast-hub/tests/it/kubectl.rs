@@ -23,13 +23,17 @@ impl<'a> Kubectl<'a> {
     }
 
     fn run(&self, arguments: &str, input: &str) -> Output {
+        self.run_with(&arguments.split_whitespace().collect::<Vec<&str>>(), input)
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
         let cache = self.hub.data_dir.join("kubectl-cache");
         let mut child = Command::new(&self.program)
             .arg("--kubeconfig")
             .arg(self.hub.kubeconfig())
             .arg("--cache-dir")
             .arg(cache)
-            .args(arguments.split_whitespace())
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -327,4 +331,70 @@ fn history_that_is_gone_is_410_and_settings_reach_pods() {
     assert!(event["object"]["message"].as_str().unwrap().starts_with("too old resource version: "), "{watch}");
     let exact = kubectl.fails(&format!("get --raw {maps}?resourceVersion={revision}&resourceVersionMatch=Exact"), "");
     assert!(exact.contains("(Expired): The resourceVersion for the provided list is too old"), "{exact}");
+}
+
+#[test]
+fn kubectl_applies_on_the_servers_side() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    let managers = |what: &str| {
+        let path = r#"jsonpath={range .metadata.managedFields[*]}{.manager}/{.operation}/{.subresource}{"\n"}{end}"#;
+        let out = kubectl.run_with(&["-n", "demo", "get", what, "--show-managed-fields", "-o", path], "");
+        let out = text(&out.stdout);
+        out.lines().filter(|line| !line.is_empty()).map(str::to_string).collect::<Vec<String>>()
+    };
+    kubectl.ok("apply --server-side -f -", NAMESPACE);
+    let made = kubectl.ok("apply --server-side -f -", DEPLOYMENT);
+    assert_eq!(made.trim(), "deployment.apps/web serverside-applied");
+    assert!(managers("deploy/web").contains(&"kubectl/Apply/".to_string()), "{:?}", managers("deploy/web"));
+    let hidden = kubectl.ok("-n demo get deploy web -o yaml", "");
+    assert!(!hidden.contains("managedFields"), "{hidden}");
+    let shown = kubectl.ok("-n demo get deploy web -o yaml --show-managed-fields", "");
+    assert!(shown.contains("k:{\"name\":\"c\"}:"), "{shown}");
+
+    // Another manager meets a conflict, and may force it.
+    let more = DEPLOYMENT.replace("replicas: 2", "replicas: 4");
+    let conflict = kubectl.fails("apply --server-side --field-manager=other -f -", &more);
+    assert!(conflict.contains("Apply failed with 1 conflict: conflict with \"kubectl\": .spec.replicas"), "{conflict}");
+    assert!(conflict.contains("Please review the fields above"), "{conflict}");
+    kubectl.ok("apply --server-side --field-manager=other --force-conflicts -f -", &more);
+    assert_eq!(kubectl.ok("-n demo get deploy web -o jsonpath={.spec.replicas}", ""), "4");
+
+    // Whoever scales owns the replicas.
+    kubectl.ok("-n demo scale deploy/web --replicas=1", "");
+    assert!(managers("deploy/web").contains(&"kubectl/Update/scale".to_string()), "{:?}", managers("deploy/web"));
+    let conflict = kubectl.fails("apply --server-side -f -", DEPLOYMENT);
+    let expected = "conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas";
+    assert!(conflict.contains(expected), "{conflict}");
+    kubectl.ok("apply --server-side -f -", &DEPLOYMENT.replace("replicas: 2", "paused: false"));
+    assert_eq!(kubectl.ok("-n demo get deploy web -o jsonpath={.spec.replicas}", ""), "1");
+    let other_image = DEPLOYMENT.replace("replicas: 2", "paused: false").replace("agnhost:1", "agnhost:2");
+    let diff = kubectl.run("diff --server-side --force-conflicts -f -", &other_image);
+    let (shown, errors) = (text(&diff.stdout), text(&diff.stderr));
+    assert!(shown.contains("+      - image: registry.local/agnhost:2"), "{shown}{errors}");
+}
+
+/// <https://kubernetes.io/docs/reference/using-api/server-side-apply/#upgrading-from-client-side-apply-to-server-side-apply>
+#[test]
+fn kubectl_goes_over_to_server_side_apply_and_back() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    kubectl.ok("apply -f -", NAMESPACE);
+    kubectl.ok("apply -f -", DEPLOYMENT);
+    let new = DEPLOYMENT.replace("agnhost:1", "agnhost:2");
+    kubectl.ok("apply --server-side -f -", &new);
+    let image = "-n demo get deploy web -o jsonpath={.spec.template.spec.containers[0].image}";
+    assert_eq!(kubectl.ok(image, ""), "registry.local/agnhost:2");
+    // kubectl has joined what it applied before with what it applies now, so that leaving a field out removes it.
+    let owners = kubectl.ok("-n demo get deploy web -o jsonpath={.metadata.managedFields[*].manager}", "");
+    assert!(!owners.contains("kubectl-client-side-apply"), "{owners}");
+    kubectl.ok("apply --server-side -f -", &new.replace("replicas: 2", "paused: false"));
+    assert_eq!(kubectl.ok("-n demo get deploy web -o jsonpath={.spec.replicas}", ""), "1", "the default");
+    let last = kubectl.ok("-n demo apply view-last-applied deploy/web", "");
+    assert!(last.contains("agnhost:2") && !last.contains("replicas"), "{last}");
+    assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("configured"));
+    assert_eq!(kubectl.ok(image, ""), "registry.local/agnhost:1");
+    assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("unchanged"));
 }
