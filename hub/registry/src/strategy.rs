@@ -131,6 +131,10 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("autoscaling", "HorizontalPodAutoscaler") => &kinds::horizontal_pod_autoscaler::HorizontalPodAutoscaler,
         ("batch", "CronJob") => &kinds::cron_job::CronJob,
         ("batch", "Job") => &kinds::job::Job,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &kinds::flow_control::FlowSchema,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            &kinds::flow_control::PriorityLevelConfiguration
+        }
         ("networking.k8s.io", "Ingress") => &kinds::ingress::Ingress,
         ("networking.k8s.io", "IngressClass") => &kinds::ingress::IngressClass,
         ("networking.k8s.io", "IPAddress") => &kinds::service_cidr::IpAddress,

@@ -23,7 +23,6 @@ static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
 static COUNTED_CONDITIONAL: Stored = Stored { counts: true, unconditional: false, ..BASE };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
-static COUNTED_STATUS: Stored = Stored { status: "{}", counts: true, ..BASE };
 static POLICY: Stored = Stored { status: "{}", counts: true, unconditional: false, ..BASE };
 static REQUEST: Stored = Stored { status: "{}", name: names::path_segment, ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
@@ -36,7 +35,6 @@ pub(crate) fn of(kind: &Kind) -> &'static Stored {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &POLICY,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("certificates.k8s.io", _) => &REQUEST,
-        ("flowcontrol.apiserver.k8s.io", _) => &COUNTED_STATUS,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,
         ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
         _ => &PLAIN,

@@ -3,6 +3,7 @@
 
 mod apps;
 mod batch;
+mod flow;
 mod network;
 mod quota;
 mod scaling;
