@@ -125,6 +125,9 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("", "PodTemplate") => &kinds::replication_controller::PodTemplate,
         ("", "ReplicationController") => &kinds::replication_controller::ReplicationController,
         ("", "ResourceQuota") => &kinds::resource_quota::ResourceQuota,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
+            &kinds::webhooks::WebhookConfiguration
+        }
         ("apps", "ControllerRevision") => &kinds::controller_revision::ControllerRevision,
         ("apps", "DaemonSet") => &kinds::daemon_set::DaemonSet,
         ("apps", "StatefulSet") => &kinds::stateful_set::StatefulSet,

@@ -43,4 +43,5 @@ pub(crate) mod stateful_set;
 pub(crate) mod storage;
 pub(crate) mod stored;
 pub(crate) mod tolerations;
+pub(crate) mod webhooks;
 pub(crate) mod workload;

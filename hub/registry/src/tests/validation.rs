@@ -8,6 +8,7 @@ mod network;
 mod quota;
 mod scaling;
 mod storage;
+mod webhooks;
 
 use super::*;
 use crate::strategy::{Strategy, strategy_of};
