@@ -32,6 +32,7 @@ pub(crate) const MUTATING_WEBHOOK_CONFIGURATION: Kind = Kind {
     schema: "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration",
     columns: WEBHOOKS,
     row: webhooks_row,
+    support: Support::Full,
     ..COMMON
 };
 
@@ -43,6 +44,7 @@ pub(crate) const VALIDATING_WEBHOOK_CONFIGURATION: Kind = Kind {
     schema: "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration",
     columns: WEBHOOKS,
     row: webhooks_row,
+    support: Support::Full,
     ..COMMON
 };
 

@@ -1,7 +1,7 @@
 //! flowcontrol.apiserver.k8s.io: FlowSchema, PriorityLevelConfiguration.
 
 use crate::show::{AGE, NAME, NONE, age, column, int, name, or, text};
-use crate::{Kind, Subresource, Support};
+use crate::{Kind, Subresource};
 use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{Json, Timestamp};
 
@@ -25,7 +25,6 @@ pub(crate) const FLOW_SCHEMA: Kind = Kind {
         column("MissingPL", "string", "Whether the level does not exist."),
     ],
     row: flow_schema_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 
@@ -48,7 +47,6 @@ pub(crate) const PRIORITY_LEVEL_CONFIGURATION: Kind = Kind {
         AGE,
     ],
     row: priority_level_row,
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

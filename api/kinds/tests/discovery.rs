@@ -1,6 +1,8 @@
 //! The entries against the published discovery of Kubernetes 1.36, which stands outside of the repository:
 //! `HOLDFAST_K8S_REFERENCE` says where. Without it these tests say that they were skipped.
 
+#![allow(clippy::unwrap_used, reason = "a test may; its helpers are not seen as tests")]
+
 use holdfast_core::Json;
 use holdfast_core::gvk::api_version;
 use std::collections::BTreeSet;

@@ -160,12 +160,19 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("", "PodTemplate") => &kinds::replication_controller::PodTemplate,
         ("", "ReplicationController") => &kinds::replication_controller::ReplicationController,
         ("", "ResourceQuota") => &kinds::resource_quota::ResourceQuota,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
+            &kinds::webhooks::WebhookConfiguration
+        }
         ("apps", "ControllerRevision") => &kinds::controller_revision::ControllerRevision,
         ("apps", "DaemonSet") => &kinds::daemon_set::DaemonSet,
         ("apps", "StatefulSet") => &kinds::stateful_set::StatefulSet,
         ("autoscaling", "HorizontalPodAutoscaler") => &kinds::horizontal_pod_autoscaler::HorizontalPodAutoscaler,
         ("batch", "CronJob") => &kinds::cron_job::CronJob,
         ("batch", "Job") => &kinds::job::Job,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &kinds::flow_control::FlowSchema,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            &kinds::flow_control::PriorityLevelConfiguration
+        }
         ("networking.k8s.io", "Ingress") => &kinds::ingress::Ingress,
         ("networking.k8s.io", "IngressClass") => &kinds::ingress::IngressClass,
         ("networking.k8s.io", "IPAddress") => &kinds::service_cidr::IpAddress,

@@ -1,5 +1,6 @@
 //! Kinds that are stored only: what of them is the server's to set is right, what they contain nobody judges yet.
 
+use super::webhooks;
 use crate::strategy::Strategy;
 use holdfast_core::json::{copy, set, str_at};
 use holdfast_core::{Json, names};
@@ -15,27 +16,44 @@ pub(crate) struct Stored {
     unconditional: bool,
     /// What is wrong with a name.
     name: fn(&str) -> Vec<String>,
+    /// Sets what upstream's defaulting sets.
+    default: fn(&mut Json),
+    /// What a client is warned of.
+    warnings: fn(&Json) -> Vec<String>,
 }
 
-const BASE: Stored = Stored { status: "", counts: false, unconditional: true, name: names::dns_subdomain };
+const BASE: Stored = Stored {
+    status: "",
+    counts: false,
+    unconditional: true,
+    name: names::dns_subdomain,
+    default: |_| {},
+    warnings: |_| Vec::new(),
+};
+const POLICY: Stored = Stored {
+    counts: true,
+    unconditional: false,
+    default: webhooks::default_policy,
+    warnings: webhooks::reserved_name,
+    ..BASE
+};
 
 static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
-static COUNTED_CONDITIONAL: Stored = Stored { counts: true, unconditional: false, ..BASE };
+static ADMISSION: Stored = POLICY;
+static ADMISSION_STATUS: Stored = Stored { status: "{}", ..POLICY };
+static DEFINITION: Stored = Stored { status: "{}", counts: true, unconditional: false, ..BASE };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
-static COUNTED_STATUS: Stored = Stored { status: "{}", counts: true, ..BASE };
-static POLICY: Stored = Stored { status: "{}", counts: true, unconditional: false, ..BASE };
 static REQUEST: Stored = Stored { status: "{}", name: names::path_segment, ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
 
 /// The rules of a kind that has no file of its own.
 pub(crate) fn of(kind: &Kind) -> &'static Stored {
     match (kind.group, kind.kind) {
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &POLICY,
-        ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &ADMISSION_STATUS,
+        ("admissionregistration.k8s.io", _) => &ADMISSION,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("certificates.k8s.io", _) => &REQUEST,
-        ("flowcontrol.apiserver.k8s.io", _) => &COUNTED_STATUS,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,
         ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
         _ => &PLAIN,
@@ -53,6 +71,14 @@ impl Strategy for Stored {
 
     fn unconditional_update(&self) -> bool {
         self.unconditional
+    }
+
+    fn default(&self, doc: &mut Json) {
+        (self.default)(doc);
+    }
+
+    fn warnings(&self, doc: &Json) -> Vec<String> {
+        (self.warnings)(doc)
     }
 
     fn name_problems(&self, name: &str) -> Vec<String> {

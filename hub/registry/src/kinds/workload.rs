@@ -91,23 +91,17 @@ pub(crate) fn validate_always(template: &Json, owner: &str, path: &FieldPath, er
 
 /// Problems of a count that may be a number or a percentage.
 pub(crate) fn count_or_percent(value: Option<&Json>, path: &FieldPath, errors: &mut FieldErrors) {
-    match value {
-        Some(Json::String(percent)) => {
-            if percent_of(percent).is_none() {
-                errors.invalid(
-                    path,
-                    percent.as_str(),
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
-                     regex used for validation is '[0-9]+%')",
-                );
-            }
-        }
-        Some(number) => {
-            if let Some(number) = number.as_i64().filter(|number| *number < 0) {
-                errors.invalid(path, number, "must be greater than or equal to 0");
-            }
-        }
-        None => {}
+    let text = value.and_then(Json::as_str);
+    if let Some(percent) = text.filter(|percent| percent_of(percent).is_none()) {
+        errors.invalid(
+            path,
+            percent,
+            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex \
+             used for validation is '[0-9]+%')",
+        );
+    }
+    if let Some(number) = value.and_then(Json::as_i64).filter(|number| *number < 0) {
+        errors.invalid(path, number, "must be greater than or equal to 0");
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod apps;
 mod batch;
+mod flow;
 mod network;
 mod quota;
 mod scaling;
 mod storage;
+mod webhooks;
 
 use super::*;
 use crate::strategy::{Strategy, strategy_of};
