@@ -140,7 +140,7 @@ fn components_of_v3_are_the_published_ones() {
 fn is_left_out(path: &str) -> bool {
     path.contains("/watch/")
         || path.contains("/proxy")
-        || ["/ephemeralcontainers", "/eviction", "/portforward", "/resize"].iter().any(|end| path.ends_with(end))
+        || ["/ephemeralcontainers", "/eviction", "/resize"].iter().any(|end| path.ends_with(end))
 }
 
 fn parameters(item: &Json, operation: &Json) -> BTreeSet<String> {

@@ -21,6 +21,7 @@ pub(crate) const POD: Kind = Kind {
         Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"] },
         Subresource { name: "exec", group: "", version: "v1", kind: "PodExecOptions", verbs: CONNECT },
         Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
+        Subresource { name: "portforward", group: "", version: "v1", kind: "PodPortForwardOptions", verbs: CONNECT },
         status_of("Pod"),
     ],
     schema: "io.k8s.api.core.v1.Pod",

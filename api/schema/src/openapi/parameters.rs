@@ -72,6 +72,9 @@ pub(super) const EXEC: &[Parameter] = &[
     STREAMS[3],
 ];
 
+pub(super) const PORTS: &[Parameter] =
+    &[("ports", "integer", "The ports to forward; needed where the channels of a WebSocket are ports.")];
+
 pub(super) const LOG: &[Parameter] = &[
     CONTAINER,
     ("follow", "boolean", "Stay and send what comes."),

@@ -2,7 +2,7 @@
 
 use super::dialect::{Dialect, ENCODINGS};
 use super::operations::{About, META, capitalised, group_name, tag};
-use super::parameters::{self, ATTACH, EXEC, LOG};
+use super::parameters::{self, ATTACH, EXEC, LOG, PORTS};
 use super::{object, path_of, schema_of};
 use holdfast_core::Json;
 use holdfast_kinds::{Kind, Subresource};
@@ -99,9 +99,14 @@ fn subresource(dialect: Dialect, kind: &Kind, sub: &Subresource) -> Json {
     let about = About { dialect, kind, schema: &schema, gvk, subject: &subject };
     let (mut item, query) = match sub.name {
         "log" => (Map::from_iter([("get".to_string(), about.log())]), LOG),
-        "exec" | "attach" => {
+        "exec" | "attach" | "portforward" => {
             let streams = [("get", "Get"), ("post", "Post")].map(|(at, name)| (at.to_string(), about.connect(name)));
-            (Map::from_iter(streams), if sub.name == "exec" { EXEC } else { ATTACH })
+            let query = match sub.name {
+                "exec" => EXEC,
+                "attach" => ATTACH,
+                _ => PORTS,
+            };
+            (Map::from_iter(streams), query)
         }
         _ => {
             let mut item = verbs(&about, sub.verbs);
@@ -112,7 +117,7 @@ fn subresource(dialect: Dialect, kind: &Kind, sub: &Subresource) -> Json {
         }
     };
     let mut common = parameters::common(dialect, sub.kind, true, kind.namespaced);
-    if matches!(sub.name, "exec" | "attach") {
+    if matches!(sub.name, "exec" | "attach" | "portforward") {
         // A stream is no document that could be indented.
         common.retain(|parameter| parameter["name"] != parameters::PRETTY.0);
     }

@@ -9,7 +9,6 @@ use crate::codec::query::Query;
 use crate::docs::discovery::Discovery;
 use crate::docs::health::Health;
 use crate::docs::metrics::{Gauge, Metrics};
-use crate::stream::refusals::Refusals;
 use crate::{Api, Authenticator, KindSet, RequestContext};
 use holdfast_core::{Json, Status};
 use holdfast_env::World;
@@ -49,7 +48,6 @@ pub struct ServiceConfig {
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
     pub(crate) discovery: Discovery,
-    pub(crate) refusals: Refusals,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Owner of the service's tasks.
@@ -96,7 +94,6 @@ impl ApiService {
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
         Arc::new(ApiService {
             discovery: Discovery::new(config.kinds.clone()),
-            refusals: Refusals::default(),
             config,
             metrics: Arc::default(),
             tasks: TaskTracker::new(),

@@ -2,16 +2,18 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
 use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Revision, Status, Target, UserInfo, Watch,
     WatchEvent, WatchEventType, WatchStream, WriteOptions,
 };
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutput};
+use holdfast_env::{BiStream, NetError, RecvStream, SendStream};
 use holdfast_server::listen::tls;
 use holdfast_server::{
     Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted, Health, KindSet,
-    Registry, RequestContext, Server, ServiceConfig, Taker,
+    NodeCalls, PodPorts, Registry, RequestContext, Server, ServiceConfig, Taker,
 };
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -156,6 +158,10 @@ impl Registry for Fake {
             "away" => return Err(Status::unavailable("node \"edge-1\" is not connected", 5)),
             _ => {}
         }
+        if at.subresource() == "portforward" {
+            let pod = ForwardCall { pod: at.name().into(), pod_uid: "u".into(), ..ForwardCall::default() };
+            return Ok(Connected::Ports(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }));
+        }
         if at.subresource() == "log" {
             let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
             let lines = ["one\n", "two\n"].map(|line| Ok(Bytes::from_static(line.as_bytes())));
@@ -166,6 +172,55 @@ impl Registry for Fake {
             query.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
         Ok(Connected::Session(run(command)))
     }
+}
+
+/// Whatever listens in pods sends back what it gets; on port 81 nothing does.
+struct Echoes;
+
+#[async_trait]
+impl NodeCalls for Echoes {
+    async fn logs(&self, _: &str, _: LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
+        Err(Status::not_implemented("logs"))
+    }
+
+    async fn exec(&self, _: &str, _: ExecCall) -> Result<ExecSession, Status> {
+        Err(Status::not_implemented("exec"))
+    }
+
+    async fn forward(&self, _: &str, call: ForwardCall) -> Result<BiStream, Status> {
+        if call.port == 81 {
+            return Err(Status::internal("dial tcp 127.0.0.1:81: connect: connection refused"));
+        }
+        let (sender, receiver) = mpsc::channel(1);
+        Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(receiver))))
+    }
+}
+
+struct EchoSender(Option<mpsc::Sender<Bytes>>);
+
+#[async_trait]
+impl SendStream for EchoSender {
+    async fn write(&mut self, data: Bytes) -> Result<(), NetError> {
+        let sender = self.0.as_ref().ok_or(NetError::Reset(0))?;
+        sender.send(data).await.map_err(|_| NetError::Reset(0))
+    }
+    async fn finish(&mut self) -> Result<(), NetError> {
+        self.0 = None;
+        Ok(())
+    }
+    fn reset(&mut self, _: u64) {
+        self.0 = None;
+    }
+}
+
+struct EchoReceiver(mpsc::Receiver<Bytes>);
+
+#[async_trait]
+impl RecvStream for EchoReceiver {
+    async fn read(&mut self, _: usize) -> Result<Option<Bytes>, NetError> {
+        Ok(self.0.recv().await)
+    }
+    fn stop(&mut self, _: u64) {}
 }
 
 /// `cat` echoes its input until that ends; `exit N` exits; `yes N` writes N chunks and exits.

@@ -6,4 +6,5 @@ mod client;
 mod fake;
 mod objects;
 mod sessions;
+mod spdy;
 mod wire;
