@@ -18,6 +18,12 @@ pub(crate) use service::SERVICE;
 use crate::Subresource;
 use crate::kind::GET_PATCH_UPDATE;
 
+/// The proxy to what a kind of the core group stands for.
+const fn proxy_of(options: &'static str) -> Subresource {
+    let verbs = &["create", "delete", "get", "patch", "update"];
+    Subresource { name: "proxy", group: "", version: "v1", kind: options, verbs }
+}
+
 /// The `status` of a kind of the core group.
 const fn status_of(kind: &'static str) -> Subresource {
     Subresource { name: "status", group: "", version: "v1", kind, verbs: GET_PATCH_UPDATE }

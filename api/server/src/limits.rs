@@ -54,6 +54,8 @@ pub const SPDY_HEADERS: usize = 128;
 pub const SPDY_FRAMES: usize = 8;
 /// Pieces of one SPDY stream that wait to be taken; then the connection is not read on.
 pub const SPDY_PIECES: usize = 8;
+/// Bytes of a proxied connection that wait, each way.
+pub const PROXY_BUFFER: usize = 64 << 10;
 /// How long the streams that belong together may take to come, as upstream's.
 pub const STREAMS_COME: Duration = Duration::from_secs(30);
 /// Ports that one WebSocket forwards: two channels each, and base64 has a printable sign for 80.

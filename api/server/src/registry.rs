@@ -78,6 +78,8 @@ pub enum Connected {
     Session(ExecSession),
     /// Connections to the pod's ports (portforward).
     Ports(PodPorts),
+    /// The port of a pod that requests are to be sent on to (proxy).
+    Backend(PodPorts, u16),
 }
 
 /// Objects by verb. Implementations: the hub's over its store, the node's over its journal.
@@ -134,7 +136,7 @@ pub trait Registry: Send + Sync + 'static {
         selection: &ListOptions,
     ) -> Result<ObjectList, Status>;
 
-    /// Opens a stream of a pod (`log`, `exec`, `attach`, `portforward`); `query` holds the decoded parameters in order.
+    /// Opens a stream of a pod (`log`, `exec`, `attach`, `portforward`), or finds what a proxy is to; `query` holds the decoded parameters in order.
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status>;
 }
 

@@ -4,7 +4,7 @@ use crate::config::HubRegistryConfig;
 use crate::engine::Engine;
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
-use crate::subresources::{binding, reviews, scale, streams, token};
+use crate::subresources::{binding, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
@@ -174,6 +174,9 @@ impl Registry for HubRegistry {
 
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status> {
         let resource = self.engine.resource(at)?;
+        if at.subresource() == "proxy" {
+            return proxy::connect(&self.engine, at).await;
+        }
         streams::connect(&self.engine, cx, &resource, at.subresource(), query).await
     }
 }

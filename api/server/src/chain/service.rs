@@ -13,7 +13,7 @@ use crate::{Api, Authenticator, KindSet, RequestContext};
 use holdfast_core::{Json, Status};
 use holdfast_env::World;
 use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, WARNING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::net::SocketAddr;
@@ -69,9 +69,12 @@ pub struct Peer {
 pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) uri: Uri,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
+    /// Where it came from.
+    pub(crate) peer: Option<SocketAddr>,
     /// There when the client asked to switch protocols.
     pub(crate) upgrade: Option<OnUpgrade>,
 }
@@ -111,6 +114,8 @@ impl ApiService {
             method: parts.method,
             path: parts.uri.path().to_string(),
             query: Query::parse(parts.uri.query()),
+            uri: parts.uri,
+            peer: peer.address,
             headers: parts.headers,
             body,
             upgrade,

@@ -9,7 +9,7 @@ use crate::docs::metrics::Gauge;
 use crate::limits;
 use crate::registry::{Connected, RequestContext};
 use crate::stream::websocket::{self, Handshake};
-use crate::stream::{channel, command, forward, wire};
+use crate::stream::{channel, command, feed, forward, wire};
 use holdfast_core::{Reason, Status, Target};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -27,7 +27,7 @@ static ACCEPTED_PROTOCOLS: HeaderName = HeaderName::from_static("x-accept-stream
 
 /// Whether a target is a stream of a pod.
 pub(crate) fn is_stream(target: &Target) -> bool {
-    let streams = ["log", "exec", "attach", "portforward", "proxy"];
+    let streams = ["log", "exec", "attach", "portforward"];
     target.gvr.resource == "pods" && target.gvr.group.is_empty() && streams.contains(&target.subresource())
 }
 
@@ -47,7 +47,6 @@ pub(crate) async fn serve(
     api.authorize(&cx, &target, verb).await?;
     match target.subresource() {
         "log" => logs(service, cx, exchange, target).await,
-        "proxy" => Err(Status::not_implemented("the proxy subresource of pods")),
         _ => {
             // A WebSocket begins with a GET; to reach into a pod wants the right to create all the same.
             if verb == "get" && upgrade_of(&exchange) == "websocket" {
@@ -58,7 +57,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connect(
+pub(crate) async fn connect(
     service: &ApiService,
     cx: RequestContext,
     target: Target,
@@ -76,7 +75,10 @@ async fn connect(
     }
 }
 
-async fn logs(service: &ApiService, cx: RequestContext, exchange: Exchange, target: Target) -> Outcome {
+async fn logs(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Exchange, target: Target) -> Outcome {
+    let asked = upgrade_of(&exchange);
+    let upgrade = exchange.upgrade.take().filter(|_| asked == "websocket");
+    let handshake = upgrade.as_ref().map(|_| Handshake::read(&exchange.headers, feed::NAMES)).transpose()?;
     let Connected::Bytes(mut chunks) = connect(service, cx, target, exchange.query.0, false).await? else {
         return Err(Status::internal("logs answered with a session"));
     };
@@ -86,6 +88,14 @@ async fn logs(service: &ApiService, cx: RequestContext, exchange: Exchange, targ
         Ok(Some(Ok(bytes))) => Some(bytes),
         Ok(None) | Err(_) => None,
     };
+    if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
+        let response = handshake.response();
+        run(service, upgrade, async move |upgraded, closing| {
+            let socket = websocket::accept(upgraded).await;
+            feed::log(socket, handshake.protocol, first, chunks, closing).await;
+        });
+        return Ok(response);
+    }
     Ok(encode::plain(StatusCode::OK, "text/plain", Body::Stream(first, chunks)))
 }
 
@@ -121,7 +131,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
                         forward::over_channels(socket, protocol.contains("base64"), of, ports, closing).await;
                     }
                     Connected::Ports(of) => forward::over_spdy(wire::tunnel(socket), of, closing).await,
-                    Connected::Bytes(_) => {}
+                    Connected::Bytes(_) | Connected::Backend(..) => {}
                 }
             });
             Ok(response)
@@ -139,7 +149,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
                 match connected {
                     Connected::Session(session) => command::over_spdy(wire, protocol, session, wanted, closing).await,
                     Connected::Ports(of) => forward::over_spdy(wire, of, closing).await,
-                    Connected::Bytes(_) => {}
+                    Connected::Bytes(_) | Connected::Backend(..) => {}
                 }
             });
             Ok(spdy_response(protocol))
@@ -151,7 +161,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
 }
 
 /// Runs a session once its connection is upgraded.
-fn run<Session>(
+pub(crate) fn run<Session>(
     service: &Arc<ApiService>,
     upgrade: OnUpgrade,
     session: impl FnOnce(Upgraded, CancellationToken) -> Session + Send + 'static,

@@ -162,6 +162,11 @@ impl Registry for Fake {
             let pod = ForwardCall { pod: at.name().into(), pod_uid: "u".into(), ..ForwardCall::default() };
             return Ok(Connected::Ports(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }));
         }
+        if at.subresource() == "proxy" {
+            let port = at.name().split(':').nth(1).unwrap_or("8080").parse().unwrap();
+            let pod = ForwardCall { pod: at.name().into(), ..ForwardCall::default() };
+            return Ok(Connected::Backend(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }, port));
+        }
         if at.subresource() == "log" {
             let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
             let lines = ["one\n", "two\n"].map(|line| Ok(Bytes::from_static(line.as_bytes())));
@@ -174,10 +179,11 @@ impl Registry for Fake {
     }
 }
 
-/// Whatever listens in pods sends back what it gets; on port 81 nothing does.
+/// Whatever listens in pods sends back what it gets, on port 8080 as an answer of HTTP; on port 81 nothing listens.
 struct Echoes;
 
 #[async_trait]
+#[allow(clippy::disallowed_methods, reason = "a test's server ends with its channels")]
 impl NodeCalls for Echoes {
     async fn logs(&self, _: &str, _: LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
         Err(Status::not_implemented("logs"))
@@ -192,8 +198,46 @@ impl NodeCalls for Echoes {
             return Err(Status::internal("dial tcp 127.0.0.1:81: connect: connection refused"));
         }
         let (sender, receiver) = mpsc::channel(1);
+        if call.port == 8080 {
+            let (answers, answer) = mpsc::channel(1);
+            tokio::spawn(http(receiver, answers));
+            return Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(answer))));
+        }
         Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(receiver))))
     }
+}
+
+/// Answers a request with itself; one that asks for another protocol, with an echo from there on.
+async fn http(mut requests: mpsc::Receiver<Bytes>, answers: mpsc::Sender<Bytes>) {
+    let mut request = Vec::new();
+    let complete = |request: &[u8]| {
+        let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+        body.len() >= length
+    };
+    while !complete(&request) {
+        let Some(more) = requests.recv().await else { return };
+        request.extend_from_slice(&more);
+    }
+    let text = String::from_utf8(request).unwrap();
+    if text.to_ascii_lowercase().contains("upgrade: echo") {
+        let _ = answers
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n".into())
+            .await;
+        while let Some(more) = requests.recv().await {
+            let _ = answers.send(more).await;
+        }
+        return;
+    }
+    let body = if text.starts_with("HEAD") { "" } else { &text };
+    let code = if text.contains("/moved") { "302 Found\r\nLocation: /login" } else { "200 OK" };
+    let head = format!(
+        "HTTP/1.1 {code}\r\nContent-Length: {}\r\nX-Own: 1\r\nAccess-Control-Allow-Origin: *\r\n\r\n",
+        text.len()
+    );
+    let _ = answers.send(format!("{head}{body}").into()).await;
 }
 
 struct EchoSender(Option<mpsc::Sender<Bytes>>);

@@ -1,6 +1,7 @@
 //! Subresources that are more than a part of their object.
 
 pub(crate) mod binding;
+pub(crate) mod proxy;
 pub(crate) mod reviews;
 pub(crate) mod scale;
 pub(crate) mod streams;
