@@ -53,6 +53,19 @@ pub struct ExecCall {
     pub tty: bool,
 }
 
+/// A connection to a TCP port of a pod, for `kubectl port-forward` and the proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardCall {
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// The port, never 0.
+    pub port: u16,
+}
+
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
@@ -60,4 +73,6 @@ pub enum Call {
     Logs(LogCall),
     /// A command in a container, or its own streams.
     Exec(ExecCall),
+    /// A connection to a port.
+    Forward(ForwardCall),
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use disk::{Disk, DiskError, File};
-pub use net::{BiStream, Carried, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
+pub use net::{BiStream, Carried, Connection, Dialer, NetError, RecvStream, SendStream, Transport, splice};
 
 /// A boxed future that owns what it needs.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;

@@ -82,6 +82,33 @@ pub struct Carried {
 /// Both halves of a stream.
 pub type BiStream = (Box<dyn SendStream>, Box<dyn RecvStream>);
 
+/// Bytes that one read of [`splice`] takes at most.
+const SPLICE_BYTES: usize = 32 << 10;
+
+/// Joins two streams until both of their directions have ended: what one side ends is ended on the other, the rest goes
+/// on. Nothing is held but the piece on its way.
+///
+/// # Errors
+/// What broke off first; then both are reset.
+pub async fn splice((mut a_send, mut a_recv): BiStream, (mut b_send, mut b_recv): BiStream) -> Result<(), NetError> {
+    let (there, back) = (copy(&mut *a_recv, &mut *b_send), copy(&mut *b_recv, &mut *a_send));
+    let joined = futures_util::future::try_join(there, back).await.map(|_| ());
+    if joined.is_err() {
+        for (send, recv) in [(&mut a_send, &mut a_recv), (&mut b_send, &mut b_recv)] {
+            send.reset(0);
+            recv.stop(0);
+        }
+    }
+    joined
+}
+
+async fn copy(from: &mut dyn RecvStream, to: &mut dyn SendStream) -> Result<(), NetError> {
+    while let Some(data) = from.read(SPLICE_BYTES).await? {
+        to.write(data).await?;
+    }
+    to.finish().await
+}
+
 /// One authenticated connection.
 #[async_trait]
 pub trait Connection: Send + Sync {

@@ -27,6 +27,12 @@ pub(crate) use volumes::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM};
 
 use crate::Subresource;
 
+/// The proxy to what a kind of the core group stands for.
+const fn proxy_of(options: &'static str) -> Subresource {
+    let verbs = &["create", "delete", "get", "patch", "update"];
+    Subresource { name: "proxy", group: "", version: "v1", kind: options, verbs }
+}
+
 /// The `status` of a kind of the core group.
 const fn status_of(kind: &'static str) -> Subresource {
     Subresource::status("", kind)

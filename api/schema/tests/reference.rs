@@ -139,10 +139,7 @@ fn components_of_v3_are_the_published_ones() {
 /// Parts of paths that Holdfast does not serve yet, or not at all (the old watch paths).
 fn is_left_out(path: &str) -> bool {
     path.contains("/watch/")
-        || path.contains("/proxy")
-        || ["/approval", "/ephemeralcontainers", "/eviction", "/portforward", "/resize"]
-            .iter()
-            .any(|end| path.ends_with(end))
+        || ["/approval", "/ephemeralcontainers", "/eviction", "/resize"].iter().any(|end| path.ends_with(end))
 }
 
 fn parameters(item: &Json, operation: &Json) -> BTreeSet<String> {

@@ -28,5 +28,5 @@ pub use docs::health::Health;
 pub use kind_set::KindSet;
 pub use listen::server::Server;
 pub use listen::taker::Taker;
-pub use registry::{Connected, Deleted, NodeCalls, Registry, RequestContext};
+pub use registry::{Connected, Deleted, NodeCalls, PodPorts, Registry, RequestContext};
 pub use served::{Documents, LiveKinds, Served};

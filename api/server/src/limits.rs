@@ -42,5 +42,24 @@ pub const WS_PING: Duration = Duration::from_secs(30);
 pub const WS_SILENCE: Duration = Duration::from_secs(120);
 /// How long a finished session waits for the client's close frame.
 pub const WS_CLOSE: Duration = Duration::from_secs(5);
+/// Streams of one SPDY connection; a forwarded connection takes two.
+pub const SPDY_STREAMS: usize = 512;
+/// A SPDY control frame, compressed headers and all.
+pub const SPDY_CONTROL_FRAME: usize = 32 << 10;
+/// Headers of one SPDY frame once they are unpacked; Kubernetes' clients send three short ones.
+pub const SPDY_HEADER_BLOCK: usize = 64 << 10;
+/// Their number.
+pub const SPDY_HEADERS: usize = 128;
+/// Frames of a SPDY connection that wait to be sent; those who have more wait.
+pub const SPDY_FRAMES: usize = 8;
+/// Pieces of one SPDY stream that wait to be taken; then the connection is not read on.
+pub const SPDY_PIECES: usize = 8;
+/// Bytes of a proxied connection that wait, each way.
+pub const PROXY_BUFFER: usize = 64 << 10;
+/// How long the streams that belong together may take to come, as upstream's.
+pub const STREAMS_COME: Duration = Duration::from_secs(30);
+/// Ports that one WebSocket forwards: two channels each, and base64 has a printable sign for 80.
+pub const WS_PORTS: usize = 39;
 
+const _: () = assert!(SPDY_HEADER_BLOCK >= SPDY_CONTROL_FRAME && WS_PORTS * 2 <= 79);
 const _: () = assert!(WATCH_FRAME <= LIST_FRAME && WS_CHUNK <= WS_MESSAGE);

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{ExecCall, LogCall};
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
 use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, UserInfo, Watch, WriteOptions,
 };
+use holdfast_env::BiStream;
 use holdfast_env::session::ExecSession;
 use std::any::Any;
 use std::sync::{Arc, Mutex};
@@ -48,12 +49,37 @@ pub enum Deleted {
     Marked(Arc<Object>),
 }
 
+/// The ports of one pod.
+#[derive(Clone)]
+pub struct PodPorts {
+    /// Reaches the node.
+    pub calls: Arc<dyn NodeCalls>,
+    /// The pod's node.
+    pub node: String,
+    /// The pod; the port says nothing yet.
+    pub pod: ForwardCall,
+}
+
+impl PodPorts {
+    /// Connects to a port.
+    ///
+    /// # Errors
+    /// As [`NodeCalls::forward`].
+    pub async fn open(&self, port: u16) -> Result<BiStream, Status> {
+        self.calls.forward(&self.node, ForwardCall { port, ..self.pod.clone() }).await
+    }
+}
+
 /// A stream of a pod.
 pub enum Connected {
     /// Bytes as they come (logs). Bounded; ends with the sender.
     Bytes(mpsc::Receiver<Result<Bytes, Status>>),
     /// A session with a process (exec, attach).
     Session(ExecSession),
+    /// Connections to the pod's ports (portforward).
+    Ports(PodPorts),
+    /// The port of a pod that requests are to be sent on to (proxy).
+    Backend(PodPorts, u16),
 }
 
 /// Objects by verb. Implementations: the hub's over its store, the node's over its journal.
@@ -110,7 +136,7 @@ pub trait Registry: Send + Sync + 'static {
         selection: &ListOptions,
     ) -> Result<ObjectList, Status>;
 
-    /// Opens a stream of a pod (`log`, `exec`, `attach`); `query` holds the decoded parameters in order.
+    /// Opens a stream of a pod (`log`, `exec`, `attach`, `portforward`), or finds what a proxy is to; `query` holds the decoded parameters in order.
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status>;
 }
 
@@ -122,4 +148,8 @@ pub trait NodeCalls: Send + Sync + 'static {
 
     /// A command in a container, or its own streams.
     async fn exec(&self, node: &str, call: ExecCall) -> Result<ExecSession, Status>;
+
+    /// A connection to a port of a pod; dropping it ends the connection. 404 and 400 for a pod that is not there or does
+    /// not run, 500 with the kernel's words when nothing listens, 503 when the node is not connected.
+    async fn forward(&self, node: &str, call: ForwardCall) -> Result<BiStream, Status>;
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod clock_offset;
 mod config;
+mod connect;
 mod dataplane;
 mod dialing;
 mod happenings;

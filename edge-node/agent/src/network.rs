@@ -1,8 +1,10 @@
 //! The pod network of the agent: `holdfast-cni` through its runner.
 
+use crate::connect;
 use async_trait::async_trait;
 use holdfast_cni::{PodNetwork, PodNetworkConfig};
-use holdfast_node::{Attachment, PodNet, PodRef};
+use holdfast_env::BiStream;
+use holdfast_node::{Attachment, PodNet, PodPlace, PodRef};
 use ipnet::IpNet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -71,6 +73,15 @@ impl PodNet for CniNetwork {
         let network = self.network()?;
         let done = if dense { network.detach_shared(&of(pod)).await } else { network.detach(&of(pod)).await };
         done.map_err(|err| err.to_string())
+    }
+
+    async fn connect(&self, place: &PodPlace, port: u16) -> Result<BiStream, String> {
+        let stream = match place {
+            PodPlace::Host => connect::dial("localhost", port).await?,
+            PodPlace::Own(pod) => self.network()?.connect(&of(pod), port).await.map_err(|err| err.to_string())?,
+            PodPlace::Shared(ip) => connect::dial(ip, port).await?,
+        };
+        Ok(connect::halves(stream))
     }
 
     async fn gc(&self, live: &[PodRef]) -> Result<(), String> {

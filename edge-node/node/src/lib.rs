@@ -32,7 +32,7 @@ pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
-    PodNet, PodRef, Prober,
+    PodNet, PodPlace, PodRef, Prober,
 };
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

@@ -44,7 +44,7 @@ const HELD: &[(&str, &str, &str)] = &[
 
 const READ: &[&str] = &["get", "list", "watch"];
 /// Subresources that reach into a pod.
-const STREAMS: &[&str] = &["attach", "exec", "log"];
+const STREAMS: &[&str] = &["attach", "exec", "log", "portforward"];
 
 /// What whoever tries to write is told.
 pub const READ_ONLY: &str =

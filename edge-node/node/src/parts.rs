@@ -6,7 +6,7 @@ use crate::tokens::TokenKey;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Seq;
-use holdfast_env::{Connection, World};
+use holdfast_env::{BiStream, Connection, World};
 use holdfast_link::NodeIdentity;
 use holdfast_runtime::Runtime;
 use holdfast_volumes::VolumeManager;
@@ -63,6 +63,17 @@ pub struct Attachment {
     pub ips: Vec<String>,
 }
 
+/// Where a pod listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodPlace {
+    /// In the node's own network.
+    Host,
+    /// In a network namespace of its own: also what listens only on its loopback is reached.
+    Own(PodRef),
+    /// At this address, in the namespace that dense pods share.
+    Shared(String),
+}
+
 /// Joins pods to the network. `dense` pods share one namespace. All calls are idempotent.
 #[async_trait]
 pub trait PodNet: Send + Sync + 'static {
@@ -72,6 +83,8 @@ pub trait PodNet: Send + Sync + 'static {
     async fn attach(&self, pod: &PodRef, dense: bool) -> Result<Attachment, String>;
     /// Detaches a pod.
     async fn detach(&self, pod: &PodRef, dense: bool) -> Result<(), String>;
+    /// Connects to a TCP port of a pod. The error is for people: where it was tried, and the kernel's words.
+    async fn connect(&self, place: &PodPlace, port: u16) -> Result<BiStream, String>;
     /// Releases what belongs to none of these pods.
     async fn gc(&self, live: &[PodRef]) -> Result<(), String>;
 }

@@ -4,9 +4,9 @@ use crate::hub_links::Shared;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Status;
-use holdfast_core::calls::{Call, ExecCall, LogCall};
-use holdfast_env::Connection;
+use holdfast_core::calls::{Call, ExecCall, ForwardCall, LogCall};
 use holdfast_env::session::ExecSession;
+use holdfast_env::{BiStream, Connection};
 use holdfast_server::NodeCalls;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -45,5 +45,11 @@ impl NodeCalls for LinkCalls {
             Call::Exec(call),
         )
         .await
+    }
+
+    async fn forward(&self, node: &str, call: ForwardCall) -> Result<BiStream, Status> {
+        let connection = self.connection(node)?;
+        let request = self.0.env.random_uuid();
+        holdfast_link::call::forward(&self.0.env, &connection, &self.0.traffic, &request, call).await
     }
 }

@@ -5,7 +5,7 @@ use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
-use crate::subresources::{binding, components, reviews, scale, streams, token};
+use crate::subresources::{binding, components, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
@@ -214,6 +214,9 @@ impl Registry for HubRegistry {
 
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status> {
         let resource = self.resource(cx, at)?;
+        if at.subresource() == "proxy" {
+            return proxy::connect(&self.engine, at).await;
+        }
         streams::connect(&self.engine, cx, &resource, at.subresource(), query).await
     }
 }

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod error;
 pub mod ipam;
+pub mod loopback;
 mod masquerade;
 mod net;
 pub mod netns;

@@ -8,6 +8,7 @@ mod exec;
 
 use crate::config::{Attached, NetConf};
 use crate::error::PodNetworkError;
+use crate::netns::NetError;
 use crate::result::CniResult;
 use crate::{CniError, PLUGIN_NAME, POD_INTERFACE, ipam, netns, shared};
 use conflist::ConfList;
@@ -19,6 +20,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 /// Prefix of our namespaces' file names.
@@ -180,6 +182,14 @@ impl PodNetwork {
             shared::detach(&conf, &path, &uid).map_err(|source| own_error("DEL", source))
         })
         .await
+    }
+
+    /// Connects to a TCP port of a pod that has a namespace of its own, as from within.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub async fn connect(&self, pod: &PodRef, port: u16) -> Result<TcpStream, NetError> {
+        crate::loopback::connect(&self.work.netns_path(&pod.uid), port).await
     }
 
     /// Takes away whatever belongs to no pod of `live`, namespaced or shared.

@@ -142,6 +142,11 @@ impl FrameReader {
         }
     }
 
+    /// What was taken in and is in no frame yet: the first bytes of whatever follows the frames.
+    pub fn into_rest(self) -> Bytes {
+        self.buffer.freeze()
+    }
+
     /// Whether bytes of a frame that is not whole are waiting.
     pub fn is_mid_frame(&self) -> bool {
         !self.buffer.is_empty()
@@ -176,6 +181,7 @@ payloads! {
     40 => CallStart,
     41 => CallInput,
     42 => CallOutput,
+    43 => CallOpened,
     50 => Heartbeat,
     51 => HeartbeatAnswer,
     52 => PacedHeartbeat,
@@ -485,6 +491,12 @@ pub enum CallOutput {
     /// Nothing more will come.
     End,
 }
+
+/// The connection that a call asked for stands: from here on its stream carries the connection's bytes, both ways, and
+/// no frames. The end of a half is the end of that half of the connection. Where it cannot be, [`CallOutput::Failed`]
+/// comes instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallOpened {}
 
 /// A datagram of either side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall};
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session};
 use holdfast_link_engine::wire::*;
 use holdfast_link_engine::{FrameReader, Stream};
@@ -53,6 +53,7 @@ fn every_frame_has_its_golden_bytes() {
         stdout: true,
         stderr: true,
     };
+    let forward = ForwardCall { pod_uid: "u".into(), namespace: "ns".into(), pod: "p".into(), port: 8080 };
     let hello = Hello {
         version_min: 1,
         version_max: 2,
@@ -168,6 +169,8 @@ fn every_frame_has_its_golden_bytes() {
         check(&HeartbeatAnswer { session: Session(1), count: 2, clock_micros: 3, address: 300 }, GOLDEN[40], w),
         check(&PacedHeartbeat { session: Session(1), count: 2, clock_micros: 3, interval_ms: 300 }, GOLDEN[41], w),
         check(&HeartbeatLimits { longest_ms: 300, grace_ms: 2, address: 3 }, GOLDEN[42], w),
+        check(&CallStart { request_id: "r".into(), call: Call::Forward(forward) }, GOLDEN[43], w),
+        check(&CallOpened {}, GOLDEN[44], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -219,4 +222,6 @@ const GOLDEN: &[&str] = &[
     "330005000000010206ac02",
     "340005000000010206ac02",
     "350004000000ac020203",
+    "28000c0000000172020175026e730170903f",
+    "2b0000000000",
 ];

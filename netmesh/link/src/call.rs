@@ -7,17 +7,19 @@ use crate::framed::{FrameRecv, LinkError, opening, send};
 use crate::traffic::{Counted, Purpose, Traffic};
 use bytes::Bytes;
 use holdfast_core::Status;
-use holdfast_core::calls::Call;
+use holdfast_core::calls::{Call, ForwardCall};
 use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutput, TerminalSize};
-use holdfast_env::{BiStream, Connection, SendStream, World};
+use holdfast_env::{BiStream, Connection, SendStream, World, splice};
 use holdfast_link_engine::Stream;
-use holdfast_link_engine::wire::{CallInput, CallOutput, CallStart, Payload};
+use holdfast_link_engine::wire::{CallInput, CallOpened, CallOutput, CallStart, Payload};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How long the hub waits for a stream to a node that claims to be connected.
 const OPEN: Duration = Duration::from_secs(10);
+/// How long the hub waits until the node has connected, or has failed to: longer than the node tries.
+const CONNECT: Duration = Duration::from_secs(20);
 
 /// A call as the hub's side holds it; dropping both ends ends it at the node.
 pub struct HubCall {
@@ -42,11 +44,7 @@ pub async fn open(
     request_id: &str,
     call: Call,
 ) -> Result<HubCall, Status> {
-    let opened = env.timeout(OPEN, connection.open_bi()).await;
-    let (sender, receiver) = opened.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
-    let (mut sender, frames) = counted(sender, FrameRecv::new(receiver), traffic);
-    sender.write(opening(Stream::Call)).await.map_err(lost)?;
-    send(&mut sender, &CallStart { request_id: request_id.to_string(), call }).await.map_err(lost)?;
+    let (sender, frames) = start(env, connection, traffic, request_id, call).await?;
     let (input, inputs) = mpsc::channel(STREAM_CHUNKS);
     let (outputs, output) = mpsc::channel(STREAM_CHUNKS);
     // The pump owns both halves and ends with either side, so the handle may be kept by the task itself.
@@ -54,6 +52,44 @@ pub async fn open(
     let task = env.spawn("link-call", Box::pin(hub_pump(sender, frames, inputs, outputs, kept)));
     let _ = keep.send(task);
     Ok(HubCall { input, output })
+}
+
+async fn start(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    traffic: &Arc<Traffic>,
+    request_id: &str,
+    call: Call,
+) -> Result<(Box<dyn SendStream>, FrameRecv), Status> {
+    let opened = env.timeout(OPEN, connection.open_bi()).await;
+    let (sender, receiver) = opened.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
+    let (mut sender, frames) = counted(sender, FrameRecv::new(receiver), traffic);
+    sender.write(opening(Stream::Call)).await.map_err(lost)?;
+    send(&mut sender, &CallStart { request_id: request_id.to_string(), call }).await.map_err(lost)?;
+    Ok((sender, frames))
+}
+
+/// Connects to a port of a pod. What comes back carries the connection's bytes; dropping it ends the connection.
+///
+/// # Errors
+/// 503 when the link is lost, 501 when the node's release knows no such call, else what the node says: 404 for a pod
+/// that it does not have, 400 for one that does not run, 500 when nothing listens.
+pub async fn forward(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    traffic: &Arc<Traffic>,
+    request_id: &str,
+    call: ForwardCall,
+) -> Result<BiStream, Status> {
+    let (sender, mut frames) = start(env, connection, traffic, request_id, Call::Forward(call)).await?;
+    let answer = env.timeout(CONNECT, frames.next()).await.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
+    // A node that cannot read the call ends it without a word.
+    let answer = answer.ok_or_else(|| Status::not_implemented("port-forward by the release of this node"))?;
+    if let Ok(CallOutput::Failed(code, text)) = answer.decode() {
+        return Err(failed(code, text));
+    }
+    answer.decode::<CallOpened>().map_err(Status::internal)?;
+    Ok((sender, frames.into_bytes()))
 }
 
 async fn hub_pump(
@@ -223,6 +259,16 @@ impl NodeCall {
     pub async fn fail(mut self, code: u16, text: impl Into<String>) {
         let _ = send(&mut self.sender, &CallOutput::Failed(code, text.into())).await;
         let _ = self.sender.finish().await;
+    }
+
+    /// Joins the call to a connection until both of its directions have ended.
+    pub async fn serve_connection(mut self, connection: BiStream) {
+        if send(&mut self.sender, &CallOpened {}).await.is_err() {
+            return;
+        }
+        if let Err(err) = splice((self.sender, self.frames.into_bytes()), connection).await {
+            tracing::debug!(request = self.request_id, %err, "A forwarded connection broke off");
+        }
     }
 
     /// Sends what a log reader yields until it ends or the hub goes away.

@@ -1,6 +1,7 @@
 //! Streams of frames.
 
 use crate::traffic::{Purpose, Traffic};
+use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_env::{NetError, RecvStream, SendStream};
 use holdfast_link_engine::wire::{Open, Payload, encode};
@@ -64,9 +65,39 @@ impl FrameRecv {
         }
     }
 
+    /// What comes after the frames that were read, as bytes.
+    pub(crate) fn into_bytes(self) -> Box<dyn RecvStream> {
+        Box::new(AfterFrames { rest: self.reader.into_rest(), stream: self.stream, counted: self.counted })
+    }
+
     /// The next frame, which must be a `T`.
     pub async fn expect<T: Payload>(&mut self) -> Result<T, LinkError> {
         Ok(self.next().await?.ok_or(LinkError::Ended)?.decode()?)
+    }
+}
+
+/// The receiving half of a stream that carries bytes after its frames.
+struct AfterFrames {
+    rest: Bytes,
+    stream: Box<dyn RecvStream>,
+    counted: Option<(Arc<Traffic>, Purpose)>,
+}
+
+#[async_trait]
+impl RecvStream for AfterFrames {
+    async fn read(&mut self, max: usize) -> Result<Option<Bytes>, NetError> {
+        if !self.rest.is_empty() {
+            return Ok(Some(self.rest.split_to(self.rest.len().min(max))));
+        }
+        let data = self.stream.read(max).await?;
+        if let (Some((traffic, purpose)), Some(data)) = (&self.counted, &data) {
+            traffic.received(*purpose, data.len());
+        }
+        Ok(data)
+    }
+
+    fn stop(&mut self, code: u64) {
+        self.stream.stop(code);
     }
 }
 

@@ -12,7 +12,7 @@ use certificates::{
     a_session_renews_and_what_does_not_fit_is_not_taken,
     an_expired_certificate_within_the_grace_is_good_for_one_renewal_only, beyond_the_grace_the_node_reads_what_to_do,
 };
-use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall};
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{StreamInput, StreamOutput};
 use holdfast_env::{Dialer, NetError, Transport};
@@ -50,6 +50,8 @@ suite! {
     a_node_without_or_with_a_foreign_certificate_gets_no_link,
     link_sync_facts_and_heartbeat,
     calls_carry_logs_and_sessions,
+    calls_carry_connections,
+    a_process_that_echoes_a_flood_holds_up_nothing,
     a_refused_node_hears_why,
     a_peer_that_vanishes_ends_the_other_side,
     dropping_the_node_ends_the_hubs_tasks,
@@ -222,6 +224,108 @@ async fn calls_carry_logs_and_sessions(on: Transport) {
     node.until("a process", |state| state.processes == 1).await;
     drop(session);
     node.until("its end", |state| state.processes == 0).await;
+}
+
+fn to_port(port: u16) -> ForwardCall {
+    ForwardCall { pod_uid: "u".into(), namespace: "ns".into(), pod: "p".into(), port }
+}
+
+async fn calls_carry_connections(on: Transport) {
+    let ca = Authority::new();
+    let hub = Hub::new(&ca, on).await;
+    let node = Node::new(&ca, "uid-1");
+    let _link = node.connect(&hub).await;
+    hub.until("online", |state| state.online.is_some()).await;
+    let connection = hub.state().online.unwrap();
+    let forward =
+        async |port| within(call::forward(&hub.env, &connection, &hub.host.traffic, "r", to_port(port))).await;
+
+    let refused = forward(81).await.err().unwrap();
+    assert_eq!(refused.code(), 500);
+    assert!(refused.message().ends_with("connect: connection refused"), "{refused}");
+
+    // More goes through than any window holds, one half ends before the other.
+    const BYTES: usize = 3 << 20;
+    let (mut sender, mut receiver) = forward(80).await.unwrap();
+    let send = async {
+        for _ in 0..BYTES / 1024 {
+            sender.write(vec![b'x'; 1024].into()).await.unwrap();
+        }
+        sender.finish().await.unwrap();
+    };
+    let receive = async {
+        let mut received = 0;
+        while let Some(data) = receiver.read(64 << 10).await.unwrap() {
+            received += data.len();
+        }
+        received
+    };
+    let (_, received) = within(async { tokio::join!(send, receive) }).await;
+    assert_eq!(received, BYTES);
+    node.until("the connection's end", |state| state.processes == 0).await;
+    let counted = hub.host.traffic.totals()["calls"];
+    assert!(counted.sent > BYTES as u64 && counted.received > BYTES as u64, "{counted:?}");
+
+    // The caller goes away, or gives up: the connection at the node ends.
+    let dropped = forward(80).await.unwrap();
+    node.until("a connection", |state| state.processes == 1).await;
+    drop(dropped);
+    node.until("its end", |state| state.processes == 0).await;
+    let (mut sender, mut receiver) = forward(80).await.unwrap();
+    node.until("a connection", |state| state.processes == 1).await;
+    sender.reset(0);
+    receiver.stop(0);
+    node.until("its end", |state| state.processes == 0).await;
+}
+
+/// `cat` with more input than all queues and windows hold, of which nothing is read for a while: the input must stop
+/// rather than pile up, and all of it must come back once it is read.
+async fn a_process_that_echoes_a_flood_holds_up_nothing(on: Transport) {
+    const CHUNK: usize = 16 << 10;
+    const CHUNKS: usize = 256;
+    let ca = Authority::new();
+    let hub = Hub::new(&ca, on).await;
+    let node = Node::new(&ca, "uid-1");
+    let _link = node.connect(&hub).await;
+    hub.until("online", |state| state.online.is_some()).await;
+    let connection = hub.state().online.unwrap();
+    let session = within(call::exec(&hub.env, &connection, &hub.host.traffic, "r", exec())).await.unwrap();
+    let (input, mut output) = (session.input, session.output);
+    let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = sent.clone();
+    let flood = tokio::spawn(async move {
+        for _ in 0..CHUNKS {
+            input.send(StreamInput::Stdin(vec![b'x'; CHUNK].into())).await.unwrap();
+            counter.fetch_add(CHUNK, std::sync::atomic::Ordering::Relaxed);
+        }
+        input.send(StreamInput::StdinClosed).await.unwrap();
+    });
+    // Whatever else goes over the link goes on, while nobody reads.
+    node.host.fact(1);
+    hub.until("the fact", |state| state.facts == [1]).await;
+    let stands = |sent: &std::sync::atomic::AtomicUsize| sent.load(std::sync::atomic::Ordering::Relaxed);
+    let (mut before, mut still) = (0, 0);
+    peers::poll("the flood to stand", || {
+        let now = stands(&sent);
+        still = if now > 0 && now == before { still + 1 } else { 0 };
+        before = now;
+        still == 20
+    })
+    .await;
+    let held = stands(&sent);
+    assert!(held < CHUNK * CHUNKS, "all {held} bytes were taken without being read");
+    let mut received = 0;
+    loop {
+        match within(output.recv()).await {
+            Some(StreamOutput::Stdout(data)) => received += data.len(),
+            last => {
+                assert_eq!(last, Some(StreamOutput::Exited(3)));
+                break;
+            }
+        }
+    }
+    assert_eq!(received, CHUNK * CHUNKS);
+    within(flood).await.unwrap();
 }
 
 async fn a_refused_node_hears_why(on: Transport) {

@@ -62,7 +62,7 @@ impl Inner {
         Ok(found.and_then(|response| response.process))
     }
 
-    fn fifos(&self, container: &api::Container) -> Fifos {
+    pub(crate) fn fifos(&self, container: &api::Container) -> Fifos {
         let is = |label: &str| container.labels.get(label).is_some_and(|value| value == "true");
         Fifos::new(self.config.state_dir.join("io").join(&container.id), is(labels::STDIN), is(labels::TTY))
     }
@@ -400,6 +400,7 @@ fn record_labels(pod: &SandboxSpec, spec: &ContainerSpec, image_id: &str, stop_s
         (labels::LOG_PATH, spec.log_path.clone()),
         (labels::TTY, spec.tty.to_string()),
         (labels::STDIN, spec.stdin.to_string()),
+        (labels::STDIN_ONCE, spec.stdin_once.to_string()),
         (labels::STOP_SIGNAL, stop_signal.to_string()),
         ("io.kubernetes.pod.name", pod.pod_name.clone()),
         ("io.kubernetes.pod.namespace", pod.pod_namespace.clone()),

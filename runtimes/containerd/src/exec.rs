@@ -29,11 +29,12 @@ fn failed(reason: impl Into<String>) -> RuntimeError {
     RuntimeError::Failed { operation: "exec", reason: reason.into() }
 }
 
-struct Driver {
-    client: Client,
-    container: String,
-    exec: String,
-    fifos: Fifos,
+/// A process in a container: one that was run by `exec`, or with an empty id the container's own.
+pub(crate) struct Driver {
+    pub(crate) client: Client,
+    pub(crate) container: String,
+    pub(crate) exec: String,
+    pub(crate) fifos: Fifos,
 }
 
 impl Inner {
@@ -163,7 +164,7 @@ impl Driver {
         }
     }
 
-    async fn resize(&self, size: TerminalSize) {
+    pub(crate) async fn resize(&self, size: TerminalSize) {
         let request = api::ResizePtyRequest {
             container_id: self.container.clone(),
             exec_id: self.exec.clone(),
@@ -177,7 +178,7 @@ impl Driver {
 
     /// The shim holds a writing end too and closes it on `CloseIO`. What lies in the FIFO is lost if both ends
     /// close before the shim has begun to read, so that is waited for.
-    async fn close_stdin(&self, stdin: Option<pipe::Sender>) {
+    pub(crate) async fn close_stdin(&self, stdin: Option<pipe::Sender>) {
         let Some(pipe) = stdin else { return };
         let drained = async {
             while rustix::io::ioctl_fionread(&pipe).is_ok_and(|unread| unread > 0) {

@@ -19,6 +19,7 @@ pub(crate) const IMAGE_ID: &str = "holdfast.io/image-id";
 pub(crate) const LOG_PATH: &str = "holdfast.io/log-path";
 pub(crate) const TTY: &str = "holdfast.io/tty";
 pub(crate) const STDIN: &str = "holdfast.io/stdin";
+pub(crate) const STDIN_ONCE: &str = "holdfast.io/stdin-once";
 pub(crate) const STOP_SIGNAL: &str = "holdfast.io/stop-signal";
 pub(crate) const CGROUP: &str = "holdfast.io/cgroup";
 /// Written before the start, so that a container that a power cut took is told from one never started.

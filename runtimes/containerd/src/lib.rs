@@ -6,8 +6,9 @@
 //!
 //! Tasks, all owned by [`ContainerdRuntime`] and ended when it is dropped:
 //! one event subscription ([`events`]), one log pump per output stream of a running container ([`logs`]),
-//! one driver per exec session ([`exec`]).
+//! one driver per exec or attach session ([`exec`], [`attach`]).
 
+mod attach;
 mod capabilities;
 mod cgroup;
 mod client;

@@ -4,9 +4,10 @@
 //! unread, and goes on when the agent is back and opens the FIFO again. A pump ends when the shim closes them.
 
 use crate::client::now;
-use holdfast_runtime::RuntimeError;
+use bytes::Bytes;
 use holdfast_runtime::cri_log::{LineCutter, LogStream};
-use std::collections::HashSet;
+use holdfast_runtime::{RuntimeError, StreamOutput};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 /// Bytes read at once.
@@ -78,8 +80,35 @@ impl Fifos {
         Ok(FifoEnds { stdin, stdout: receiver(self.stdout_path())?, stderr })
     }
 
+    /// Another writer of standard input; `None` when the container has none.
+    pub(crate) fn open_stdin(&self) -> io::Result<Option<pipe::Sender>> {
+        let open = || pipe::OpenOptions::new().read_write(true).open_sender(self.stdin_path());
+        self.stdin.then(open).transpose()
+    }
+
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Chunks of output kept for whoever is attached; one that lags behind them is cut off.
+const ATTACHED: usize = 64;
+
+/// Where others join a container's streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Tap {
+    /// Its output as it is read. Ends with the container.
+    pub(crate) output: broadcast::Sender<StreamOutput>,
+    /// Held so that a container with `stdin: true` does not see its end; taken when it shall.
+    pub(crate) stdin: Arc<Mutex<Option<pipe::Sender>>>,
+}
+
+impl Tap {
+    fn tell(&self, wrap: fn(Bytes) -> StreamOutput, data: &[u8]) {
+        if self.output.receiver_count() > 0 {
+            // Whoever has just left needs nothing.
+            let _ = self.output.send(wrap(Bytes::copy_from_slice(data)));
+        }
     }
 }
 
@@ -87,26 +116,37 @@ impl Fifos {
 #[derive(Debug, Default)]
 pub(crate) struct Pumps {
     tasks: Mutex<JoinSet<()>>,
-    active: Arc<Mutex<HashSet<String>>>,
+    active: Arc<Mutex<HashMap<String, Tap>>>,
 }
 
 impl Pumps {
     /// Whether a container's output is being read.
     pub(crate) fn active(&self, container: &str) -> bool {
-        lock(&self.active).contains(container)
+        lock(&self.active).contains_key(container)
+    }
+
+    /// A container's streams, while its output is being read.
+    pub(crate) fn tap(&self, container: &str) -> Option<Tap> {
+        lock(&self.active).get(container).cloned()
     }
 
     /// Reads a container's output until the shim closes it.
     pub(crate) fn start(&self, container: &str, ends: FifoEnds, log_path: &str) {
-        if !lock(&self.active).insert(container.to_string()) {
-            return;
+        let FifoEnds { stdin, stdout, stderr } = ends;
+        let tap = Tap { output: broadcast::channel(ATTACHED).0, stdin: Arc::new(Mutex::new(stdin)) };
+        {
+            let mut active = lock(&self.active);
+            if active.contains_key(container) {
+                return;
+            }
+            active.insert(container.to_string(), tap.clone());
         }
         let (container, active) = (container.to_string(), self.active.clone());
         let mut log = LogFile { path: PathBuf::from(log_path), file: None, failed: false };
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            pump(ends, &mut log).await;
+            pump(stdout, stderr, &tap, &mut log).await;
             lock(&active).remove(&container);
         });
     }
@@ -123,10 +163,8 @@ async fn read(end: &mut Option<pipe::Receiver>, buf: &mut [u8]) -> usize {
     }
 }
 
-async fn pump(ends: FifoEnds, log: &mut LogFile) {
-    let (mut out, mut err) = (Some(ends.stdout), ends.stderr);
-    // Held so that a container with `stdin: true` does not see its end.
-    let _stdin = ends.stdin;
+async fn pump(stdout: pipe::Receiver, stderr: Option<pipe::Receiver>, tap: &Tap, log: &mut LogFile) {
+    let (mut out, mut err) = (Some(stdout), stderr);
     let (mut out_cutter, mut err_cutter) = (LineCutter::new(LogStream::Stdout), LineCutter::new(LogStream::Stderr));
     let (mut out_buf, mut err_buf) = (vec![0; READ], vec![0; READ]);
     let mut lines = Vec::new();
@@ -137,14 +175,20 @@ async fn pump(ends: FifoEnds, log: &mut LogFile) {
                     out = None;
                     out_cutter.finish(now(), &mut lines);
                 }
-                count => out_cutter.push(now(), &out_buf[..count], &mut lines),
+                count => {
+                    tap.tell(StreamOutput::Stdout, &out_buf[..count]);
+                    out_cutter.push(now(), &out_buf[..count], &mut lines);
+                }
             },
             count = read(&mut err, &mut err_buf) => match count {
                 0 => {
                     err = None;
                     err_cutter.finish(now(), &mut lines);
                 }
-                count => err_cutter.push(now(), &err_buf[..count], &mut lines),
+                count => {
+                    tap.tell(StreamOutput::Stderr, &err_buf[..count]);
+                    err_cutter.push(now(), &err_buf[..count], &mut lines);
+                }
             },
         }
         if !lines.is_empty() {

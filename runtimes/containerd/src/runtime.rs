@@ -154,6 +154,10 @@ impl Runtime for ContainerdRuntime {
         self.inner.exec(id, request).await
     }
 
+    async fn attach(&self, id: &str, stdin: bool) -> Result<ExecSession, RuntimeError> {
+        self.inner.attach(id, stdin).await
+    }
+
     fn events(&self) -> broadcast::Receiver<RuntimeEvent> {
         self.inner.events.subscribe()
     }

@@ -57,6 +57,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Runs a command inside.
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError>;
 
+    /// Joins the running process's own streams: its output from now on, and with `stdin` what the caller sends, as far as
+    /// the container has a standard input. The session ends with the process, as exited with 0; the process does not end
+    /// with the session.
+    async fn attach(&self, _id: &str, _stdin: bool) -> Result<ExecSession, RuntimeError> {
+        Err(RuntimeError::NotImplemented("attach to a container of this runtime"))
+    }
+
     /// What happens, from now on. A receiver that lags must list.
     fn events(&self) -> broadcast::Receiver<RuntimeEvent>;
 }

@@ -149,11 +149,28 @@ impl World {
         self.xtask(&args)
     }
 
+    fn with_kubeconfig(&self, mut command: Command) -> Command {
+        command.env("KUBECONFIG", self.dir.join("kubeconfig")).env("KUBECACHEDIR", self.dir.join("kubectl-cache"));
+        command.current_dir(&self.root);
+        command
+    }
+
     fn kubectl_output(&self, args: &[&str], input: Option<&str>) -> Result<Output> {
+        self.kubectl_as(&[], args, input.unwrap_or_default())
+    }
+
+    /// kubectl with settings in its environment, whatever its end.
+    pub fn kubectl_as(&self, env: &[(&str, &str)], args: &[&str], input: &str) -> Result<Output> {
         let mut command = Command::new("timeout");
         command.args(["-k", "10", &COMMAND_SECONDS.to_string()]).arg(&self.kubectl).args(args);
-        command.env("KUBECONFIG", self.dir.join("kubeconfig")).env("KUBECACHEDIR", self.dir.join("kubectl-cache"));
-        fed(command.current_dir(&self.root), input.unwrap_or_default())
+        fed(self.with_kubeconfig(command).envs(env.iter().copied()), input)
+    }
+
+    /// kubectl, left running, with its output piped.
+    pub fn kubectl_started(&self, args: &[&str], env: &[(&str, &str)]) -> Result<Child> {
+        let mut command = Command::new(&self.kubectl);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.with_kubeconfig(command).envs(env.iter().copied()).spawn().context("starting kubectl")
     }
 
     /// kubectl with the cluster's kubeconfig; its stdout.
@@ -244,10 +261,14 @@ fn tail(bytes: &[u8], count: usize) -> String {
 fn fed(command: &mut Command, input: &str) -> Result<Output> {
     let name = command.get_program().display().to_string();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).with_context(|| format!("writing to {name}"))?;
+    let input = input.to_owned();
+    // Beside the reading: a program that answers what it reads waits for its output to be taken.
+    let feed = child.stdin.take().map(|mut stdin| std::thread::spawn(move || stdin.write_all(input.as_bytes())));
+    let out = child.wait_with_output().with_context(|| format!("waiting for {name}"))?;
+    match feed.map(std::thread::JoinHandle::join) {
+        Some(Ok(Err(err))) if out.status.success() => Err(err).with_context(|| format!("writing to {name}")),
+        _ => Ok(out),
     }
-    child.wait_with_output().with_context(|| format!("waiting for {name}"))
 }
 
 /// What a program said on stdout and stderr.

@@ -4,11 +4,12 @@ use crate::runtime::SimRuntime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Seq;
-use holdfast_env::{Connection, NetError};
+use holdfast_env::{BiStream, Connection, NetError};
 use holdfast_link::NodeIdentity;
 use holdfast_node::parts::HttpProbe;
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, PodNet, PodRef, Prober,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, PodNet, PodPlace, PodRef,
+    Prober,
 };
 use holdfast_sim_world::Net;
 use std::collections::BTreeMap;
@@ -41,6 +42,10 @@ impl PodNet for SimNet {
     async fn detach(&self, pod: &PodRef, _dense: bool) -> Result<(), String> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(&pod.uid);
         Ok(())
+    }
+
+    async fn connect(&self, _place: &PodPlace, _port: u16) -> Result<BiStream, String> {
+        Err("nothing listens in this world".into())
     }
 
     async fn gc(&self, live: &[PodRef]) -> Result<(), String> {

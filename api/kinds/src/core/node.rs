@@ -1,6 +1,6 @@
 //! Node.
 
-use super::status_of;
+use super::{proxy_of, status_of};
 use crate::Kind;
 use crate::show::{AGE, NAME, NONE, UNKNOWN, age, column, condition, name, or, text, wide};
 use holdfast_core::json::{bool_at, items_at};
@@ -17,7 +17,7 @@ pub(crate) const NODE: Kind = Kind {
     singular: "node",
     short_names: &["no"],
     namespaced: false,
-    subresources: &[status_of("Node")],
+    subresources: &[proxy_of("NodeProxyOptions"), status_of("Node")],
     schema: "io.k8s.api.core.v1.Node",
     columns: &[
         NAME,

@@ -1,7 +1,7 @@
 //! Pod: its columns follow what `kubectl get pods` has to say of a pod in any state.
 
 use super::pod_references::references;
-use super::status_of;
+use super::{proxy_of, status_of};
 use crate::show::{AGE, NAME, NONE, age, column, condition, int, name, or, since, text, wide};
 use crate::{Kind, Subresource};
 use holdfast_core::json::{at, bool_at, items_at, str_at};
@@ -21,6 +21,8 @@ pub(crate) const POD: Kind = Kind {
         Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"] },
         Subresource { name: "exec", group: "", version: "v1", kind: "PodExecOptions", verbs: CONNECT },
         Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
+        Subresource { name: "portforward", group: "", version: "v1", kind: "PodPortForwardOptions", verbs: CONNECT },
+        proxy_of("PodProxyOptions"),
         status_of("Pod"),
     ],
     schema: "io.k8s.api.core.v1.Pod",

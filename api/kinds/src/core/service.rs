@@ -1,6 +1,6 @@
 //! Service.
 
-use super::status_of;
+use super::{proxy_of, status_of};
 use crate::Kind;
 use crate::show::{AGE, NAME, NONE, age, column, int, labels, name, or, text, wide};
 use holdfast_core::json::{at, items_at};
@@ -14,7 +14,7 @@ pub(crate) const SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &[status_of("Service")],
+    subresources: &[proxy_of("ServiceProxyOptions"), status_of("Service")],
     schema: "io.k8s.api.core.v1.Service",
     columns: &[
         NAME,

@@ -72,6 +72,11 @@ pub(super) const EXEC: &[Parameter] = &[
     STREAMS[3],
 ];
 
+pub(super) const PORTS: &[Parameter] =
+    &[("ports", "integer", "The ports to forward; needed where the channels of a WebSocket are ports.")];
+
+pub(super) const PROXY: &[Parameter] = &[("path", "string", "The path to ask for behind the proxy.")];
+
 pub(super) const LOG: &[Parameter] = &[
     CONTAINER,
     ("follow", "boolean", "Stay and send what comes."),
@@ -87,6 +92,11 @@ pub(super) const LOG: &[Parameter] = &[
 /// Parameters of the query.
 pub(super) fn query<'a>(dialect: Dialect, list: impl IntoIterator<Item = &'a Parameter>) -> Vec<Json> {
     list.into_iter().map(|(name, kind, text)| dialect.parameter(name, In::Query, kind, text)).collect()
+}
+
+/// The rest of a path.
+pub(super) fn rest(dialect: Dialect) -> Json {
+    dialect.parameter("path", In::Path, "string", "The path to ask for behind the proxy.")
 }
 
 /// The parameters of a path, and `pretty`.

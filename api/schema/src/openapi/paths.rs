@@ -2,7 +2,7 @@
 
 use super::dialect::{Dialect, ENCODINGS};
 use super::operations::{About, META, capitalised, group_name, tag};
-use super::parameters::{self, ATTACH, EXEC, LOG};
+use super::parameters::{self, ATTACH, EXEC, LOG, PORTS, PROXY};
 use super::{object, path_of, schema_of};
 use holdfast_core::Json;
 use holdfast_kinds::{Kind, Subresource};
@@ -20,7 +20,13 @@ pub(super) fn of(dialect: Dialect, kinds: &[&Kind], groups: &[(&str, &str)]) -> 
             item(dialect, kind, &mut paths);
         }
         for sub in kind.subresources {
-            paths.push((format!("{}/{{name}}/{}", base(kind), sub.name), subresource(dialect, kind, sub)));
+            let path = format!("{}/{{name}}/{}", base(kind), sub.name);
+            if sub.name == "proxy" {
+                paths.push((format!("{path}/{{path}}"), proxy(dialect, kind, sub, true)));
+                paths.push((path, proxy(dialect, kind, sub, false)));
+            } else {
+                paths.push((path, subresource(dialect, kind, sub)));
+            }
         }
     }
     paths.sort_by(|a, b| a.0.cmp(&b.0));
@@ -99,9 +105,14 @@ fn subresource(dialect: Dialect, kind: &Kind, sub: &Subresource) -> Json {
     let about = About { dialect, kind, schema: &schema, gvk, subject: &subject };
     let (mut item, query) = match sub.name {
         "log" => (Map::from_iter([("get".to_string(), about.log())]), LOG),
-        "exec" | "attach" => {
+        "exec" | "attach" | "portforward" => {
             let streams = [("get", "Get"), ("post", "Post")].map(|(at, name)| (at.to_string(), about.connect(name)));
-            (Map::from_iter(streams), if sub.name == "exec" { EXEC } else { ATTACH })
+            let query = match sub.name {
+                "exec" => EXEC,
+                "attach" => ATTACH,
+                _ => PORTS,
+            };
+            (Map::from_iter(streams), query)
         }
         _ => {
             let mut item = verbs(&about, sub.verbs);
@@ -112,12 +123,31 @@ fn subresource(dialect: Dialect, kind: &Kind, sub: &Subresource) -> Json {
         }
     };
     let mut common = parameters::common(dialect, sub.kind, true, kind.namespaced);
-    if matches!(sub.name, "exec" | "attach") {
+    if matches!(sub.name, "exec" | "attach" | "portforward") {
         // A stream is no document that could be indented.
         common.retain(|parameter| parameter["name"] != parameters::PRETTY.0);
     }
     common.extend(parameters::query(dialect, query));
     item.insert("parameters".into(), common.into());
+    item.into()
+}
+
+/// The proxy takes every method, with a path of whatever stands behind it or without.
+fn proxy(dialect: Dialect, kind: &Kind, sub: &Subresource, with_path: bool) -> Json {
+    let scope = if kind.namespaced { "Namespaced" } else { "" };
+    let subject = format!("{scope}{}Proxy{}", kind.kind, if with_path { "WithPath" } else { "" });
+    let schema = schema_of(sub.group, sub.version, sub.kind);
+    let about = About { dialect, kind, schema: &schema, gvk: (sub.group, sub.version, sub.kind), subject: &subject };
+    let methods = ["Delete", "Get", "Head", "Options", "Patch", "Post", "Put"];
+    let mut item: Map<String, Json> =
+        methods.map(|method| (method.to_lowercase(), about.connect(method))).into_iter().collect();
+    let mut parameters = parameters::common(dialect, sub.kind, true, kind.namespaced);
+    parameters.retain(|parameter| parameter["name"] != parameters::PRETTY.0);
+    if with_path {
+        parameters.push(parameters::rest(dialect));
+    }
+    parameters.extend(parameters::query(dialect, PROXY));
+    item.insert("parameters".into(), parameters.into());
     item.into()
 }
 

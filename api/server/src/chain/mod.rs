@@ -5,6 +5,7 @@
 pub mod authenticate;
 pub mod impersonate;
 pub mod paths;
+pub(crate) mod proxy;
 pub mod request_info;
 pub mod resources;
 pub mod service;

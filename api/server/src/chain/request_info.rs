@@ -31,6 +31,7 @@ pub fn route(path: &str) -> Route {
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
         _ => return Route::Path,
     };
+    let (rest, behind_proxy) = before_proxy(group, rest);
     if rest.iter().any(|part| part.is_empty()) {
         return Route::Nowhere;
     }
@@ -40,6 +41,10 @@ pub fn route(path: &str) -> Route {
     };
     let gvr = |resource: &str| Gvr::new(group, version, resource);
     let target = match rest {
+        ["namespaces", namespace, resource, name] if behind_proxy => {
+            Target::object(gvr(resource), namespace, name).with_subresource("proxy")
+        }
+        [resource, name] if behind_proxy => Target::object(gvr(resource), "", name).with_subresource("proxy"),
         ["namespaces", name, sub] if NAMESPACE_SUBRESOURCES.contains(sub) => {
             Target::object(gvr("namespaces"), "", name).with_subresource(sub)
         }
@@ -54,6 +59,16 @@ pub fn route(path: &str) -> Route {
         _ => return Route::Nowhere,
     };
     Route::Resource { target, watch_prefix }
+}
+
+/// What stands before `proxy`, and whether it does: behind it comes the path of something else.
+fn before_proxy<'a>(group: &str, rest: &'a [&'a str]) -> (&'a [&'a str], bool) {
+    let at = match rest {
+        ["namespaces", _, "pods" | "services", _, "proxy", ..] => 4,
+        ["nodes", _, "proxy", ..] => 2,
+        _ => return (rest, false),
+    };
+    if group.is_empty() { (&rest[..at], true) } else { (rest, false) }
 }
 
 /// The verb that authorization and metrics see for a path that is no resource's.
@@ -123,6 +138,12 @@ mod tests {
             target("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode"),
             Target::object(Gvr::new("rbac.authorization.k8s.io", "v1", "clusterroles"), "", "system:node")
         );
+        for path in ["", "/", "/a//b/", "/namespaces/x"] {
+            let proxied = Target::object(pods(), "a", "b:80").with_subresource("proxy");
+            assert_eq!(target(&format!("/api/v1/namespaces/a/pods/b:80/proxy{path}")), proxied, "{path}");
+            let node = Target::object(Gvr::new("", "v1", "nodes"), "", "n").with_subresource("proxy");
+            assert_eq!(target(&format!("/api/v1/nodes/n/proxy{path}")), node, "{path}");
+        }
         assert!(matches!(route("/api/v1/watch/namespaces/a/pods"), Route::Resource { watch_prefix: true, .. }));
         for path in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v3/api/v1"] {
             assert_eq!(route(path), Route::Path, "{path}");

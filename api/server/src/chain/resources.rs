@@ -1,7 +1,7 @@
 //! Requests for objects: decoding, the call, and the answer in the shape that was agreed.
 
 use super::service::{ApiService, Exchange};
-use super::streams;
+use super::{proxy, streams};
 use crate::api::{Operation, Reply, Request};
 use crate::codec::accept::{Encoding, negotiate, reads_gzip, wants_pretty};
 use crate::codec::body::Body;
@@ -11,10 +11,13 @@ use crate::codec::options::{delete_options, list_options, write_options};
 use crate::codec::table::{IncludeObject, TableMaker};
 use crate::codec::watch::{EventWriter, WatchBody};
 use crate::docs::metrics::Gauge;
+use crate::stream::feed;
+use crate::stream::websocket::{self, Handshake};
 use crate::{Deleted, RequestContext, limits};
 use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
+use http::header::UPGRADE;
 use http::{Method, Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,9 @@ pub(crate) async fn serve(
     target: Target,
     watch_prefix: bool,
 ) -> (&'static str, Outcome) {
+    if proxy::is_proxy(&target) && find_kind(&service, &target).is_ok() {
+        return ("connect", proxy::serve(&service, cx, exchange, target).await);
+    }
     let watch = watch_prefix || exchange.query.flag("watch").unwrap_or(false);
     let Some(verb) = verb_of(&exchange.method, &target, watch) else {
         return ("other", Err(Status::method_not_allowed(&target.gvr, &exchange.method.as_str().to_lowercase())));
@@ -222,17 +228,16 @@ fn judge_duplicates(
 async fn serve_watch(
     service: &Arc<ApiService>,
     cx: RequestContext,
-    exchange: Exchange,
+    mut exchange: Exchange,
     target: Target,
     kind: &'static Kind,
 ) -> Outcome {
-    if exchange.upgrade.is_some() {
-        return Err(Status::not_implemented("watch over WebSocket"));
-    }
     let encoder = encoder(service, &exchange, kind)?;
     if encoder.negotiated.encoding == Encoding::Yaml {
         return Err(Status::not_acceptable(&["application/json"]));
     }
+    let upgrade = exchange.upgrade.take().filter(|_| exchange.header(&UPGRADE).eq_ignore_ascii_case("websocket"));
+    let handshake = upgrade.as_ref().map(|_| Handshake::read(&exchange.headers, feed::NAMES)).transpose()?;
     let options = list_options(&exchange.query, true)?;
     let limit = options.timeout_seconds.map_or_else(|| default_watch(service), Duration::from_secs);
     let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
@@ -240,6 +245,12 @@ async fn serve_watch(
     let writer = EventWriter::new(encoder.negotiated.shape, encoder.table, service.config.world.clone());
     let guard = Box::new(service.metrics.count(Gauge::Watches));
     let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
+    if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
+        streams::run(service, upgrade, async move |upgraded, _| {
+            feed::watch(websocket::accept(upgraded).await, body).await
+        });
+        return Ok(handshake.response());
+    }
     Ok(encode::plain(StatusCode::OK, "application/json", Body::Watch(Box::new(body))))
 }
 

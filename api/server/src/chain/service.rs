@@ -8,12 +8,11 @@ use crate::codec::encode;
 use crate::codec::query::Query;
 use crate::docs::health::Health;
 use crate::docs::metrics::{Gauge, Metrics};
-use crate::stream::refusals::Refusals;
 use crate::{Api, Authenticator, LiveKinds, RequestContext};
 use holdfast_core::{Json, Status};
 use holdfast_env::World;
 use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, WARNING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::net::SocketAddr;
@@ -47,7 +46,6 @@ pub struct ServiceConfig {
 /// for each WebSocket session; all owned by [`ApiService::tasks`].
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
-    pub(crate) refusals: Refusals,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Owner of the service's tasks.
@@ -69,9 +67,12 @@ pub struct Peer {
 pub(crate) struct Exchange {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) uri: Uri,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
+    /// Where it came from.
+    pub(crate) peer: Option<SocketAddr>,
     /// There when the client asked to switch protocols.
     pub(crate) upgrade: Option<OnUpgrade>,
 }
@@ -93,7 +94,6 @@ impl ApiService {
     /// A service.
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
         Arc::new(ApiService {
-            refusals: Refusals::default(),
             config,
             metrics: Arc::default(),
             tasks: TaskTracker::new(),
@@ -111,6 +111,8 @@ impl ApiService {
             method: parts.method,
             path: parts.uri.path().to_string(),
             query: Query::parse(parts.uri.query()),
+            uri: parts.uri,
+            peer: peer.address,
             headers: parts.headers,
             body,
             upgrade,

@@ -1,23 +1,33 @@
-//! Streams of pods: logs as text, exec and attach over WebSocket.
+//! Streams of pods: logs as text; exec, attach and port-forward over WebSocket or SPDY.
 
 use super::service::{ApiService, Exchange};
 use crate::api::{Operation, Reply, Request};
+use crate::codec::accept::Encoding;
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::docs::metrics::Gauge;
 use crate::limits;
 use crate::registry::{Connected, RequestContext};
 use crate::stream::websocket::{self, Handshake};
-use holdfast_core::{Status, Target};
-use http::header::UPGRADE;
-use http::{Method, Response, StatusCode};
+use crate::stream::{channel, command, feed, forward, wire};
+use holdfast_core::{Reason, Status, Target};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use std::future::Future;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 type Outcome = Result<Response<Body>, Status>;
 
+/// The protocols that a client of SPDY offers, and the one that was chosen.
+static STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+/// Those that there were to choose from, when none fits.
+static ACCEPTED_PROTOCOLS: HeaderName = HeaderName::from_static("x-accept-stream-protocol-versions");
+
 /// Whether a target is a stream of a pod.
 pub(crate) fn is_stream(target: &Target) -> bool {
-    let streams = ["log", "exec", "attach", "portforward", "proxy"];
+    let streams = ["log", "exec", "attach", "portforward"];
     target.gvr.resource == "pods" && target.gvr.group.is_empty() && streams.contains(&target.subresource())
 }
 
@@ -28,18 +38,26 @@ pub(crate) async fn serve(
     exchange: Exchange,
     target: Target,
 ) -> Outcome {
+    let verb = match exchange.method {
+        Method::GET => "get",
+        Method::POST if target.subresource() != "log" => "create",
+        _ => return Err(Status::method_not_allowed(&target.gvr, exchange.method.as_str())),
+    };
+    let api = &service.config.api;
+    api.authorize(&cx, &target, verb).await?;
     match target.subresource() {
-        "log" if exchange.method == Method::GET => logs(service, cx, exchange, target).await,
-        "exec" | "attach" if exchange.method == Method::GET || exchange.method == Method::POST => {
+        "log" => logs(service, cx, exchange, target).await,
+        _ => {
+            // A WebSocket begins with a GET; to reach into a pod wants the right to create all the same.
+            if verb == "get" && upgrade_of(&exchange) == "websocket" {
+                api.authorize(&cx, &target, "create").await?;
+            }
             session(service, cx, exchange, target).await
         }
-        "portforward" => Err(Status::not_implemented("port-forward")),
-        "proxy" => Err(Status::not_implemented("the proxy subresource of pods")),
-        _ => Err(Status::method_not_allowed(&target.gvr, exchange.method.as_str())),
     }
 }
 
-async fn connect(
+pub(crate) async fn connect(
     service: &ApiService,
     cx: RequestContext,
     target: Target,
@@ -47,7 +65,7 @@ async fn connect(
     create: bool,
 ) -> Result<Connected, Status> {
     let operation = Operation::Connect { query, create };
-    let call = service.config.api.call(Request { cx, target, operation });
+    let call = service.config.api.run(Request { cx, target, operation });
     match tokio::time::timeout(limits::REQUEST, call).await {
         Ok(reply) => match reply? {
             Reply::Connected(connected) => Ok(connected),
@@ -57,7 +75,10 @@ async fn connect(
     }
 }
 
-async fn logs(service: &ApiService, cx: RequestContext, exchange: Exchange, target: Target) -> Outcome {
+async fn logs(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Exchange, target: Target) -> Outcome {
+    let asked = upgrade_of(&exchange);
+    let upgrade = exchange.upgrade.take().filter(|_| asked == "websocket");
+    let handshake = upgrade.as_ref().map(|_| Handshake::read(&exchange.headers, feed::NAMES)).transpose()?;
     let Connected::Bytes(mut chunks) = connect(service, cx, target, exchange.query.0, false).await? else {
         return Err(Status::internal("logs answered with a session"));
     };
@@ -67,54 +88,127 @@ async fn logs(service: &ApiService, cx: RequestContext, exchange: Exchange, targ
         Ok(Some(Ok(bytes))) => Some(bytes),
         Ok(None) | Err(_) => None,
     };
+    if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
+        let response = handshake.response();
+        run(service, upgrade, async move |upgraded, closing| {
+            let socket = websocket::accept(upgraded).await;
+            feed::log(socket, handshake.protocol, first, chunks, closing).await;
+        });
+        return Ok(response);
+    }
     Ok(encode::plain(StatusCode::OK, "text/plain", Body::Stream(first, chunks)))
 }
 
-async fn session(service: &Arc<ApiService>, cx: RequestContext, exchange: Exchange, target: Target) -> Outcome {
-    let upgrade_to = exchange.header(&UPGRADE).to_ascii_lowercase();
-    if upgrade_to.starts_with("spdy/") {
-        return Err(refuse_spdy(service, cx, &exchange, target).await);
+fn upgrade_of(exchange: &Exchange) -> String {
+    match exchange.upgrade {
+        Some(_) => exchange.header(&UPGRADE).to_ascii_lowercase(),
+        None => String::new(),
     }
-    let (handshake, upgrade) = match exchange.upgrade {
-        Some(upgrade) if upgrade_to == "websocket" => (Handshake::read(&exchange.headers)?, upgrade),
-        _ => return Err(Status::bad_request("Upgrade request required")),
-    };
-    let wanted = websocket::Wanted::of(&exchange.query);
-    let user = cx.user.name.clone();
-    let session = match connect(service, cx, target, exchange.query.0.clone(), true).await {
-        Ok(Connected::Session(session)) => session,
-        Ok(Connected::Bytes(_)) => return Err(Status::internal("a session answered with bytes")),
-        Err(status) => {
-            let now = service.config.world.monotonic().0;
-            service.refusals.note(now, &user, &exchange.path, exchange.query, &status);
-            return Err(status);
+}
+
+async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Exchange, target: Target) -> Outcome {
+    let asked = upgrade_of(&exchange);
+    let Some(upgrade) = exchange.upgrade.take() else { return Err(Status::bad_request("Upgrade request required")) };
+    let forwards = target.subresource() == "portforward";
+    let create = exchange.method == Method::POST;
+    match asked.as_str() {
+        "websocket" => {
+            let protocols = if forwards { forward::NAMES } else { channel::NAMES };
+            let handshake = Handshake::read(&exchange.headers, protocols)?;
+            let with_ports = forwards && handshake.protocol != forward::TUNNEL;
+            let ports = if with_ports { forward::ports_of(&exchange.query)? } else { Vec::new() };
+            let connected = connect(service, cx, target, exchange.query.0.clone(), create).await?;
+            let response = handshake.response();
+            let protocol = handshake.protocol;
+            let wanted = command::Wanted::of(&exchange.query);
+            run(service, upgrade, async move |upgraded, closing| {
+                let socket = websocket::accept(upgraded).await;
+                match connected {
+                    Connected::Session(session) => {
+                        command::over_websocket(socket, protocol, session, wanted, closing).await;
+                    }
+                    Connected::Ports(of) if with_ports => {
+                        forward::over_channels(socket, protocol.contains("base64"), of, ports, closing).await;
+                    }
+                    Connected::Ports(of) => forward::over_spdy(wire::tunnel(socket), of, closing).await,
+                    Connected::Bytes(_) | Connected::Backend(..) => {}
+                }
+            });
+            Ok(response)
         }
-    };
-    let response = handshake.response();
+        "spdy/3.1" => {
+            let protocols = if forwards { forward::SPDY_NAMES } else { command::SPDY_NAMES };
+            let protocol = match spdy_protocol(&exchange.headers, protocols)? {
+                Ok(protocol) => protocol,
+                Err(refusal) => return Ok(refusal),
+            };
+            let connected = connect(service, cx, target, exchange.query.0.clone(), create).await?;
+            let wanted = command::Wanted::of(&exchange.query);
+            run(service, upgrade, async move |upgraded, closing| {
+                let wire = wire::plain(upgraded);
+                match connected {
+                    Connected::Session(session) => command::over_spdy(wire, protocol, session, wanted, closing).await,
+                    Connected::Ports(of) => forward::over_spdy(wire, of, closing).await,
+                    Connected::Bytes(_) | Connected::Backend(..) => {}
+                }
+            });
+            Ok(spdy_response(protocol))
+        }
+        other => Err(Status::bad_request(format!(
+            "unable to upgrade: {other:?} is not spoken here; websocket and SPDY/3.1 are"
+        ))),
+    }
+}
+
+/// Runs a session once its connection is upgraded.
+pub(crate) fn run<Session>(
+    service: &Arc<ApiService>,
+    upgrade: OnUpgrade,
+    session: impl FnOnce(Upgraded, CancellationToken) -> Session + Send + 'static,
+) where
+    Session: Future<Output = ()> + Send,
+{
     let guard = service.metrics.count(Gauge::Sessions);
     let closing = service.closing.clone();
     service.tasks.spawn(async move {
         let _guard = guard;
         match upgrade.await {
-            Ok(upgraded) => websocket::run(upgraded, handshake.protocol, session, wanted, closing).await,
-            Err(err) => tracing::debug!(%err, "Client left before the WebSocket began"),
+            Ok(upgraded) => session(upgraded, closing).await,
+            Err(err) => tracing::debug!(%err, "Client left before its session began"),
         }
     });
-    Ok(response)
 }
 
-/// SPDY is not spoken. What else is wrong with the request is told first: see [`crate::stream::refusals`].
-async fn refuse_spdy(service: &ApiService, cx: RequestContext, exchange: &Exchange, target: Target) -> Status {
-    if let Err(status) = service.config.api.authorize(&cx, &target, "create").await {
-        return status;
+/// The first protocol of the client's that is spoken, or the answer that refuses the request.
+fn spdy_protocol(
+    headers: &HeaderMap,
+    supported: &'static [&'static str],
+) -> Result<Result<&'static str, Response<Body>>, Status> {
+    let values = headers.get_all(&STREAM_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered: Vec<&str> =
+        values.flat_map(|value| value.split(',').map(str::trim)).filter(|name| !name.is_empty()).collect();
+    if offered.is_empty() {
+        return Err(Status::bad_request("unable to upgrade: X-Stream-Protocol-Version is required"));
     }
-    let now = service.config.world.monotonic().0;
-    if let Some(status) = service.refusals.find(now, &cx.user.name, &exchange.path, &exchange.query) {
-        return status;
+    if let Some(name) = offered.iter().find_map(|name| supported.iter().find(|known| known == &name)) {
+        return Ok(Ok(name));
     }
-    let pod = Target { subresource: None, ..target };
-    match service.config.api.run(Request { cx, target: pod, operation: Operation::Get }).await {
-        Err(status) => status,
-        Ok(_) => Status::not_implemented("SPDY; use a client that speaks WebSocket (kubectl 1.31 or later)"),
+    let text = format!(
+        "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {supported:?}"
+    );
+    let mut refusal = encode::status(&Status::failure(403, Reason::Forbidden, text), Encoding::Json);
+    for name in supported {
+        refusal.headers_mut().append(&ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));
     }
+    Ok(Err(refusal))
+}
+
+fn spdy_response(protocol: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+    headers.insert(&STREAM_PROTOCOL, HeaderValue::from_static(protocol));
+    response
 }

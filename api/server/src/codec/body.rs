@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use holdfast_core::{Object, Status};
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub enum Body {
     Watch(Box<WatchBody>),
     /// Bytes as they come (logs); the first chunk was read ahead.
     Stream(Option<Bytes>, mpsc::Receiver<Result<Bytes, Status>>),
+    /// What something behind the proxy answers.
+    Proxied(Box<Incoming>),
 }
 
 impl Body {
@@ -45,6 +48,7 @@ impl Body {
             Body::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Body::List(list) => list.remaining_bytes(),
             Body::Watch(_) | Body::Stream(..) => None,
+            Body::Proxied(body) => http_body::Body::size_hint(&**body).exact(),
         }
     }
 }
@@ -58,6 +62,9 @@ impl http_body::Body for Body {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Body::List(list) => Poll::Ready(list.next_frame().map(|frame| frame.map(Frame::data))),
             Body::Watch(watch) => watch.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Proxied(body) => {
+                Pin::new(&mut **body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
             Body::Stream(first, rest) => match first.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => rest.poll_recv(cx).map(|chunk| {
@@ -68,7 +75,11 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Body::Full(None))
+        match self {
+            Body::Full(bytes) => bytes.is_none(),
+            Body::Proxied(body) => body.is_end_stream(),
+            _ => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,6 +1,6 @@
-//! What `log`, `exec` and `attach` ask for: a pod's document and a query become a call into its node.
+//! What `log`, `exec`, `attach` and `portforward` ask for: a pod's document and a query become a call into its node.
 
-use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
+use holdfast_core::calls::{ContainerRef, ExecCall, ForwardCall, LogCall};
 use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Status, Timestamp};
 use std::time::Duration;
@@ -153,6 +153,20 @@ pub fn exec_call(pod: &Json, query: &Query<'_>, exec: bool) -> Result<ExecCall, 
         )));
     }
     Ok(call)
+}
+
+/// The pod whose ports `portforward` asks for.
+///
+/// # Errors
+/// 400 for a pod that is on no node yet.
+pub fn forward_call(pod: &Json) -> Result<ForwardCall, Status> {
+    let text = |path: &[&str]| str_at(pod, path).unwrap_or_default().to_string();
+    let name = text(&["metadata", "name"]);
+    if text(&["spec", "nodeName"]).is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    let (pod_uid, namespace) = (text(&["metadata", "uid"]), text(&["metadata", "namespace"]));
+    Ok(ForwardCall { pod_uid, namespace, pod: name, port: 0 })
 }
 
 /// Whether the container has a log: the kubelet's rules, with its texts.

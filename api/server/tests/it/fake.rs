@@ -2,16 +2,18 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
 use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Revision, Status, Target, UserInfo, Watch,
     WatchEvent, WatchEventType, WatchStream, WriteOptions,
 };
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutput};
+use holdfast_env::{BiStream, NetError, RecvStream, SendStream};
 use holdfast_server::listen::tls;
 use holdfast_server::{
     Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted, Health, KindSet,
-    LiveKinds, Registry, RequestContext, Server, ServiceConfig, Taker,
+    LiveKinds, NodeCalls, PodPorts, Registry, RequestContext, Server, ServiceConfig, Taker,
 };
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -156,6 +158,15 @@ impl Registry for Fake {
             "away" => return Err(Status::unavailable("node \"edge-1\" is not connected", 5)),
             _ => {}
         }
+        if at.subresource() == "portforward" {
+            let pod = ForwardCall { pod: at.name().into(), pod_uid: "u".into(), ..ForwardCall::default() };
+            return Ok(Connected::Ports(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }));
+        }
+        if at.subresource() == "proxy" {
+            let port = at.name().split(':').nth(1).unwrap_or("8080").parse().unwrap();
+            let pod = ForwardCall { pod: at.name().into(), ..ForwardCall::default() };
+            return Ok(Connected::Backend(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }, port));
+        }
         if at.subresource() == "log" {
             let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
             let lines = ["one\n", "two\n"].map(|line| Ok(Bytes::from_static(line.as_bytes())));
@@ -166,6 +177,94 @@ impl Registry for Fake {
             query.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
         Ok(Connected::Session(run(command)))
     }
+}
+
+/// Whatever listens in pods sends back what it gets, on port 8080 as an answer of HTTP; on port 81 nothing listens.
+struct Echoes;
+
+#[async_trait]
+#[allow(clippy::disallowed_methods, reason = "a test's server ends with its channels")]
+impl NodeCalls for Echoes {
+    async fn logs(&self, _: &str, _: LogCall) -> Result<mpsc::Receiver<Result<Bytes, Status>>, Status> {
+        Err(Status::not_implemented("logs"))
+    }
+
+    async fn exec(&self, _: &str, _: ExecCall) -> Result<ExecSession, Status> {
+        Err(Status::not_implemented("exec"))
+    }
+
+    async fn forward(&self, _: &str, call: ForwardCall) -> Result<BiStream, Status> {
+        if call.port == 81 {
+            return Err(Status::internal("dial tcp 127.0.0.1:81: connect: connection refused"));
+        }
+        let (sender, receiver) = mpsc::channel(1);
+        if call.port == 8080 {
+            let (answers, answer) = mpsc::channel(1);
+            tokio::spawn(http(receiver, answers));
+            return Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(answer))));
+        }
+        Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(receiver))))
+    }
+}
+
+/// Answers a request with itself; one that asks for another protocol, with an echo from there on.
+async fn http(mut requests: mpsc::Receiver<Bytes>, answers: mpsc::Sender<Bytes>) {
+    let mut request = Vec::new();
+    let complete = |request: &[u8]| {
+        let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+        body.len() >= length
+    };
+    while !complete(&request) {
+        let Some(more) = requests.recv().await else { return };
+        request.extend_from_slice(&more);
+    }
+    let text = String::from_utf8(request).unwrap();
+    if text.to_ascii_lowercase().contains("upgrade: echo") {
+        let _ = answers
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n".into())
+            .await;
+        while let Some(more) = requests.recv().await {
+            let _ = answers.send(more).await;
+        }
+        return;
+    }
+    let body = if text.starts_with("HEAD") { "" } else { &text };
+    let code = if text.contains("/moved") { "302 Found\r\nLocation: /login" } else { "200 OK" };
+    let head = format!(
+        "HTTP/1.1 {code}\r\nContent-Length: {}\r\nX-Own: 1\r\nAccess-Control-Allow-Origin: *\r\n\r\n",
+        text.len()
+    );
+    let _ = answers.send(format!("{head}{body}").into()).await;
+}
+
+struct EchoSender(Option<mpsc::Sender<Bytes>>);
+
+#[async_trait]
+impl SendStream for EchoSender {
+    async fn write(&mut self, data: Bytes) -> Result<(), NetError> {
+        let sender = self.0.as_ref().ok_or(NetError::Reset(0))?;
+        sender.send(data).await.map_err(|_| NetError::Reset(0))
+    }
+    async fn finish(&mut self) -> Result<(), NetError> {
+        self.0 = None;
+        Ok(())
+    }
+    fn reset(&mut self, _: u64) {
+        self.0 = None;
+    }
+}
+
+struct EchoReceiver(mpsc::Receiver<Bytes>);
+
+#[async_trait]
+impl RecvStream for EchoReceiver {
+    async fn read(&mut self, _: usize) -> Result<Option<Bytes>, NetError> {
+        Ok(self.0.recv().await)
+    }
+    fn stop(&mut self, _: u64) {}
 }
 
 /// `cat` echoes its input until that ends; `exit N` exits; `yes N` writes N chunks and exits.

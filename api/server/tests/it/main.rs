@@ -5,5 +5,7 @@
 mod client;
 mod fake;
 mod objects;
+mod proxy;
 mod sessions;
+mod spdy;
 mod wire;

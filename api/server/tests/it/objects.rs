@@ -66,7 +66,7 @@ async fn what_is_wrong_is_said() {
         ("GET", "/api/v1/pods?continue=old", 410),
         ("GET", "/api/v1/pods?watch=1&sendInitialEvents=true", 422),
         ("GET", "/api/v1/pods?includeObject=x", 400),
-        ("GET", "/api/v1/namespaces/a/pods/x/portforward", 404),
+        ("GET", "/api/v1/namespaces/a/pods/x/portforward", 400),
     ] {
         let answer = hub.ask(method, path, Some(pod("x"))).await;
         assert_eq!(answer.code.as_u16(), code, "{method} {path}: {}", answer.text());

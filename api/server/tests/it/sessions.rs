@@ -13,11 +13,16 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 async fn open(hub: &Hub, pod: &str, query: &str, protocols: &str) -> Result<Socket, tungstenite::Error> {
+    open_at(hub, &format!("{pod}/exec?{query}"), protocols).await
+}
+
+/// A WebSocket to a path below the pods of namespace `a`.
+pub(crate) async fn open_at(hub: &Hub, path: &str, protocols: &str) -> Result<Socket, tungstenite::Error> {
     let stream = hub.connect(None, b"http/1.1").await.unwrap();
-    let uri = format!("wss://localhost/api/v1/namespaces/a/pods/{pod}/exec?{query}");
+    let uri = format!("wss://localhost/api/v1/namespaces/a/pods/{path}");
     let request = Request::builder()
         .uri(uri)
         .header("host", "localhost")
@@ -116,26 +121,49 @@ async fn handshakes_that_cannot_be_are_refused() {
         Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(code(open(&hub, "x", "command=cat", "base64.channel.k8s.io").await), 400);
+    assert_eq!(code(open(&hub, "x", "command=cat", "v6.channel.k8s.io").await), 400);
     assert_eq!(code(open(&hub, "none", "command=cat", V5).await), 404);
     assert_eq!(code(open(&hub, "away", "command=cat", V5).await), 503);
     let plain = hub.get("/api/v1/namespaces/a/pods/x/exec?command=cat").await;
     assert_eq!((plain.code.as_u16(), plain.json()["message"].as_str().unwrap()), (400, "Upgrade request required"));
-    let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
-    let pod =
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "c"}]}});
-    hub.ask("POST", "/api/v1/namespaces/a/pods", Some(pod)).await;
-    for (path, code, text) in [
-        ("x/exec?container=c", 501, "SPDY"),
-        // kubectl falls back to SPDY after any refusal, and must then see the same reason.
-        ("away/exec?command=cat", 503, "node \"edge-1\" is not connected"),
-        ("y/exec", 404, "pods \"y\" not found"),
-    ] {
+    let refused = async |path: &str, headers: &[(&str, &str)]| {
         let path = format!("/api/v1/namespaces/a/pods/{path}");
-        let answer = Answer::read(hub.send(request("POST", &path, &spdy, "")).await).await;
-        assert_eq!(answer.code.as_u16(), code, "{path}");
-        assert!(answer.json()["message"].as_str().unwrap().contains(text), "{}", answer.text());
-    }
+        let answer = Answer::read(hub.send(request("POST", &path, headers, "")).await).await;
+        (answer.code.as_u16(), answer.json()["message"].as_str().unwrap_or_default().to_string())
+    };
+    let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
+    let (code, text) = refused("x/exec?command=cat", &spdy).await;
+    assert!(code == 400 && text.contains("X-Stream-Protocol-Version is required"), "{code} {text}");
+    let old = [spdy[0], spdy[1], ("x-stream-protocol-version", "v9.channel.k8s.io")];
+    let (code, text) = refused("x/exec?command=cat", &old).await;
+    assert!(code == 403 && text.contains("unable to negotiate protocol"), "{code} {text}");
+    let good = [spdy[0], spdy[1], ("x-stream-protocol-version", "v4.channel.k8s.io")];
+    let (code, text) = refused("away/exec?command=cat", &good).await;
+    assert!(code == 503 && text.contains("is not connected"), "{code} {text}");
+    let (code, _) = refused("none/portforward", &[spdy[0], ("upgrade", "h2c")]).await;
+    assert_eq!(code, 400);
+}
+
+#[tokio::test]
+async fn older_protocols_carry_a_session_too() {
+    let hub = Hub::start().await;
+    let query = "command=cat&stdin=true&stdout=true";
+    let mut socket = open(&hub, "x", query, "base64.channel.k8s.io").await.unwrap();
+    let text = async |socket: &mut Socket| loop {
+        match socket.next().await.expect("a message").unwrap() {
+            Message::Text(text) if text.len() > 1 => return text.to_string(),
+            Message::Binary(bytes) => panic!("{bytes:?}"),
+            _ => {}
+        }
+    };
+    socket.send(Message::text("0aGk=")).await.unwrap();
+    assert_eq!(text(&mut socket).await, "1aGk=");
+    // Its last word is a text, and said of failures alone.
+    let mut socket = open(&hub, "x", "command=exit&command=7&stdout=true", "channel.k8s.io").await.unwrap();
+    let (channel, bytes) = next(&mut socket).await.unwrap();
+    assert_eq!((channel, &bytes[..]), (3, &b"command terminated with non-zero exit code: exit status 7"[..]));
+    let mut socket = open(&hub, "x", "command=exit&command=0&stdout=true", "channel.k8s.io").await.unwrap();
+    assert_eq!(next(&mut socket).await, None);
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use holdfast_core::{
 };
 use holdfast_env::World;
 use holdfast_kinds::{Kind, Selection, convert};
-use holdfast_server::stream::pod_calls::{Query, exec_call, log_call, started};
-use holdfast_server::{Connected, Deleted, NodeCalls, Registry, RequestContext};
+use holdfast_server::stream::pod_calls::{Query, exec_call, forward_call, log_call, started};
+use holdfast_server::{Connected, Deleted, NodeCalls, PodPorts, Registry, RequestContext};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Versions between two numbers of facts: far more changes than a fact can cause.
@@ -196,6 +196,10 @@ impl Registry for LocalRegistry {
             "exec" | "attach" => {
                 let call = exec_call(&pod, &query, at.subresource() == "exec")?;
                 self.0.calls.exec(&self.0.node_name, call).await.map(Connected::Session)
+            }
+            "portforward" => {
+                let (calls, node) = (self.0.calls.clone(), self.0.node_name.clone());
+                Ok(Connected::Ports(PodPorts { calls, node, pod: forward_call(&pod)? }))
             }
             _ => Err(Status::no_such_path()),
         }

@@ -3,16 +3,16 @@ use crate::parts::EventIndex;
 use crate::store::SharedStore;
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{ExecCall, LogCall};
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
 use holdfast_core::verbs::VersionMatch;
 use holdfast_core::{
     DeleteOptions, FieldSelector, Gvr, LabelSelector, Lineage, ListOptions, Reason, Revision, Seq, Status, Target,
     UserInfo, Watch, WatchEvent, WatchEventType, WriteOptions, content_hash,
 };
 use holdfast_edge_store::{EdgeStore, Item, Record};
-use holdfast_env::World;
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::ExecSession;
+use holdfast_env::{BiStream, World};
 use holdfast_server::{Connected, NodeCalls, Registry, RequestContext};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,9 @@ impl NodeCalls for Calls {
     }
     async fn exec(&self, _: &str, call: ExecCall) -> Result<ExecSession, Status> {
         Err(Status::not_implemented(call.command.join(" ")))
+    }
+    async fn forward(&self, _: &str, call: ForwardCall) -> Result<BiStream, Status> {
+        Err(Status::not_implemented(format!("{} of {}", call.port, call.pod)))
     }
 }
 

@@ -1,14 +1,15 @@
-//! Reaching into pods: logs and exec, for the link and for local commands alike.
+//! Reaching into pods: logs, exec and connections to ports, for the link and for local commands alike.
 
 use super::containers;
 use super::manager::PodManager;
-use super::work::runtime_with;
+use super::work::{place_in_network, runtime_with};
 use super::worker::Shown;
 use crate::logs::{LogOptions, read};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{Call, ContainerRef, ExecCall, LogCall};
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall};
 use holdfast_core::{Gvr, Status, Timestamp};
+use holdfast_env::BiStream;
 use holdfast_env::session::{ExecRequest, ExecSession};
 use holdfast_link::call::NodeCall;
 use holdfast_pods::container_id;
@@ -37,6 +38,10 @@ impl PodCalls {
             },
             Call::Exec(exec) => match self.exec(&exec).await {
                 Ok(session) => call.serve_session(session).await,
+                Err(status) => call.fail(status.code(), status.message()).await,
+            },
+            Call::Forward(forward) => match self.forward(&forward).await {
+                Ok(connection) => call.serve_connection(connection).await,
                 Err(status) => call.fail(status.code(), status.message()).await,
             },
         }
@@ -112,7 +117,7 @@ impl PodCalls {
         Ok(read(common.parts.env.clone(), path, options, ended))
     }
 
-    /// A command in a container.
+    /// A command in a container, or its own streams.
     ///
     /// # Errors
     /// 404 when the pod is not here, 400 when the container does not run, 501 where the runtime cannot.
@@ -125,22 +130,42 @@ impl PodCalls {
                 at.container, at.pod
             )));
         }
-        if call.command.is_empty() {
-            return Err(Status::not_implemented("attach"));
-        }
         let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
         let id = container_id(&uid, &at.container, u32::try_from(status.restart_count).unwrap_or(0));
         let common = self.0.common();
         let runtime = runtime_with(common, &id)
             .await
             .ok_or_else(|| Status::unavailable("the container's runtime does not answer", 1))?;
-        let request = ExecRequest { command: call.command.clone(), tty: call.tty, stdin: call.stdin };
-        runtime.exec(&id, request).await.map_err(|err| match err {
+        let session = match call.command.is_empty() {
+            true => runtime.attach(&id, call.stdin).await,
+            false => {
+                let request = ExecRequest { command: call.command.clone(), tty: call.tty, stdin: call.stdin };
+                runtime.exec(&id, request).await
+            }
+        };
+        session.map_err(|err| match err {
             RuntimeError::NotImplemented(what) => Status::not_implemented(what),
             RuntimeError::Unavailable { .. } => Status::unavailable(err.to_string(), 1),
             RuntimeError::Config(text) => Status::bad_request(text),
             other => Status::internal(other),
         })
+    }
+
+    /// A connection to a port of a pod.
+    ///
+    /// # Errors
+    /// 404 when the pod is not here, 400 when it does not run, 500 with the kernel's words when nothing listens.
+    pub async fn forward(&self, call: &ForwardCall) -> Result<BiStream, Status> {
+        let gvr = Gvr::new("", "v1", "pods");
+        let shown =
+            self.0.find(&call.namespace, &call.pod, &call.pod_uid).ok_or_else(|| Status::not_found(&gvr, &call.pod))?;
+        let phase = shown.status.phase.as_deref().unwrap_or("Pending");
+        if phase != "Running" {
+            return Err(Status::bad_request(format!("pod {:?} is not running: its phase is {phase}", call.pod)));
+        }
+        let common = self.0.common();
+        let place = place_in_network(common, &shown.pod, shown.status.pod_ip.as_deref());
+        common.parts.network.connect(&place, call.port).await.map_err(Status::internal)
     }
 }
 
@@ -153,5 +178,9 @@ impl NodeCalls for PodCalls {
 
     async fn exec(&self, _node: &str, call: ExecCall) -> Result<ExecSession, Status> {
         PodCalls::exec(self, &call).await
+    }
+
+    async fn forward(&self, _node: &str, call: ForwardCall) -> Result<BiStream, Status> {
+        PodCalls::forward(self, &call).await
     }
 }

@@ -7,7 +7,7 @@ use super::probes::ProbeTarget;
 use crate::events::Events;
 use crate::lease::RunLease;
 use crate::objects::Objects;
-use crate::parts::{Attachment, NodeParts, PodRef};
+use crate::parts::{Attachment, NodeParts, PodPlace, PodRef};
 use crate::readiness::Readiness;
 use crate::store::SharedStore;
 use crate::tokens::{NodeTokens, PodObjects};
@@ -118,6 +118,17 @@ fn handler(common: &Common, pod: &Pod) -> Result<String, String> {
 /// Wasm pods share one network namespace; whatever else a pod holds, its class decides.
 fn is_dense(handler: &str) -> bool {
     handler == "wasmtime"
+}
+
+/// Where a running pod listens.
+pub(super) fn place_in_network(common: &Common, pod: &Pod, ip: Option<&str>) -> PodPlace {
+    if pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false) {
+        return PodPlace::Host;
+    }
+    match (is_dense(&handler(common, pod).unwrap_or_default()), ip) {
+        (true, Some(ip)) => PodPlace::Shared(ip.to_string()),
+        _ => PodPlace::Own(pod_ref(pod)),
+    }
 }
 
 pub(super) async fn make_sandbox(

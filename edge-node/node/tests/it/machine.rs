@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Seq;
-use holdfast_env::{Connection, Dialer, NetError, World};
+use holdfast_env::{BiStream, Connection, Dialer, NetError, World};
 use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::HttpProbe;
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, Identities, NodeClock,
-    NodeConfig, NodeParts, PodNet, PodRef, Prober,
+    NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
 use holdfast_runtime::{
     ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
@@ -98,6 +98,9 @@ impl PodNet for Bare {
     }
     async fn detach(&self, _pod: &PodRef, _dense: bool) -> Result<(), String> {
         Ok(())
+    }
+    async fn connect(&self, _place: &PodPlace, _port: u16) -> Result<BiStream, String> {
+        Err("there is no network".into())
     }
     async fn gc(&self, _live: &[PodRef]) -> Result<(), String> {
         Ok(())

@@ -222,7 +222,7 @@ fn user_facing() -> Vec<Json> {
                 rule(
                     &[""],
                     &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"],
-                    &["get", "create"],
+                    &[READ, WRITE].concat(),
                 ),
                 rule(&[""], &["pods/eviction", "serviceaccounts/token"], &["create"]),
                 rule(&[""], &["serviceaccounts"], &["impersonate"]),

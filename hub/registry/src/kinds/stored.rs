@@ -42,7 +42,6 @@ static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
 static ADMISSION: Stored = POLICY;
 static ADMISSION_STATUS: Stored = Stored { status: "{}", ..POLICY };
-static DEFINITION: Stored = Stored { status: "{}", counts: true, unconditional: false, ..BASE };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
 static REQUEST: Stored = Stored { status: "{}", name: names::path_segment, ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };

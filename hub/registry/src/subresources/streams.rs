@@ -1,10 +1,10 @@
-//! `log`, `exec`, `attach`: the request is checked, then the node is asked.
+//! `log`, `exec`, `attach`, `portforward`: the request is checked, then the node is asked.
 
 use crate::engine::{Engine, Resource};
 use holdfast_core::json::str_at;
 use holdfast_core::{Json, Status};
-use holdfast_server::stream::pod_calls::{Query, exec_call, log_call, started};
-use holdfast_server::{Connected, RequestContext};
+use holdfast_server::stream::pod_calls::{Query, exec_call, forward_call, log_call, started};
+use holdfast_server::{Connected, PodPorts, RequestContext};
 
 /// Opens a stream of a pod.
 ///
@@ -44,6 +44,10 @@ pub(crate) async fn connect(
                 )));
             }
             calls(engine)?.exec(node, call).await.map(Connected::Session)
+        }
+        "portforward" => {
+            let call = forward_call(&pod)?;
+            Ok(Connected::Ports(PodPorts { calls: calls(engine)?.clone(), node: node_of(&pod).to_string(), pod: call }))
         }
         _ => Err(Status::not_implemented(format!("pods/{subresource}"))),
     }

@@ -6,7 +6,7 @@ use holdfast_core::digest::bucket_of;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
-use holdfast_env::{Connection, Dialer, NetError, Transport, World};
+use holdfast_env::{Connection, Dialer, NetError, RecvStream, SendStream, Transport, World};
 use holdfast_link::call::NodeCall;
 use holdfast_link::tls::{CertificateClock, CertificateTime};
 use holdfast_link::{
@@ -414,6 +414,35 @@ impl NodeSide {
     }
 }
 
+/// A connection to what sends everything back.
+struct EchoSender(Option<mpsc::Sender<Bytes>>);
+struct EchoReceiver(mpsc::Receiver<Bytes>);
+
+#[async_trait]
+impl SendStream for EchoSender {
+    async fn write(&mut self, data: Bytes) -> Result<(), NetError> {
+        let sender = self.0.as_ref().ok_or(NetError::Reset(0))?;
+        sender.send(data).await.map_err(|_| NetError::Reset(0))
+    }
+    async fn finish(&mut self) -> Result<(), NetError> {
+        self.0 = None;
+        Ok(())
+    }
+    fn reset(&mut self, _code: u64) {
+        self.0 = None;
+    }
+}
+
+#[async_trait]
+impl RecvStream for EchoReceiver {
+    async fn read(&mut self, _max: usize) -> Result<Option<Bytes>, NetError> {
+        Ok(self.0.recv().await)
+    }
+    fn stop(&mut self, _code: u64) {
+        self.0.close();
+    }
+}
+
 #[async_trait]
 impl NodeHost for NodeSide {
     fn with_view(&self, use_view: &mut dyn FnMut(&dyn NodeView)) {
@@ -441,6 +470,16 @@ impl NodeHost for NodeSide {
         self.changed.notified().await;
     }
     async fn call(&self, call: NodeCall) {
+        if let holdfast_core::calls::Call::Forward(forward) = &call.call {
+            if forward.port == 81 {
+                return call.fail(500, "dial tcp 127.0.0.1:81: connect: connection refused").await;
+            }
+            let (state, (sender, receiver)) = (self.state.clone(), mpsc::channel(1));
+            state.lock().unwrap().processes += 1;
+            call.serve_connection((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(receiver)))).await;
+            state.lock().unwrap().processes -= 1;
+            return;
+        }
         if matches!(call.call, holdfast_core::calls::Call::Logs(_)) {
             let (sender, receiver) = mpsc::channel(2);
             let fill = async move {

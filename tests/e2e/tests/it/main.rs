@@ -11,6 +11,7 @@ mod join;
 mod network;
 mod runtimes;
 mod second;
+mod streams;
 mod surface;
 mod verbs;
 
@@ -29,6 +30,10 @@ const CASES: &[Case] = &[
     ("pods_reach_the_api_with_their_token", network::pods_reach_the_api_with_their_token),
     ("a_node_port_answers_the_machine_outside", network::a_node_port_answers_the_machine_outside),
     ("exec_passes_output_and_exit_code", day::exec_passes_output_and_exit_code),
+    ("port_forward_reaches_both_runtimes", streams::port_forward_reaches_both_runtimes),
+    ("port_forward_says_that_nothing_listens", streams::port_forward_says_that_nothing_listens),
+    ("attach_joins_a_running_container", streams::attach_joins_a_running_container),
+    ("exec_carries_a_flood_both_ways", streams::exec_carries_a_flood_both_ways),
     ("scaling_rolls_out", day::scaling_rolls_out),
     ("a_pod_runs_to_its_end", day::a_pod_runs_to_its_end),
     ("wasm_is_deleted_and_applied_again", day::wasm_is_deleted_and_applied_again),

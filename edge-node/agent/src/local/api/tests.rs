@@ -2,9 +2,10 @@ use super::*;
 use crate::happenings::Happenings;
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{ExecCall, LogCall};
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
 use holdfast_core::{ContentHash, Lineage, Revision, Status};
 use holdfast_edge_store::{EdgeStore, Item, Record};
+use holdfast_env::BiStream;
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::ExecSession;
 use holdfast_node::SharedStore;
@@ -28,6 +29,9 @@ impl NodeCalls for NoCalls {
     }
     async fn exec(&self, _: &str, _: ExecCall) -> Result<ExecSession, Status> {
         Err(Status::not_implemented("exec"))
+    }
+    async fn forward(&self, _: &str, _: ForwardCall) -> Result<BiStream, Status> {
+        Err(Status::not_implemented("portforward"))
     }
 }
 
