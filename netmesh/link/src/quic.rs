@@ -178,6 +178,10 @@ struct QuicAttempt(quinn::Incoming);
 
 #[async_trait]
 impl Attempt for QuicAttempt {
+    fn address(&self) -> IpAddr {
+        self.0.remote_address().ip()
+    }
+
     fn is_from_there(&self) -> bool {
         self.0.remote_address_validated() || !self.0.may_retry()
     }
