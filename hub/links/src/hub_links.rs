@@ -1,6 +1,7 @@
 //! [`HubLinks`]: the listener, the connected nodes, and everything that runs for them.
 
 use crate::calls::LinkCalls;
+use crate::places::{Admission, Places};
 use crate::renew::Renewals;
 use crate::session::{Cut, NodeSession};
 use crate::tokens::NodeTokens;
@@ -15,12 +16,11 @@ use holdfast_link::{Listener, Refusal, Traffic, drive_hub};
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
 use holdfast_store::Store;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
-/// Handshakes under way at a time; further ones wait in the listener's queue, and beyond that are refused. From half of
-/// them on, a peer has to prove its address first: nobody fills them under strangers' addresses.
+/// Handshakes under way at a time; further ones wait in the listener's queue, and beyond that are refused.
 const MAX_HANDSHAKES: usize = 256;
 /// Joins under way at a time; further ones are told to come again. They have places of their own: whoever holds them
 /// all without a word keeps no node of the cluster away.
@@ -249,8 +249,8 @@ pub(crate) fn as_hub() -> WriteOptions {
 pub struct HubLinks {
     shared: Arc<Shared>,
     connections: Mutex<Vec<Task>>,
-    handshakes: Arc<Semaphore>,
-    joins: Semaphore,
+    handshakes: Arc<Places>,
+    joins: Arc<Places>,
     _tasks: Vec<Task>,
 }
 
@@ -284,8 +284,8 @@ impl HubLinks {
         Arc::new(HubLinks {
             shared,
             connections: Mutex::default(),
-            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
-            joins: Semaphore::new(MAX_JOINS),
+            handshakes: Places::new(MAX_HANDSHAKES),
+            joins: Places::new(MAX_JOINS),
             _tasks: tasks,
         })
     }
@@ -304,16 +304,21 @@ impl HubLinks {
     /// what is under way.
     pub async fn serve(self: Arc<Self>, listener: Arc<dyn Listener>) {
         while let Some(incoming) = listener.next().await {
-            if !incoming.is_from_there() && self.handshakes.available_permits() < MAX_HANDSHAKES / 2 {
-                incoming.ask_for_proof();
-                continue;
+            let (address, is_from_there) = (incoming.address(), incoming.is_from_there());
+            match self.handshakes.admit(address, is_from_there) {
+                Admission::Admitted => {}
+                Admission::Prove => {
+                    incoming.ask_for_proof();
+                    continue;
+                }
+                // Dropped, it is refused.
+                Admission::Refused => continue,
             }
-            // Closed never: the semaphore lives as long as self.
-            let Ok(permit) = self.handshakes.clone().acquire_owned().await else { return };
+            let Some(place) = self.handshakes.place(is_from_there.then_some(address)).await else { return };
             let links = self.clone();
             let serve = async move {
                 let accepted = incoming.accept().await;
-                drop(permit);
+                drop(place);
                 match accepted {
                     Ok((connection, true)) => links.join(connection).await,
                     Ok((connection, false)) => links.connection(connection).await,
@@ -329,7 +334,10 @@ impl HubLinks {
 
     /// Serves one join, or a node that asks for the time.
     pub async fn join(&self, connection: Arc<dyn Connection>) {
-        let Ok(_place) = self.joins.try_acquire() else {
+        // An address that is none is that of a test's or the simulator's network.
+        let address = connection.peer_address().parse::<SocketAddr>();
+        let address = address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        let Some(_place) = self.joins.place_now(address) else {
             return connection.close("the hub serves as many joins as it can; try again");
         };
         let doorkeeper = join::Door(&self.shared);

@@ -20,6 +20,7 @@ pub mod hub_links;
 pub mod join;
 pub mod lifecycle;
 pub mod lineage;
+mod places;
 pub mod renew;
 pub mod session;
 pub mod sessions;

@@ -1,9 +1,14 @@
-//! What views are made from, kept up to date by the store's events: which pods are bound to which node, and the items that
-//! every node gets. So a node's view costs what the node has, not what the cluster has.
+//! What views are made from, kept up to date by the store's events: which pods are bound to which node, the items that
+//! every node gets, and what the nodes of a site get of each other. So a node's view costs what the node has, not what the
+//! cluster has.
+//!
+//! Nodes know each other for the routes to their pods: name, pod networks and addresses, which seldom change. What a node
+//! reports of itself, its taints and labels are nobody else's business: in a fleet, each would travel to all. Nodes that
+//! carry the label [`SITE`] know those of their own site, the others each other.
 
-use crate::view::{item_key, object, project, project_node};
+use crate::view::{item_key, object, project, project_node, project_peer};
 use bytes::Bytes;
-use holdfast_core::{ContentHash, Json, Object, Revision, SetDigest, content_hash, json};
+use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, content_hash, json};
 use holdfast_kinds::Kind;
 use holdfast_link_engine::HubItem;
 use holdfast_mutation::broken;
@@ -12,8 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Kinds that every node gets whole.
-const SHARED: &[(&str, &str, &str)] =
-    &[("", "v1", "services"), ("discovery.k8s.io", "v1", "endpointslices"), ("", "v1", "nodes")];
+const SHARED: &[(&str, &str, &str)] = &[("", "v1", "services"), ("discovery.k8s.io", "v1", "endpointslices")];
+/// Label of a Node: the site that it stands at, whose nodes reach each other's pods.
+pub(crate) const SITE: &str = "edge.holdfast.io/site";
 
 /// Items by key, with their digest.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +31,10 @@ pub(crate) struct Items {
 impl Items {
     pub(crate) fn digest(&self) -> &SetDigest {
         &self.digest
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, ContentHash, &HubItem)> {
@@ -68,8 +78,22 @@ impl Items {
 pub(crate) struct Touched {
     /// Items that every node gets.
     pub(crate) shared: bool,
-    /// Nodes whose pods changed.
+    /// Nodes whose pods changed, or what they are told of themselves or of their site.
     pub(crate) nodes: BTreeSet<String>,
+    sites: BTreeSet<String>,
+}
+
+/// The sources of one node's view.
+#[derive(Debug)]
+pub(crate) struct NodeSources {
+    /// Their revision.
+    pub(crate) revision: Revision,
+    /// What every node gets.
+    pub(crate) shared: Arc<Items>,
+    /// The nodes of the node's site, itself included.
+    pub(crate) site: Arc<Items>,
+    /// Store keys of the node's pods.
+    pub(crate) pods: Vec<Arc<str>>,
 }
 
 /// The sources, at one revision of the store.
@@ -78,11 +102,17 @@ pub(crate) struct Sources {
     /// All events up to here are in; 0 before the first reading.
     pub(crate) revision: Revision,
     /// Items that every node gets.
-    pub(crate) shared: Arc<Items>,
+    shared: Arc<Items>,
+    /// Nodes as others get them, by their site; nodes without one are a site too, without a name.
+    sites: BTreeMap<String, Arc<Items>>,
+    /// The site of each node that has one.
+    site_of: BTreeMap<String, String>,
     /// Store keys of the pods that are bound, by node.
     pods: BTreeMap<String, BTreeSet<Arc<str>>>,
     /// What the keys of pods begin with.
     pods_prefix: String,
+    /// What the keys of nodes begin with.
+    nodes_prefix: String,
     /// What the keys of each kind begin with that every node gets.
     shared_prefixes: Vec<(String, &'static Kind)>,
 }
@@ -93,6 +123,15 @@ pub(crate) struct Sources {
 /// When it is not registered.
 pub(crate) fn pods() -> Result<&'static Kind, StoreError> {
     holdfast_kinds::by_gvr("", "v1", "pods").ok_or_else(|| StoreError::Failed("the kind pods is not registered".into()))
+}
+
+/// The kind Node.
+///
+/// # Errors
+/// When it is not registered.
+pub(crate) fn nodes() -> Result<&'static Kind, StoreError> {
+    let kind = holdfast_kinds::by_gvr("", "v1", "nodes");
+    kind.ok_or_else(|| StoreError::Failed("the kind nodes is not registered".into()))
 }
 
 /// The kinds that every node gets whole.
@@ -115,8 +154,14 @@ fn body(doc: &Json) -> Bytes {
     Bytes::from(serde_json::to_vec(doc).unwrap_or_default())
 }
 
-fn projected(kind: &Kind, object: &Object) -> Json {
-    if kind.plural == "nodes" { project_node(object.to_json()) } else { project(object.to_json()) }
+fn site(node: &Object) -> &str {
+    node.meta.labels.get(SITE).map(String::as_str).unwrap_or_default()
+}
+
+/// Puts an item where views may hold the items as they were: they are copied for a change, and most events make none.
+fn put(items: &mut Arc<Items>, key: String, revision: Revision, body: Bytes) -> bool {
+    let is_new = items.get(&key).is_none_or(|(hash, _)| hash != content_hash(&body));
+    is_new && Arc::make_mut(items).put(key, revision, body)
 }
 
 impl Sources {
@@ -128,6 +173,7 @@ impl Sources {
         let mut sources = Sources {
             revision: at,
             pods_prefix: holdfast_kinds::storage_prefix(pods()?),
+            nodes_prefix: holdfast_kinds::storage_prefix(nodes()?),
             shared_prefixes: shared_kinds().map(|kind| (holdfast_kinds::storage_prefix(kind), kind)).collect(),
             ..Sources::default()
         };
@@ -135,7 +181,8 @@ impl Sources {
             return Err(StoreError::Failed("a kind that every node gets is not registered".into()));
         }
         let shared = sources.shared_prefixes.iter().map(|(prefix, _)| prefix.clone());
-        let prefixes: Vec<String> = std::iter::once(sources.pods_prefix.clone()).chain(shared).collect();
+        let own = [sources.pods_prefix.clone(), sources.nodes_prefix.clone()];
+        let prefixes: Vec<String> = own.into_iter().chain(shared).collect();
         let mut touched = Touched::default();
         for prefix in prefixes {
             let request = RangeRequest { prefix, at: Some(at), ..RangeRequest::default() };
@@ -153,6 +200,10 @@ impl Sources {
             self.change(&event.key, event.record.as_deref(), event.previous.as_deref(), &mut touched);
             self.revision = self.revision.max(event.revision);
         }
+        for site in &touched.sites {
+            let items = self.sites.get(site).into_iter().flat_map(|items| items.iter());
+            touched.nodes.extend(items.filter_map(|(key, ..)| key.rsplit('/').next()).map(str::to_string));
+        }
         touched
     }
 
@@ -160,16 +211,17 @@ impl Sources {
         let shared = self.shared_prefixes.iter().find(|(prefix, _)| key.starts_with(prefix));
         if let Some((_, kind)) = shared {
             let at = |object: &Object| item_key(&kind.gvr(), &object.meta.namespace, &object.meta.name);
-            // Views may hold the items as they were: they are copied for a change, and most events make none.
             touched.shared |= match (new.and_then(object), old.and_then(object)) {
                 (Some(object), _) => {
-                    let (key, body) = (at(&object), body(&projected(kind, &object)));
-                    let is_new = self.shared.get(&key).is_none_or(|(hash, _)| hash != content_hash(&body));
-                    is_new && Arc::make_mut(&mut self.shared).put(key, object.revision, body)
+                    let (key, body) = (at(&object), body(&project(object.to_json())));
+                    put(&mut self.shared, key, object.revision, body)
                 }
                 (None, Some(object)) => Arc::make_mut(&mut self.shared).remove(&at(&object)),
                 (None, None) => false,
             };
+        }
+        if key.starts_with(&self.nodes_prefix) {
+            self.change_node(new.and_then(object), old.and_then(object), touched);
         }
         if !key.starts_with(&self.pods_prefix) {
             return;
@@ -190,8 +242,50 @@ impl Sources {
         touched.nodes.extend(now.into_iter().chain(before));
     }
 
+    fn change_node(&mut self, new: Option<Arc<Object>>, old: Option<Arc<Object>>, touched: &mut Touched) {
+        let Some(object) = new.as_ref().or(old.as_ref()) else { return };
+        let name = object.meta.name.clone();
+        let key = item_key(&Gvr::new("", "v1", "nodes"), "", &name);
+        let now = new.as_ref().map(|node| site(node).to_string());
+        let before = self.site_of.get(&name).cloned().unwrap_or_default();
+        if now.as_ref() != Some(&before)
+            && let Some(items) = self.sites.get_mut(&before)
+            && Arc::make_mut(items).remove(&key)
+        {
+            touched.sites.insert(before);
+        }
+        self.sites.retain(|_, items| !items.is_empty());
+        let told = |node: &Object| body(&project_node(node.to_json()));
+        if new.as_deref().map(told) != old.as_deref().map(told) {
+            touched.nodes.insert(name.clone());
+        }
+        let (Some(node), Some(now)) = (new, now) else {
+            self.site_of.remove(&name);
+            return;
+        };
+        if put(self.sites.entry(now.clone()).or_default(), key, node.revision, body(&project_peer(&node.to_json()))) {
+            touched.sites.insert(now.clone());
+        }
+        if now.is_empty() {
+            self.site_of.remove(&name)
+        } else {
+            self.site_of.insert(name, now)
+        };
+    }
+
+    /// The sources of the view of `node`.
+    pub(crate) fn of(&self, node: &str) -> NodeSources {
+        let site = self.site_of.get(node).map(String::as_str).unwrap_or_default();
+        NodeSources {
+            revision: self.revision,
+            shared: self.shared.clone(),
+            site: self.sites.get(site).cloned().unwrap_or_default(),
+            pods: self.pods_of(node),
+        }
+    }
+
     /// Store keys of the pods that are bound to `node`.
-    pub(crate) fn pods_of(&self, node: &str) -> Vec<Arc<str>> {
+    fn pods_of(&self, node: &str) -> Vec<Arc<str>> {
         if broken("pods-of-all") {
             return self.pods.values().flatten().cloned().collect();
         }

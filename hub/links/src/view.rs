@@ -4,7 +4,7 @@
 //! it reported itself, and a projection that does not change costs no bytes.
 
 use crate::adoption::Sealer;
-use crate::sources::{Items, is_shared, pods};
+use crate::sources::{Items, NodeSources, is_shared, nodes, pods};
 use crate::tokens::{TokenKey, WantedToken, wanted_tokens};
 use crate::views::Views;
 use bytes::Bytes;
@@ -21,13 +21,15 @@ pub fn item_key(gvr: &Gvr, namespace: &str, name: &str) -> String {
     format!("{}/{}/{}/{namespace}/{name}", gvr.group, gvr.version, gvr.resource)
 }
 
-/// One node's view: what every node gets, and what is its own.
+/// One node's view: what every node gets, what the nodes of its site get of each other, and what is its own. An item of its
+/// own takes the place of what the others get under that key.
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
     revision: Revision,
     shared: Arc<Items>,
+    site: Arc<Items>,
     own: Items,
-    /// Of both.
+    /// Of all.
     digest: SetDigest,
     /// Store keys of what the node's pods reference, present or not: a change of one makes the view dirty.
     pub references: BTreeSet<String>,
@@ -46,7 +48,11 @@ impl NodeView {
     /// remembers of it as the node's then costs nothing beside this view.
     pub(crate) fn finish(&mut self, older: &NodeView) {
         self.own.share_with(&older.own);
-        self.digest = self.shared.digest().merged(self.own.digest());
+        self.digest = self.shared.digest().merged(self.site.digest());
+        for (key, hash, _) in self.site.iter().filter(|(key, ..)| self.own.get(key).is_some()) {
+            self.digest.remove(key, hash);
+        }
+        self.digest = self.digest.merged(self.own.digest());
     }
 }
 
@@ -58,10 +64,12 @@ impl HubView for NodeView {
         &self.digest
     }
     fn entries(&self) -> Box<dyn Iterator<Item = (&str, ContentHash)> + '_> {
-        Box::new(self.shared.iter().chain(self.own.iter()).map(|(key, hash, _)| (key, hash)))
+        let site = self.site.iter().filter(|(key, ..)| self.own.get(key).is_none());
+        Box::new(self.shared.iter().chain(site).chain(self.own.iter()).map(|(key, hash, _)| (key, hash)))
     }
     fn get(&self, key: &str) -> Option<HubItem> {
-        self.own.get(key).or_else(|| self.shared.get(key)).map(|(_, item)| item.clone())
+        let found = self.own.get(key).or_else(|| self.site.get(key)).or_else(|| self.shared.get(key));
+        found.map(|(_, item)| item.clone())
     }
     fn needs(&self, pod: &str) -> Vec<String> {
         let (Some((_, item)), Some(kind)) = (self.own.get(pod), holdfast_kinds::by_gvr("", "v1", "pods")) else {
@@ -88,8 +96,12 @@ pub(crate) fn object(record: &Record) -> Option<Arc<Object>> {
 pub(crate) async fn build(store: &dyn Store, views: &Views, node: &str) -> Result<NodeView, StoreError> {
     let kind = pods()?;
     // What changes while the objects are read is seen by the next build.
-    let (revision, shared, pods) = views.sources(store.revision(), node).await;
-    let mut view = NodeView { revision, shared, ..NodeView::default() };
+    let NodeSources { revision, shared, site, pods } = views.sources(store.revision(), node).await;
+    let mut view = NodeView { revision, shared, site, ..NodeView::default() };
+    let own = store.get(&format!("{}{node}", holdfast_kinds::storage_prefix(nodes()?))).await?;
+    if let Some(own) = own.as_deref().and_then(object) {
+        add(&mut view, nodes()?, &own, project_node(own.to_json()));
+    }
     let sealer = Sealer::of(store).await?;
     for key in pods {
         let Some(record) = store.get(&key).await? else { continue };
@@ -158,7 +170,28 @@ fn project_pod(doc: Json) -> Json {
     doc
 }
 
-/// Of other nodes a node needs the addresses and pod networks; of itself the labels and annotations too.
+/// What a node is told of another one: what a route to its pods needs.
+pub(crate) fn project_peer(doc: &Json) -> Json {
+    let mut peer = Json::Null;
+    let told: &[&[&str]] = &[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata", "name"],
+        &["metadata", "uid"],
+        &["metadata", "creationTimestamp"],
+        &["spec", "podCIDR"],
+        &["spec", "podCIDRs"],
+        &["status", "addresses"],
+    ];
+    for path in told {
+        if let Some(value) = json::at(doc, path) {
+            json::set(&mut peer, path, value.clone());
+        }
+    }
+    peer
+}
+
+/// What a node is told of itself. What it has reported, it knows better.
 pub(crate) fn project_node(doc: Json) -> Json {
     let mut doc = project(doc);
     // Only the hub asks for it.

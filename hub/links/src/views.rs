@@ -3,7 +3,7 @@
 //! One task follows the store, keeps the sources and marks the views that a change can touch; each connected node rebuilds
 //! its own view when marked. What is marked while it rebuilds is rebuilt again.
 
-use crate::sources::{Items, Sources};
+use crate::sources::{NodeSources, Sources};
 use crate::view::NodeView;
 use holdfast_core::Revision;
 use holdfast_mutation::broken;
@@ -78,14 +78,12 @@ impl Views {
         }
     }
 
-    /// The sources of one node's view, once they have all that the store had at `reached`: their revision, what every
-    /// node gets, and the keys of the node's pods. Cancel safe.
-    pub(crate) async fn sources(&self, reached: Revision, node: &str) -> (Revision, Arc<Items>, Vec<Arc<str>>) {
+    /// The sources of one node's view, once they have all that the store had at `reached`. Cancel safe.
+    pub(crate) async fn sources(&self, reached: Revision, node: &str) -> NodeSources {
         let mut at = self.at.subscribe();
         // Its sender lives as long as self.
         let _ = at.wait_for(|at| *at >= reached && *at > Revision(0)).await;
-        let sources = lock(&self.sources);
-        (sources.revision, sources.shared.clone(), sources.pods_of(node))
+        lock(&self.sources).of(node)
     }
 
     fn take(&self, events: &[Event]) {

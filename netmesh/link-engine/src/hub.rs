@@ -123,6 +123,8 @@ pub struct HubLink {
     applied: Revision,
     /// The last number of the facts that the driver is committing.
     committing: Option<Seq>,
+    /// The store has all facts up to here: none of them comes a second time.
+    mark: Seq,
     /// Facts that overtook the node's word on the control stream.
     early_facts: Option<Frame>,
     /// The interval of a node that does not choose its own.
@@ -140,6 +142,7 @@ impl HubLink {
             sync: HubSync::new(VERSION_MIN),
             applied: Revision(0),
             committing: None,
+            mark: Seq(0),
             early_facts: None,
             heartbeat: Duration::ZERO,
             longest: Duration::ZERO,
@@ -204,7 +207,7 @@ impl HubLink {
                     heartbeat_ms: u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX),
                     mark,
                 };
-                self.heartbeat = heartbeat;
+                (self.heartbeat, self.mark) = (heartbeat, mark);
                 self.longest = Duration::from_millis(u64::from(limits.longest_ms));
                 out.push(HubOutput::Send(Stream::Control, encode(&welcome)));
                 out.push(HubOutput::Send(Stream::Control, encode(&limits)));
@@ -273,7 +276,8 @@ impl HubLink {
             }
             HubInput::Frame(Stream::Facts, frame) => {
                 let batch = FactBatch::read(&frame, self.version)?;
-                let ordered = batch.facts.windows(2).all(|pair| pair[0].seq < pair[1].seq);
+                let ordered = batch.facts.windows(2).all(|pair| pair[0].seq < pair[1].seq)
+                    && batch.facts.first().is_none_or(|first| first.seq > self.mark);
                 if batch.session != session || batch.outbox != outbox || !ordered || self.committing.is_some() {
                     return Err(WireError::Unexpected(frame.kind));
                 }
@@ -283,7 +287,7 @@ impl HubLink {
                 }
             }
             HubInput::FactsCommitted { seq } => {
-                self.committing = None;
+                (self.committing, self.mark) = (None, seq);
                 out.push(HubOutput::Send(Stream::Facts, encode(&FactAck { outbox, seq })));
             }
             HubInput::Datagram(data, address) => match read_datagram(&data) {

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// Largest frame. A ConfigMap may hold 1 MiB; a batch is cut below this.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
+/// Largest frame of a peer that has not shown who it is, or whose certificate has expired: its request for a certificate
+/// has about 1 KiB.
+pub const STRANGER_FRAME_BYTES: usize = 32 << 10;
+/// How long a frame may be under way once its first byte is here: the largest at 28 kbit/s.
+pub const FRAME: Duration = Duration::from_secs(1200);
 /// A sync batch is closed when its bodies have grown to this.
 pub const BATCH_BYTES: usize = 1 << 20;
 /// A sync batch is closed when it has grown to this on the wire, where what is urgent waits behind it: eight seconds at
@@ -47,5 +52,6 @@ pub const KEEPALIVE_WINS: u32 = 2;
 /// A settled search tries the silence again that was lost, after this time.
 pub const KEEPALIVE_REPROBE: Duration = Duration::from_secs(24 * 3600);
 
+const _: () = assert!(STRANGER_FRAME_BYTES < MAX_FRAME_BYTES && HANDSHAKE.as_secs() < FRAME.as_secs());
 const _: () = assert!(BATCH_BYTES * 2 < MAX_FRAME_BYTES && FACTS_PER_BATCH <= MAX_FACTS);
 const _: () = assert!(BULK_BYTES <= BATCH_WIRE_BYTES && BATCH_WIRE_BYTES < BATCH_BYTES);

@@ -108,12 +108,25 @@ pub fn encode<T: Payload>(record: &T) -> Bytes {
 }
 
 /// Cuts a byte stream into frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,
+    /// Bytes of the largest payload.
+    most: usize,
+}
+
+impl Default for FrameReader {
+    fn default() -> FrameReader {
+        FrameReader::bounded(MAX_FRAME_BYTES)
+    }
 }
 
 impl FrameReader {
+    /// One that takes no payload of more than `most` bytes.
+    pub fn bounded(most: usize) -> FrameReader {
+        FrameReader { buffer: BytesMut::new(), most }
+    }
+
     /// Takes in what arrived.
     pub fn push(&mut self, data: &[u8]) {
         self.buffer.extend_from_slice(data);
@@ -128,7 +141,7 @@ impl FrameReader {
             let Some(head) = self.buffer.get(..6) else { return Ok(None) };
             let kind = u16::from_le_bytes([head[0], head[1]]);
             let length = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
-            if length > MAX_FRAME_BYTES {
+            if length > self.most {
                 return Err(WireError::TooLarge(length));
             }
             if self.buffer.len() < 6 + length {

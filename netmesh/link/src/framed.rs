@@ -3,7 +3,8 @@
 use crate::traffic::{Purpose, Traffic};
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_env::{NetError, RecvStream, SendStream};
+use holdfast_env::{NetError, RecvStream, SendStream, World};
+use holdfast_link_engine::limits::{FRAME, STRANGER_FRAME_BYTES};
 use holdfast_link_engine::wire::{Open, Payload, encode};
 use holdfast_link_engine::{Frame, FrameReader, Stream, WireError};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ pub enum LinkError {
     /// The peer did not answer in time.
     #[error("the peer did not answer in time")]
     Timeout,
+    /// A frame was begun and not ended.
+    #[error("a frame was not finished within {} s", FRAME.as_secs())]
+    Slow,
 }
 
 /// The receiving half of a stream of frames.
@@ -41,6 +45,11 @@ impl FrameRecv {
         FrameRecv { stream, reader: FrameReader::default(), counted: None }
     }
 
+    /// Frames of a peer of which nothing is known yet: small ones.
+    pub(crate) fn of_stranger(stream: Box<dyn RecvStream>) -> FrameRecv {
+        FrameRecv { reader: FrameReader::bounded(STRANGER_FRAME_BYTES), ..FrameRecv::new(stream) }
+    }
+
     /// From now on, counts what comes.
     pub(crate) fn count(&mut self, traffic: Arc<Traffic>, purpose: Purpose) {
         self.counted = Some((traffic, purpose));
@@ -52,15 +61,8 @@ impl FrameRecv {
             if let Some(frame) = self.reader.next_frame()? {
                 return Ok(Some(frame));
             }
-            match self.stream.read(READ_BYTES).await? {
-                Some(data) => {
-                    if let Some((traffic, purpose)) = &self.counted {
-                        traffic.received(*purpose, data.len());
-                    }
-                    self.reader.push(&data);
-                }
-                None if self.reader.is_mid_frame() => return Err(LinkError::Ended),
-                None => return Ok(None),
+            if !self.read().await? {
+                return Ok(None);
             }
         }
     }
@@ -68,6 +70,37 @@ impl FrameRecv {
     /// What comes after the frames that were read, as bytes.
     pub(crate) fn into_bytes(self) -> Box<dyn RecvStream> {
         Box::new(AfterFrames { rest: self.reader.into_rest(), stream: self.stream, counted: self.counted })
+    }
+
+    /// The next frame, for which the peer may take as long as it likes; but a frame that it has begun it must end.
+    /// Cancel safe but for the time that the peer then has anew.
+    pub(crate) async fn next_in_time(&mut self, env: &World) -> Result<Option<Frame>, LinkError> {
+        loop {
+            if let Some(frame) = self.reader.next_frame()? {
+                return Ok(Some(frame));
+            }
+            if self.reader.is_mid_frame() {
+                return env.timeout(FRAME, self.next()).await.unwrap_or(Err(LinkError::Slow));
+            }
+            if !self.read().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads more; false when the peer ended the stream in order. Cancel safe.
+    async fn read(&mut self) -> Result<bool, LinkError> {
+        match self.stream.read(READ_BYTES).await? {
+            Some(data) => {
+                if let Some((traffic, purpose)) = &self.counted {
+                    traffic.received(*purpose, data.len());
+                }
+                self.reader.push(&data);
+                Ok(true)
+            }
+            None if self.reader.is_mid_frame() => Err(LinkError::Ended),
+            None => Ok(false),
+        }
     }
 
     /// The next frame, which must be a `T`.

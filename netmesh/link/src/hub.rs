@@ -1,9 +1,9 @@
 //! The hub's driver.
 
 use crate::background::Background;
-use crate::framed::FrameRecv;
+use crate::framed::{FrameRecv, LinkError};
 use crate::node::clock_micros;
-use crate::renew::serve_request;
+use crate::renew::{ANSWER, serve_request};
 use crate::traffic::{Meter, Purpose, Traffic};
 use async_trait::async_trait;
 use holdfast_core::{Lineage, OutboxGen, Revision, Seq, Session};
@@ -240,7 +240,7 @@ impl Driver {
             let (mut sender, receiver) = self.connection.open_bi().await?;
             sender.set_priority(stream.priority());
             self.senders.insert(stream, Background::start(&self.env, sender));
-            let reader = read_frames(stream, FrameRecv::new(receiver), self.inputs.clone());
+            let reader = read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
@@ -253,9 +253,9 @@ impl Driver {
     }
 }
 
-async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
+async fn read_frames(env: World, stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
     loop {
-        let arrived = match frames.next().await {
+        let arrived = match frames.next_in_time(&env).await {
             Ok(Some(frame)) => Arrived::Input(HubInput::Frame(stream, frame)),
             Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
             Err(err) => Arrived::Broken(err.to_string()),
@@ -291,13 +291,18 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHo
                 if inputs.send(Arrived::Opened(stream, sender)).await.is_err() {
                     return;
                 }
-                readers.insert(stream, env.spawn("link-reader", Box::pin(read_frames(stream, frames, inputs.clone()))));
+                readers.insert(
+                    stream,
+                    env.spawn("link-reader", Box::pin(read_frames(env.clone(), stream, frames, inputs.clone()))),
+                );
             }
             Some(Ok(Open { stream: Stream::Renew })) if renewal.as_ref().is_none_or(Task::is_finished) => {
                 let host = host.clone();
+                let world = env.clone();
                 let serve = async move {
                     let decide = |request| async move { host.renew(request).await };
-                    if let Err(err) = serve_request(&mut sender, &mut frames, decide).await {
+                    let served = world.timeout(ANSWER, serve_request(&mut sender, &mut frames, decide)).await;
+                    if let Err(err) = served.unwrap_or(Err(LinkError::Timeout)) {
                         tracing::debug!(%err, "A renewal did not finish");
                     }
                 };

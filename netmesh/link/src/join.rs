@@ -137,7 +137,7 @@ pub async fn serve_join(
 ) -> Result<(), LinkError> {
     let exchange = async {
         let (mut sender, receiver) = connection.accept_bi().await?;
-        let frame = FrameRecv::new(receiver).next().await?.ok_or(LinkError::Ended)?;
+        let frame = FrameRecv::of_stranger(receiver).next().await?.ok_or(LinkError::Ended)?;
         if frame.kind == TimeResetRequest::KIND {
             send(&mut sender, &doorkeeper.time_reset(frame.decode()?).await).await?;
         } else {

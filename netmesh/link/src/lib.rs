@@ -17,6 +17,8 @@ mod background;
 pub mod call;
 pub mod fallback;
 pub mod framed;
+#[cfg(test)]
+mod hostile;
 pub mod hub;
 pub mod identity;
 pub mod join;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use holdfast_env::{Connection, NetError};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub trait Listener: Send + Sync + 'static {
 /// A connection attempt. Dropped, it is refused.
 #[async_trait]
 pub trait Attempt: Send {
+    /// Where the peer says that it is.
+    fn address(&self) -> IpAddr;
     /// Whether the peer is known to be where it says: an attempt may carry anybody's address otherwise.
     fn is_from_there(&self) -> bool;
     /// Asks the peer to come again with proof of its address, and keeps nothing of it.

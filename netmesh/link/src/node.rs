@@ -234,7 +234,7 @@ impl Driver {
             sender.set_priority(stream.priority());
             let facts = stream == Stream::Facts;
             slot.insert(if facts { Background::start(&self.env, sender) } else { sender });
-            let reader = read_frames(stream, frames, self.inputs.clone());
+            let reader = read_frames(self.env.clone(), stream, frames, self.inputs.clone());
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
@@ -252,9 +252,9 @@ pub(crate) fn clock_micros(env: &World) -> i64 {
     i64::try_from(env.wall().0.as_micros()).unwrap_or(i64::MAX)
 }
 
-async fn read_frames(stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
+async fn read_frames(env: World, stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
     loop {
-        let arrived = match frames.next().await {
+        let arrived = match frames.next_in_time(&env).await {
             Ok(Some(frame)) => Arrived::Input(NodeInput::Frame(stream, frame)),
             Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
             Err(err) => Arrived::Broken(err.to_string()),
@@ -288,7 +288,9 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeH
                 if inputs.send(Arrived::Opened(Stream::Sync, sender)).await.is_err() {
                     return;
                 }
-                readers.push(env.spawn("link-sync", Box::pin(read_frames(Stream::Sync, frames, inputs.clone()))));
+                readers.push(
+                    env.spawn("link-sync", Box::pin(read_frames(env.clone(), Stream::Sync, frames, inputs.clone()))),
+                );
             }
             Some(Ok(Open { stream: Stream::Call })) if calls.len() < MAX_CALLS => {
                 let host = host.clone();

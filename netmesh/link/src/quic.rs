@@ -1,8 +1,11 @@
 //! QUIC by quinn (RFC 9000), bounded for small boxes: by the bounds of the link over TCP, see [`limits`].
 //!
-//! Nothing is sent while nothing is to be said: heartbeats keep the connection, so quinn's own keep-alive stays off. The
-//! extension for fewer acknowledgements stays off too: quinn lets it delay one by a round trip at most, and what there
-//! is to acknowledge at rest comes alone.
+//! Nothing is sent while nothing is to be said: heartbeats keep the connection, so quinn's own keep-alive stays off. A
+//! heartbeat, its answer with the acknowledgement, and the acknowledgement of that are three packets. The last one must
+//! not come late: quinn waits for it only a little longer than the 25 ms that the other end may take to send it, and a box
+//! that is busy wakes up later than that, which would cost two probes and their acknowledgements. So the hub asks nodes to
+//! acknowledge at once, by the extension for that (draft-ietf-quic-ack-frequency); the hub's own acknowledgements go with
+//! its answers.
 
 mod socket;
 
@@ -12,7 +15,7 @@ use crate::tls::{HUB_NAME, TlsError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_env::{BiStream, Carried, Connection, Dialer, NetError, RecvStream, SendStream, Transport};
-use holdfast_link_engine::mux::limits;
+use holdfast_link_engine::mux::{Side, limits};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -34,8 +37,13 @@ const MTU_SEARCH: Duration = Duration::from_secs(24 * 3600);
 const CERTIFICATE_EXPIRED: u8 = 45;
 
 /// `streams`: how many the peer may have open.
-fn transport(idle: Duration, streams: u32) -> Arc<quinn::TransportConfig> {
+fn transport(idle: Duration, streams: u32, side: Side) -> Arc<quinn::TransportConfig> {
     let mut transport = quinn::TransportConfig::default();
+    if side == Side::Listener {
+        let mut acknowledgements = quinn::AckFrequencyConfig::default();
+        acknowledgements.ack_eliciting_threshold(0u32.into());
+        transport.ack_frequency_config(Some(acknowledgements));
+    }
     let mut mtu_search = quinn::MtuDiscoveryConfig::default();
     mtu_search.interval(MTU_SEARCH);
     transport
@@ -141,7 +149,7 @@ impl QuicListener {
         let crypto = QuicServerConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         server
-            .transport_config(transport(idle_timeout(heartbeat), limits::DIALER_STREAMS))
+            .transport_config(transport(idle_timeout(heartbeat), limits::DIALER_STREAMS, Side::Listener))
             .max_incoming(WAITING)
             .incoming_buffer_size(WAITING_BYTES)
             .incoming_buffer_size_total(WAITING_BYTES * WAITING as u64);
@@ -178,6 +186,10 @@ struct QuicAttempt(quinn::Incoming);
 
 #[async_trait]
 impl Attempt for QuicAttempt {
+    fn address(&self) -> IpAddr {
+        self.0.remote_address().ip()
+    }
+
     fn is_from_there(&self) -> bool {
         self.0.remote_address_validated() || !self.0.may_retry()
     }
@@ -219,7 +231,7 @@ impl QuicDialer {
         let config = |err: &dyn std::fmt::Display| TlsError::Config(err.to_string());
         let crypto = QuicClientConfig::try_from(tls).map_err(|err| config(&err))?;
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-        client.transport_config(transport(idle_timeout(heartbeat), limits::LISTENER_STREAMS));
+        client.transport_config(transport(idle_timeout(heartbeat), limits::LISTENER_STREAMS, Side::Dialer));
         let key = ResetKey::random()?;
         let endpoint = |ip: IpAddr| socket::endpoint(endpoint_config(&key), None, (ip, 0).into());
         let v4 = endpoint(Ipv4Addr::UNSPECIFIED.into()).map_err(|err| config(&err))?;
@@ -378,3 +390,6 @@ impl RecvStream for QuicRecv {
         let _ = self.0.stop(quinn::VarInt::from_u64(code).unwrap_or(quinn::VarInt::MAX));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long either side waits for the other.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 /// How long the hub lets a node read its last answer.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -104,7 +104,7 @@ where
 {
     let exchange = async {
         let (mut sender, receiver) = connection.accept_bi().await?;
-        let mut frames = FrameRecv::new(receiver);
+        let mut frames = FrameRecv::of_stranger(receiver);
         match frames.expect::<Open>().await?.stream {
             Stream::Renew => serve_request(&mut sender, &mut frames, decide).await,
             _ => {

@@ -14,7 +14,7 @@ use holdfast_env::{Connection, Dialer, NetError, Transport, World};
 use holdfast_link_engine::mux::Side;
 use holdfast_link_engine::wire::ALPN_JOIN;
 use rustls::pki_types::{CertificateDer, ServerName};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -130,6 +130,10 @@ impl TcpAttempt {
 
 #[async_trait]
 impl Attempt for TcpAttempt {
+    fn address(&self) -> IpAddr {
+        self.address.ip()
+    }
+
     fn is_from_there(&self) -> bool {
         true
     }

@@ -155,7 +155,7 @@ impl SimHub {
             if let Err(why) = restored {
                 ledger.violation(format!("the backup is of no use: {why}"));
             }
-            ledger.see(&Seen::Restored(&self.log.under(crate::checks::PODS)));
+            ledger.see(&Seen::Restored(&self.log.under("/")));
         }
     }
 

@@ -26,7 +26,7 @@ pub enum Way {
 pub enum Seen<'a> {
     /// A transaction is durable in the hub's log.
     Commit(&'a [LogEntry]),
-    /// The hub's log was set back to a backup, which holds these pods.
+    /// The hub's log was set back to a backup, which holds these objects and records.
     Restored(&'a [(Arc<str>, Bytes)]),
     /// The hub's process has ended.
     HubEnded,

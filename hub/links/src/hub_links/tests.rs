@@ -2,6 +2,7 @@
 
 mod adoption;
 mod crowd;
+mod fleet;
 mod identity;
 
 use super::*;

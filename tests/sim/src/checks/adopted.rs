@@ -71,14 +71,16 @@ impl Check for Adopted {
             Seen::Flipped { node } => {
                 self.flipped.insert(*node);
             }
-            Seen::Restored(pods) => {
+            Seen::Restored(records) => {
                 self.removed.clear();
-                let left: BTreeSet<String> =
-                    pods.iter().map(|(_, value)| text(&json(value), &["metadata", "uid"]).to_string()).collect();
-                self.forgotten.extend(self.pods.values().filter(|uid| !left.contains(*uid)).cloned());
-                for (key, value) in *pods {
-                    let uid = text(&json(value), &["metadata", "uid"]).to_string();
-                    let old = self.pods.insert(key.to_string(), uid.clone());
+                let pods = records.iter().filter(|(key, _)| key.starts_with(PODS));
+                let left: BTreeMap<String, String> = pods
+                    .map(|(key, value)| (key.to_string(), text(&json(value), &["metadata", "uid"]).to_string()))
+                    .collect();
+                let is_left = |uid: &String| left.values().any(|other| other == uid);
+                self.forgotten.extend(self.pods.values().filter(|uid| !is_left(uid)).cloned());
+                for (key, uid) in left {
+                    let old = self.pods.insert(key, uid.clone());
                     self.deleted.extend(old.filter(|old| *old != uid));
                 }
             }

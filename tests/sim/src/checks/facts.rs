@@ -3,6 +3,7 @@
 use super::{Check, text};
 use crate::ledger::{NodeNo, Report, Seen, Way, json};
 use crate::wire::facts;
+use bytes::Bytes;
 use holdfast_core::{OutboxGen, Seq};
 use holdfast_link_engine::wire::{FactAck, FactSort, Payload};
 use holdfast_sim_world::TapSide;
@@ -16,12 +17,24 @@ const MARKS: &str = "/marks/";
 /// Which facts are where.
 #[derive(Default)]
 pub struct ExactlyOnce {
-    /// How often each node's Event was created in this lineage.
+    /// How often each node's Event was created in this history of the hub; what came out of a backup was once.
     created: BTreeMap<String, u32>,
     /// Log facts sent: the Event's key, by node, outbox and number.
     sent: BTreeMap<(NodeNo, OutboxGen, Seq), String>,
     /// The highest mark committed, by its key.
     marks: BTreeMap<String, (u64, u64)>,
+}
+
+/// Outbox and number of a mark.
+fn mark(value: &Bytes) -> (u64, u64) {
+    let mark = json(value);
+    (mark["outbox"].as_u64().unwrap_or(0), mark["seq"].as_u64().unwrap_or(0))
+}
+
+/// The node that an Event comes from, if it comes from one.
+fn host(event: &Bytes) -> Option<String> {
+    let event = json(event);
+    Some(text(&event, &["source", "host"]).to_string()).filter(|host| !host.is_empty())
 }
 
 impl Check for ExactlyOnce {
@@ -36,8 +49,7 @@ impl Check for ExactlyOnce {
                 for entry in *entries {
                     let Some(value) = &entry.value else { continue };
                     if entry.key.starts_with(MARKS) {
-                        let mark = json(value);
-                        let now = (mark["outbox"].as_u64().unwrap_or(0), mark["seq"].as_u64().unwrap_or(0));
+                        let now = mark(value);
                         let old = self.marks.insert(entry.key.to_string(), now);
                         if let Some(old) = old
                             && old.0 == now.0
@@ -47,11 +59,7 @@ impl Check for ExactlyOnce {
                         }
                     }
                     if entry.key.starts_with(EVENTS) && entry.created == entry.revision {
-                        let event = json(value);
-                        let host = text(&event, &["source", "host"]);
-                        if host.is_empty() {
-                            continue;
-                        }
+                        let Some(host) = host(value) else { continue };
                         if !has_mark {
                             report.violation(format!("{} of {host} is committed without a mark", entry.key));
                         }
@@ -63,9 +71,11 @@ impl Check for ExactlyOnce {
                     }
                 }
             }
-            Seen::Restored(_) => {
-                self.created.clear();
-                self.marks.clear();
+            Seen::Restored(records) => {
+                let of = |prefix: &'static str| records.iter().filter(move |(key, _)| key.starts_with(prefix));
+                let events = of(EVENTS).filter(|(_, value)| host(value).is_some());
+                self.created = events.map(|(key, _)| (key.to_string(), 1)).collect();
+                self.marks = of(MARKS).map(|(key, value)| (key.to_string(), mark(value))).collect();
             }
             Seen::NodeOpened { node, state } => {
                 // Log facts are lazy: what was not synced may be lost with the process, whether or not it was sent.

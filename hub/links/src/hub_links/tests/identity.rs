@@ -10,7 +10,7 @@ use holdfast_link::join::{JoinToken, join};
 use holdfast_link::renew::{EXPIRED_FOR_GOOD, RenewError, renew};
 use holdfast_link::time_reset::{TimeResetError, ask};
 use holdfast_link::tls::{self, CertificateClock, CertificateTime, HUB_NAME};
-use holdfast_link::{LinkEnd, NodeHost, NodeIdentity, QuicDialer, QuicListener, drive_node, identity};
+use holdfast_link::{LinkEnd, NodeHost, NodeIdentity, QuicDialer, QuicListener, TcpListener, drive_node, identity};
 use holdfast_link_engine::{NodeView, Persist};
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SanType};
 use tokio::task::JoinHandle;
@@ -76,8 +76,21 @@ pub(super) struct Listening {
     pub(super) listener: Arc<QuicListener>,
     machine: Arc<HostEnv>,
     pub(super) address: String,
+    pub(super) tcp_address: String,
     pub(super) ca_hash: String,
-    _serving: Task,
+    _serving: Vec<Task>,
+}
+
+/// As the HTTPS listener does: reads the client's first words, and hands over.
+async fn accept(socket: tokio::net::TcpListener, links: Arc<TcpListener>) {
+    while let Ok((stream, peer)) = socket.accept().await {
+        let links = links.clone();
+        tokio::spawn(async move {
+            if let Ok(start) = tokio_rustls::LazyConfigAcceptor::new(Default::default(), stream).await {
+                links.offer(start, peer);
+            }
+        });
+    }
 }
 
 pub(super) async fn listening() -> Listening {
@@ -90,14 +103,22 @@ pub(super) async fn listening() -> Listening {
     let (chain, roots) = ([leaf, authority.der.clone()], authority.roots());
     let env: World = cluster.env.clone();
     let config = tls::hub_config(env.clone(), &chain, &key.serialize_der(), &roots, CERTIFICATE_GRACE).unwrap();
-    let listener = Arc::new(QuicListener::bind("127.0.0.1:0".parse().unwrap(), config, HEARTBEAT).unwrap());
+    let listener = Arc::new(QuicListener::bind("127.0.0.1:0".parse().unwrap(), config.clone(), HEARTBEAT).unwrap());
     let address = listener.local_address().unwrap().to_string();
-    let serving = env.spawn("serve", Box::pin(cluster.links.clone().serve(listener.clone())));
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tcp_address = socket.local_addr().unwrap().to_string();
+    let tcp = Arc::new(TcpListener::new(env.clone(), config, HEARTBEAT));
+    let serving = vec![
+        env.spawn("serve", Box::pin(cluster.links.clone().serve(listener.clone()))),
+        env.spawn("serve", Box::pin(cluster.links.clone().serve(tcp.clone()))),
+        env.spawn("accept", Box::pin(accept(socket, tcp))),
+    ];
     Listening {
         cluster,
         listener,
         machine,
         address,
+        tcp_address,
         ca_hash: identity::ca_hash(&authority.der).unwrap(),
         _serving: serving,
     }
