@@ -47,7 +47,7 @@ fn with_pattern<'a>(args: Args<'_, 'a>, run: impl FnOnce(&Regex, &str) -> Outcom
         None => {
             let pattern = args.text(1)?;
             let wrong = |why| EvalError::new(format!("error parsing regexp: {why}: `{}`", &**pattern));
-            run(&Pattern::bounded(pattern, MAX_MADE_PATTERN_BYTES).map_err(wrong)?.0.regex(), text)
+            run(Pattern::bounded(pattern, MAX_MADE_PATTERN_BYTES).map_err(wrong)?.0.regex(), text)
         }
     }
 }
