@@ -168,7 +168,8 @@ async fn change(
     match to(&old) {
         Some(mut doc) => {
             remove(&mut doc, &["metadata", "resourceVersion"]);
-            write.put(key.to_string(), Object::from_json(doc)?.body().clone());
+            let object = Object::with_managed_fields(doc, old.managed_fields())?;
+            write.put(key.to_string(), object.body().clone());
         }
         None => write.delete(key.to_string()),
     }

@@ -2,7 +2,7 @@
 
 use super::CustomKind;
 use crate::strategy::Strategy;
-use holdfast_core::json::{at, copy, remove};
+use holdfast_core::json::{at, remove, set};
 use holdfast_core::{FieldErrors, Json};
 use std::sync::Arc;
 
@@ -33,17 +33,12 @@ impl Strategy for CustomStrategy {
 
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         let status = at(doc, &["status"]).cloned();
-        let managers = at(doc, &["metadata", "managedFields"]).cloned();
         *doc = old.clone();
         match status {
-            Some(status) => holdfast_core::json::set(doc, &["status"], status),
+            Some(status) => set(doc, &["status"], status),
             None => {
                 remove(doc, &["status"]);
             }
-        }
-        match managers {
-            Some(managers) => holdfast_core::json::set(doc, &["metadata", "managedFields"], managers),
-            None => copy(old, doc, &["metadata", "managedFields"]),
         }
     }
 
