@@ -187,7 +187,9 @@ fn render(table: &str, nodes: &[Node], links: &Links) -> String {
         }
         for ((chain, port), counter) in sides.iter().zip([format!("{veth}_to_hub"), format!("{veth}_from_hub")]) {
             line(&format!("add counter bridge {table} {counter}"));
-            line(&format!("add rule bridge {table} {chain} {port} counter name {counter}"));
+            // Questions for neighbours (ARP, ICMPv6) go no further than the cable, and nobody is billed for them.
+            let billed = "meta protocol { ip, ip6 } meta l4proto != ipv6-icmp";
+            line(&format!("add rule bridge {table} {chain} {port} {billed} counter name {counter}"));
         }
     }
     text

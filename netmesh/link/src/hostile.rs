@@ -155,9 +155,10 @@ async fn ends(env: &World, hub: &Arc<Hub>, what: impl AsyncFnOnce(Arc<dyn Connec
     let (node, connection) = pair(env);
     let driving = drive_hub(env.clone(), connection, hub.clone());
     let (reason, heard) = tokio::select! {
-        both = futures_util::future::join(driving, node.closed()) => both,
-        () = what(node.clone()) => unreachable!("the peer is done"),
-    };
+    biased;
+            both = futures_util::future::join(driving, node.closed()) => both,
+            () = what(node.clone()) => unreachable!("the peer is done"),
+        };
     assert_eq!(heard, NetError::Closed(reason.clone()));
     reason
 }
@@ -284,9 +285,10 @@ fn a_join_that_dribbles_ends_in_time_and_a_large_one_at_once() {
             let (mut sender, _receiver) = node.open_bi().await.unwrap();
             sender.write(head::<JoinRequest>(STRANGER_FRAME_BYTES)).await.unwrap();
             tokio::select! {
-                closed = node.closed() => closed,
-                () = dribble(&env, &mut sender, vec![0; 1000].into(), Duration::from_secs(1)) => unreachable!(),
-            }
+            biased;
+                            closed = node.closed() => closed,
+                            () = dribble(&env, &mut sender, vec![0; 1000].into(), Duration::from_secs(1)) => unreachable!(),
+                        }
         };
         let (served, heard) = tokio::join!(served, peer);
         assert_eq!(served.unwrap_err().to_string(), "the peer did not answer in time");

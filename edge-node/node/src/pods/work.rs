@@ -14,7 +14,7 @@ use crate::tokens::{NodeTokens, PodObjects};
 use holdfast_pods::{
     ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, sandbox_id,
 };
-use holdfast_runtime::{ContainerState, Runtime, RuntimeError, SandboxSpec, SandboxState};
+use holdfast_runtime::{ContainerState, ImageInfo, Runtime, RuntimeError, SandboxSpec, SandboxState};
 use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
 use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
 use std::collections::BTreeMap;
@@ -190,6 +190,11 @@ pub(super) async fn detach(common: &Common, pod: &Pod) -> Result<(), String> {
     common.parts.network.detach(&pod_ref(pod), dense).await
 }
 
+/// As the runtimes name the image of a container: another name would change the pod's status when they are looked at next.
+fn digest_reference(image: ImageInfo) -> String {
+    image.names.into_iter().find(|name| name.contains('@')).unwrap_or(image.id)
+}
+
 pub(super) async fn fetch_image(
     common: &Common,
     pod: &Pod,
@@ -201,16 +206,16 @@ pub(super) async fn fetch_image(
     let dense = is_dense(&handler(common, pod).unwrap_or_default());
     let runtime = common.runtime_of(image, dense).await?;
     if !always && let Some(info) = runtime.image(image).await? {
-        return Ok(info.id);
+        return Ok(digest_reference(info));
     }
     if never {
         return match runtime.image(image).await? {
-            Some(info) => Ok(info.id),
+            Some(info) => Ok(digest_reference(info)),
             None => Err(RuntimeError::ImageNeverPull(image.to_string())),
         };
     }
     pulling.await;
-    Ok(runtime.pull_image(image, None).await?.id)
+    Ok(digest_reference(runtime.pull_image(image, None).await?))
 }
 
 pub(super) async fn launch(
