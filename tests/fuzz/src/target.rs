@@ -1,7 +1,7 @@
-//! The targets: a record each, and what its bytes are put through.
+//! The targets: a record of the link or a codec each, and what its bytes are put through.
 
-use crate::ends;
 use crate::mutate::{Rng, mutate};
+use crate::{codecs, ends};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
 use holdfast_link_engine::{Frame, FrameReader};
@@ -14,15 +14,29 @@ const GOLDEN: &str = include_str!("../../../netmesh/link-engine/tests/golden.rs"
 /// Bytes of a frame's head: type and length.
 const HEAD: usize = 6;
 
-/// A frame's target.
+/// A target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// The record's name.
+    /// The record's name, or the codec's.
     pub name: &'static str,
-    /// The number of its frame.
-    pub kind: u16,
-    /// Decodes it; what was read must be read again from what it is written as.
-    decode: fn(&Frame) -> Result<()>,
+    of: Of,
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    /// A frame of the link.
+    Frame {
+        /// The number of its frame.
+        kind: u16,
+        /// Decodes it; what was read must be read again from what it is written as.
+        decode: fn(&Frame) -> Result<()>,
+    },
+    /// A codec.
+    Codec {
+        /// What its inputs are made of.
+        corpus: fn() -> Vec<Vec<u8>>,
+        run: fn(&[u8]) -> Result<()>,
+    },
 }
 
 fn decode<T: Payload + PartialEq + std::fmt::Debug>(frame: &Frame) -> Result<()> {
@@ -39,11 +53,14 @@ macro_rules! targets {
     ($($name:ident),* $(,)?) => {
         /// All targets.
         pub fn targets() -> Vec<Target> {
-            vec![$(Target {
+            let mut all = vec![$(Target {
                 name: stringify!($name),
-                kind: <wire::$name as Payload>::KIND,
-                decode: decode::<wire::$name>,
-            }),*]
+                of: Of::Frame { kind: <wire::$name as Payload>::KIND, decode: decode::<wire::$name> },
+            }),*];
+            all.push(Target { name: "spdy", of: Of::Codec { corpus: codecs::spdy_corpus, run: codecs::spdy } });
+            let of = Of::Codec { corpus: codecs::channel_corpus, run: codecs::channels };
+            all.push(Target { name: "channels", of });
+            all
         }
     };
 }
@@ -61,9 +78,8 @@ fn golden() -> &'static [Vec<u8>] {
     FRAMES.get_or_init(|| GOLDEN.split('"').filter_map(unhex).filter(|bytes| bytes.len() >= HEAD).collect())
 }
 
-/// Payloads of the golden frames of this kind.
-pub fn corpus(kind: u16) -> Vec<&'static [u8]> {
-    golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
+fn payloads(frames: impl Iterator<Item = &'static Vec<u8>>) -> Vec<Vec<u8>> {
+    frames.map(|bytes| bytes[HEAD..].to_vec()).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -73,13 +89,33 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Target {
+    /// The number of its frame; `None` for a codec.
+    pub fn kind(&self) -> Option<u16> {
+        match self.of {
+            Of::Frame { kind, .. } => Some(kind),
+            Of::Codec { .. } => None,
+        }
+    }
+
+    /// What its inputs are made of: for a frame the payloads of its golden bytes.
+    pub fn corpus(&self) -> Vec<Vec<u8>> {
+        match self.of {
+            Of::Frame { kind, .. } => payloads(golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes())),
+            Of::Codec { corpus, .. } => corpus(),
+        }
+    }
+
     /// The input of this number.
     pub fn input(&self, number: u64) -> Vec<u8> {
-        let mut rng = Rng::new(number ^ u64::from(self.kind) << 48);
-        let corpus = corpus(self.kind);
-        let seed = corpus.get(rng.below(corpus.len())).copied().unwrap_or_default();
-        let other = golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]);
-        mutate(&mut rng, seed, other)
+        let (salt, others) = match self.of {
+            Of::Frame { kind, .. } => (u64::from(kind), payloads(golden().iter())),
+            Of::Codec { .. } => (0, self.corpus()),
+        };
+        let mut rng = Rng::new(number ^ salt << 48);
+        let corpus = self.corpus();
+        let pick = |rng: &mut Rng, from: &[Vec<u8>]| from.get(rng.below(from.len())).cloned().unwrap_or_default();
+        let (seed, other) = (pick(&mut rng, &corpus), pick(&mut rng, &others));
+        mutate(&mut rng, &seed, &other)
     }
 
     /// Puts a payload through everything.
@@ -96,7 +132,11 @@ impl Target {
     }
 
     fn put_through(&self, payload: &[u8]) -> Result<()> {
-        let mut bytes = self.kind.to_le_bytes().to_vec();
+        let (kind, decode) = match self.of {
+            Of::Frame { kind, decode } => (kind, decode),
+            Of::Codec { run, .. } => return run(payload),
+        };
+        let mut bytes = kind.to_le_bytes().to_vec();
         bytes.extend(u32::try_from(payload.len())?.to_le_bytes());
         bytes.extend(payload);
         // However the network cuts the bytes up, the frame is the same.
@@ -108,8 +148,8 @@ impl Target {
             found = reader.next_frame()?;
         }
         let frame = found.context("the frame did not come")?;
-        ensure!(frame.kind == self.kind && frame.payload == payload, "the reader changed the frame");
-        (self.decode)(&frame)?;
+        ensure!(frame.kind == kind && frame.payload == payload, "the reader changed the frame");
+        decode(&frame)?;
         ends::take(&frame)
     }
 }
