@@ -58,6 +58,9 @@ pub const SPDY_PIECES: usize = 8;
 pub const PROXY_BUFFER: usize = 64 << 10;
 /// How long the streams that belong together may take to come, as upstream's.
 pub const STREAMS_COME: Duration = Duration::from_secs(30);
+/// Connections that one SPDY session has to a pod at once; further ones wait. A node serves few calls at once, and others
+/// want some.
+pub const FORWARDS: usize = 24;
 /// Ports that one WebSocket forwards: two channels each, and base64 has a printable sign for 80.
 pub const WS_PORTS: usize = 39;
 

@@ -179,7 +179,8 @@ fn failed(code: u16, text: String) -> Status {
         404 => Status::failure(404, Reason::NotFound, text),
         501 => Status::failure(501, Reason::Other("NotImplemented".into()), text),
         503 => Status::unavailable(text, 1),
-        _ => Status::internal(text),
+        // The node has said that it is one.
+        _ => Status::failure(500, Reason::InternalError, text),
     }
 }
 

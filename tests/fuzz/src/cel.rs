@@ -1,6 +1,5 @@
 //! Expressions: any text compiles or is refused, and what compiles is estimated and evaluated within its budget.
 
-use crate::mutate::{Rng, mutate};
 use anyhow::{Result, ensure};
 use holdfast_cel::{
     Bindings, Budget, Declarations, ObjectTypes, Type, Types, UnknownSizes, Value, compile, normal_form,
@@ -44,13 +43,6 @@ static DOCUMENT: LazyLock<Json> = LazyLock::new(|| {
 pub(crate) fn corpus() -> Vec<&'static str> {
     let texts = SOURCES.iter().flat_map(|source| source.split('"'));
     texts.filter(|text| text.len() > SHORTEST && !text.contains("fn ")).collect()
-}
-
-/// One expression with pieces of another.
-pub(crate) fn input(rng: &mut Rng, texts: &[&'static str]) -> Vec<u8> {
-    let mut pick = || texts.get(rng.below(texts.len())).copied().unwrap_or_default().as_bytes();
-    let (seed, other) = (pick(), pick());
-    mutate(rng, seed, other)
 }
 
 pub(crate) fn take(input: &[u8]) -> Result<()> {

@@ -1,15 +1,15 @@
 //! Fuzz targets. One for each frame of the link: its bytes, mutated, go through the reader of frames, the record's
 //! decoder, and both ends of the engine in every phase. Nothing may panic, an end that has closed says nothing more, and
-//! what one frame makes an end say or keep is bounded.
+//! what one frame makes an end say or keep is bounded. One for each codec of the streams to pods ([`codecs`]).
 //!
-//! And one for each text that server-side apply reads (`apply`): what is taken is consistent with itself.
+//! One for each text that server-side apply reads (`apply`): what is taken is consistent with itself. One for expressions
+//! (`cel`): what compiles is evaluated within its budget.
 //!
-//! One more is for expressions (`cel`): what compiles is evaluated within its budget.
-//!
-//! The corpus is the golden bytes of the frames, and texts that stand beside their targets. Mutations are drawn from a seed, so a failure is a number.
+//! The corpus of a frame is its golden bytes; texts stand beside their targets. Mutations are drawn from a seed, so a failure is a number.
 
 mod apply;
 mod cel;
+pub mod codecs;
 pub mod ends;
 pub mod mutate;
 pub mod target;

@@ -6,11 +6,11 @@ use holdfast_fuzz::{Target, targets};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Mutated frames through the link's readers and ends, and mutated texts through what reads them. The last line is `inputs=N failed=K`.
+/// Mutated frames through the link's readers and ends, mutated talks and texts through what reads them. The last line is `inputs=N failed=K`.
 #[derive(Parser)]
 #[command(name = "holdfast-fuzz", version)]
 struct Arguments {
-    /// Frame or text [default: all]
+    /// Frame, codec or text [default: all]
     target: Option<String>,
     /// How long each target runs
     #[arg(long, default_value_t = 10)]

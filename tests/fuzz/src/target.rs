@@ -1,7 +1,7 @@
-//! The targets: a record or a text each, and what its bytes are put through.
+//! The targets: a record of the link, a codec or a text each, and what its bytes are put through.
 
 use crate::mutate::{Rng, mutate};
-use crate::{apply, cel, ends};
+use crate::{apply, cel, codecs, ends};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
 use holdfast_link_engine::{Frame, FrameReader};
@@ -14,23 +14,64 @@ const GOLDEN: &str = include_str!("../../../netmesh/link-engine/tests/golden.rs"
 /// Bytes of a frame's head: type and length.
 const HEAD: usize = 6;
 
-/// Makes an input of texts.
-type Mutator = fn(&mut Rng, &[&'static str]) -> Vec<u8>;
-
 /// A target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// The name of the record or text.
+    /// The record's name, or the codec's.
     pub name: &'static str,
-    sort: Sort,
+    of: Of,
 }
 
 #[derive(Clone, Copy)]
-enum Sort {
-    /// A frame, by its number. It is decoded, and what was read must be read again from what it is written as.
-    Frame(u16, fn(&Frame) -> Result<()>),
-    /// A text: what inputs are made of, how, and what reads them.
-    Text(fn() -> Vec<&'static str>, Mutator, fn(&[u8]) -> Result<()>),
+enum Of {
+    /// A frame of the link.
+    Frame {
+        /// The number of its frame.
+        kind: u16,
+        /// Decodes it; what was read must be read again from what it is written as.
+        decode: fn(&Frame) -> Result<()>,
+    },
+    /// A codec, or what reads a text.
+    Codec {
+        /// What its inputs are made of.
+        corpus: fn() -> Vec<Vec<u8>>,
+        /// How.
+        input: fn(&mut Rng, &[Vec<u8>]) -> Vec<u8>,
+        run: fn(&[u8]) -> Result<()>,
+    },
+}
+
+/// One of a corpus with pieces of another.
+fn mixed(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let (seed, other) = (pick(rng, corpus), pick(rng, corpus));
+    mutate(rng, seed, other)
+}
+
+fn pick<'c>(rng: &mut Rng, from: &'c [Vec<u8>]) -> &'c [u8] {
+    from.get(rng.below(from.len())).map_or(&[], Vec::as_slice)
+}
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+/// The targets that are no frames.
+fn others() -> Vec<Target> {
+    let codec = |name, corpus, run| Target { name, of: Of::Codec { corpus, input: mixed, run } };
+    let text = |name, corpus, input, run| Target { name, of: Of::Codec { corpus, input, run } };
+    vec![
+        codec("spdy", codecs::spdy_corpus, codecs::spdy),
+        codec("channels", codecs::channel_corpus, codecs::channels),
+        codec("Cel", || texts(&cel::corpus()), cel::take),
+        text("FieldsV1", || texts(apply::FIELDS), |rng, _| apply::input(rng, apply::FIELDS), apply::fields),
+        text("ManagedFields", || texts(apply::MANAGERS), |rng, _| apply::input(rng, apply::MANAGERS), apply::managers),
+        text(
+            "Configuration",
+            || texts(apply::CONFIGURATIONS),
+            |rng, _| apply::input(rng, apply::CONFIGURATIONS),
+            apply::configuration,
+        ),
+    ]
 }
 
 fn decode<T: Payload + PartialEq + std::fmt::Debug>(frame: &Frame) -> Result<()> {
@@ -49,14 +90,9 @@ macro_rules! targets {
         pub fn targets() -> Vec<Target> {
             let mut all = vec![$(Target {
                 name: stringify!($name),
-                sort: Sort::Frame(<wire::$name as Payload>::KIND, decode::<wire::$name>),
+                of: Of::Frame { kind: <wire::$name as Payload>::KIND, decode: decode::<wire::$name> },
             }),*];
-            all.extend([
-                Target { name: "FieldsV1", sort: Sort::Text(|| apply::FIELDS.to_vec(), apply::input, apply::fields) },
-                Target { name: "ManagedFields", sort: Sort::Text(|| apply::MANAGERS.to_vec(), apply::input, apply::managers) },
-                Target { name: "Cel", sort: Sort::Text(cel::corpus, cel::input, cel::take) },
-                Target { name: "Configuration", sort: Sort::Text(|| apply::CONFIGURATIONS.to_vec(), apply::input, apply::configuration) },
-            ]);
+            all.extend(others());
             all
         }
     };
@@ -75,9 +111,8 @@ fn golden() -> &'static [Vec<u8>] {
     FRAMES.get_or_init(|| GOLDEN.split('"').filter_map(unhex).filter(|bytes| bytes.len() >= HEAD).collect())
 }
 
-/// Payloads of the golden frames of this kind.
-fn payloads(kind: u16) -> Vec<&'static [u8]> {
-    golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes()).map(|bytes| &bytes[HEAD..]).collect()
+fn payloads(frames: impl Iterator<Item = &'static Vec<u8>>) -> Vec<Vec<u8>> {
+    frames.map(|bytes| bytes[HEAD..].to_vec()).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -87,32 +122,34 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 impl Target {
-    /// The number of the frame, if it is one.
+    /// The number of its frame; `None` for a codec.
     pub fn kind(&self) -> Option<u16> {
-        match self.sort {
-            Sort::Frame(kind, _) => Some(kind),
-            Sort::Text(..) => None,
+        match self.of {
+            Of::Frame { kind, .. } => Some(kind),
+            Of::Codec { .. } => None,
         }
     }
 
-    /// What its inputs are made from.
-    pub fn corpus(&self) -> Vec<&'static [u8]> {
-        match self.sort {
-            Sort::Frame(kind, _) => payloads(kind),
-            Sort::Text(texts, ..) => texts().into_iter().map(str::as_bytes).collect(),
+    /// What its inputs are made of: for a frame the payloads of its golden bytes.
+    pub fn corpus(&self) -> Vec<Vec<u8>> {
+        match self.of {
+            Of::Frame { kind, .. } => payloads(golden().iter().filter(|bytes| bytes[..2] == kind.to_le_bytes())),
+            Of::Codec { corpus, .. } => corpus(),
         }
     }
 
     /// The input of this number.
     pub fn input(&self, number: u64) -> Vec<u8> {
         let mut rng = Rng::new(number ^ u64::from(self.kind().unwrap_or_default()) << 48);
-        if let Sort::Text(texts, input, _) = self.sort {
-            return input(&mut rng, &texts());
-        }
         let corpus = self.corpus();
-        let seed = corpus.get(rng.below(corpus.len())).copied().unwrap_or_default();
-        let other = golden().get(rng.below(golden().len())).map_or(&[][..], |frame| &frame[HEAD..]);
-        mutate(&mut rng, seed, other)
+        match self.of {
+            Of::Frame { .. } => {
+                let others = payloads(golden().iter());
+                let (seed, other) = (pick(&mut rng, &corpus), pick(&mut rng, &others));
+                mutate(&mut rng, seed, other)
+            }
+            Of::Codec { input, .. } => input(&mut rng, &corpus),
+        }
     }
 
     /// Puts a payload through everything.
@@ -129,9 +166,9 @@ impl Target {
     }
 
     fn put_through(&self, payload: &[u8]) -> Result<()> {
-        let (kind, decode) = match self.sort {
-            Sort::Frame(kind, decode) => (kind, decode),
-            Sort::Text(.., read) => return read(payload),
+        let (kind, decode) = match self.of {
+            Of::Frame { kind, decode } => (kind, decode),
+            Of::Codec { run, .. } => return run(payload),
         };
         let mut bytes = kind.to_le_bytes().to_vec();
         bytes.extend(u32::try_from(payload.len())?.to_le_bytes());

@@ -12,15 +12,15 @@ fn every_frame_has_a_target_and_a_corpus() {
     let kinds: BTreeSet<u16> = targets().iter().filter_map(|target| target.kind()).collect();
     assert_eq!(kinds, KINDS.iter().copied().collect());
     for target in targets() {
-        assert!(!target.corpus().is_empty(), "there is nothing to make inputs of {} from", target.name);
+        assert!(!target.corpus().is_empty(), "there are no golden bytes of {}", target.name);
     }
 }
 
 #[test]
-fn what_is_known_and_its_mutations_are_taken_or_refused() {
+fn golden_frames_and_their_mutations_are_taken_or_refused() {
     for target in targets() {
         for payload in target.corpus() {
-            target.run(payload).unwrap();
+            target.run(&payload).unwrap();
         }
         for number in 1..=INPUTS {
             if let Err(err) = target.run(&target.input(number)) {

@@ -18,7 +18,7 @@ use holdfast_core::Status;
 use holdfast_env::{BiStream, NetError, RecvStream, SendStream, splice};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::Message;
@@ -59,11 +59,13 @@ struct Pairs {
     /// Connections of which one stream has come. Bounded by the streams of a connection.
     waiting: BTreeMap<String, Pair>,
     forwards: JoinSet<()>,
+    free: Arc<Semaphore>,
 }
 
 impl Pairs {
     fn new(ports: PodPorts) -> Pairs {
-        Pairs { ports, waiting: BTreeMap::new(), forwards: JoinSet::new() }
+        let free = Arc::new(Semaphore::new(limits::FORWARDS));
+        Pairs { ports, waiting: BTreeMap::new(), forwards: JoinSet::new(), free }
     }
 
     async fn run(mut self, mut streams: mpsc::Receiver<Opened>) {
@@ -113,7 +115,11 @@ impl Pairs {
             && pair.error.is_some()
             && let Some(Pair { data: Some((port, data)), error: Some(error), .. }) = self.waiting.remove(&request)
         {
-            self.forwards.spawn(forward(self.ports.clone(), port, data, error));
+            let (ports, free) = (self.ports.clone(), self.free.clone());
+            self.forwards.spawn(async move {
+                let _one = free.acquire().await;
+                forward(ports, port, data, error).await;
+            });
         }
     }
 

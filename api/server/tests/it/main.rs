@@ -4,6 +4,7 @@
 
 mod client;
 mod fake;
+mod kubectl;
 mod objects;
 mod proxy;
 mod sessions;

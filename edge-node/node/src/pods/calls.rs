@@ -8,7 +8,7 @@ use crate::logs::{LogOptions, read};
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall};
-use holdfast_core::{Gvr, Status, Timestamp};
+use holdfast_core::{Gvr, Reason, Status, Timestamp};
 use holdfast_env::BiStream;
 use holdfast_env::session::{ExecRequest, ExecSession};
 use holdfast_link::call::NodeCall;
@@ -165,7 +165,8 @@ impl PodCalls {
         }
         let common = self.0.common();
         let place = place_in_network(common, &shown.pod, shown.status.pod_ip.as_deref());
-        common.parts.network.connect(&place, call.port).await.map_err(Status::internal)
+        let connected = common.parts.network.connect(&place, call.port).await;
+        connected.map_err(|why| Status::failure(500, Reason::InternalError, why))
     }
 }
 

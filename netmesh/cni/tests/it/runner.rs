@@ -109,3 +109,22 @@ fn a_plugin_that_fails_is_named_and_nothing_stays() {
         assert!(text.contains("05-mixed.conflist"), "{text}");
     });
 }
+
+/// As `kubectl port-forward` does: also what no other pod could reach.
+#[test]
+fn what_listens_on_a_pods_loopback_alone_is_reached() {
+    on_a_host(async |host: &Host| {
+        let network = host.network();
+        let own = network.attach(&pod("uid-a")).await.unwrap();
+        serve(&own.netns_path, v4("127.0.0.1"), 90);
+        let mut stream = network.connect(&pod("uid-a"), 90).await.unwrap();
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+        assert_eq!(answer, "127.0.0.1");
+        let refused = network.connect(&pod("uid-a"), 91).await.unwrap_err().to_string();
+        assert!(refused.starts_with("failed to connect to localhost:91 inside namespace"), "{refused}");
+        assert!(refused.contains("dial tcp 127.0.0.1:91: Connection refused"), "{refused}");
+        let gone = network.connect(&pod("uid-z"), 90).await.unwrap_err().to_string();
+        assert!(gone.contains("entering network namespace"), "{gone}");
+    });
+}

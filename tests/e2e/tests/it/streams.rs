@@ -7,7 +7,8 @@ use std::process::{Child, ChildStdout};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use holdfast_e2e::world::{World, holds, said};
+use holdfast_e2e::pods::pods;
+use holdfast_e2e::world::{World, holds, said, text};
 
 /// How an older kubectl speaks.
 const SPDY: &[(&str, &str)] =
@@ -106,4 +107,25 @@ pub(crate) fn exec_carries_a_flood_both_ways(world: &mut World) -> Result<()> {
         ensure!(out.status.code() == Some(3), "exit 3 became {}: {}", out.status, said(&out));
     }
     Ok(())
+}
+
+pub(crate) fn the_proxy_reaches_pods_and_services(world: &mut World) -> Result<()> {
+    let raw = |path: &str| world.kubectl(&["get", "--raw", &format!("/api/v1{path}")]);
+    for (path, answer) in [
+        ("/namespaces/demo/services/web:80/proxy/echo?msg=through", "through"),
+        ("/namespaces/demo/services/hello-wasm:80/proxy/", ""),
+    ] {
+        holds(&raw(path)?, answer).with_context(|| path.to_owned())?;
+    }
+    for app in ["web", "hello-wasm"] {
+        for pod in pods(world, app)? {
+            let name = text(&pod["metadata"]["name"]);
+            raw(&format!("/namespaces/demo/pods/{name}:8080/proxy/"))?;
+            raw(&format!("/namespaces/demo/pods/{name}/proxy/"))?;
+        }
+    }
+    let refused = |path: &str| world.kubectl_refused(&["get", "--raw", &format!("/api/v1{path}")], "");
+    holds(&refused("/namespaces/demo/services/web:81/proxy/")?.1, "no service port 81 found for service")?;
+    holds(&refused("/namespaces/demo/services/none/proxy/")?.1, "NotFound")?;
+    holds(&refused("/nodes/edge-1/proxy/metrics")?.1, "not implemented")
 }

@@ -1,0 +1,101 @@
+//! Targets of the codecs that read what clients of the API say: SPDY, and the channels of a WebSocket.
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use holdfast_server::limits::{SPDY_CONTROL_FRAME, SPDY_HEADER_BLOCK, SPDY_STREAMS};
+use holdfast_server::stream::channel::{self, Protocol};
+use holdfast_server::stream::spdy::engine::{Engine, Event};
+use holdfast_server::stream::spdy::frame::{self, FrameReader, Reset};
+use holdfast_server::stream::spdy::headers::HeaderWriter;
+
+/// Bytes of the head of a SPDY frame.
+const SPDY_HEAD: usize = 8;
+/// Pieces that a network may make of an input, at most so large.
+const PIECE: usize = 41;
+
+/// A client's whole talk: streams opened, data, pings, resets, the goodbye.
+fn spdy_talk() -> Vec<u8> {
+    let mut headers = HeaderWriter::default();
+    let mut talk = Vec::new();
+    for (id, sort) in [(1, "error"), (3, "data")] {
+        let block = headers.block(&[("streamtype", sort), ("port", "8080"), ("requestid", "0")]);
+        talk.extend_from_slice(&frame::syn_stream(id, &block, sort == "error"));
+    }
+    for part in [frame::data(3, b"GET / HTTP/1.1\r\n\r\n", false), frame::ping(1), frame::data(3, b"", true)] {
+        talk.extend_from_slice(&part);
+    }
+    talk.extend_from_slice(&frame::rst(1, Reset::Cancel));
+    talk.extend_from_slice(&frame::go_away(0, false));
+    talk
+}
+
+/// What the SPDY target begins with.
+pub(crate) fn spdy_corpus() -> Vec<Vec<u8>> {
+    vec![spdy_talk(), frame::ping(1).to_vec(), Vec::new()]
+}
+
+/// Any bytes, however they are cut: what is held and what is answered stays bounded, and an answer is itself a talk that
+/// can be read.
+pub(crate) fn spdy(input: &[u8]) -> Result<()> {
+    let mut engine = Engine::default();
+    let mut held = FrameReader::default();
+    let mut answers = FrameReader::default();
+    let (mut open, mut broken) = (0_usize, false);
+    for piece in input.chunks(1 + input.len() % PIECE) {
+        held.push(piece);
+        while let Ok(Some(_)) = held.next_frame() {}
+        engine.push(piece);
+        loop {
+            match engine.next_event() {
+                Ok(Some(Event::Opened { id, headers, .. })) => {
+                    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                    // What is no UTF-8 grows when it is replaced.
+                    ensure!(bytes <= 3 * SPDY_HEADER_BLOCK, "{bytes} bytes of headers came out of one block");
+                    open += 1;
+                    if id % 4 == 1 { engine.accept(id) } else { engine.reset(id) }
+                }
+                Ok(Some(Event::Data { data, .. })) => {
+                    ensure!(data.len() <= input.len(), "data grew to {} bytes", data.len());
+                }
+                Ok(Some(Event::Reset { .. })) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    broken = true;
+                    break;
+                }
+            }
+        }
+        if broken {
+            break;
+        }
+        ensure!(held.buffered() <= SPDY_CONTROL_FRAME + SPDY_HEAD + PIECE, "{} bytes are held", held.buffered());
+        let said = engine.take_output();
+        ensure!(said.len() <= PIECE, "one piece was answered by {} frames", said.len());
+        for frame in said {
+            answers.push(&frame);
+            while answers.next_frame()?.is_some() {}
+        }
+    }
+    ensure!(open <= input.len() / SPDY_HEAD && SPDY_STREAMS > 0, "{open} streams of {} bytes", input.len());
+    Ok(())
+}
+
+/// What the target of channels begins with.
+pub(crate) fn channel_corpus() -> Vec<Vec<u8>> {
+    let messages: [&[u8]; 5] = [b"\0input", b"\x04{\"Width\":80,\"Height\":24}", b"\xff\0", b"0aW5wdXQ=", b""];
+    messages.map(<[u8]>::to_vec).into()
+}
+
+/// Any message, in every protocol: it is read or ignored, and what is written is read again.
+pub(crate) fn channels(input: &[u8]) -> Result<()> {
+    let message = Bytes::copy_from_slice(input);
+    for name in channel::NAMES {
+        let protocol = Protocol::of(name);
+        channel::decode(protocol, message.clone());
+        let channel = input.first().map_or(0, |byte| byte % 80);
+        let written = channel::encode(protocol.base64, channel, input);
+        let read = channel::split(protocol.base64, written);
+        ensure!(read == Some((channel, message.clone())), "{name:?}: wrote {input:02x?} and read {read:02x?}");
+    }
+    Ok(())
+}
