@@ -26,10 +26,8 @@ impl CustomDocument {
 
     /// Whether it is made of the same parts.
     pub fn is_of(&self, kinds: &[(&'static Kind, Arc<str>)]) -> bool {
-        let same = |(a, b): (&(&'static Kind, Arc<str>), &(&'static Kind, Arc<str>))| {
-            std::ptr::eq(a.0, b.0) && (Arc::ptr_eq(&a.1, &b.1) || a.1 == b.1)
-        };
-        self.kinds.len() == kinds.len() && self.kinds.iter().zip(kinds).all(same)
+        let mut pairs = self.kinds.iter().zip(kinds);
+        self.kinds.len() == kinds.len() && pairs.all(|(a, b)| std::ptr::eq(a.0, b.0) && a.1 == b.1)
     }
 
     /// The document.
