@@ -13,7 +13,7 @@ mod parameters;
 mod paths;
 
 pub use cache::{Document, openapi_v2, openapi_v2_document, openapi_v3_index};
-pub use custom::CustomDocument;
+pub use custom::{CustomDocument, DocumentPart};
 
 use crate::Schema;
 use dialect::Dialect;

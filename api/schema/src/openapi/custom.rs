@@ -9,23 +9,26 @@ use holdfast_kinds::Kind;
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
 
+/// A kind and its `openAPIV3Schema` as JSON.
+pub type DocumentPart = (&'static Kind, Arc<str>);
+
 /// A document that is made when it is first wanted.
 #[derive(Debug)]
 pub struct CustomDocument {
     group: String,
     version: String,
-    kinds: Vec<(&'static Kind, Arc<str>)>,
+    kinds: Vec<DocumentPart>,
     made: OnceLock<Document>,
 }
 
 impl CustomDocument {
     /// Of `kinds`, all of one group and version, each with its `openAPIV3Schema` as JSON.
-    pub fn new(group: &str, version: &str, kinds: Vec<(&'static Kind, Arc<str>)>) -> CustomDocument {
+    pub fn new(group: &str, version: &str, kinds: Vec<DocumentPart>) -> CustomDocument {
         CustomDocument { group: group.into(), version: version.into(), kinds, made: OnceLock::new() }
     }
 
     /// Whether it is made of the same parts.
-    pub fn is_of(&self, kinds: &[(&'static Kind, Arc<str>)]) -> bool {
+    pub fn is_of(&self, kinds: &[DocumentPart]) -> bool {
         let mut pairs = self.kinds.iter().zip(kinds);
         self.kinds.len() == kinds.len() && pairs.all(|(a, b)| std::ptr::eq(a.0, b.0) && a.1 == b.1)
     }

@@ -18,7 +18,7 @@ use definition::Definition;
 use holdfast_core::{Gvr, Json, Revision, Status};
 use holdfast_env::Task;
 use holdfast_kinds::Kind;
-use holdfast_schema::openapi::CustomDocument;
+use holdfast_schema::openapi::{CustomDocument, DocumentPart};
 use holdfast_schema::structural::Structural;
 use holdfast_server::{Documents, KindSet, LiveKinds};
 use std::collections::BTreeMap;
@@ -119,7 +119,7 @@ impl CustomKinds {
         let revision = catalogue.revision;
         let custom = catalogue.served.values().map(|kind| kind.kind);
         let kinds = KindSet::new(holdfast_kinds::all().iter().chain(custom));
-        let mut parts: BTreeMap<(String, String), Vec<(&'static Kind, Arc<str>)>> = BTreeMap::new();
+        let mut parts: BTreeMap<(String, String), Vec<DocumentPart>> = BTreeMap::new();
         for kind in catalogue.served.values() {
             let place = (kind.kind.group.to_string(), kind.kind.version.to_string());
             parts.entry(place).or_default().push((kind.kind, kind.text.clone()));

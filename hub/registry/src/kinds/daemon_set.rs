@@ -139,7 +139,6 @@ fn update_strategy(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_core::json::i64_at;
 
     #[test]
     fn the_template_is_numbered() {
