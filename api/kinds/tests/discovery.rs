@@ -31,13 +31,9 @@ const OFF_BY_DEFAULT: &[&str] = &[
 /// What upstream serves by default and we do not yet; `docs/kinds.md` says so too.
 const MISSING: &[&str] = &[
     "certificates.k8s.io/v1 certificatesigningrequests/approval",
-    "v1 nodes/proxy",
     "v1 pods/ephemeralcontainers",
     "v1 pods/eviction",
-    "v1 pods/portforward",
-    "v1 pods/proxy",
     "v1 pods/resize",
-    "v1 services/proxy",
 ];
 
 fn published(file: &str) -> Option<Json> {
