@@ -39,15 +39,30 @@ impl Known {
 }
 
 impl CertificateRecord {
+    fn confirm(&mut self, known: &Known) {
+        // The old one may come once more after the new one has connected.
+        if self.confirmed.as_ref().is_none_or(|old| old.not_before_secs <= known.not_before_secs) {
+            self.confirmed = Some(known.clone());
+        }
+    }
+
     /// Whether `certificate` (DER, issued by the cluster's CA) is the node's last, as far as a renewal counts.
     ///
     /// One that is newer than all that is known here was issued by a history that this store was restored from.
     pub fn is_last(&self, certificate: &[u8]) -> bool {
-        let shown = Known::of(certificate);
+        self.is_last_known(&Known::of(certificate))
+    }
+
+    fn is_last_known(&self, shown: &Known) -> bool {
         let mut known = [&self.issued, &self.confirmed].into_iter().flatten().peekable();
         known.peek().is_some()
-            && (known.clone().any(|known| *known == shown)
+            && (known.clone().any(|known| known == shown)
                 || known.all(|known| known.not_before_secs < shown.not_before_secs))
+    }
+
+    fn renew(&mut self, shown: &Known, issued: &Known) {
+        self.confirm(shown);
+        self.issued = Some(issued.clone());
     }
 }
 
@@ -78,13 +93,17 @@ pub async fn issued(store: &dyn Store, node: &NodeUid, certificate: &[u8]) -> Re
 /// The store's.
 pub async fn confirmed(store: &dyn Store, node: &NodeUid, certificate: &[u8]) -> Result<(), StoreError> {
     let known = Known::of(certificate);
-    change(store, node, |record| {
-        // The old one may come once more after the new one has connected.
-        if record.confirmed.as_ref().is_none_or(|old| old.not_before_secs <= known.not_before_secs) {
-            record.confirmed = Some(known.clone());
-        }
-    })
-    .await
+    change(store, node, |record| record.confirm(&known)).await
+}
+
+/// Notes that the node, which has proven the key of `shown`, was signed `certificate`; durable before the node gets it. If
+/// it never does, `shown` stays good: a store that was restored may not have known it.
+///
+/// # Errors
+/// The store's.
+pub async fn renewed(store: &dyn Store, node: &NodeUid, shown: &[u8], certificate: &[u8]) -> Result<(), StoreError> {
+    let (shown, known) = (Known::of(shown), Known::of(certificate));
+    change(store, node, |record| record.renew(&shown, &known)).await
 }
 
 async fn change(
@@ -103,5 +122,27 @@ async fn change(
         if let TxnOutcome::Committed { .. } = store.txn(txn).await? {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(fingerprint: &str, not_before_secs: u64) -> Known {
+        Known { fingerprint: fingerprint.into(), not_before_secs }
+    }
+
+    #[test]
+    fn a_lost_answer_leaves_a_certificate_good_that_a_restored_store_did_not_know() {
+        // Restored: it knows the first of three. The node has the second; the third was signed and never arrived.
+        let [first, second, third] = [known("a", 10), known("b", 20), known("c", 30)];
+        let mut record = CertificateRecord { issued: Some(first.clone()), confirmed: Some(first.clone()) };
+        assert!(record.is_last_known(&second));
+        record.renew(&second, &third);
+        assert!(record.is_last_known(&second) && record.is_last_known(&third));
+        assert!(!record.is_last_known(&first));
+        record.confirm(&third);
+        assert!(!record.is_last_known(&second));
     }
 }

@@ -103,7 +103,7 @@ async fn decide(
     }
     let chain = shared.issuer.sign(&request.csr, name, &uid.0).map_err(|reason| refusal("BadRequest", reason))?;
     let new = chain.first().ok_or_else(|| refusal("Unavailable", "the hub's CA gave no certificate"))?;
-    certificates::issued(store, uid, new).await.map_err(unavailable)?;
+    certificates::renewed(store, uid, leaf, new).await.map_err(unavailable)?;
     Ok(Issued { chain, roots: shared.issuer.roots() })
 }
 
