@@ -2,7 +2,9 @@
 //! after it. They judge content and identity, never rights.
 
 pub(crate) mod certificate_requester;
+pub(crate) mod default_ingress_class;
 pub(crate) mod default_tolerations;
+pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod offline_policy;
@@ -10,12 +12,14 @@ pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
+pub(crate) mod storage;
 
 use crate::engine::Engine;
 use crate::generic::update::Part;
-use holdfast_core::{Gvr, Json, Status};
+use holdfast_core::{Gvr, Json, Object, Status};
 use holdfast_kinds::Kind;
 use holdfast_server::RequestContext;
+use std::sync::Arc;
 
 /// What plug-ins look at.
 pub(crate) struct Admission<'a> {
@@ -37,13 +41,33 @@ impl Admission<'_> {
     }
 }
 
+/// The name of the class that an annotation calls the default; of several the newest, then the first by name.
+async fn newest_default(cx: &Admission<'_>, classes: &Gvr, annotations: &[&str]) -> Result<Option<String>, Status> {
+    let all = cx.engine.find_all(classes, "").await?;
+    let is_default = |class: &&Arc<Object>| {
+        annotations.iter().any(|name| class.meta.annotations.get(*name).is_some_and(|value| value == "true"))
+    };
+    let newest = all
+        .iter()
+        .filter(is_default)
+        .min_by_key(|class| (std::cmp::Reverse(class.meta.creation_timestamp), class.meta.name.clone()));
+    Ok(newest.map(|class| class.meta.name.clone()))
+}
+
 /// Mutating plug-ins of a create.
 pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<(), Status> {
     if cx.kind.namespaced {
         let name = holdfast_core::json::str_at(doc, &["metadata", "name"]).unwrap_or_default().to_string();
         namespace_lifecycle::open(cx.engine, cx.gvr, cx.namespace, &name).await?;
     }
+    if cx.is_core("PersistentVolumeClaim") {
+        storage::default_class(cx, doc).await?;
+    }
+    if cx.kind.group == "networking.k8s.io" && cx.kind.kind == "Ingress" {
+        default_ingress_class::mutate(cx, doc).await?;
+    }
     if cx.is_core("Pod") {
+        limit_ranger::mutate(cx, doc).await?;
         priority::mutate(cx, doc).await?;
         service_account::mutate(cx, doc).await?;
         runtime_class::mutate(cx, doc).await?;
@@ -59,6 +83,9 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
 
 /// Validating plug-ins of a create.
 pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
+    if cx.is_core("Pod") || cx.is_core("PersistentVolumeClaim") {
+        limit_ranger::validate(cx, doc).await?;
+    }
     node_restriction::create(cx, doc)?;
     rbac_escalation::validate(cx, doc, None).await
 }
@@ -73,6 +100,9 @@ pub(crate) async fn mutate_update(cx: &Admission<'_>, doc: &mut Json, _old: &Jso
 
 /// Validating plug-ins of an update.
 pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> Result<(), Status> {
+    if part == Part::Main && cx.is_core("PersistentVolumeClaim") {
+        storage::resize(cx, doc, old).await?;
+    }
     node_restriction::update(cx, part, doc, old)?;
     rbac_escalation::validate(cx, doc, Some(old)).await
 }
