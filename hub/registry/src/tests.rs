@@ -11,6 +11,7 @@ mod events;
 mod limits;
 mod list;
 mod offline_policy;
+mod pod_security;
 mod selectors;
 mod services;
 mod stolen;

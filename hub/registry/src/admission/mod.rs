@@ -8,6 +8,7 @@ pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod offline_policy;
+pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
 pub(crate) mod runtime_class;
@@ -86,6 +87,7 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
     if cx.is_core("Pod") || cx.is_core("PersistentVolumeClaim") {
         limit_ranger::validate(cx, doc).await?;
     }
+    pod_security::validate(cx, doc).await?;
     node_restriction::create(cx, doc)?;
     rbac_escalation::validate(cx, doc, None).await
 }

@@ -48,6 +48,7 @@ impl Strategy for Namespace {
     }
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
+        crate::admission::pod_security::validate_labels(doc, errors);
         for (index, finalizer) in items_at(doc, &["spec", "finalizers"]).iter().filter_map(Json::as_str).enumerate() {
             let path = FieldPath::new("spec.finalizers").index(index);
             errors.all_invalid(&path, finalizer, names::qualified_name(finalizer));
