@@ -1,6 +1,6 @@
 //! Bits of a node's store flip.
 
-use crate::stage::Stage;
+use crate::stage::{Stage, is_ready};
 use holdfast_edge_store::{Gap, Record};
 use holdfast_sim::checks::text;
 use holdfast_sim::ledger::{Seen, json};
@@ -51,6 +51,8 @@ fn a_damaged_journal_leaves_running_pods_alone_until_the_hub_has_spoken() {
     let mut after = before;
     after.retain(|uid, _| running(&stage).contains_key(uid));
     assert_eq!(running(&stage), after, "the others still run as they did");
+    // It has lost its own Node too, and tells that it has a network once it knows of it again.
+    stage.until("the node is Ready again", 30, |c| is_ready(c, 1));
     stage.agree();
     assert_eq!(events(&stage, "StoreRepaired").len(), 1);
     assert_eq!(events(&stage, "EventsLost").len(), 1);
