@@ -25,7 +25,7 @@ impl Served {
     }
 
     /// The document of a group and version that is not built in.
-    pub(crate) fn document(&self, group: &str, version: &str) -> Option<&Arc<CustomDocument>> {
+    pub fn document(&self, group: &str, version: &str) -> Option<&Arc<CustomDocument>> {
         self.documents.get(&(group.to_string(), version.to_string()))
     }
 

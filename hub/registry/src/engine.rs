@@ -90,7 +90,7 @@ impl Engine {
             return Some((kind, Rules::BuiltIn(strategy_of(kind))));
         }
         let custom = self.customs.by_gvr(gvr)?;
-        Some((custom.kind, Rules::Custom(Arc::new(CustomStrategy(custom)))))
+        Some((custom.kind, Rules::Custom(CustomStrategy(custom))))
     }
 
     /// The object of a target.

@@ -2,7 +2,7 @@
 //!
 //! `default`, `prepare_*` and `canonicalise` may change the document; `validate_*` and `warnings` never do.
 
-use crate::custom::CustomStrategy;
+use crate::custom::{CustomKind, CustomStrategy};
 use holdfast_core::json::{at, remove};
 use holdfast_core::names;
 use holdfast_core::{FieldErrors, Json};
@@ -122,7 +122,17 @@ pub(crate) fn drop_status(doc: &mut Json) {
 #[derive(Clone)]
 pub(crate) enum Rules {
     BuiltIn(&'static dyn Strategy),
-    Custom(Arc<CustomStrategy>),
+    Custom(CustomStrategy),
+}
+
+impl Rules {
+    /// What a definition gave, for a custom kind.
+    pub(crate) fn custom(&self) -> Option<&Arc<CustomKind>> {
+        match self {
+            Rules::BuiltIn(_) => None,
+            Rules::Custom(strategy) => Some(&strategy.0),
+        }
+    }
 }
 
 impl Deref for Rules {
@@ -131,7 +141,7 @@ impl Deref for Rules {
     fn deref(&self) -> &Self::Target {
         match self {
             Rules::BuiltIn(strategy) => *strategy,
-            Rules::Custom(strategy) => &**strategy,
+            Rules::Custom(strategy) => strategy,
         }
     }
 }

@@ -68,9 +68,9 @@ fn type_of(node: &Structural, name: &str) -> Option<Type> {
         return Some(Type::Dyn);
     }
     Some(match node.node_type? {
-        NodeType::Object => match &node.additional {
-            Additional::Values(values) => Type::map(Type::String, type_of(values, &format!("{name}.@values"))?),
-            _ => Type::object(name),
+        NodeType::Object => match node.values() {
+            Some(values) => Type::map(Type::String, type_of(values, &format!("{name}.@values"))?),
+            None => Type::object(name),
         },
         NodeType::Array => {
             let element = type_of(node.items.as_deref()?, &format!("{name}.@items"))?;
@@ -95,7 +95,7 @@ fn type_of(node: &Structural, name: &str) -> Option<Type> {
 
 /// Adds the object types of a node and of all below it.
 fn declare(node: &Structural, name: &str, whole: bool, types: &mut ObjectTypes) {
-    if node.node_type == Some(NodeType::Object) && !matches!(node.additional, Additional::Values(_)) {
+    if node.node_type == Some(NodeType::Object) && node.values().is_none() {
         let whole = whole || node.embedded;
         let mut fields: Vec<(&str, Type)> = Vec::new();
         if whole {
@@ -118,7 +118,7 @@ fn declare(node: &Structural, name: &str, whole: bool, types: &mut ObjectTypes) 
     for (field, below) in &node.properties {
         declare(below, &format!("{name}.{field}"), false, types);
     }
-    if let Additional::Values(values) = &node.additional {
+    if let Some(values) = node.values() {
         declare(values, &format!("{name}.@values"), false, types);
     }
     if let Some(items) = &node.items {
@@ -268,11 +268,8 @@ fn run_at(
     match value {
         Json::Object(map) => map.iter().all(|(key, value)| {
             let before = old.and_then(|old| old.get(key));
-            match (node.properties.get(key), &node.additional) {
-                (Some(below), _) => run_at(below, value, before, &path.child(key), budget, errors),
-                (None, Additional::Values(below)) => run_at(below, value, before, &path.key(key), budget, errors),
-                _ => true,
-            }
+            let below = node.field(key);
+            below.is_none_or(|below| run_at(below, value, before, &node.path_of(path, key), budget, errors))
         }),
         Json::Array(items) => {
             let Some(below) = &node.items else { return true };

@@ -196,6 +196,26 @@ impl Structural {
     }
 }
 
+impl Structural {
+    /// The schema of the field `key`, whether it is named or one of many.
+    fn field(&self, key: &str) -> Option<&Structural> {
+        self.properties.get(key).or(self.values())
+    }
+
+    /// The schema of fields that are not named.
+    fn values(&self) -> Option<&Structural> {
+        match &self.additional {
+            Additional::Values(values) => Some(values),
+            Additional::None | Additional::Any => None,
+        }
+    }
+
+    /// Where the field `key` is: named ones are steps, others keys of a map.
+    fn path_of(&self, path: &FieldPath, key: &str) -> FieldPath {
+        if self.properties.contains_key(key) { path.child(key) } else { path.key(key) }
+    }
+}
+
 impl Rules {
     fn parse(schema: &Json) -> Rules {
         let count = |key: &str| schema.get(key).and_then(Json::as_u64);

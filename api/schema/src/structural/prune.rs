@@ -34,16 +34,12 @@ impl Structural {
                 let whole = whole || self.embedded;
                 map.retain(|key, value| {
                     let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    let known = match (self.properties.get(key), &self.additional) {
-                        _ if whole && OF_EVERY_OBJECT.contains(&key.as_str()) => return true,
-                        (Some(schema), _) => Some(schema),
-                        (None, Additional::Values(schema)) => Some(&**schema),
-                        (None, Additional::Any) => return true,
-                        (None, Additional::None) => None,
-                    };
-                    match known {
+                    if whole && OF_EVERY_OBJECT.contains(&key.as_str()) {
+                        return true;
+                    }
+                    match self.field(key) {
                         Some(schema) => schema.prune_at(value, &below, false, dropped),
-                        None if self.preserve_unknown => {}
+                        None if self.preserve_unknown || matches!(self.additional, Additional::Any) => {}
                         None => {
                             dropped.push(below);
                             return false;
@@ -68,11 +64,7 @@ impl Structural {
                     }
                 }
                 map.retain(|key, value| {
-                    let known = match (self.properties.get(key), &self.additional) {
-                        (Some(schema), _) => schema,
-                        (None, Additional::Values(schema)) => &**schema,
-                        _ => return true,
-                    };
+                    let Some(known) = self.field(key) else { return true };
                     if value.is_null() && !known.nullable {
                         match &known.default {
                             Some(default) => *value = default.clone(),

@@ -1,7 +1,7 @@
 //! Values of an object of a custom kind, with upstream's texts (`k8s.io/kube-openapi/pkg/validation`).
 
 use super::formats::fits_format;
-use super::{Additional, Nested, NodeList, NodeType, Rules, Structural, expressions};
+use super::{Nested, NodeList, NodeType, Rules, Structural, expressions};
 use holdfast_core::field::FieldErrorKind;
 use holdfast_core::{FieldError, FieldErrors, FieldPath, Json};
 use std::collections::{BTreeMap, HashSet};
@@ -32,11 +32,7 @@ impl Structural {
     }
 
     fn has_checks(&self) -> bool {
-        let below = match &self.additional {
-            Additional::Values(values) => Some(&**values),
-            _ => None,
-        };
-        let mut below = self.properties.values().chain(below).chain(self.items.as_deref());
+        let mut below = self.properties.values().chain(self.values()).chain(self.items.as_deref());
         self.checks.is_some() || below.any(Structural::has_checks)
     }
 
@@ -63,12 +59,9 @@ impl Structural {
                     }
                 }
                 for (key, value) in map {
-                    let schema = match (self.properties.get(key), &self.additional) {
-                        (Some(schema), _) => schema,
-                        (None, Additional::Values(schema)) => &**schema,
-                        _ => continue,
-                    };
-                    schema.validate_at(value, old.and_then(|old| old.get(key)), &below(path, key), errors);
+                    if let Some(schema) = self.field(key) {
+                        schema.validate_at(value, old.and_then(|old| old.get(key)), &below(path, key), errors);
+                    }
                 }
             }
             Json::Array(items) => {
@@ -122,10 +115,8 @@ impl Structural {
             Json::Object(map) => {
                 for (key, value) in map {
                     let before = old.and_then(|old| old.get(key));
-                    match (self.properties.get(key), &self.additional) {
-                        (Some(schema), _) => schema.unique(value, before, &path.child(key), errors),
-                        (None, Additional::Values(schema)) => schema.unique(value, before, &path.key(key), errors),
-                        _ => {}
+                    if let Some(schema) = self.field(key) {
+                        schema.unique(value, before, &self.path_of(path, key), errors);
                     }
                 }
             }

@@ -5,7 +5,7 @@ use holdfast_wasm_client::{WasmConfig, WasmRuntime};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,24 +16,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Builds a guest from its sources; returns the Wasm.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let libs = Command::new("rustc").args(["--print", "target-libdir", "--target", "wasm32-wasip2"]).output().unwrap();
-    let libs = PathBuf::from(String::from_utf8(libs.stdout).unwrap().trim());
-    assert!(libs.is_dir(), "the Rust target is missing: rustup target add wasm32-wasip2");
-    let target_dir = root.join("target/guests");
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path"])
-        .arg(root.join("tests/fixtures/guests").join(name).join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&target_dir)
-        // The lints of the workspace, by which the test run compiles, are not a guest's.
-        .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env_remove("CLIPPY_ARGS")
-        .output()
-        .unwrap();
-    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
-    let file = if name == "hello-wasm" { "hello_wasm.wasm".to_string() } else { format!("{name}.wasm") };
-    std::fs::read(target_dir.join("wasm32-wasip2/release").join(file)).unwrap()
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+    holdfast_fixtures::guests::wasm(name, &target).unwrap()
 }
 
 /// Writes an OCI artefact with one Wasm layer under `name`.

@@ -1,12 +1,13 @@
 //! The objects of a definition that is going.
 
+use super::CustomStrategy;
 use super::definition::Definition;
 use super::follow::context;
 use crate::engine::{Engine, Resource, decode, store_error};
 use crate::keys;
+use crate::strategy::Rules;
 use holdfast_core::{DeleteOptions, Reason, Status};
 use holdfast_store::RangeRequest;
-use std::sync::Arc;
 
 /// So many objects are deleted in one go.
 const BATCH: usize = 500;
@@ -22,7 +23,7 @@ pub(super) async fn clear(engine: &Engine, definition: &Definition) -> Result<bo
         let object = decode(record)?;
         let resource = Resource {
             kind: custom.kind,
-            strategy: crate::strategy::Rules::Custom(Arc::new(super::CustomStrategy(custom.clone()))),
+            strategy: Rules::Custom(CustomStrategy(custom.clone())),
             gvr: &gvr,
             namespace: &object.meta.namespace,
             name: &object.meta.name,

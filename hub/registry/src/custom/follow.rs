@@ -1,13 +1,13 @@
 //! Following the definitions of the store.
 
 use super::definition::{self, Definition};
-use super::{CRD_KIND, Catalogue, cleanup};
+use super::{CRD_KIND, Catalogue, FINALIZER, cleanup};
 use crate::engine::{Engine, decode, known, store_error};
 use crate::generic::commit::{Meaning, Outcome, Write};
 use crate::keys;
 use crate::limits::CACHE_RETRY;
-use holdfast_core::json::remove;
-use holdfast_core::{Gvr, Object, Revision, Status, UserInfo};
+use holdfast_core::json::{items_at, remove, set};
+use holdfast_core::{Gvr, Json, Object, Revision, Status, UserInfo};
 use holdfast_server::RequestContext;
 use holdfast_store::{Condition, RangeRequest, Record, StoreError};
 use std::collections::BTreeMap;
@@ -110,68 +110,65 @@ impl Follower {
         let mut busy = false;
         for (key, definition) in &self.definitions {
             let outcome = if definition.deleting && definition.held {
-                if let Err(status) = judge(engine, key, definition, &catalogue).await {
-                    tracing::warn!(name = definition.name, %status, "Could not say that a definition is going");
-                }
-                let cleared = cleanup::clear(engine, definition).await;
-                match cleared {
-                    Ok(true) => {
-                        change(engine, key, &definition.name, |object| {
-                            let mut doc = object.to_json();
-                            let finalizers = holdfast_core::json::items_at(&doc, &["metadata", "finalizers"]);
-                            let kept: Vec<_> = finalizers
-                                .iter()
-                                .filter(|name| name.as_str() != Some(super::FINALIZER))
-                                .cloned()
-                                .collect();
-                            if kept.is_empty() {
-                                return None;
-                            }
-                            holdfast_core::json::set(&mut doc, &["metadata", "finalizers"], kept);
-                            Some(doc)
-                        })
-                        .await
-                    }
-                    Ok(false) => {
-                        busy = true;
-                        Ok(())
-                    }
-                    Err(status) => Err(status),
-                }
-            } else if definition::condition(&definition.conditions, "NamesAccepted") != Some("True")
-                || !definition.established
+                end(engine, key, definition, &catalogue).await
+            } else if definition.established
+                && definition::condition(&definition.conditions, "NamesAccepted") == Some("True")
             {
-                judge(engine, key, definition, &catalogue).await
+                Ok(true)
             } else {
-                Ok(())
+                judge(engine, key, definition, &catalogue).await.map(|()| true)
             };
+            busy |= !matches!(outcome, Ok(true));
             if let Err(status) = outcome {
                 tracing::warn!(name = definition.name, %status, "Could not settle a definition; trying again");
-                busy = true;
             }
         }
         busy
     }
 }
 
-/// Writes a changed form of a definition; `None` removes it.
-async fn change(
-    engine: &Engine,
-    key: &str,
-    name: &str,
-    to: impl FnOnce(&Object) -> Option<holdfast_core::Json>,
-) -> Result<(), Status> {
+/// Clears away the objects of a definition that is going, and lets it go when none is left. Returns whether that is so.
+async fn end(engine: &Engine, key: &str, definition: &Definition, catalogue: &Catalogue) -> Result<bool, Status> {
+    if let Err(status) = judge(engine, key, definition, catalogue).await {
+        tracing::warn!(name = definition.name, %status, "Could not say that a definition is going");
+    }
+    if !cleanup::clear(engine, definition).await? {
+        return Ok(false);
+    }
+    let release = |object: &Object| {
+        let mut doc = object.to_json();
+        let finalizers = items_at(&doc, &["metadata", "finalizers"]).iter();
+        let kept: Vec<_> = finalizers.filter(|name| name.as_str() != Some(FINALIZER)).cloned().collect();
+        if kept.is_empty() {
+            return Next::Gone;
+        }
+        set(&mut doc, &["metadata", "finalizers"], kept);
+        Next::Changed(doc)
+    };
+    change(engine, key, &definition.name, release).await.map(|()| true)
+}
+
+/// What becomes of a definition.
+enum Next {
+    Same,
+    Changed(Json),
+    Gone,
+}
+
+/// Writes what becomes of a definition.
+async fn change(engine: &Engine, key: &str, name: &str, to: impl FnOnce(&Object) -> Next) -> Result<(), Status> {
     let Some(record) = engine.store.get(key).await.map_err(store_error)? else { return Ok(()) };
     let old = decode(&record)?;
     let mut write = Write::default();
     write.check(key.to_string(), Condition::ModifiedAt(old.revision), Meaning::Subject);
     match to(&old) {
-        Some(mut doc) => {
+        Next::Same => return Ok(()),
+        Next::Changed(mut doc) => {
             remove(&mut doc, &["metadata", "resourceVersion"]);
             let object = Object::with_managed_fields(doc, old.managed_fields())?;
             write.put(key.to_string(), object.body().clone());
         }
-        None => write.delete(key.to_string()),
+        Next::Gone => write.delete(key.to_string()),
     }
     match write.commit(engine, &context(), &gvr(), name).await? {
         // Another write came first: its event brings us back here.
@@ -180,15 +177,9 @@ async fn change(
 }
 
 async fn judge(engine: &Engine, key: &str, definition: &Definition, catalogue: &Catalogue) -> Result<(), Status> {
-    let Some(record) = engine.store.get(key).await.map_err(store_error)? else { return Ok(()) };
-    let mut doc = decode(&record)?.to_json();
-    if !definition::judge(&mut doc, catalogue, engine.now()) {
-        return Ok(());
-    }
-    change(engine, key, &definition.name, |object| {
+    let judged = |object: &Object| {
         let mut doc = object.to_json();
-        definition::judge(&mut doc, catalogue, engine.now());
-        Some(doc)
-    })
-    .await
+        if definition::judge(&mut doc, catalogue, engine.now()) { Next::Changed(doc) } else { Next::Same }
+    };
+    change(engine, key, &definition.name, judged).await
 }

@@ -38,6 +38,23 @@ pub(crate) struct CustomKind {
     pub(crate) scale: Option<ScalePaths>,
 }
 
+impl CustomKind {
+    /// Drops the fields of an object that neither its schema nor every object's metadata has; returns their paths.
+    ///
+    /// # Errors
+    /// 400 for metadata of another type.
+    pub(crate) fn drop_unknown(&self, doc: &mut Json) -> Result<Vec<String>, Status> {
+        const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+        let mut unknown = Vec::new();
+        if let Some(metadata) = doc.get_mut("metadata").filter(|metadata| !metadata.is_null()) {
+            let dropped = holdfast_schema::builtin().check(METADATA, metadata)?;
+            unknown.extend(dropped.into_iter().map(|path| format!("metadata.{path}")));
+        }
+        unknown.extend(self.schema.prune(doc));
+        Ok(unknown)
+    }
+}
+
 /// Where `scale` finds its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ScalePaths {
@@ -67,7 +84,6 @@ impl Catalogue {
 pub(crate) struct CustomKinds {
     catalogue: RwLock<Arc<Catalogue>>,
     live: Arc<LiveKinds>,
-    documents: RwLock<Documents>,
     /// Up to where definitions are served; `None` while nobody follows them.
     seen: watch::Sender<Option<Revision>>,
 }
@@ -77,7 +93,6 @@ impl CustomKinds {
         CustomKinds {
             catalogue: RwLock::default(),
             live: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
-            documents: RwLock::default(),
             seen: watch::Sender::new(None),
         }
     }
@@ -104,11 +119,6 @@ impl CustomKinds {
         catalogue.served.values().filter(same).cloned().collect()
     }
 
-    /// What is behind an entry that this hub handed out.
-    pub(crate) fn behind(&self, kind: &Kind) -> Result<Arc<CustomKind>, Status> {
-        self.by_gvr(&kind.gvr()).ok_or_else(Status::no_such_path)
-    }
-
     /// Waits until the definitions of `revision` are served, if anybody follows them.
     pub(crate) async fn served_since(&self, revision: Revision) {
         // The sender is ours: this cannot fail.
@@ -124,20 +134,18 @@ impl CustomKinds {
             let place = (kind.kind.group.to_string(), kind.kind.version.to_string());
             parts.entry(place).or_default().push((kind.kind, kind.text.clone()));
         }
-        let mut documents = self.documents.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = std::mem::take(&mut *documents);
+        let before = self.live.now();
+        let mut documents = Documents::new();
         for ((group, version), kinds) in parts {
-            let place = (group.clone(), version.clone());
-            let document = match kept.get(&place).filter(|document| document.is_of(&kinds)) {
+            let document = match before.document(&group, &version).filter(|document| document.is_of(&kinds)) {
                 Some(document) => document.clone(),
                 None => Arc::new(CustomDocument::new(&group, &version, kinds)),
             };
-            documents.insert(place, document);
+            documents.insert((group, version), document);
         }
         // First what decodes, then what leads there.
         *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalogue);
-        self.live.replace(kinds, documents.clone());
-        drop(documents);
+        self.live.replace(kinds, documents);
         self.seen.send_replace(Some(revision));
     }
 }
@@ -151,12 +159,4 @@ pub(crate) async fn start(engine: Arc<Engine>) -> Result<Task, Status> {
     follower.publish(&engine);
     let env = engine.env.clone();
     Ok(env.spawn("custom-kinds", Box::pin(async move { follower.follow(&engine).await })))
-}
-
-/// Problems of the type of an object's metadata, which no schema of a definition describes.
-pub(crate) fn check_metadata(doc: &mut Json) -> Result<Vec<String>, Status> {
-    const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-    let Some(metadata) = doc.get_mut("metadata").filter(|metadata| !metadata.is_null()) else { return Ok(Vec::new()) };
-    let unknown = holdfast_schema::builtin().check(METADATA, metadata)?;
-    Ok(unknown.into_iter().map(|path| format!("metadata.{path}")).collect())
 }

@@ -46,11 +46,11 @@ pub(crate) async fn create_managed(
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     let kind = resource.kind;
-    if kind.custom.is_some() && engine.customs.behind(kind)?.terminating {
+    if resource.strategy.custom().is_some_and(|custom| custom.terminating) {
         let text = "create not allowed while custom resource definition is terminating";
         return Err(Status::failure(405, Reason::MethodNotAllowed, text));
     }
-    decode::decode(engine, cx, kind, &mut doc, options.field_validation)?;
+    decode::decode(engine, cx, resource, &mut doc, options.field_validation)?;
     if str_at(&doc, &["metadata", "resourceVersion"]).is_some_and(|text| !text.is_empty()) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }

@@ -1,12 +1,12 @@
 //! From a client's document to one of the kind's schema, in its storage version.
 
-use crate::custom;
-use crate::engine::Engine;
+use crate::custom::CustomKind;
+use crate::engine::{Engine, Resource};
 use holdfast_core::json::{set, str_at};
 use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{Gvk, Json, Status};
-use holdfast_kinds::Kind;
 pub(crate) use holdfast_kinds::convert::{shown, shown_document, to_storage};
+use holdfast_schema::structural::AnyPlace;
 use holdfast_schema::{strict_error, strict_texts};
 use holdfast_server::RequestContext;
 
@@ -17,21 +17,49 @@ use holdfast_server::RequestContext;
 pub(crate) fn decode(
     engine: &Engine,
     cx: &RequestContext,
-    kind: &Kind,
+    resource: &Resource<'_>,
     doc: &mut Json,
     validation: FieldValidation,
 ) -> Result<(), Status> {
-    check_type(&kind.gvk(), doc)?;
-    if kind.custom.is_some() {
-        let custom = engine.customs.behind(kind)?;
-        let mut unknown = custom::check_metadata(doc)?;
-        unknown.extend(custom.schema.prune(doc));
-        judge_unknown(cx, &kind.gvk(), &unknown, validation)?;
-    } else {
-        check_fields(engine, cx, kind.schema, &kind.gvk(), doc, validation)?;
-    }
-    to_storage(kind, doc);
+    let gvk = resource.kind.gvk();
+    check_type(&gvk, doc)?;
+    let unknown = Typed::of(resource).drop_unknown(engine, doc)?;
+    judge_unknown(cx, &gvk, &unknown, validation)?;
+    to_storage(resource.kind, doc);
     Ok(())
+}
+
+/// What says which fields a document has.
+pub(crate) enum Typed<'t> {
+    /// A type of the table.
+    BuiltIn(&'t str),
+    /// The schema of a definition.
+    Custom(&'t CustomKind),
+}
+
+impl<'t> Typed<'t> {
+    pub(crate) fn of(resource: &'t Resource<'_>) -> Typed<'t> {
+        resource.strategy.custom().map_or(Typed::BuiltIn(resource.kind.schema), |custom| Typed::Custom(custom))
+    }
+
+    /// Drops nulls and unknown fields; returns the paths of these.
+    ///
+    /// # Errors
+    /// 400 for a field of another type.
+    pub(crate) fn drop_unknown(&self, engine: &Engine, doc: &mut Json) -> Result<Vec<String>, Status> {
+        match self {
+            Typed::BuiltIn(schema) => engine.schema.check(schema, doc),
+            Typed::Custom(custom) => custom.drop_unknown(doc),
+        }
+    }
+
+    /// The root of a document, for server-side apply.
+    pub(crate) fn place(&self, engine: &Engine) -> Option<AnyPlace<'t>> {
+        match self {
+            Typed::BuiltIn(schema) => engine.schema.place(schema).map(AnyPlace::BuiltIn),
+            Typed::Custom(custom) => Some(AnyPlace::Object(&custom.schema)),
+        }
+    }
 }
 
 /// The fields of a document against a schema.
@@ -43,7 +71,7 @@ pub(crate) fn check_fields(
     doc: &mut Json,
     validation: FieldValidation,
 ) -> Result<(), Status> {
-    let unknown = engine.schema.check(schema, doc)?;
+    let unknown = Typed::BuiltIn(schema).drop_unknown(engine, doc)?;
     judge_unknown(cx, gvk, &unknown, validation)
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Documents are without them on their way; they travel beside as text, and join the object at the commit.
 
+use super::decode::Typed;
 use super::update::Part;
-use crate::custom::{self, CustomKind};
+use crate::custom::CustomKind;
 use crate::engine::{Engine, Resource};
 use crate::limits::MANAGED_FIELDS_BYTES;
 use holdfast_core::json::{remove, str_at};
@@ -82,6 +83,32 @@ impl Versions for KindVersions {
     }
 }
 
+/// What a write to a part of an object is judged by.
+struct Context {
+    versions: KindVersions,
+    api_version: String,
+    reset: FieldSet<'static>,
+}
+
+impl Context {
+    /// `doc` is what is written.
+    fn new(engine: &Engine, resource: &Resource<'_>, part: Part, doc: &Json) -> Context {
+        let versions = KindVersions::of(engine, resource.kind);
+        Context { versions, api_version: resource.kind.gvk().api_version(), reset: reset(resource, part, doc) }
+    }
+
+    fn write<'c>(&'c self, engine: &Engine, part: Part, options: &'c WriteOptions) -> Write<'c, KindVersions> {
+        Write {
+            versions: &self.versions,
+            api_version: &self.api_version,
+            manager: &options.field_manager,
+            subresource: part.subresource(),
+            reset: &self.reset,
+            now: engine.now(),
+        }
+    }
+}
+
 /// Takes `managedFields` out of a document that a client sent.
 pub(crate) fn take_sent(doc: &mut Json) -> Option<Json> {
     remove(doc, &["metadata", "managedFields"]).filter(|sent| !sent.is_null())
@@ -111,18 +138,8 @@ pub(crate) fn tracked(
     };
     let old_doc = old.map(|(_, doc)| convert::requested(resource.kind, doc));
     let new_doc = convert::requested(resource.kind, new);
-    let reset = reset(resource, part, &new_doc);
-    let versions = KindVersions::of(engine, resource.kind);
-    let api_version = resource.kind.gvk().api_version();
-    let write = Write {
-        versions: &versions,
-        api_version: &api_version,
-        manager: &options.field_manager,
-        subresource: part.subresource(),
-        reset: &reset,
-        now: engine.now(),
-    };
-    let managed = match apply::update(&write, old_doc.as_deref(), &new_doc, managers) {
+    let context = Context::new(engine, resource, part, &new_doc);
+    let managed = match apply::update(&context.write(engine, part, options), old_doc.as_deref(), &new_doc, managers) {
         Ok(managers) => Managed::new(&managers, &before),
         Err(err) => {
             tracing::debug!(kind = resource.kind.kind, name = resource.name, err, "Could not tell who owns the fields");
@@ -150,18 +167,14 @@ pub(crate) fn applied(
     let text = live.map_or("", |(object, _)| object.managed_fields());
     let before =
         Managers::parse(text).map_err(|err| Status::internal(format!("failed to decode managed fields: {err}")))?;
-    let reset = reset(resource, part, config);
-    let versions = KindVersions::of(engine, resource.kind);
-    let api_version = resource.kind.gvk().api_version();
-    let write = Write {
-        versions: &versions,
-        api_version: &api_version,
-        manager: &options.field_manager,
-        subresource: part.subresource(),
-        reset: &reset,
-        now: engine.now(),
-    };
-    let applied = apply::apply(&write, live.map(|(_, doc)| doc), config, before.clone(), options.force);
+    let context = Context::new(engine, resource, part, config);
+    let applied = apply::apply(
+        &context.write(engine, part, options),
+        live.map(|(_, doc)| doc),
+        config,
+        before.clone(),
+        options.force,
+    );
     let applied = applied.map_err(refusal)?;
     let managed = Managed::new(&applied.managers, &before);
     if managed.text.len() > MANAGED_FIELDS_BYTES {
@@ -196,22 +209,6 @@ fn reset(resource: &Resource<'_>, part: Part, doc: &Json) -> FieldSet<'static> {
     reset
 }
 
-/// What a configuration is of.
-pub(crate) enum Typed<'t> {
-    /// A type of the table.
-    BuiltIn(&'t str),
-    Custom(Arc<CustomKind>),
-}
-
-impl Typed<'_> {
-    pub(crate) fn of(engine: &Engine, kind: &'static Kind) -> Result<Typed<'static>, Status> {
-        match kind.custom {
-            Some(_) => engine.customs.behind(kind).map(Typed::Custom),
-            None => Ok(Typed::BuiltIn(kind.schema)),
-        }
-    }
-}
-
 /// A configuration that is to be applied, in the canonical form of its type; its nulls stay, as they are owned.
 ///
 /// # Errors
@@ -234,14 +231,7 @@ pub(crate) fn check_config(engine: &Engine, typed: &Typed<'_>, gvk: &Gvk, config
         Status::bad_request(why)
     };
     let mut checked = config.clone();
-    let unknown = match typed {
-        Typed::BuiltIn(schema) => engine.schema.check(schema, &mut checked)?,
-        Typed::Custom(custom) => {
-            let mut unknown = custom::check_metadata(&mut checked)?;
-            unknown.extend(custom.schema.prune(&mut checked));
-            unknown
-        }
-    };
+    let unknown = typed.drop_unknown(engine, &mut checked)?;
     match &unknown[..] {
         [] => {}
         [field] => return Err(refused(format!(".{field}: field not declared in schema"))),
@@ -252,11 +242,7 @@ pub(crate) fn check_config(engine: &Engine, typed: &Typed<'_>, gvk: &Gvk, config
         }
     }
     keep_nulls(config, &mut checked);
-    let place = match typed {
-        Typed::BuiltIn(schema) => engine.schema.place(schema).map(AnyPlace::BuiltIn),
-        Typed::Custom(custom) => Some(AnyPlace::Object(&custom.schema)),
-    };
-    let place = place.ok_or_else(|| Status::internal(format!("no schema of {}", gvk.kind)))?;
+    let place = typed.place(engine).ok_or_else(|| Status::internal(format!("no schema of {}", gvk.kind)))?;
     apply::check(&place, &checked, false).map_err(refused)?;
     Ok(checked)
 }

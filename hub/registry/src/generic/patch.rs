@@ -1,7 +1,8 @@
 //! Patch: the four ways to change a document that is read first.
 
 use super::create::create_managed;
-use super::managers::{Typed, applied, check_config, speaks_of_managers, with_managers};
+use super::decode::Typed;
+use super::managers::{applied, check_config, speaks_of_managers, with_managers};
 use super::update::{Part, Wanted, change, may_create};
 use crate::engine::{Engine, Resource};
 use crate::limits::CONFLICT_RETRIES;
@@ -42,7 +43,7 @@ async fn apply(
     config: &Json,
     options: &WriteOptions,
 ) -> Result<(Arc<Object>, bool), Status> {
-    let config = check_config(engine, &Typed::of(engine, resource.kind)?, &resource.kind.gvk(), config)?;
+    let config = check_config(engine, &Typed::of(resource), &resource.kind.gvk(), config)?;
     let name = str_at(&config, &["metadata", "name"]).unwrap_or_default();
     if !name.is_empty() && name != resource.name {
         return Err(Status::bad_request(format!(

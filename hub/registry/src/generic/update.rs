@@ -183,7 +183,7 @@ async fn prepare(
 ) -> Result<Managed, Status> {
     let (kind, strategy) = (resource.kind, &*resource.strategy);
     let sent = take_sent(doc);
-    decode::decode(engine, cx, kind, doc, options.field_validation)?;
+    decode::decode(engine, cx, resource, doc, options.field_validation)?;
     remove(doc, &["metadata", "resourceVersion"]);
     let old = &without_version(old);
     check_identity(resource, doc)?;

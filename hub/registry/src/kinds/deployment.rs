@@ -1,11 +1,13 @@
 //! apps/v1 Deployment.
 
-use super::pod::spec;
 use super::rules::{default_text, not_negative, one_of};
-use super::workload::{count_or_percent, default_template, is_zero, name_warnings, validate_pods};
+use super::workload::{
+    at_most, count_or_percent, default_template, is_zero, name_warnings, status_counts, template_warnings,
+    validate_pods,
+};
 use crate::meta::immutable;
 use crate::strategy::Strategy;
-use holdfast_core::json::{at, default, i64_at, remove, str_at};
+use holdfast_core::json::{default, i64_at, remove, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
 /// apps/v1 Deployment.
@@ -58,36 +60,20 @@ impl Strategy for Deployment {
     }
 
     fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        let path = FieldPath::new("status");
-        let status = doc.get("status").unwrap_or(&Json::Null);
-        for field in [
-            "observedGeneration",
-            "replicas",
-            "updatedReplicas",
-            "readyReplicas",
-            "availableReplicas",
-            "unavailableReplicas",
-        ] {
-            not_negative(status, field, &path, errors);
-        }
-        let total = i64_at(status, &["replicas"]).unwrap_or(0);
-        for field in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
-            if let Some(count) = i64_at(status, &[field]).filter(|count| *count > total) {
-                errors.invalid(&path.child(field), count, "cannot be greater than status.replicas");
-            }
-        }
-        let (before, now) =
-            (i64_at(old, &["status", "collisionCount"]).unwrap_or(0), i64_at(status, &["collisionCount"]).unwrap_or(0));
-        if now < before {
-            errors.invalid(&path.child("collisionCount"), now, "cannot be decremented");
+        let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+        status_counts(doc, &["observedGeneration", "replicas"], errors);
+        status_counts(doc, &parts, errors);
+        status_counts(doc, &["unavailableReplicas"], errors);
+        at_most(doc, &parts, "replicas", "status.replicas", errors);
+        let count = |doc: &Json| i64_at(doc, &["status", "collisionCount"]).unwrap_or(0);
+        if count(doc) < count(old) {
+            errors.invalid(&FieldPath::new("status.collisionCount"), count(doc), "cannot be decremented");
         }
     }
 
     fn warnings(&self, doc: &Json) -> Vec<String> {
         let mut warnings = name_warnings(doc);
-        if let Some(template) = at(doc, &["spec", "template", "spec"]) {
-            warnings.extend(spec::warnings(template, "spec.template.spec"));
-        }
+        warnings.extend(template_warnings(doc, &["spec", "template"]));
         warnings
     }
 }

@@ -1,11 +1,10 @@
 //! apps/v1 ReplicaSet.
 
-use super::pod::spec;
 use super::rules::not_negative;
-use super::workload::{default_template, name_warnings, validate_pods};
+use super::workload::{at_most, default_template, name_warnings, status_counts, template_warnings, validate_pods};
 use crate::meta::immutable;
 use crate::strategy::Strategy;
-use holdfast_core::json::{at, default, i64_at, set};
+use holdfast_core::json::{default, i64_at, set};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
 /// apps/v1 ReplicaSet.
@@ -41,28 +40,22 @@ impl Strategy for ReplicaSet {
     }
 
     fn validate_status(&self, doc: &Json, _old: &Json, errors: &mut FieldErrors) {
-        let (path, status) = (FieldPath::new("status"), doc.get("status").unwrap_or(&Json::Null));
-        for field in ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"] {
-            not_negative(status, field, &path, errors);
-        }
-        let total = i64_at(status, &["replicas"]).unwrap_or(0);
-        for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
-            if let Some(count) = i64_at(status, &[field]).filter(|count| *count > total) {
-                errors.invalid(&path.child(field), count, "cannot be greater than status.replicas");
-            }
-        }
-        let (ready, available) =
-            (i64_at(status, &["readyReplicas"]).unwrap_or(0), i64_at(status, &["availableReplicas"]).unwrap_or(0));
+        let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+        status_counts(doc, &["replicas"], errors);
+        status_counts(doc, &parts, errors);
+        status_counts(doc, &["observedGeneration"], errors);
+        at_most(doc, &parts, "replicas", "status.replicas", errors);
+        let count = |field: &str| i64_at(doc, &["status", field]).unwrap_or(0);
+        let (ready, available) = (count("readyReplicas"), count("availableReplicas"));
         if available > ready {
-            errors.invalid(&path.child("availableReplicas"), available, "cannot be greater than readyReplicas");
+            let path = FieldPath::new("status.availableReplicas");
+            errors.invalid(&path, available, "cannot be greater than readyReplicas");
         }
     }
 
     fn warnings(&self, doc: &Json) -> Vec<String> {
         let mut warnings = name_warnings(doc);
-        if let Some(template) = at(doc, &["spec", "template", "spec"]) {
-            warnings.extend(spec::warnings(template, "spec.template.spec"));
-        }
+        warnings.extend(template_warnings(doc, &["spec", "template"]));
         warnings
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::custom::ScalePaths;
 use crate::engine::{Engine, Resource};
-use crate::generic::decode::{check_fields, check_type};
-use crate::generic::managers::{Managed, Typed, check_config, refusal};
+use crate::generic::decode::{Typed, check_fields, check_type};
+use crate::generic::managers::{Managed, check_config, refusal};
 use crate::generic::patch::patched;
 use crate::generic::update::{Part, Wanted, change};
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
@@ -31,9 +31,9 @@ fn check_kind(resource: &Resource<'_>) -> Result<(), Status> {
 }
 
 /// Where the numbers are: as built-in kinds have them, or as the definition of a custom kind says.
-fn paths(engine: &Engine, resource: &Resource<'_>) -> Result<ScalePaths, Status> {
-    if resource.kind.custom.is_some() {
-        return engine.customs.behind(resource.kind)?.scale.clone().ok_or_else(Status::no_such_path);
+fn paths(resource: &Resource<'_>) -> Result<ScalePaths, Status> {
+    if let Some(custom) = resource.strategy.custom() {
+        return custom.scale.clone().ok_or_else(Status::no_such_path);
     }
     let path = |text: &str| text.split('.').map(str::to_string).collect();
     let (spec_replicas, status_replicas) = (path("spec.replicas"), path("status.replicas"));
@@ -96,7 +96,7 @@ fn view_of(paths: &ScalePaths, object: &Object) -> Result<Arc<Object>, Status> {
 /// Reads the scale.
 pub(crate) async fn get(engine: &Engine, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
-    view_of(&paths(engine, resource)?, &*engine.read(resource).await?)
+    view_of(&paths(resource)?, &*engine.read(resource).await?)
 }
 
 /// How the new scale comes to be.
@@ -141,7 +141,7 @@ async fn write(
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
-    let paths = paths(engine, resource)?;
+    let paths = paths(resource)?;
     let apply = |object: &Object, mut doc: Json| {
         let current = view(&paths, &doc);
         let before = Managers::parse(object.managed_fields()).unwrap_or_default();
