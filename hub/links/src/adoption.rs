@@ -18,7 +18,7 @@ use holdfast_mutation::broken;
 use holdfast_store::{Check, Condition, Op, Store, StoreError, Txn};
 use ring::hmac;
 
-const KEY: &str = "/holdfast/adoption-key";
+pub(crate) const KEY: &str = "/holdfast/adoption-key";
 const KEY_BYTES: usize = 32;
 
 /// The record that says that this history has, or had, a pod with this UID that it did not make itself.
@@ -42,7 +42,11 @@ pub(crate) async fn ensure_key(store: &dyn Store, env: &World) -> Result<(), Sto
 }
 
 /// Seals what nodes get.
-pub(crate) struct Sealer(Option<hmac::Key>);
+pub(crate) struct Sealer {
+    key: Option<hmac::Key>,
+    /// The revision of the key; 0 without one.
+    pub(crate) version: Revision,
+}
 
 impl Sealer {
     /// With the store's key; without one nothing is sealed.
@@ -50,12 +54,16 @@ impl Sealer {
     /// # Errors
     /// The store's.
     pub(crate) async fn of(store: &dyn Store) -> Result<Sealer, StoreError> {
-        Ok(Sealer(store.get(KEY).await?.map(|record| hmac::Key::new(hmac::HMAC_SHA256, &record.value))))
+        let record = store.get(KEY).await?;
+        Ok(Sealer {
+            key: record.as_ref().map(|record| hmac::Key::new(hmac::HMAC_SHA256, &record.value)),
+            version: record.map_or(Revision(0), |record| record.modified),
+        })
     }
 
     /// Adds the seal.
     pub(crate) fn seal(&self, node: &str, pod: &mut Json) {
-        if let Some(key) = &self.0 {
+        if let Some(key) = &self.key {
             let tag = hmac::sign(key, &sealed_bytes(node, pod));
             let text: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
             set(pod, &[SEAL], text);
@@ -67,7 +75,7 @@ impl Sealer {
         let digit = |at: usize| seal.get(at..at + 2).and_then(|text| u8::from_str_radix(text, 16).ok());
         let tag: Option<Vec<u8>> = (0..seal.len()).step_by(2).map(digit).collect();
         let tag = tag.unwrap_or_default();
-        self.0.as_ref().is_some_and(|key| hmac::verify(key, &sealed_bytes(node, pod), &tag).is_ok())
+        self.key.as_ref().is_some_and(|key| hmac::verify(key, &sealed_bytes(node, pod), &tag).is_ok())
     }
 }
 

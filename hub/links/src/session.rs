@@ -27,7 +27,7 @@ pub(crate) struct NodeSession {
     node_name: String,
     node_uid: NodeUid,
     slot: Arc<Slot>,
-    view: Mutex<NodeView>,
+    view: Mutex<Arc<NodeView>>,
     view_ready: Notify,
     /// Keys of pods that the node kept and that have to go.
     ended: Mutex<BTreeSet<String>>,
@@ -77,7 +77,7 @@ impl NodeSession {
             node_name: node_name.to_string(),
             node_uid: NodeUid(node_uid.to_string()),
             slot,
-            view: Mutex::new(NodeView::default()),
+            view: Mutex::default(),
             view_ready: Notify::new(),
             ended: Mutex::default(),
             tokens,
@@ -124,15 +124,17 @@ impl NodeSession {
         let retry = Some(std::time::Duration::from_secs(TOKEN_RETRY_SECS));
         // One build at a time: an older one that ends later would take objects back.
         let mut tokens = self.tokens.lock().await;
-        let mut view = match build(&*self.shared.store, &self.shared.views, &self.node_name).await {
+        let older = lock(&self.view).clone();
+        let mut view = match build(&*self.shared.store, &self.shared.views, &self.node_name, &older).await {
             Ok(view) => view,
             Err(err) => {
                 tracing::warn!(node = self.node_name, %err, "Could not build a node's view");
                 return retry;
             }
         };
-        let items = tokens.items(&self.shared.api, &self.shared.env, &self.node_name, &view.tokens).await;
-        let missing = items.len() < view.tokens.len();
+        let wanted = view.tokens();
+        let items = tokens.items(&self.shared.api, &self.shared.env, &self.node_name, &wanted).await;
+        let missing = items.len() < wanted.len();
         let revision = view.revision();
         for (key, body) in items {
             view.put(key, revision, body);
@@ -142,7 +144,7 @@ impl NodeSession {
             let mut current = lock(&self.view);
             view.ended = lock(&self.ended).clone();
             view.finish(&current);
-            *current = view;
+            *current = Arc::new(view);
         }
         if missing {
             return retry;
@@ -161,7 +163,7 @@ impl NodeSession {
             Verdict::Kept(why) => ("PodKept", format!("stays on its node, unknown to the hub: {why}")),
             Verdict::Ended(why) => {
                 lock(&self.ended).insert(key.to_string());
-                lock(&self.view).ended.insert(key.to_string());
+                Arc::make_mut(&mut *lock(&self.view)).ended.insert(key.to_string());
                 self.view_ready.notify_one();
                 ("PodEnded", format!("is ended: {why}"))
             }
@@ -185,7 +187,7 @@ impl NodeSession {
 #[async_trait]
 impl HubHost for NodeSession {
     fn with_view(&self, use_view: &mut dyn FnMut(&dyn HubView)) {
-        use_view(&*lock(&self.view));
+        use_view(&**lock(&self.view));
     }
 
     async fn view_changed(&self) {

@@ -8,11 +8,13 @@
 
 use crate::view::{item_key, object, project, project_node, project_peer};
 use bytes::Bytes;
-use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, content_hash, json};
+use holdfast_core::{ContentHash, Gvr, Json, Object, Revision, SetDigest, content_hash};
 use holdfast_kinds::Kind;
 use holdfast_link_engine::HubItem;
 use holdfast_mutation::broken;
 use holdfast_store::{Event, RangeRequest, Record, Store, StoreError};
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,10 +53,15 @@ impl Items {
         if self.by_key.get(&key).is_some_and(|(old, _)| *old == hash) {
             return false;
         }
+        self.put_as(key, hash, HubItem { revision, body });
+        true
+    }
+
+    /// Puts an item whose hash is known.
+    pub(crate) fn put_as(&mut self, key: String, hash: ContentHash, item: HubItem) {
         self.remove(&key);
         self.digest.add(&key, hash);
-        self.by_key.insert(key, (hash, HubItem { revision, body }));
-        true
+        self.by_key.insert(key, (hash, item));
     }
 
     fn remove(&mut self, key: &str) -> bool {
@@ -145,9 +152,21 @@ pub(crate) fn is_shared(kind: &Kind) -> bool {
     shared_kinds().any(|shared| std::ptr::eq(shared, kind))
 }
 
+/// The node of a pod. Every change of every pod asks for it twice: nothing else of the pod is read.
 fn node_of(record: &Record) -> Option<String> {
-    let doc = object(record)?.to_json();
-    json::str_at(&doc, &["spec", "nodeName"]).filter(|node| !node.is_empty()).map(str::to_string)
+    #[derive(Deserialize)]
+    struct Pod<'a> {
+        #[serde(borrow)]
+        spec: Spec<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Spec<'a> {
+        #[serde(borrow, rename = "nodeName", default)]
+        node_name: Cow<'a, str>,
+    }
+    let object = object(record)?;
+    let pod: Pod<'_> = serde_json::from_slice(object.body()).ok()?;
+    Some(pod.spec.node_name.into_owned()).filter(|node| !node.is_empty())
 }
 
 fn body(doc: &Json) -> Bytes {

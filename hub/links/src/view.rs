@@ -16,6 +16,17 @@ use holdfast_store::{Record, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// What a pod brings into a view beside itself. Stands as long as neither the pod nor the key of the seals changes: most
+/// rebuilds are for one pod of many, and the others need not be read again.
+#[derive(Debug)]
+struct PodPart {
+    revision: Revision,
+    sealed_by: Revision,
+    /// Store keys of what it references that not every node gets.
+    references: Vec<(&'static Kind, Arc<str>)>,
+    tokens: BTreeMap<TokenKey, WantedToken>,
+}
+
 /// The key of an item: `<group>/<version>/<plural>/<namespace>/<name>`.
 pub fn item_key(gvr: &Gvr, namespace: &str, name: &str) -> String {
     format!("{}/{}/{}/{namespace}/{name}", gvr.group, gvr.version, gvr.resource)
@@ -32,9 +43,9 @@ pub struct NodeView {
     /// Of all.
     digest: SetDigest,
     /// Store keys of what the node's pods reference, present or not: a change of one makes the view dirty.
-    pub references: BTreeSet<String>,
-    /// Tokens that the pods need.
-    pub tokens: BTreeMap<TokenKey, WantedToken>,
+    pub references: BTreeSet<Arc<str>>,
+    /// By the pods' store keys.
+    parts: BTreeMap<Arc<str>, Arc<PodPart>>,
     /// Keys of pods that the node kept on its own account and that have to go.
     pub ended: BTreeSet<String>,
 }
@@ -42,6 +53,23 @@ pub struct NodeView {
 impl NodeView {
     pub(crate) fn put(&mut self, key: String, revision: Revision, body: Bytes) {
         self.own.put(key, revision, body);
+    }
+
+    /// Tokens that the pods need.
+    pub(crate) fn tokens(&self) -> BTreeMap<TokenKey, WantedToken> {
+        self.parts.values().flat_map(|part| part.tokens.clone()).collect()
+    }
+
+    /// Takes an object's item from an older view of the same node, if it has this version; whether it has.
+    fn keep(&mut self, older: &NodeView, kind: &Kind, object: &Object) -> bool {
+        let key = item_key(&kind.gvr(), &object.meta.namespace, &object.meta.name);
+        let same = older.own.get(&key).filter(|(_, item)| item.revision == object.revision);
+        same.map(|(hash, item)| self.own.put_as(key, hash, item.clone())).is_some()
+    }
+
+    fn add(&mut self, kind: &Kind, object: &Object, doc: &Json) {
+        let key = item_key(&kind.gvr(), &object.meta.namespace, &object.meta.name);
+        self.put(key, object.revision, Bytes::from(serde_json::to_vec(doc).unwrap_or_default()));
     }
 
     /// Nothing is put any more. Bodies that an older view of the same node has as well are taken from there: what the link
@@ -89,66 +117,73 @@ pub(crate) fn object(record: &Record) -> Option<Arc<Object>> {
     record.decoded(|record| Object::from_stored(record.value.clone(), record.modified)).ok()
 }
 
-/// Builds the view of the node called `node` from the sources.
+/// Builds the view of the node called `node` from the sources. `older` is the view before it, or an empty one.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn build(store: &dyn Store, views: &Views, node: &str) -> Result<NodeView, StoreError> {
+pub(crate) async fn build(
+    store: &dyn Store,
+    views: &Views,
+    node: &str,
+    older: &NodeView,
+) -> Result<NodeView, StoreError> {
     let kind = pods()?;
     // What changes while the objects are read is seen by the next build.
     let NodeSources { revision, shared, site, pods } = views.sources(store.revision(), node).await;
     let mut view = NodeView { revision, shared, site, ..NodeView::default() };
     let own = store.get(&format!("{}{node}", holdfast_kinds::storage_prefix(nodes()?))).await?;
-    if let Some(own) = own.as_deref().and_then(object) {
-        add(&mut view, nodes()?, &own, project_node(own.to_json()));
+    if let Some(own) = own.as_deref().and_then(object)
+        && !view.keep(older, nodes()?, &own)
+    {
+        view.add(nodes()?, &own, &project_node(own.to_json()));
     }
     let sealer = Sealer::of(store).await?;
     for key in pods {
         let Some(record) = store.get(&key).await? else { continue };
         let Some(pod) = object(&record) else { continue };
-        let doc = pod.to_json();
-        // Another one of its name may have come, and be bound elsewhere.
-        if json::str_at(&doc, &["spec", "nodeName"]) != Some(node) && !broken("pods-of-all") {
-            continue;
-        }
-        for reference in (kind.references)(&doc) {
-            if broken("closure-without-secrets") && reference.gvr.resource == "secrets" {
-                continue;
+        let same = |part: &&Arc<PodPart>| part.revision == pod.revision && part.sealed_by == sealer.version;
+        let part = match older.parts.get(&key).filter(same) {
+            Some(part) if view.keep(older, kind, &pod) => part.clone(),
+            _ => {
+                let doc = pod.to_json();
+                // Another one of its name may have come, and be bound elsewhere.
+                if json::str_at(&doc, &["spec", "nodeName"]) != Some(node) && !broken("pods-of-all") {
+                    continue;
+                }
+                let references = (kind.references)(&doc);
+                let references = references.iter().filter_map(|reference| store_key(&view, reference)).collect();
+                let tokens = wanted_tokens(&pod, &doc);
+                let mut doc = project_pod(doc);
+                sealer.seal(node, &mut doc);
+                view.add(kind, &pod, &doc);
+                Arc::new(PodPart { revision: pod.revision, sealed_by: sealer.version, references, tokens })
             }
-            add_reference(store, &mut view, &reference).await?;
+        };
+        for (kind, key) in &part.references {
+            if view.references.insert(key.clone())
+                && let Some(object) = store.get(key).await?.as_deref().and_then(object)
+                && !view.keep(older, kind, &object)
+            {
+                view.add(kind, &object, &project(object.to_json()));
+            }
         }
-        view.tokens.extend(wanted_tokens(&pod, &doc));
-        let mut doc = project_pod(doc);
-        sealer.seal(node, &mut doc);
-        add(&mut view, kind, &pod, doc);
+        view.parts.insert(key, part);
     }
     Ok(view)
 }
 
-async fn add_reference(
-    store: &dyn Store,
-    view: &mut NodeView,
-    reference: &holdfast_kinds::Reference,
-) -> Result<(), StoreError> {
+/// Where the store has what a pod references; `None` for what every node gets anyway.
+fn store_key(view: &NodeView, reference: &holdfast_kinds::Reference) -> Option<(&'static Kind, Arc<str>)> {
     let gvr = &reference.gvr;
-    let Some(kind) = holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource) else { return Ok(()) };
+    if broken("closure-without-secrets") && gvr.resource == "secrets" {
+        return None;
+    }
+    let kind = holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource).filter(|kind| !is_shared(kind))?;
     let scope = if reference.namespace.is_empty() { String::new() } else { format!("{}/", reference.namespace) };
     let key = format!("{}{scope}{}", holdfast_kinds::storage_prefix(kind), reference.name);
-    // What every node gets is there already.
-    if view.references.contains(&key) || is_shared(kind) {
-        return Ok(());
-    }
-    if let Some(object) = store.get(&key).await?.as_deref().and_then(object) {
-        add(view, kind, &object, project(object.to_json()));
-    }
-    view.references.insert(key);
-    Ok(())
-}
-
-fn add(view: &mut NodeView, kind: &Kind, object: &Object, doc: Json) {
-    let key = item_key(&kind.gvr(), &object.meta.namespace, &object.meta.name);
-    let body = serde_json::to_vec(&doc).unwrap_or_default();
-    view.put(key, object.revision, Bytes::from(body));
+    // Pods have much in common.
+    let known = view.references.get(key.as_str()).cloned();
+    Some((kind, known.unwrap_or_else(|| key.into())))
 }
 
 /// What no node needs of any object.

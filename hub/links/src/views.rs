@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub(crate) struct Slot {
     /// Rung when the view must be rebuilt. Keeps one ring.
     pub(crate) dirty: Notify,
-    references: Mutex<BTreeSet<String>>,
+    references: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl Slot {
@@ -97,7 +97,7 @@ impl Views {
             let all = touched.shared || touched.nodes.contains(name);
             for slot in of_node {
                 let references = lock(&slot.references);
-                if all || events.iter().any(|event| references.contains(&*event.key)) {
+                if all || events.iter().any(|event| references.contains(&event.key)) {
                     slot.dirty.notify_one();
                 }
             }

@@ -9,9 +9,9 @@ use super::*;
 use crate::facts::FactWriter;
 use crate::join;
 use crate::sessions::{Issued, Mark, issue, ready};
-use crate::view::build;
+use crate::view::{NodeView, build};
 use bytes::Bytes;
-use holdfast_core::{Gvr, Json, NodeUid, OutboxGen, Seq, SetDigest, WriteOptions};
+use holdfast_core::{Gvr, Json, NodeUid, OutboxGen, Patch, PatchType, Seq, SetDigest, WriteOptions};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{BiStream, BoxFuture, Disk, Env, NetError, Wall};
 use holdfast_link::HubHost;
@@ -19,6 +19,7 @@ use holdfast_link_engine::HubView;
 use holdfast_link_engine::wire::{FactSort, Hello, JoinReply, JoinRequest, WireFact};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
 use holdfast_server::{Attributes, Authorizer, Decision};
+use holdfast_store::{Op, Txn};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -193,6 +194,29 @@ impl Cluster {
         self.create("pods", "default", json!({"metadata": {"name": name}, "spec": spec})).await
     }
 
+    async fn patch(&self, at: Target, body: Json) {
+        let patch = Patch { patch_type: PatchType::Merge, body };
+        let operation = Operation::Patch { patch, options: WriteOptions::default() };
+        self.links.shared.call(at, operation).await.unwrap();
+    }
+
+    /// A view of `edge` built over an older one. It is what one built from nothing is.
+    async fn view_over(&self, older: &NodeView) -> NodeView {
+        let (store, views) = (&*self.store, &self.links.shared.views);
+        let mut over = build(store, views, "edge", older).await.unwrap();
+        let mut anew = build(store, views, "edge", &NodeView::default()).await.unwrap();
+        over.finish(older);
+        anew.finish(&NodeView::default());
+        let all = |view: &NodeView| {
+            let item = |key: &str| view.get(key).map(|item| (item.revision, item.body)).unwrap();
+            view.entries().map(|(key, hash)| (key.to_string(), hash, item(key))).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&over), all(&anew));
+        assert_eq!((over.digest(), &over.references), (anew.digest(), &anew.references));
+        assert_eq!(over.tokens(), anew.tokens());
+        over
+    }
+
     async fn get(&self, resource: &str, namespace: &str, name: &str) -> Result<Json, Status> {
         self.links.shared.get(target(resource, namespace, name)).await.map(|object| object.to_json())
     }
@@ -308,14 +332,14 @@ async fn a_view_holds_a_nodes_pods_with_what_they_need() {
     ]});
     cluster.pod("mine", "edge", volumes).await;
     cluster.pod("other", "elsewhere", json!({})).await;
-    let mut view = build(&*cluster.store, &cluster.links.shared.views, "edge").await.unwrap();
+    let mut view = build(&*cluster.store, &cluster.links.shared.views, "edge", &NodeView::default()).await.unwrap();
     view.finish(&Default::default());
     let keys: Vec<&str> = view.entries().map(|(key, _)| key).collect();
     assert!(keys.contains(&"/v1/pods/default/mine") && !keys.contains(&"/v1/pods/default/other"), "{keys:?}");
     assert!(keys.contains(&"/v1/secrets/default/used") && !keys.contains(&"/v1/secrets/default/unused"), "{keys:?}");
     assert!(keys.contains(&"/v1/services/default/kubernetes"), "{keys:?}");
     assert!(view.references.iter().any(|key| key.ends_with("default/missing")), "{:?}", view.references);
-    assert!(!view.tokens.is_empty());
+    assert!(!view.tokens().is_empty());
     let body = view.get("/v1/pods/default/mine").unwrap().body;
     let pod: Json = serde_json::from_slice(&body).unwrap();
     assert!(pod.get("status").is_none() && pod["metadata"].get("resourceVersion").is_none(), "{pod}");
@@ -347,6 +371,49 @@ async fn a_view_built_anew_shares_what_did_not_change() {
         let (_, again) = after.iter().find(|(other, _)| *other == key).unwrap();
         assert_eq!(again.as_ptr(), body.as_ptr(), "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_view_built_over_an_older_one_is_what_one_built_from_nothing_is() {
+    let cluster = cluster().await;
+    cluster.node("edge").await;
+    let config = |value: &str| json!({"metadata": {"name": "config"}, "data": {"k": value}});
+    let volumes = json!({"volumes": [
+        {"name": "c", "configMap": {"name": "config"}},
+        {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}},
+    ]});
+    cluster.pod("a", "edge", volumes.clone()).await;
+    cluster.pod("b", "edge", volumes).await;
+    let mut view = cluster.view_over(&NodeView::default()).await;
+    let key = "/v1/configmaps/default/config";
+    assert!(view.get(key).is_none());
+    cluster.create("configmaps", "default", config("one")).await;
+    view = cluster.view_over(&view).await;
+    let one = view.get(key).unwrap().body;
+    cluster
+        .patch(target("pods", "default", "a").with_subresource("status"), json!({"status": {"phase": "Running"}}))
+        .await;
+    view = cluster.view_over(&view).await;
+    cluster.patch(target("configmaps", "default", "config"), config("two")).await;
+    view = cluster.view_over(&view).await;
+    assert_ne!(view.get(key).unwrap().body, one);
+    cluster
+        .patch(target("pods", "default", "a").with_subresource("status"), json!({"status": {"phase": "Failed"}}))
+        .await;
+    view = cluster.view_over(&view).await;
+    assert_eq!(view.tokens().len(), 2, "its own and the API's; what has ended needs none");
+    // Another key of the seals: what was sealed with the old one is sealed again.
+    let sealed = view.get("/v1/pods/default/b").unwrap().body;
+    let another = Op::Put { key: crate::adoption::KEY.into(), value: Bytes::from_static(b"another") };
+    cluster.store.txn(Txn { checks: Vec::new(), ops: vec![another] }).await.unwrap();
+    view = cluster.view_over(&view).await;
+    assert_ne!(view.get("/v1/pods/default/b").unwrap().body, sealed);
+    cluster.patch(target("nodes", "", "edge"), json!({"metadata": {"labels": {"of": "itself"}}})).await;
+    view = cluster.view_over(&view).await;
+    let at = target("pods", "default", "a");
+    cluster.links.shared.call(at, Operation::Delete(Default::default())).await.unwrap();
+    view = cluster.view_over(&view).await;
+    assert!(view.get("/v1/pods/default/b").is_some());
 }
 
 #[tokio::test]

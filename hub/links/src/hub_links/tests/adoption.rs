@@ -10,7 +10,11 @@ const KEY: &str = "/v1/pods/default/a";
 
 /// The pod as its node has it.
 async fn item(cluster: &Cluster, node: &str, key: &str) -> (Json, Revision) {
-    let item = build(&*cluster.store, &cluster.links.shared.views, node).await.unwrap().get(key).unwrap();
+    let item = build(&*cluster.store, &cluster.links.shared.views, node, &NodeView::default())
+        .await
+        .unwrap()
+        .get(key)
+        .unwrap();
     (serde_json::from_slice(&item.body).unwrap(), item.revision)
 }
 
@@ -113,7 +117,7 @@ async fn what_was_deleted_stays_deleted() {
     let verdict = cluster.told(&writer, 2, "/v1/pods/default/b", &b).await;
     assert!(matches!(verdict, Some(Verdict::Ended(why)) if why.contains("since the hub was restored")));
     assert!(
-        build(&*cluster.store, &cluster.links.shared.views, "edge")
+        build(&*cluster.store, &cluster.links.shared.views, "edge", &NodeView::default())
             .await
             .unwrap()
             .entries()

@@ -3,16 +3,9 @@
 use super::*;
 use crate::sources::{SITE, Sources};
 use crate::view::NodeView;
-use holdfast_core::{Patch, PatchType};
 use std::collections::BTreeSet;
 
 impl Cluster {
-    async fn patch(&self, at: Target, body: Json) {
-        let patch = Patch { patch_type: PatchType::Merge, body };
-        let operation = Operation::Patch { patch, options: WriteOptions::default() };
-        self.links.shared.call(at, operation).await.unwrap();
-    }
-
     /// A node that joined, with a network for its pods and an address.
     async fn box_at(&self, name: &str, number: u8, site: Option<&str>) -> (Arc<NodeSession>, FactWriter) {
         let (host, _, writer) = self.node(name).await;
@@ -26,7 +19,7 @@ impl Cluster {
     }
 
     async fn view(&self, name: &str) -> NodeView {
-        let mut view = build(&*self.store, &self.links.shared.views, name).await.unwrap();
+        let mut view = build(&*self.store, &self.links.shared.views, name, &NodeView::default()).await.unwrap();
         view.finish(&Default::default());
         view
     }
