@@ -39,6 +39,7 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("page-cache-trusted", 400),
     mutation("doubtful-vitals-trusted", 500),
     mutation("sweep-before-sync", 200),
+    mutation("results-forgotten", 400),
     // The hub's end of the link.
     mutation("mark-outside-the-transaction", 10),
     mutation("everything-sent-again", 50),

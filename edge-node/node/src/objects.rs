@@ -2,6 +2,7 @@
 
 use crate::store::SharedStore;
 use holdfast_core::Timestamp;
+use holdfast_pods::typed;
 use holdfast_volumes::VolumeObjects;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -24,25 +25,33 @@ pub struct Objects(pub Arc<SharedStore>);
 
 impl Objects {
     fn one<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        self.one_by(key, |body| serde_json::from_slice(body))
+    }
+
+    fn one_by<T>(&self, key: &str, read: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Option<T> {
         let body = self.0.read(|state| state.items().get(key).map(|item| item.body.clone()))?;
-        decode(key, &body)
+        told(key, read(&body))
     }
 
     fn many<T: DeserializeOwned>(&self, prefix: &str) -> Vec<T> {
+        self.many_by(prefix, |body| serde_json::from_slice(body))
+    }
+
+    fn many_by<T>(&self, prefix: &str, read: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Vec<T> {
         let bodies = self.0.read(|state| {
             state.items_with_prefix(prefix).map(|(key, item)| (key.clone(), item.body.clone())).collect::<Vec<_>>()
         });
-        bodies.iter().filter_map(|(key, body)| decode(key, body)).collect()
+        bodies.iter().filter_map(|(key, body)| told(key, read(body))).collect()
     }
 
     /// All pods of this node.
     pub fn pods(&self) -> Vec<Pod> {
-        self.many(PODS)
+        self.many_by(PODS, typed::pod_from_slice)
     }
 
     /// One pod.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Pod> {
-        self.one(&format!("{PODS}{namespace}/{name}"))
+        self.one_by(&format!("{PODS}{namespace}/{name}"), typed::pod_from_slice)
     }
 
     /// All Services.
@@ -86,8 +95,9 @@ pub(crate) fn api_time(at: Timestamp) -> Option<Time> {
     k8s_openapi::jiff::Timestamp::from_second(at.secs()).ok().map(Time)
 }
 
-fn decode<T: DeserializeOwned>(key: &str, body: &[u8]) -> Option<T> {
-    match serde_json::from_slice(body) {
+/// What was read; a failure is told in the log.
+fn told<T>(key: &str, read: Result<T, serde_json::Error>) -> Option<T> {
+    match read {
         Ok(object) => Some(object),
         Err(err) => {
             tracing::error!(key, %err, "An object from the hub does not decode");

@@ -5,6 +5,7 @@ mod calls;
 mod containers;
 mod manager;
 mod probes;
+mod results;
 mod sweep;
 mod work;
 mod worker;

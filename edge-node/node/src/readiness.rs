@@ -189,7 +189,7 @@ fn images(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
 /// optional is not among them, nor what only a pull or the hub needs.
 fn needed(pod: &Pod) -> Vec<(String, String)> {
     const NEEDED: [&str; 4] = ["configmaps", "secrets", "persistentvolumeclaims", "runtimeclasses"];
-    let mut doc = serde_json::to_value(pod).unwrap_or_default();
+    let mut doc = holdfast_pods::typed::document(pod);
     without_optional(&mut doc);
     json::remove(&mut doc, &["spec", "imagePullSecrets"]);
     json::remove(&mut doc, &["spec", "ephemeralContainers"]);

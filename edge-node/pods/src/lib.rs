@@ -22,6 +22,7 @@ mod run;
 mod spec;
 mod status;
 mod stop;
+pub mod typed;
 
 pub use events::{
     ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, StartFailure,

@@ -308,6 +308,12 @@ impl PodMachine {
         self.mem(container).runtime = runtime.to_string();
     }
 
+    /// Whether the pod has ended in a way that must not happen twice: by itself, or, of what may run only once, at all.
+    pub fn has_run_its_course(&self) -> bool {
+        let ran = || self.memory.containers.values().any(|container| container.run != Run::No);
+        self.memory.finished && (!self.deleted() || (spec::restart_policy(&self.pod) == "Never" && ran()))
+    }
+
     /// What must survive.
     pub fn memory(&self) -> &PodMemory {
         &self.memory

@@ -45,7 +45,8 @@ impl VolumeObjects for Objects {
 }
 
 fn pod(spec: &str) -> Pod {
-    let mut pod: Pod = serde_saphyr::from_str(&format!("spec:\n  containers: [{{name: c}}]\n{spec}")).unwrap();
+    let document = serde_saphyr::from_str(&format!("spec:\n  containers: [{{name: c}}]\n{spec}")).unwrap();
+    let mut pod = holdfast_pods::typed::pod(document).unwrap();
     pod.metadata.name = Some("web-0".into());
     pod.metadata.namespace = Some("demo".into());
     pod.metadata.uid = Some("u-1".into());
@@ -140,8 +141,8 @@ fn what_is_missing_or_not_built_is_named() {
     let manager = VolumeManager::new(dir.path().into());
     let objects = Objects::default().map("conf", &[("a", "1")]);
     for (volume, text) in [
-        ("configMap: {name: y}", "configmap \"y\" not found"),
-        ("secret: {secretName: y}", "secret \"y\" not found"),
+        ("configMap: {name: gone}", "configmap \"gone\" not found"),
+        ("secret: {secretName: gone}", "secret \"gone\" not found"),
         ("configMap: {name: conf, items: [{key: z, path: z}]}", "references non-existent config key: z"),
         ("configMap: {name: conf, items: [{key: a, path: ../z}]}", "invalid path \"../z\""),
         ("configMap: {name: conf, items: [{key: a, path: ..data}]}", "invalid path \"..data\""),
@@ -155,8 +156,8 @@ fn what_is_missing_or_not_built_is_named() {
         ),
         ("hostPath: {path: /nowhere/x, type: Socket}", "hostPath type check failed: /nowhere/x is not a socket file"),
         (
-            "projected: {sources: [{secret: {name: y}}, {configMap: {name: z}}]}",
-            "[secret \"y\" not found, configmap \"z\" not found]",
+            "projected: {sources: [{secret: {name: gone}}, {configMap: {name: z}}]}",
+            "[secret \"gone\" not found, configmap \"z\" not found]",
         ),
         (
             "projected: {sources: [{podCertificate: {keyType: ED25519, signerName: s}}]}",

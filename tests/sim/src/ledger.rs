@@ -1,6 +1,6 @@
 //! What was seen, in true time and order: the checkers' only source.
 
-use crate::checks::{self, Check};
+use crate::checks::{self, Check, MARKS, PODS};
 use crate::panel::Panel;
 pub use crate::panel::Report;
 use bytes::Bytes;
@@ -8,6 +8,8 @@ use holdfast_edge_store::State;
 use holdfast_link_engine::Frame;
 use holdfast_sim_world::{TapSide, Universe};
 use holdfast_store::LogEntry;
+use serde_json::Value;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// A node by its number, 1 and up.
@@ -25,7 +27,7 @@ pub enum Way {
 /// Something that happened.
 pub enum Seen<'a> {
     /// A transaction is durable in the hub's log.
-    Commit(&'a [LogEntry]),
+    Commit(&'a Commit<'a>),
     /// The hub's log was set back to a backup, which holds these objects and records.
     Restored(&'a [(Arc<str>, Bytes)]),
     /// The hub's process has ended.
@@ -88,6 +90,34 @@ pub enum Seen<'a> {
     },
 }
 
+/// A transaction of the hub's log.
+pub struct Commit<'a> {
+    /// What it wrote.
+    pub entries: &'a [LogEntry],
+    /// Most checkers look at the pods: each is read once for all of them.
+    pods: OnceCell<Vec<(usize, Option<Value>)>>,
+}
+
+impl<'a> Commit<'a> {
+    pub(crate) fn of(entries: &'a [LogEntry]) -> Commit<'a> {
+        Commit { entries, pods: OnceCell::new() }
+    }
+
+    /// The pods that it wrote, as documents, each with its entry; `None` for one that it deleted.
+    pub fn pods(&self) -> impl Iterator<Item = (&LogEntry, Option<&Value>)> {
+        let read = || {
+            let pods = self.entries.iter().enumerate().filter(|(_, entry)| entry.key.starts_with(PODS));
+            pods.map(|(at, entry)| (at, entry.value.as_ref().map(json))).collect()
+        };
+        self.pods.get_or_init(read).iter().map(|(at, pod)| (&self.entries[*at], pod.as_ref()))
+    }
+
+    /// Whether a fact of a node made it: only those bring a mark.
+    pub fn is_of_node(&self) -> bool {
+        self.entries.iter().any(|entry| entry.key.starts_with(MARKS))
+    }
+}
+
 /// The ledger. Clones are the same one.
 pub type Ledger = Panel<dyn Check>;
 
@@ -109,6 +139,6 @@ impl Panel<dyn Check> {
 }
 
 /// A body of the hub's log as JSON.
-pub fn json(body: &Bytes) -> serde_json::Value {
+pub fn json(body: &Bytes) -> Value {
     serde_json::from_slice(body).unwrap_or_default()
 }

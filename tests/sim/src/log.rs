@@ -1,6 +1,6 @@
 //! The hub's log: durable at once, remembered whole, so that checkers and backups can look back.
 
-use crate::ledger::{Ledger, Seen};
+use crate::ledger::{Commit, Ledger, Seen};
 use holdfast_core::{Lineage, Revision, Timestamp};
 use holdfast_links::lineage::{begin_another, first_revision};
 use holdfast_store::{LogBackend, LogEntry, StoreError};
@@ -86,7 +86,7 @@ impl LogBackend for SimLog {
             }
         }
         if let Some(ledger) = &self.ledger {
-            batch.chunk_by(|a, b| a.revision == b.revision).for_each(|txn| ledger.see(&Seen::Commit(txn)));
+            batch.chunk_by(|a, b| a.revision == b.revision).for_each(|txn| ledger.see(&Seen::Commit(&Commit::of(txn))));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::worker::{Order, Shown, Worker, start};
 use crate::parts::PodRef;
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
+use holdfast_pods::typed;
 use holdfast_runtime::RuntimeEvent;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde::{Deserialize, Serialize};
@@ -236,9 +237,8 @@ fn is_ready(status: &PodStatus) -> bool {
 fn summary(shown: &Shown) -> PodSummary {
     let meta = &shown.pod.metadata;
     let status = &shown.status;
-    let document = serde_json::json!({
-        "metadata": meta, "spec": shown.pod.spec, "status": status,
-    });
+    let mut document = typed::document(&shown.pod);
+    document["status"] = typed::status_document(status);
     let containers = status.container_statuses.iter().flatten();
     PodSummary {
         namespace: meta.namespace.clone().unwrap_or_default(),

@@ -5,6 +5,7 @@
 
 use super::containers::container;
 use super::probes::ProbeTarget;
+use super::results;
 use super::work::{
     ANSWER, Common, Place, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, observe, run_hook,
     runtime_with,
@@ -14,8 +15,9 @@ use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
+use holdfast_mutation::broken;
 use holdfast_pods::{
-    ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id,
+    ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id, typed,
 };
 use holdfast_runtime::RuntimeError;
 use k8s_openapi::api::core::v1::Pod;
@@ -100,7 +102,7 @@ pub(super) fn start(common: Arc<Common>, pod: Pod) -> Worker {
 
 /// How long after the last renewal a pod may run, when its mode says that it fails over.
 fn fails_over_after(pod: &Pod) -> Option<Duration> {
-    let doc = serde_json::to_value(pod).unwrap_or_default();
+    let doc = typed::document(pod);
     match fencing::of(&doc) {
         Fencing::FailOverAfter(after) => Some(after),
         Fencing::RunForever | Fencing::Kubernetes => None,
@@ -133,11 +135,10 @@ struct State {
 impl State {
     fn new(common: Arc<Common>, pod: Pod, events: mpsc::Sender<Word>, show: watch::Sender<Shown>) -> State {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let memory = common
-            .store
-            .read(|state| state.notes().get(&Common::memory_key(&uid)).cloned())
-            .and_then(|bytes| PodMemory::decode(&bytes))
-            .unwrap_or_default();
+        let memory = common.store.read(|state| {
+            let known = state.notes().get(&Common::memory_key(&uid)).and_then(|bytes| PodMemory::decode(bytes));
+            known.or_else(|| results::of(state, &uid)).unwrap_or_default()
+        });
         let mut machine = PodMachine::new(pod.clone(), memory, now(&common));
         machine.set_host_ips(common.parts.config.node_ips.clone());
         let fails_over_after = fails_over_after(&pod);
@@ -301,8 +302,12 @@ impl State {
 
     async fn remember(&self) {
         let value = self.machine.memory().encode();
-        let note = Record::PutNote { key: Common::memory_key(&self.uid), value };
-        if let Err(err) = self.common.store.commit(vec![note]).await {
+        let mut notes = Vec::new();
+        if self.machine.has_run_its_course() && !broken("results-forgotten") {
+            notes = self.common.store.read(|state| results::note(state, &self.uid, &value));
+        }
+        notes.push(Record::PutNote { key: Common::memory_key(&self.uid), value });
+        if let Err(err) = self.common.store.commit(notes).await {
             tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written");
         }
     }
@@ -314,7 +319,7 @@ impl State {
         self.show.send_replace(Shown { pod: self.pod.clone(), status: status.clone(), gone: self.gone });
         self.common.changed.notify_one();
         let terminal = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let mut body = json!({"uid": self.uid, "status": status});
+        let mut body = json!({"uid": self.uid, "status": typed::status_document(&status)});
         if anew {
             body["reported"] = json!(now(&self.common).wall.to_micro_string());
         }

@@ -2,7 +2,8 @@ use super::*;
 use serde_json::json;
 
 fn pod(spec: Json) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "demo", "uid": "u"}, "spec": spec})).unwrap()
+    let document = json!({"metadata": {"name": "p", "namespace": "demo", "uid": "u"}, "spec": spec});
+    holdfast_pods::typed::pod(document).unwrap()
 }
 
 /// The reasons, as they are told; `held` are keys of the journal, `present` images.

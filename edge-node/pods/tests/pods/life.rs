@@ -1,7 +1,7 @@
 //! The rules of a pod's life, each as a script and its transcript.
 
-use crate::script::{World, check, check_from, pod, summary};
-use holdfast_pods::{PodAction, PodMachine, PodMemory};
+use crate::script::{World, check, check_from, pod, status, summary};
+use holdfast_pods::{PodAction, PodMachine, PodMemory, typed};
 
 const WEB: &str = "
 metadata: {name: web}
@@ -282,11 +282,10 @@ fn a_forced_deletion_shortens_the_grace() {
 fn a_pod_that_is_over_is_not_run_again() {
     for phase in ["Succeeded", "Failed"] {
         let mut over = pod(WEB);
-        over.status = serde_saphyr::from_str(&format!(
+        over.status = status(&format!(
             "{{phase: {phase}, startTime: '2026-01-01T00:00:00Z', containerStatuses: [{{name: web, image: i, imageID: x, \
              ready: false, restartCount: 3, state: {{terminated: {{exitCode: 0, reason: Completed}}}}}}]}}"
-        ))
-        .unwrap();
+        ));
         let told = over.status.clone();
         let (text, world) = check_from(World::new(over, PodMemory::default()), "observe\nobey\ntick");
         assert!(!text.contains("Start") && !text.contains("RunSandbox") && text.contains("TearDownVolumes"), "{text}");
@@ -297,11 +296,10 @@ fn a_pod_that_is_over_is_not_run_again() {
 #[test]
 fn a_lost_disk_does_not_lose_the_restart_count() {
     let mut known = pod(&with("Always"));
-    known.status = serde_saphyr::from_str(
+    known.status = status(
         "{phase: Running, containerStatuses: [{name: web, image: i, imageID: x, ready: true, restartCount: 3, \
          state: {running: {startedAt: '2026-01-01T00:00:00Z'}}}]}",
-    )
-    .unwrap();
+    );
     let (text, world) = check_from(World::new(known, PodMemory::default()), UP);
     assert!(text.contains("StartContainer web-4"), "{text}");
     assert_eq!(summary(&world.status()), "RunningICR web=Running<ContainerStatusUnknown(137) r4 ready");
@@ -330,7 +328,7 @@ fn readiness_gates_and_foreign_conditions_are_kept() {
     };
     let message = "corresponding condition of pod readiness gate \"x/y\" does not exist.".to_string();
     assert_eq!(ready(&world), ("False".into(), message, 5));
-    gated.status = serde_saphyr::from_str("{conditions: [{type: x/y, status: 'True'}]}").unwrap();
+    gated.status = status("{conditions: [{type: x/y, status: 'True'}]}");
     let actions = world.feed(holdfast_pods::PodEvent::PodChanged(Box::new(gated)));
     assert_eq!(actions, [PodAction::StatusChanged]);
     assert_eq!(ready(&world), ("True".into(), String::new(), 6));
@@ -340,7 +338,7 @@ fn readiness_gates_and_foreign_conditions_are_kept() {
 fn the_status_is_complete() {
     let (_, world) =
         check_from(World::new(pod(WEB), PodMemory::default()), &format!("{UP}\n+7 exit web 1\nobey\nobey"));
-    let text = serde_json::to_string_pretty(&world.status()).unwrap();
+    let text = serde_json::to_string_pretty(&typed::status_document(&world.status())).unwrap();
     insta::assert_snapshot!(text);
 }
 

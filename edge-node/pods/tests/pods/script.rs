@@ -5,7 +5,7 @@
 
 use holdfast_core::Timestamp;
 use holdfast_pods::*;
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -32,8 +32,12 @@ pub(crate) struct World {
     pub(crate) durable: PodMemory,
 }
 
+pub(crate) fn status(yaml: &str) -> Option<PodStatus> {
+    Some(typed::status(serde_saphyr::from_str(yaml).unwrap()).unwrap())
+}
+
 pub(crate) fn pod(yaml: &str) -> Pod {
-    let mut pod: Pod = serde_saphyr::from_str(yaml).unwrap();
+    let mut pod = typed::pod(serde_saphyr::from_str(yaml).unwrap()).unwrap();
     pod.metadata.uid = Some("u1".into());
     pod.metadata.namespace = Some("demo".into());
     pod

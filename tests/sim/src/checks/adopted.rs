@@ -6,9 +6,6 @@ use super::{Check, PODS, fails_over, is_deleting, is_terminal, text};
 use crate::ledger::{NodeNo, Report, Seen, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Prefix of outboxes' marks in the hub's log.
-const MARKS: &str = "/marks/";
-
 /// Which pods were ever told to go.
 #[derive(Default)]
 pub struct Adopted {
@@ -33,39 +30,33 @@ impl Check for Adopted {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
-            Seen::Commit(entries) => {
-                // Only a fact of a node brings a mark.
-                let by_node = entries.iter().any(|entry| entry.key.starts_with(MARKS));
-                for entry in entries.iter().filter(|entry| entry.key.starts_with(PODS)) {
-                    match &entry.value {
-                        Some(value) => {
-                            let pod = json(value);
-                            let uid = text(&pod, &["metadata", "uid"]).to_string();
-                            if by_node && entry.created == entry.revision {
-                                if !self.had.contains(&uid) {
-                                    report.violation(format!("{} comes back as {uid}, which never was", entry.key));
-                                }
-                                if self.removed.contains(&uid) {
-                                    report.violation(format!("{} ({uid}) comes back after its deletion", entry.key));
-                                }
-                            }
-                            self.had.insert(uid.clone());
-                            if is_deleting(&pod) || fails_over(&pod) {
-                                self.deleted.insert(uid.clone());
-                            }
-                            if is_terminal(&pod) {
-                                self.ended.insert(uid.clone());
-                            }
-                            // Another pod of this name takes the place of one that a restore forgot.
-                            let old = self.pods.insert(entry.key.to_string(), uid.clone());
-                            self.deleted.extend(old.filter(|old| *old != uid));
+            Seen::Commit(commit) => {
+                for (entry, pod) in commit.pods() {
+                    let Some(pod) = pod else {
+                        let gone = self.pods.remove(&*entry.key);
+                        self.removed.extend(gone.clone());
+                        self.deleted.extend(gone);
+                        continue;
+                    };
+                    let uid = text(pod, &["metadata", "uid"]).to_string();
+                    if commit.is_of_node() && entry.created == entry.revision {
+                        if !self.had.contains(&uid) {
+                            report.violation(format!("{} comes back as {uid}, which never was", entry.key));
                         }
-                        None => {
-                            let gone = self.pods.remove(&*entry.key);
-                            self.removed.extend(gone.clone());
-                            self.deleted.extend(gone);
+                        if self.removed.contains(&uid) {
+                            report.violation(format!("{} ({uid}) comes back after its deletion", entry.key));
                         }
                     }
+                    self.had.insert(uid.clone());
+                    if is_deleting(pod) || fails_over(pod) {
+                        self.deleted.insert(uid.clone());
+                    }
+                    if is_terminal(pod) {
+                        self.ended.insert(uid.clone());
+                    }
+                    // Another pod of this name takes the place of one that a restore forgot.
+                    let old = self.pods.insert(entry.key.to_string(), uid.clone());
+                    self.deleted.extend(old.filter(|old| *old != uid));
                 }
             }
             Seen::Flipped { node } => {

@@ -1,6 +1,6 @@
 //! Invariant 3: facts apply exactly once, and the mark commits with the effect.
 
-use super::{Check, text};
+use super::{Check, MARKS, text};
 use crate::ledger::{NodeNo, Report, Seen, Way, json};
 use crate::wire::facts;
 use bytes::Bytes;
@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 
 /// Prefix of Events in the hub's log.
 const EVENTS: &str = "/registry/core/events/";
-/// Prefix of outboxes' marks in the hub's log.
-const MARKS: &str = "/marks/";
 
 /// Which facts are where.
 #[derive(Default)]
@@ -44,9 +42,9 @@ impl Check for ExactlyOnce {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
-            Seen::Commit(entries) => {
-                let has_mark = entries.iter().any(|entry| entry.key.starts_with(MARKS));
-                for entry in *entries {
+            Seen::Commit(commit) => {
+                let has_mark = commit.is_of_node();
+                for entry in commit.entries {
                     let Some(value) = &entry.value else { continue };
                     if entry.key.starts_with(MARKS) {
                         let now = mark(value);

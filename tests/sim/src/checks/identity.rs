@@ -1,8 +1,8 @@
 //! Invariant 1: no two nodes run the same identity at the same instant: a pod by its UID, and what replaces a pod that
 //! is to fail over only when that one has stopped for certain.
 
-use super::{Check, PODS, fails_over, is_deleting, text};
-use crate::ledger::{NodeNo, Report, Seen, json};
+use super::{Check, fails_over, is_deleting, text};
+use crate::ledger::{NodeNo, Report, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where each pod runs.
@@ -43,11 +43,7 @@ impl Check for OneIdentity {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
-            Seen::Commit(entries) => {
-                for entry in entries.iter().filter(|entry| entry.key.starts_with(PODS)) {
-                    self.committed(&entry.key, entry.value.as_ref().map(json).as_ref(), report);
-                }
-            }
+            Seen::Commit(commit) => commit.pods().for_each(|(entry, pod)| self.committed(&entry.key, pod, report)),
             // What was replaced may be back in a backup.
             Seen::Restored(_) => {
                 self.failing_over.clear();

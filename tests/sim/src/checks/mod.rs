@@ -6,6 +6,7 @@ pub mod facts;
 pub mod healing;
 pub mod identity;
 pub mod offline;
+pub mod once;
 pub mod rights;
 
 use crate::ledger::{NodeNo, Report, Seen};
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(durable::Durable::default()),
         Box::new(facts::ExactlyOnce::default()),
         Box::new(offline::OfflineLife),
+        Box::new(once::Once::default()),
         Box::new(adopted::Adopted::default()),
         Box::new(healing::OnlyDifferences::default()),
         Box::new(rights::OwnObjects::default()),
@@ -67,6 +69,8 @@ pub fn all() -> Vec<Box<dyn Check>> {
 
 /// Prefix of pods in the hub's log.
 pub const PODS: &str = "/registry/core/pods/";
+/// Prefix of outboxes' marks in the hub's log.
+pub const MARKS: &str = "/marks/";
 
 /// A string of a document.
 pub fn text<'a>(doc: &'a Value, path: &[&str]) -> &'a str {

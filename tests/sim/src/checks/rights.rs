@@ -1,7 +1,7 @@
 //! Invariant 7: a node gets its own objects only: its pods, what they name, and what every node gets.
 
-use super::{Check, PODS, text};
-use crate::ledger::{Report, Seen, Way, json};
+use super::{Check, text};
+use crate::ledger::{Report, Seen, Way};
 use crate::wire::batch;
 use holdfast_sim_world::TapSide;
 use serde_json::Value;
@@ -53,18 +53,17 @@ impl Check for OwnObjects {
 
     fn see(&mut self, what: &Seen<'_>, report: &mut Report<'_>) {
         match what {
-            Seen::Commit(entries) => {
-                for value in entries.iter().filter(|e| e.key.starts_with(PODS)).filter_map(|e| e.value.as_ref()) {
-                    let pod = json(value);
-                    let node = text(&pod, &["spec", "nodeName"]);
+            Seen::Commit(commit) => {
+                for pod in commit.pods().filter_map(|(_, pod)| pod) {
+                    let node = text(pod, &["spec", "nodeName"]);
                     if node.is_empty() {
                         continue;
                     }
-                    let namespace = text(&pod, &["metadata", "namespace"]);
+                    let namespace = text(pod, &["metadata", "namespace"]);
                     let allowed = self.allowed.entry(node.to_string()).or_default();
-                    allowed.insert(format!("/v1/pods/{namespace}/{}", text(&pod, &["metadata", "name"])));
+                    allowed.insert(format!("/v1/pods/{namespace}/{}", text(pod, &["metadata", "name"])));
                     allowed.insert(format!("/v1/namespaces//{namespace}"));
-                    let uid = text(&pod, &["metadata", "uid"]);
+                    let uid = text(pod, &["metadata", "uid"]);
                     allowed.insert(format!("edge.holdfast.io/v1/tokens/{namespace}/{uid}"));
                     let mut found = BTreeSet::new();
                     names(&pod["spec"], &mut found);

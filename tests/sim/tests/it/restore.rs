@@ -175,3 +175,33 @@ fn owners_count_what_comes_back_and_lost_owners_are_let_go() {
     assert_eq!(after, younger);
     stage.agree();
 }
+
+#[test]
+fn what_has_run_its_course_is_not_run_again() {
+    let stage = Stage::open(5, 1);
+    let container =
+        |seconds: &str| json!([{"name": "main", "image": "registry.local/app:1", "args": ["exit", "0", seconds]}]);
+    stage.pod("ends", 1, json!({"restartPolicy": "OnFailure", "containers": container("20")}));
+    stage.pod("stopped", 1, json!({"restartPolicy": "Never", "containers": container("600")}));
+    stage.runs("ends");
+    stage.runs("stopped");
+    let backup = stage.cluster.hub.log.backup();
+    stage.until("one ends", 60, |_| text(&pods(&stage)["ends"], &["status", "phase"]) == "Succeeded");
+    stage.delete("pods", "ends");
+    stage.delete("pods", "stopped");
+    stage.until("both are gone", 120, |c| c.end().pods.is_empty() && c.end().machines[0].pods.is_empty());
+    stage.pass(60);
+    // The results are on the disk, not only in memory.
+    stage.cluster.nodes[0].power_off();
+    stage.pass(5);
+    stage.cluster.nodes[0].power_on();
+    restore(&stage, &backup);
+    let phase =
+        |name: &str| pods(&stage).get(name).map(|pod| text(pod, &["status", "phase"]).to_string()).unwrap_or_default();
+    stage.until("the node tells the result", 120, |_| phase("ends") == "Succeeded");
+    // Of this one the node may still have been about to say that it is gone.
+    stage.until("the node tells the other", 120, |_| ["Failed", ""].contains(&&*phase("stopped")));
+    stage.pass(60);
+    assert!(stage.cluster.nodes[0].oci.running().is_empty());
+    stage.agree();
+}
