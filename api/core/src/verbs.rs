@@ -39,6 +39,15 @@ impl Target {
         self
     }
 
+    /// Where it is on an API server (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris>).
+    pub fn path(&self) -> String {
+        let Gvr { group, version, resource } = &self.gvr;
+        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        let scope = self.namespace.as_ref().map(|namespace| format!("/namespaces/{namespace}"));
+        let rest = [&self.name, &self.subresource].into_iter().flatten().map(|part| format!("/{part}"));
+        format!("{root}{}/{resource}{}", scope.unwrap_or_default(), rest.collect::<String>())
+    }
+
     /// The name, or the empty string.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()

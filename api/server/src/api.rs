@@ -1,5 +1,6 @@
 //! The chain behind the codec: authorization, then the registry.
 
+use crate::audit::{Asked, Auditor, Trail};
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
 use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo, Watch, WriteOptions,
@@ -85,12 +86,23 @@ pub enum Reply {
 pub struct Api {
     registry: Arc<dyn Registry>,
     authorizer: Arc<dyn Authorizer>,
+    auditor: Option<Arc<Auditor>>,
 }
 
 impl Api {
     /// An API over a registry, guarded by an authorizer.
     pub fn new(registry: Arc<dyn Registry>, authorizer: Arc<dyn Authorizer>) -> Api {
-        Api { registry, authorizer }
+        Api { registry, authorizer, auditor: None }
+    }
+
+    /// The same with an audit log.
+    pub fn with_auditor(self, auditor: Option<Arc<Auditor>>) -> Api {
+        Api { auditor, ..self }
+    }
+
+    /// What notes requests, if anything does.
+    pub(crate) fn auditor(&self) -> Option<&Arc<Auditor>> {
+        self.auditor.as_ref()
     }
 
     /// The authorizer, for requests that are no resource's.
@@ -102,13 +114,34 @@ impl Api {
     ///
     /// # Errors
     /// 403 when the user may not, else whatever the registry says.
-    pub async fn call(&self, request: Request) -> Result<Reply, Status> {
-        self.authorize(&request.cx, &request.target, request.operation.verb()).await?;
+    pub async fn call(&self, mut request: Request) -> Result<Reply, Status> {
+        if let Some(auditor) = &self.auditor {
+            request.cx.trail = begin(auditor, &request);
+        }
+        let verb = request.operation.verb();
+        if let Err(status) = self.authorize(&request.cx, &request.target, verb).await {
+            if let Some(trail) = &request.cx.trail {
+                trail.failed(&status);
+            }
+            return Err(status);
+        }
         self.run(request).await
     }
 
     /// Runs a request that was authorized.
     pub(crate) async fn run(&self, request: Request) -> Result<Reply, Status> {
+        let trail = request.cx.trail.clone();
+        if let Some(trail) = &trail {
+            trail.asked(&request);
+        }
+        let result = self.dispatch(request).await;
+        if let Some(trail) = &trail {
+            trail.answered(&result);
+        }
+        result
+    }
+
+    async fn dispatch(&self, request: Request) -> Result<Reply, Status> {
         let Request { cx, target, operation } = request;
         let registry = &self.registry;
         match operation {
@@ -138,11 +171,30 @@ impl Api {
     /// Whether the user of `cx` may; the HTTP chain asks before it reads a body.
     pub(crate) async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
         let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
-        match self.authorizer.authorize(&attributes).await {
+        let decision = self.authorizer.authorize(&attributes).await;
+        cx.decided(&decision);
+        match decision {
             Decision::Allow => Ok(()),
             Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(&cx.user, target, verb, &why)),
         }
     }
+}
+
+/// The trail of a request that comes from within: it has no address and no headers.
+fn begin(auditor: &Arc<Auditor>, request: &Request) -> Option<Arc<Trail>> {
+    let Request { cx, target, operation } = request;
+    let path = target.path();
+    auditor.begin(&Asked {
+        id: &cx.request_id,
+        user: &cx.user,
+        impersonated: None,
+        verb: operation.verb(),
+        target: Some(target),
+        path: &path,
+        uri: &path,
+        sources: vec!["::1".to_string()],
+        agent: "",
+    })
 }
 
 /// Upstream's text of a refusal.

@@ -6,9 +6,11 @@
 //! rules, identities; they come in through the traits.
 //!
 //! [`listen`] takes connections, [`chain`] is the way of a request, [`codec`] reads and writes bodies,
-//! [`docs`] answers for the server itself, [`stream`] carries sessions, [`kubeconfig`] tells clients the way.
+//! [`docs`] answers for the server itself, [`stream`] carries sessions, [`audit`] notes who asked for what, [`kubeconfig`]
+//! tells clients the way.
 
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod chain;
 pub mod codec;
@@ -22,6 +24,7 @@ pub mod served;
 pub mod stream;
 
 pub use api::{Api, Operation, Reply, Request};
+pub use audit::{AuditLog, Auditor};
 pub use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision};
 pub use chain::service::{ApiService, Peer, ServiceConfig};
 pub use docs::health::Health;

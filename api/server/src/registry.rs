@@ -1,5 +1,7 @@
 //! What stands behind the API: objects by verb, and streams of pods.
 
+use crate::Decision;
+use crate::audit::Trail;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
@@ -24,6 +26,8 @@ pub struct RequestContext {
     /// Something that only the layer above and the registry understand: the hub's link passes store operations
     /// here that must commit in the same transaction as the write.
     pub extension: Option<Arc<dyn Any + Send + Sync>>,
+    /// What is noted of the request in the audit log; `None` when nothing is.
+    pub trail: Option<Arc<Trail>>,
 }
 
 impl RequestContext {
@@ -37,6 +41,23 @@ impl RequestContext {
         if let Ok(mut warnings) = self.warnings.lock() {
             warnings.push(text.into());
         }
+    }
+
+    /// Annotates what is noted of the request in the audit log; the first annotation of a name stays.
+    pub fn annotate(&self, name: &str, text: &str) {
+        if let Some(trail) = &self.trail {
+            trail.annotate(name, text);
+        }
+    }
+
+    /// Annotates with what the authorizer said.
+    pub(crate) fn decided(&self, decision: &Decision) {
+        let (word, why) = match decision {
+            Decision::Allow => ("allow", ""),
+            Decision::Deny(why) | Decision::NoOpinion(why) => ("forbid", why.as_str()),
+        };
+        self.annotate("authorization.k8s.io/decision", word);
+        self.annotate("authorization.k8s.io/reason", why);
     }
 }
 

@@ -9,7 +9,7 @@ use holdfast_server::chain::service::Document;
 use holdfast_server::docs::metrics::Metrics;
 use holdfast_server::listen::tls::{self, TlsError};
 use holdfast_server::{
-    Api, ApiService, Authenticator, Authorizer, Health, LiveKinds, Registry, Server, ServiceConfig, Taker,
+    Api, ApiService, Auditor, Authenticator, Authorizer, Health, LiveKinds, Registry, Server, ServiceConfig, Taker,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct ApiServerConfig {
     pub advertise: String,
     /// Small documents at paths of their own (the token issuer's keys).
     pub documents: Vec<(&'static str, Document)>,
+    /// Notes requests, if anything does.
+    pub auditor: Option<Arc<Auditor>>,
 }
 
 /// Why the API server did not start.
@@ -66,10 +68,20 @@ impl ApiServer {
     /// # Errors
     /// When the certificates do not fit.
     pub fn new(config: ApiServerConfig) -> Result<ApiServer, StartError> {
-        let ApiServerConfig { world, pki, identity, registry, kinds, authorizer, authenticators, advertise, documents } =
-            config;
+        let ApiServerConfig {
+            world,
+            pki,
+            identity,
+            registry,
+            kinds,
+            authorizer,
+            authenticators,
+            advertise,
+            documents,
+            auditor,
+        } = config;
         let tls = tls::server_config(identity.chain, identity.key, &pki.roots())?;
-        let api = Arc::new(Api::new(registry.clone(), authorizer));
+        let api = Arc::new(Api::new(registry.clone(), authorizer).with_auditor(auditor.clone()));
         let certificates = Arc::new(Certificates::new(registry.clone()));
         let bootstrap = Arc::new(BootstrapTokens::new(registry, world.clone()));
         let health = Arc::new(Health::new());
@@ -84,6 +96,9 @@ impl ApiServer {
             advertise,
             documents,
         });
+        if let Some(auditor) = auditor {
+            service.metrics.append(move |out| auditor.metrics(out));
+        }
         Ok(ApiServer { api, world, health, service, tls, bootstrap, server: None })
     }
 

@@ -1,5 +1,6 @@
 //! The configuration: file, then environment, then flag; checked whole before anything is bound or written.
 
+use crate::audit::{AuditArguments, AuditConfig};
 use anyhow::{Context, bail};
 use clap::Args;
 use holdfast_core::Span;
@@ -62,6 +63,8 @@ pub(crate) struct ServeArguments {
     /// Where objects are kept; `embedded` is the only one yet [default: embedded].
     #[arg(long, env = "HOLDFAST_STORE", value_name = "STORE")]
     store: Option<String>,
+    #[command(flatten)]
+    audit: AuditArguments,
 }
 
 /// The file's keys.
@@ -82,6 +85,11 @@ struct FileConfig {
     history: Option<Span>,
     eviction_after: Option<Span>,
     store: Option<String>,
+    audit_policy_file: Option<PathBuf>,
+    audit_log_path: Option<PathBuf>,
+    audit_log_maxsize: Option<u64>,
+    audit_log_maxbackup: Option<usize>,
+    audit_log_maxage: Option<u64>,
 }
 
 /// A checked configuration.
@@ -101,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) node_certificate_grace: Duration,
     pub(crate) history: Duration,
     pub(crate) eviction_after: Duration,
+    /// `None`: no audit log.
+    pub(crate) audit: Option<AuditConfig>,
 }
 
 const DEFAULT_CLUSTER_CIDR: &str = "10.42.0.0/16";
@@ -128,6 +138,13 @@ impl ServeArguments {
         let node_monitor_grace = span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE);
         let heartbeat = span(self.heartbeat, file.heartbeat, DEFAULT_HEARTBEAT);
         let longest = longest_for(node_monitor_grace, heartbeat).min(LONGEST_HEARTBEAT);
+        let audit = AuditArguments {
+            audit_policy_file: file.audit_policy_file,
+            audit_log_path: file.audit_log_path,
+            audit_log_maxsize: file.audit_log_maxsize,
+            audit_log_maxbackup: file.audit_log_maxbackup,
+            audit_log_maxage: file.audit_log_maxage,
+        };
         let config = Config {
             data_dir: self.data_dir.or(file.data_dir).with_context(|| needed("data-dir"))?,
             listen: self.listen.or(file.listen).with_context(|| needed("listen"))?,
@@ -147,6 +164,7 @@ impl ServeArguments {
             ),
             history: span(self.history, file.history, DEFAULT_HISTORY),
             eviction_after: span(self.eviction_after, file.eviction_after, EVICTION_AFTER),
+            audit: self.audit.or(audit).resolve()?,
         };
         config.check()?;
         Ok(config)

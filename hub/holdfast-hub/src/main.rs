@@ -1,5 +1,6 @@
 //! The hub's program: the command line, and which part runs when.
 
+mod audit;
 mod backup;
 mod cli;
 mod config;

@@ -37,7 +37,9 @@ pub(crate) async fn serve(
 
 async fn authorize(service: &ApiService, cx: &RequestContext, path: &str, verb: &str) -> Result<(), Status> {
     let attributes = Attributes { user: &cx.user, verb, target: None, path };
-    match service.config.api.authorizer().authorize(&attributes).await {
+    let decision = service.config.api.authorizer().authorize(&attributes).await;
+    cx.decided(&decision);
+    match decision {
         Decision::Allow => Ok(()),
         Decision::Deny(why) | Decision::NoOpinion(why) => {
             let why = if why.is_empty() { why } else { format!(": {why}") };

@@ -5,6 +5,7 @@
 
 use super::service::{ApiService, Exchange};
 use super::streams::connect;
+use crate::audit::Trail;
 use crate::codec::body::Body;
 use crate::registry::{Connected, RequestContext};
 use crate::stream::io::io;
@@ -67,6 +68,7 @@ pub(crate) async fn serve(
     }
     let prefix = path.strip_suffix(rest).unwrap_or(path).to_string();
     let rest = if rest.is_empty() { "/" } else { rest }.to_string();
+    let trail = cx.trail.clone();
     let Connected::Backend(ports, port) = connect(service, cx, target, Vec::new(), false).await? else {
         return Err(Status::internal("a proxy answered with a stream"));
     };
@@ -87,7 +89,7 @@ pub(crate) async fn serve(
     let mut response = sender.send_request(request).await.map_err(|err| unreachable(&err))?;
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) = (response.status(), upgrade) {
         let backend = hyper::upgrade::on(&mut response);
-        join(service, upgrade, backend);
+        join(service, trail, upgrade, backend);
         return Ok(response.map(|_| Body::empty()));
     }
     let (mut parts, body) = response.into_parts();
@@ -198,9 +200,9 @@ fn rewrite_location(headers: &mut HeaderMap, prefix: &str, host: &str) {
 }
 
 /// Joins two upgraded connections.
-fn join(service: &Arc<ApiService>, client: OnUpgrade, backend: OnUpgrade) {
+fn join(service: &Arc<ApiService>, trail: Option<Arc<Trail>>, client: OnUpgrade, backend: OnUpgrade) {
     let closing = service.closing.clone();
-    let guard = service.metrics.count(crate::docs::metrics::Gauge::Sessions);
+    let guard = (service.metrics.count(crate::docs::metrics::Gauge::Sessions), trail);
     service.tasks.spawn(async move {
         let _guard = guard;
         let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };

@@ -65,7 +65,7 @@ pub(crate) async fn serve(
     (verb, outcome)
 }
 
-fn verb_of(method: &Method, target: &Target, watch: bool) -> Option<&'static str> {
+pub(super) fn verb_of(method: &Method, target: &Target, watch: bool) -> Option<&'static str> {
     let named = target.name.is_some();
     Some(match *method {
         Method::GET if named => "get",
@@ -240,13 +240,14 @@ async fn serve_watch(
     let handshake = upgrade.as_ref().map(|_| Handshake::read(&exchange.headers, feed::NAMES)).transpose()?;
     let options = list_options(&exchange.query, true)?;
     let limit = options.timeout_seconds.map_or_else(|| default_watch(service), Duration::from_secs);
+    let trail = cx.trail.clone();
     let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
     let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
     let writer = EventWriter::new(encoder.negotiated.shape, encoder.table, service.config.world.clone());
-    let guard = Box::new(service.metrics.count(Gauge::Watches));
+    let guard = Box::new((service.metrics.count(Gauge::Watches), trail));
     let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
     if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
-        streams::run(service, upgrade, async move |upgraded, _| {
+        streams::run(service, None, upgrade, async move |upgraded, _| {
             feed::watch(websocket::accept(upgraded).await, body).await
         });
         return Ok(handshake.response());

@@ -2,16 +2,17 @@
 
 use super::request_info::{Route, path_verb, route};
 use super::{authenticate, impersonate, paths, resources};
+use crate::audit::{Asked, Trail};
 use crate::codec::accept::{Encoding, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::query::Query;
 use crate::docs::health::Health;
-use crate::docs::metrics::{Gauge, Metrics};
+use crate::docs::metrics::{About, Gauge, Metrics};
 use crate::{Api, Authenticator, LiveKinds, RequestContext};
-use holdfast_core::{Json, Status};
+use holdfast_core::{Json, Status, UserInfo};
 use holdfast_env::World;
-use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, WARNING};
+use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -84,6 +85,9 @@ impl Exchange {
     }
 }
 
+/// Verbs (as metrics name them) whose answers go on until one of both ends leaves.
+const LONG_RUNNING: &[&str] = &["watch", "connect"];
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Warnings beyond so many bytes of one answer are dropped, as upstream drops them.
 const WARNING_BYTES: usize = 4096;
@@ -104,7 +108,8 @@ impl ApiService {
     /// Answers one request.
     pub async fn handle(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
-        let _inflight = self.metrics.count(Gauge::Inflight);
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let _inflight = self.metrics.count(if reads { Gauge::Reads } else { Gauge::Writes });
         let upgrade = wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let exchange = Exchange {
@@ -120,38 +125,62 @@ impl ApiService {
         let request_id = self.request_id(&exchange.headers);
         let encoding = error_encoding(&exchange);
         let (method, path) = (exchange.method.clone(), exchange.path.clone());
+        let route = route(&path);
+        let target = match &route {
+            Route::Resource { target, .. } => Some(target.clone()),
+            Route::Path | Route::Nowhere => None,
+        };
+        let dry_run = exchange.query.get("dryRun") == Some("All");
         let mut cx = RequestContext::new(Default::default(), request_id);
         let (warnings, id) = (cx.warnings.clone(), cx.request_id.clone());
         let credentials = authenticate::credentials(&exchange.headers, &peer.certificates);
         let verb;
+        let trail;
         let result = match authenticate::authenticate(&self.config.authenticators, &credentials).await {
             Err(status) => {
                 verb = "unauthenticated";
+                trail = self.audit(&id, Some(&UserInfo::default()), None, &exchange, &route);
                 Err(status)
             }
             Ok(user) => {
+                let real = self.config.api.auditor().map(|_| user.clone());
                 match impersonate::impersonate(&**self.config.api.authorizer(), user, &exchange.headers).await {
                     Err(status) => {
                         verb = "impersonate";
+                        trail = self.audit(&id, real.as_ref(), None, &exchange, &route);
                         Err(status)
                     }
                     Ok(user) => {
+                        let acting = Some(&user).filter(|user| real.as_ref() != Some(user));
+                        trail = self.audit(&id, real.as_ref(), acting, &exchange, &route);
+                        cx.trail = trail.clone();
                         cx.user = user;
-                        let (name, result) = self.clone().route(cx, exchange).await;
+                        let (name, result) = self.clone().route(cx, exchange, route).await;
                         verb = name;
                         result
                     }
                 }
             }
         };
+        if let (Some(trail), Err(status)) = (&trail, &result) {
+            trail.failed(status);
+        }
         let mut response = result.unwrap_or_else(|status| {
             if status.code() >= 500 && status.code() != 503 && status.code() != 501 {
                 tracing::error!(request = %id, %method, path, err = %status, "Request failed");
             }
             encode::status(&status, encoding)
         });
+        if let Some(trail) = &trail {
+            trail.code(response.status().as_u16());
+            if LONG_RUNNING.contains(&verb) && response.status().as_u16() < 400 {
+                trail.started();
+            }
+        }
         let took = started.elapsed();
-        self.metrics.answered(verb, response.status().as_u16(), took);
+        let kinds = &self.config.kinds.now().kinds;
+        let about = target.as_ref().and_then(|target| Some((target, kinds.by_gvr(&target.gvr)?)));
+        self.metrics.answered(About::of(verb, about, dry_run), response.status().as_u16(), took);
         tracing::debug!(request = %id, %method, path, verb, code = response.status().as_u16(), took_us = took.as_micros() as u64, peer = ?peer.address, "Answered");
         finish(&mut response, &id, &warnings.lock().map(|texts| texts.clone()).unwrap_or_default());
         response
@@ -161,17 +190,51 @@ impl ApiService {
         self: Arc<Self>,
         cx: RequestContext,
         exchange: Exchange,
+        route: Route,
     ) -> (&'static str, Result<Response<Body>, Status>) {
-        match route(&exchange.path) {
+        match route {
             Route::Nowhere => ("get", Err(Status::no_such_path())),
             Route::Path => {
                 let verb = path_verb(&exchange.method);
-                ("path", paths::serve(&self, &cx, &exchange, &verb).await)
+                let result = paths::serve(&self, &cx, &exchange, &verb).await;
+                (if exchange.method == Method::GET { "get" } else { "other" }, result)
             }
             Route::Resource { target, watch_prefix } => {
                 resources::serve(self, cx, exchange, target, watch_prefix).await
             }
         }
+    }
+
+    /// The trail of a request in the audit log, if the log wants it.
+    fn audit(
+        &self,
+        id: &str,
+        user: Option<&UserInfo>,
+        impersonated: Option<&UserInfo>,
+        exchange: &Exchange,
+        route: &Route,
+    ) -> Option<Arc<Trail>> {
+        let (auditor, user) = (self.config.api.auditor()?, user?);
+        let (verb, target) = match route {
+            Route::Resource { target, watch_prefix } => {
+                let watch = *watch_prefix || exchange.query.flag("watch").unwrap_or(false);
+                (resources::verb_of(&exchange.method, target, watch).map(String::from), Some(target))
+            }
+            Route::Path | Route::Nowhere => (None, None),
+        };
+        let forwarded = exchange.header(&FORWARDED_FOR).split(',').map(str::trim).filter(|text| !text.is_empty());
+        let sources = forwarded.map(String::from).chain(exchange.peer.map(|peer| peer.ip().to_string()));
+        auditor.begin(&Asked {
+            id,
+            user,
+            impersonated,
+            verb: &verb.unwrap_or_else(|| path_verb(&exchange.method)),
+            target,
+            path: &exchange.path,
+            uri: exchange.uri.path_and_query().map_or(exchange.path.as_str(), |uri| uri.as_str()),
+            sources: sources.collect(),
+            agent: exchange.header(&USER_AGENT),
+        })
     }
 
     /// The client's own id when it sent a sensible one, else a new one.

@@ -2,6 +2,7 @@
 
 use super::service::{ApiService, Exchange};
 use crate::api::{Operation, Reply, Request};
+use crate::audit::Trail;
 use crate::codec::accept::Encoding;
 use crate::codec::body::Body;
 use crate::codec::encode;
@@ -79,6 +80,7 @@ async fn logs(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Excha
     let asked = upgrade_of(&exchange);
     let upgrade = exchange.upgrade.take().filter(|_| asked == "websocket");
     let handshake = upgrade.as_ref().map(|_| Handshake::read(&exchange.headers, feed::NAMES)).transpose()?;
+    let trail = cx.trail.clone();
     let Connected::Bytes(mut chunks) = connect(service, cx, target, exchange.query.0, false).await? else {
         return Err(Status::internal("logs answered with a session"));
     };
@@ -90,13 +92,13 @@ async fn logs(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Excha
     };
     if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
         let response = handshake.response();
-        run(service, upgrade, async move |upgraded, closing| {
+        run(service, trail, upgrade, async move |upgraded, closing| {
             let socket = websocket::accept(upgraded).await;
             feed::log(socket, handshake.protocol, first, chunks, closing).await;
         });
         return Ok(response);
     }
-    Ok(encode::plain(StatusCode::OK, "text/plain", Body::Stream(first, chunks)))
+    Ok(encode::plain(StatusCode::OK, "text/plain", Body::Stream(first, chunks, trail)))
 }
 
 fn upgrade_of(exchange: &Exchange) -> String {
@@ -111,6 +113,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
     let Some(upgrade) = exchange.upgrade.take() else { return Err(Status::bad_request("Upgrade request required")) };
     let forwards = target.subresource() == "portforward";
     let create = exchange.method == Method::POST;
+    let trail = cx.trail.clone();
     match asked.as_str() {
         "websocket" => {
             let protocols = if forwards { forward::NAMES } else { channel::NAMES };
@@ -121,7 +124,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
             let response = handshake.response();
             let protocol = handshake.protocol;
             let wanted = command::Wanted::of(&exchange.query);
-            run(service, upgrade, async move |upgraded, closing| {
+            run(service, trail, upgrade, async move |upgraded, closing| {
                 let socket = websocket::accept(upgraded).await;
                 match connected {
                     Connected::Session(session) => {
@@ -144,7 +147,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
             };
             let connected = connect(service, cx, target, exchange.query.0.clone(), create).await?;
             let wanted = command::Wanted::of(&exchange.query);
-            run(service, upgrade, async move |upgraded, closing| {
+            run(service, trail, upgrade, async move |upgraded, closing| {
                 let wire = wire::plain(upgraded);
                 match connected {
                     Connected::Session(session) => command::over_spdy(wire, protocol, session, wanted, closing).await,
@@ -160,15 +163,16 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
     }
 }
 
-/// Runs a session once its connection is upgraded.
+/// Runs a session once its connection is upgraded; `trail` ends with it.
 pub(crate) fn run<Session>(
     service: &Arc<ApiService>,
+    trail: Option<Arc<Trail>>,
     upgrade: OnUpgrade,
     session: impl FnOnce(Upgraded, CancellationToken) -> Session + Send + 'static,
 ) where
     Session: Future<Output = ()> + Send,
 {
-    let guard = service.metrics.count(Gauge::Sessions);
+    let guard = (service.metrics.count(Gauge::Sessions), trail);
     let closing = service.closing.clone();
     service.tasks.spawn(async move {
         let _guard = guard;

@@ -1,6 +1,7 @@
 //! Bodies of answers: whole, as frames of a list, as a running watch, as bytes that come.
 
 use super::watch::WatchBody;
+use crate::audit::Trail;
 use crate::limits::LIST_FRAME;
 use bytes::Bytes;
 use flate2::Compression;
@@ -25,8 +26,8 @@ pub enum Body {
     List(Box<ListBody>),
     /// A watch.
     Watch(Box<WatchBody>),
-    /// Bytes as they come (logs); the first chunk was read ahead.
-    Stream(Option<Bytes>, mpsc::Receiver<Result<Bytes, Status>>),
+    /// Bytes as they come (logs); the first chunk was read ahead. What is noted of the request ends with it.
+    Stream(Option<Bytes>, mpsc::Receiver<Result<Bytes, Status>>, Option<Arc<Trail>>),
     /// What something behind the proxy answers.
     Proxied(Box<Incoming>),
 }
@@ -65,7 +66,7 @@ impl http_body::Body for Body {
             Body::Proxied(body) => {
                 Pin::new(&mut **body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Body::Stream(first, rest) => match first.take() {
+            Body::Stream(first, rest, _) => match first.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => rest.poll_recv(cx).map(|chunk| {
                     chunk.map(|chunk| chunk.map(Frame::data).map_err(|status| Box::new(status) as BodyError))

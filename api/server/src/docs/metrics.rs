@@ -1,13 +1,19 @@
-//! `/metrics`: what the server counts of itself, in upstream's names.
+//! `/metrics`: what the server counts of itself, in upstream's names
+//! (<https://kubernetes.io/docs/reference/instrumentation/metrics/>).
 
+use holdfast_core::Target;
+use holdfast_kinds::Kind;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Upper bounds of the duration histogram, in seconds.
-const BUCKETS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0];
+/// Upper bounds of the duration histogram, in seconds: upstream's.
+const BUCKETS: &[f64] = &[
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
 
 #[derive(Default)]
 struct Series {
@@ -17,12 +23,65 @@ struct Series {
     codes: BTreeMap<u16, u64>,
 }
 
+/// What a request was about: labels from closed sets, so that no client can make series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct About {
+    verb: &'static str,
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    scope: &'static str,
+    dry_run: &'static str,
+}
+
+impl About {
+    /// A request of this verb for an object of a kind, for a collection, or for neither.
+    pub fn of(verb: &str, about: Option<(&Target, &'static Kind)>, dry_run: bool) -> About {
+        let verb = match verb {
+            "create" => "POST",
+            "update" => "PUT",
+            "get" => "GET",
+            "list" => "LIST",
+            "watch" => "WATCH",
+            "patch" => "PATCH",
+            "apply" => "APPLY",
+            "delete" => "DELETE",
+            "deletecollection" => "DELETECOLLECTION",
+            "connect" => "CONNECT",
+            _ => "other",
+        };
+        let Some((target, kind)) = about else { return About { verb, ..About::default() } };
+        About {
+            verb,
+            group: kind.group,
+            version: kind.version,
+            resource: kind.plural,
+            subresource: kind.subresource(target.subresource()).map_or("", |sub| sub.name),
+            scope: match (&target.name, &target.namespace) {
+                (Some(_), _) => "resource",
+                (None, Some(_)) => "namespace",
+                (None, None) => "cluster",
+            },
+            dry_run: if dry_run { "All" } else { "" },
+        }
+    }
+
+    fn labels(&self) -> String {
+        let About { verb, group, version, resource, subresource, scope, dry_run } = self;
+        format!(
+            "component=\"apiserver\",dry_run=\"{dry_run}\",group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",\
+             subresource=\"{subresource}\",verb=\"{verb}\",version=\"{version}\""
+        )
+    }
+}
+
 /// Counters of a server.
 #[derive(Default)]
 pub struct Metrics {
-    /// By verb: a closed set.
-    requests: Mutex<BTreeMap<&'static str, Series>>,
-    inflight: AtomicI64,
+    requests: Mutex<BTreeMap<About, Series>>,
+    reads: AtomicI64,
+    writes: AtomicI64,
     watches: AtomicI64,
     sessions: AtomicI64,
     connections: AtomicI64,
@@ -36,8 +95,10 @@ type Further = Box<dyn Fn(&mut String) + Send>;
 /// What is counted while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gauge {
-    /// Requests that are being answered.
-    Inflight,
+    /// Requests that change nothing and are being answered.
+    Reads,
+    /// Requests that change something and are being answered.
+    Writes,
     /// Running watches.
     Watches,
     /// Running logs, exec and attach sessions.
@@ -61,7 +122,8 @@ impl Drop for Counted {
 impl Metrics {
     fn gauge(&self, gauge: Gauge) -> &AtomicI64 {
         match gauge {
-            Gauge::Inflight => &self.inflight,
+            Gauge::Reads => &self.reads,
+            Gauge::Writes => &self.writes,
             Gauge::Watches => &self.watches,
             Gauge::Sessions => &self.sessions,
             Gauge::Connections => &self.connections,
@@ -85,9 +147,9 @@ impl Metrics {
     }
 
     /// A request was answered.
-    pub fn answered(&self, verb: &'static str, code: u16, took: Duration) {
+    pub fn answered(&self, about: About, code: u16, took: Duration) {
         let Ok(mut requests) = self.requests.lock() else { return };
-        let series = requests.entry(verb).or_default();
+        let series = requests.entry(about).or_default();
         series.count += 1;
         series.sum_seconds += took.as_secs_f64();
         for (bound, bucket) in BUCKETS.iter().zip(&mut series.buckets) {
@@ -106,37 +168,47 @@ impl Metrics {
     /// The text of `/metrics` (Prometheus text format 0.0.4).
     pub fn text(&self) -> String {
         let mut out = String::new();
-        out.push_str("# TYPE apiserver_request_total counter\n");
         if let Ok(requests) = self.requests.lock() {
-            for (verb, series) in requests.iter() {
-                let verb = verb.to_ascii_uppercase();
+            out.push_str("# TYPE apiserver_request_total counter\n");
+            for (about, series) in requests.iter() {
+                let labels = about.labels();
                 for (code, count) in &series.codes {
-                    let _ = writeln!(out, "apiserver_request_total{{verb=\"{verb}\",code=\"{code}\"}} {count}");
+                    let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
                 }
             }
             out.push_str("# TYPE apiserver_request_duration_seconds histogram\n");
-            for (verb, series) in requests.iter() {
-                let name = "apiserver_request_duration_seconds";
-                let verb = verb.to_ascii_uppercase();
+            for (about, series) in requests.iter() {
+                let (name, labels) = ("apiserver_request_duration_seconds", about.labels());
                 for (bound, count) in BUCKETS.iter().zip(series.buckets) {
-                    let _ = writeln!(out, "{name}_bucket{{verb=\"{verb}\",le=\"{bound}\"}} {count}");
+                    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
                 }
-                let _ = writeln!(out, "{name}_bucket{{verb=\"{verb}\",le=\"+Inf\"}} {}", series.count);
-                let _ = writeln!(out, "{name}_sum{{verb=\"{verb}\"}} {}", series.sum_seconds);
-                let _ = writeln!(out, "{name}_count{{verb=\"{verb}\"}} {}", series.count);
+                let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", series.count);
+                let _ = writeln!(out, "{name}_sum{{{labels}}} {}", series.sum_seconds);
+                let _ = writeln!(out, "{name}_count{{{labels}}} {}", series.count);
             }
         }
-        let gauges = [
-            ("apiserver_current_inflight_requests", Gauge::Inflight),
-            ("apiserver_registered_watchers", Gauge::Watches),
-            ("holdfast_hub_sessions", Gauge::Sessions),
-            ("holdfast_hub_connections", Gauge::Connections),
+        let gauges: [(&str, &[(&str, Gauge)]); 3] = [
+            (
+                "apiserver_current_inflight_requests",
+                &[("{request_kind=\"readOnly\"}", Gauge::Reads), ("{request_kind=\"mutating\"}", Gauge::Writes)],
+            ),
+            (
+                "apiserver_longrunning_requests",
+                &[
+                    ("{component=\"apiserver\",verb=\"WATCH\"}", Gauge::Watches),
+                    ("{component=\"apiserver\",verb=\"CONNECT\"}", Gauge::Sessions),
+                ],
+            ),
+            ("holdfast_hub_connections", &[("", Gauge::Connections)]),
         ];
-        for (name, gauge) in gauges {
-            let _ = writeln!(out, "# TYPE {name} gauge\n{name} {}", self.current(gauge));
+        for (name, series) in gauges {
+            let _ = writeln!(out, "# TYPE {name} gauge");
+            for (labels, gauge) in series {
+                let _ = writeln!(out, "{name}{labels} {}", self.current(*gauge));
+            }
         }
         let refused = self.refused_handshakes.load(Ordering::Relaxed);
-        let name = "holdfast_hub_tls_handshakes_refused_total";
+        let name = "apiserver_tls_handshake_errors_total";
         let _ = writeln!(out, "# TYPE {name} counter\n{name} {refused}");
         if let Ok(further) = self.further.lock() {
             further.iter().for_each(|write| write(&mut out));

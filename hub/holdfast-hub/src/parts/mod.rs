@@ -84,10 +84,12 @@ impl Hub {
             authenticators: vec![Arc::new(registry.token_authenticator())],
             advertise: advertised,
             documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
+            auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
         let links = links::start(&shared, &server, &registry, lineage)?;
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
+        server.metrics().append(metrics::process);
         let mut tasks = controllers::start(&shared, &server, &registry).await?;
         tasks.push(custom_kinds);
         tasks.push(history::start(&shared));
