@@ -242,6 +242,7 @@ pub(crate) enum Suite {
     Tidy,
     Unit,
     Api,
+    Clients,
     Node,
     Wasm,
     Net,

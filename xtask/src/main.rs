@@ -6,6 +6,7 @@
 mod bench;
 mod cgroups;
 mod cli;
+mod clients;
 mod clock;
 mod cluster;
 mod compile;

@@ -1,7 +1,6 @@
 //! `sim`: builds and runs the simulator. Its words are its own, but for `--mutation` and `--mutations`, which need another
 //! build.
 
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +16,7 @@ const CI_SITE_SEEDS: &str = "300";
 pub(crate) fn sim(args: &cli::Passed) -> Result<ExitCode> {
     let mutated = args.rest.iter().any(|arg| arg.starts_with("--mutation"));
     build(mutated)?;
-    let status = Command::new(program()).args(&args.rest).status().context("running holdfast-sim")?;
+    let status = program().args(&args.rest).status().context("running holdfast-sim")?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }
 
@@ -40,12 +39,16 @@ fn build(mutated: bool) -> Result<()> {
     process::show(&mut build)
 }
 
-fn program() -> std::path::PathBuf {
-    place::bin_dir("dev").join(Path::new("holdfast-sim"))
+/// The simulator. It does little but make and drop small documents: glibc's caches of freed pieces, which are short for
+/// programs of many threads, are made long.
+fn program() -> Command {
+    let mut program = Command::new(place::bin_dir("dev").join("holdfast-sim"));
+    program.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=2000");
+    program
 }
 
 fn run(args: &[&str]) -> Result<()> {
-    let status = Command::new(program()).args(args).status().context("running holdfast-sim")?;
+    let status = program().args(args).status().context("running holdfast-sim")?;
     if !status.success() {
         bail!("`holdfast-sim {}` failed ({status})", args.join(" "));
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{deps, kubectl, place, process, sim, tidy};
+use crate::{clients, deps, kubectl, place, process, sim, tidy};
 
 /// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here; clippy is
 /// the compiler of them all.
@@ -54,6 +54,7 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
             guests()
         }
         Suite::Api => crates(&["api", "storage/store", "storage/fjall", "hub"], rest),
+        Suite::Clients => others_clients(rest),
         Suite::Node => crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest),
         Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
         Suite::Net => crates(&["netmesh", "hub/links"], rest),
@@ -106,6 +107,14 @@ fn tested() -> Result<Command> {
 fn reference() -> Option<PathBuf> {
     let named = std::env::var_os(REFERENCE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
     named.or_else(|| place::root().parent().map(|beside| beside.join(SHARED)).filter(|folder| folder.is_dir()))
+}
+
+/// Clients that others wrote, against the hub's program.
+fn others_clients(rest: &[String]) -> Result<()> {
+    let mut test = tested()?;
+    test.env("HELM", clients::helm()?).env("PYTHON", clients::python()?).env("KUBE_CLIENT", clients::kube()?);
+    test.args(["test", "-p", "holdfast-unify", "-p", "holdfast-hub", "--test", "it", "--", "clients::"]).args(rest);
+    process::show(&mut test)
 }
 
 /// The crates below some folders, with the features of the whole workspace so that nothing is built twice.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
+mod audit;
 mod backup;
+mod clients;
 mod custom;
 mod hub;
 mod identity;
