@@ -4,6 +4,7 @@
 
 mod backup;
 mod custom;
+mod etcd;
 mod hub;
 mod identity;
 mod kubectl;
