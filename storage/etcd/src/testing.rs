@@ -5,7 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(30);
 /// Another process may take a free port before etcd does.
 const TRIES: usize = 5;
+/// Below the kernel's `ip_local_port_range`.
+const PORTS: Range<u16> = 12_000..32_000;
 
 /// An etcd of one member.
 pub struct EtcdServer {
@@ -177,8 +182,16 @@ fn new_folder() -> PathBuf {
     folder
 }
 
+/// Not one that the kernel gives to whoever connects: while etcd is down, a client that dials it again and again would some
+/// time be given etcd's own port, reach itself, and keep etcd from coming back.
 fn free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
+    loop {
+        let drawn = RandomState::new().build_hasher().finish() % u64::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(drawn).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
+        }
+    }
 }
 
 fn find() -> Option<String> {
