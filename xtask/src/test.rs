@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{clients, deps, kubectl, place, process, sim, tidy};
+use crate::{clients, deps, etcd, kubectl, place, process, sim, tidy};
 
 /// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here; clippy is
 /// the compiler of them all.
@@ -20,6 +20,7 @@ const SHARED: &str = "shared/kubernetes-1.36";
 
 pub(crate) fn test(args: &cli::Test) -> Result<()> {
     deps::ensure()?;
+    etcd::ensure()?;
     let suites = match args.what {
         Some(suite) => vec![suite],
         None => {
@@ -53,7 +54,7 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
             process::show(tested()?.args(["test", "--workspace"]).arg("--").args(rest))?;
             guests()
         }
-        Suite::Api => crates(&["api", "storage/store", "storage/fjall", "hub"], rest),
+        Suite::Api => crates(&["api", "storage/store", "storage/fjall", "storage/etcd", "hub"], rest),
         Suite::Clients => others_clients(rest),
         Suite::Node => crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest),
         Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
@@ -88,10 +89,10 @@ fn guest_folders() -> Result<Vec<PathBuf>> {
     Ok(entries.flatten().map(|e| e.path()).filter(|p| p.join("Cargo.toml").is_file()).collect())
 }
 
-/// Cargo, with what tests would skip without: kubectl 1.36, and upstream's own texts to compare with.
+/// Cargo, with what tests would skip without: kubectl 1.36, etcd, and upstream's own texts to compare with.
 fn tested() -> Result<Command> {
     let mut cargo = cargo();
-    cargo.env("KUBECTL", kubectl::path()?);
+    cargo.env("KUBECTL", kubectl::path()?).env("ETCD", etcd::path()?);
     match reference() {
         Some(folder) => {
             cargo.env(REFERENCE, folder);

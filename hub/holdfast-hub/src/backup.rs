@@ -10,9 +10,9 @@ mod restore;
 pub(crate) use contents::Contents;
 pub(crate) use restore::{finish, run as restore};
 
-use crate::data_dir::DataFolder;
+use crate::data_dir::{DataFolder, ON_ETCD};
 use crate::remote::block_on;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use holdfast_core::Timestamp;
 use holdfast_env::{Task, World};
 use holdfast_store::backup::{BackupWriter, FORMAT, Header};
@@ -39,9 +39,13 @@ fn now() -> Timestamp {
 
 /// Makes a backup of the hub in `data_dir`, whether it runs or not.
 pub(crate) fn run(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
-    ensure!(data_dir.join("store").exists(), "there is no hub in --data-dir {}", data_dir.display());
+    let on_etcd = data_dir.join(ON_ETCD).exists();
+    ensure!(on_etcd || data_dir.join("store").exists(), "there is no hub in --data-dir {}", data_dir.display());
     let partial = partial(file)?;
     let made = match DataFolder::try_open(data_dir)? {
+        Some(_) if on_etcd => {
+            bail!("the hub of {} keeps its objects in etcd: start it, or use etcd's own snapshots", data_dir.display())
+        }
         Some(folder) => from_folder(&folder, &partial),
         None => from_running(data_dir, &partial),
     };
@@ -173,7 +177,7 @@ fn socket(data_dir: &Path) -> anyhow::Result<(PathBuf, File)> {
 }
 
 /// Hands backups out at the socket, one after the other, until dropped.
-pub(crate) fn serve(world: &World, folder: &DataFolder, store: Arc<CachedStore>) -> anyhow::Result<Task> {
+pub(crate) fn serve(world: &World, folder: &DataFolder, store: Arc<dyn Store>) -> anyhow::Result<Task> {
     let data_dir = folder.path().to_path_buf();
     let (path, _held) = socket(&data_dir)?;
     // The folder is ours alone: what is there is of a hub that was killed.
@@ -196,6 +200,7 @@ pub(crate) fn serve(world: &World, folder: &DataFolder, store: Arc<CachedStore>)
             };
             let (store, data_dir) = (store.clone(), data_dir.clone());
             let sent = async {
+                store.sync().await?;
                 let range = store.range(RangeRequest::default()).await?;
                 let revision = range.revision;
                 let stream = stream.into_std()?;

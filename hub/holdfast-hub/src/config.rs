@@ -1,5 +1,9 @@
 //! The configuration: file, then environment, then flag; checked whole before anything is bound or written.
 
+mod store;
+
+pub(crate) use store::StoreConfig;
+
 use crate::audit::{AuditArguments, AuditConfig};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -12,6 +16,7 @@ use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::StoreArguments;
 
 /// What `serve` was told, by flag or environment.
 #[derive(Args, Clone, Debug, Default)]
@@ -60,11 +65,10 @@ pub(crate) struct ServeArguments {
     /// pods that there are keep theirs [default: 300s].
     #[arg(long, env = "HOLDFAST_EVICTION_AFTER", value_name = "DURATION")]
     eviction_after: Option<Span>,
-    /// Where objects are kept; `embedded` is the only one yet [default: embedded].
-    #[arg(long, env = "HOLDFAST_STORE", value_name = "STORE")]
-    store: Option<String>,
     #[command(flatten)]
     audit: AuditArguments,
+    #[command(flatten)]
+    store: StoreArguments,
 }
 
 /// The file's keys.
@@ -85,11 +89,37 @@ struct FileConfig {
     history: Option<Span>,
     eviction_after: Option<Span>,
     store: Option<String>,
+    etcd_prefix: Option<String>,
+    etcd_ca: Option<PathBuf>,
+    etcd_cert: Option<PathBuf>,
+    etcd_key: Option<PathBuf>,
     audit_policy_file: Option<PathBuf>,
     audit_log_path: Option<PathBuf>,
     audit_log_maxsize: Option<u64>,
     audit_log_maxbackup: Option<usize>,
     audit_log_maxage: Option<u64>,
+}
+
+impl FileConfig {
+    fn audit(&mut self) -> AuditArguments {
+        AuditArguments {
+            audit_policy_file: self.audit_policy_file.take(),
+            audit_log_path: self.audit_log_path.take(),
+            audit_log_maxsize: self.audit_log_maxsize.take(),
+            audit_log_maxbackup: self.audit_log_maxbackup.take(),
+            audit_log_maxage: self.audit_log_maxage.take(),
+        }
+    }
+
+    fn store(&mut self) -> StoreArguments {
+        StoreArguments {
+            store: self.store.take(),
+            etcd_prefix: self.etcd_prefix.take(),
+            etcd_ca: self.etcd_ca.take(),
+            etcd_cert: self.etcd_cert.take(),
+            etcd_key: self.etcd_key.take(),
+        }
+    }
 }
 
 /// A checked configuration.
@@ -111,6 +141,7 @@ pub(crate) struct Config {
     pub(crate) eviction_after: Duration,
     /// `None`: no audit log.
     pub(crate) audit: Option<AuditConfig>,
+    pub(crate) store: StoreConfig,
 }
 
 const DEFAULT_CLUSTER_CIDR: &str = "10.42.0.0/16";
@@ -124,27 +155,19 @@ const DEFAULT_HISTORY: Duration = Duration::from_secs(300);
 impl ServeArguments {
     /// Reads the file, lays environment and flags over it, and checks the whole.
     pub(crate) fn resolve(self) -> anyhow::Result<Config> {
-        let file = match &self.config {
+        let mut file = match &self.config {
             Some(path) => read_file(path)?,
             None => FileConfig::default(),
         };
         let needed = |flag: &str| format!("--{flag} is missing (or {flag} in the file, or its environment variable)");
         let span = |flag: Option<Span>, file: Option<Span>, default| flag.or(file).map_or(default, |span| span.0);
-        if let Some(store) = self.store.or(file.store).filter(|store| store != "embedded") {
-            bail!("--store {store} is not implemented yet: only the embedded store is; leave --store out");
-        }
+        let store = self.store.or(file.store()).resolve()?;
+        let audit = self.audit.or(file.audit()).resolve()?;
         let advertise = if self.advertise.is_empty() { file.advertise } else { self.advertise };
         let (advertise_names, advertise_addresses) = split_advertise(advertise)?;
         let node_monitor_grace = span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE);
         let heartbeat = span(self.heartbeat, file.heartbeat, DEFAULT_HEARTBEAT);
         let longest = longest_for(node_monitor_grace, heartbeat).min(LONGEST_HEARTBEAT);
-        let audit = AuditArguments {
-            audit_policy_file: file.audit_policy_file,
-            audit_log_path: file.audit_log_path,
-            audit_log_maxsize: file.audit_log_maxsize,
-            audit_log_maxbackup: file.audit_log_maxbackup,
-            audit_log_maxage: file.audit_log_maxage,
-        };
         let config = Config {
             data_dir: self.data_dir.or(file.data_dir).with_context(|| needed("data-dir"))?,
             listen: self.listen.or(file.listen).with_context(|| needed("listen"))?,
@@ -164,7 +187,8 @@ impl ServeArguments {
             ),
             history: span(self.history, file.history, DEFAULT_HISTORY),
             eviction_after: span(self.eviction_after, file.eviction_after, EVICTION_AFTER),
-            audit: self.audit.or(audit).resolve()?,
+            audit,
+            store,
         };
         config.check()?;
         Ok(config)
@@ -267,8 +291,17 @@ mod tests {
         assert_eq!(config.node_monitor_grace, DEFAULT_GRACE);
         assert_eq!(config.longest_heartbeat, Duration::from_secs(30));
         assert_eq!(config.advertise_names, ["hub.example"]);
+        assert_eq!(config.store, StoreConfig::Embedded);
         assert_eq!(config.first_service_ip(), Ipv4Addr::new(10, 43, 0, 1));
         assert_eq!(Config::local_server(config.listen).to_string(), "127.0.0.1:6443");
+    }
+
+    #[test]
+    fn the_store_is_read_from_the_file() {
+        let etcd = "store = \"etcd=http://127.0.0.1:2379\"\netcd-prefix = \"/site\"\n";
+        let config = arguments(&format!("{BASE}{etcd}")).0.resolve().unwrap();
+        let StoreConfig::Etcd { endpoints, prefix, .. } = config.store else { panic!("{:?}", config.store) };
+        assert_eq!((endpoints, prefix.as_str()), (vec!["http://127.0.0.1:2379".to_string()], "/site"));
     }
 
     /// Every duration: key, and three values that hold together with the others' defaults.
@@ -356,7 +389,7 @@ mod tests {
             ("longest-heartbeat = \"2h\"", "no shorter than --heartbeat, and at most 3600s"),
             ("advertise = [\"a b\"]", "neither an IP address nor a DNS name"),
             ("eviction-after = \"1500ms\"", "--eviction-after must be whole seconds"),
-            ("store = \"etcd=x\"", "not implemented yet"),
+            ("store = \"etcd=x\"", "is no endpoint of etcd"),
         ] {
             let said = ask(&format!("{BASE}{line}\n"));
             assert!(said.contains(text), "{line}: {said}");

@@ -54,6 +54,9 @@ pub(crate) fn kubeconfig(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.kubeconfig")
 }
 
+/// The file that says that the hub of this folder keeps its objects in etcd.
+pub(crate) const ON_ETCD: &str = "store.etcd";
+
 /// Makes the next CA of a hub that is stopped.
 pub(crate) fn rotate_ca(data_dir: &Path, overlap: Duration) -> anyhow::Result<()> {
     let pki = data_dir.join("pki");

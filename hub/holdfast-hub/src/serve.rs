@@ -8,7 +8,7 @@ use anyhow::Context;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long requests may take to finish once the hub is asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -35,7 +35,14 @@ async fn serve(config: Config, folder: &DataFolder, started: Instant) -> anyhow:
         TcpListener::bind(config.listen).await.with_context(|| format!("listen on --listen {}", config.listen))?;
     // Taken before anything is written; the link binds it again with its own options.
     UdpSocket::bind(config.link_listen).with_context(|| format!("listen on --link-listen {}", config.link_listen))?;
-    let hub = Hub::start(&config, folder, api_listener).await?;
+    // An etcd that is not there yet is waited for, for as long as it takes.
+    let hub = tokio::select! {
+        hub = Hub::start(&config, folder, api_listener) => hub?,
+        () = asked(&mut terminate, &mut interrupt) => {
+            tracing::info!("Stopped before it was ready");
+            return Ok(());
+        }
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         api = %hub.api_address(),
@@ -45,14 +52,18 @@ async fn serve(config: Config, folder: &DataFolder, started: Instant) -> anyhow:
         took_ms = started.elapsed().as_millis() as u64,
         "Hub is ready"
     );
+    asked(&mut terminate, &mut interrupt).await;
+    let drained = hub.stop(DRAIN).await;
+    tracing::info!(drained, "Stopped");
+    Ok(())
+}
+
+async fn asked(terminate: &mut Signal, interrupt: &mut Signal) {
     let asked_by = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
     tracing::info!(asked_by, "Stopping");
-    let drained = hub.stop(DRAIN).await;
-    tracing::info!(drained, "Stopped");
-    Ok(())
 }
 
 fn raise_open_files() {

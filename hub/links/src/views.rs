@@ -44,11 +44,18 @@ pub(crate) struct Views {
     sources: Mutex<Sources>,
     /// The sources' revision.
     at: watch::Sender<Revision>,
+    /// Rung to have `at` raised to what the store has gone on to without events: other hubs may use its revisions.
+    ask: Notify,
 }
 
 impl Default for Views {
     fn default() -> Views {
-        Views { slots: Mutex::default(), sources: Mutex::default(), at: watch::channel(Revision(0)).0 }
+        Views {
+            slots: Mutex::default(),
+            sources: Mutex::default(),
+            at: watch::channel(Revision(0)).0,
+            ask: Notify::new(),
+        }
     }
 }
 
@@ -81,6 +88,9 @@ impl Views {
     /// The sources of one node's view, once they have all that the store had at `reached`. Cancel safe.
     pub(crate) async fn sources(&self, reached: Revision, node: &str) -> NodeSources {
         let mut at = self.at.subscribe();
+        if *at.borrow() < reached {
+            self.ask.notify_one();
+        }
         // Its sender lives as long as self.
         let _ = at.wait_for(|at| *at >= reached && *at > Revision(0)).await;
         lock(&self.sources).of(node)
@@ -134,9 +144,17 @@ impl Views {
         self.at.send_replace(from);
         self.mark_all();
         loop {
-            match watcher.next().await {
-                Ok(events) => self.take(&events),
-                Err(err) => return err,
+            tokio::select! {
+                biased;
+                events = watcher.next() => match events {
+                    Ok(events) => self.take(&events),
+                    Err(err) => return err,
+                },
+                () = self.ask.notified() => {
+                    let mut sources = lock(&self.sources);
+                    sources.revision = sources.revision.max(watcher.progress());
+                    self.at.send_replace(sources.revision);
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::keys;
 use crate::services_ip::ServiceAddresses;
 use crate::strategy::{Rules, strategy_of};
 use crate::tokens::TokenIssuer;
-use holdfast_core::{Gvr, Lineage, Object, Status, Target, Timestamp};
+use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Timestamp};
 use holdfast_env::World;
 use holdfast_kinds::Kind;
 use holdfast_schema::Schema;
@@ -93,6 +93,27 @@ impl Engine {
         Some((custom.kind, Rules::Custom(CustomStrategy(custom))))
     }
 
+    /// Waits until reads show what was committed before, by this hub or another on the same store: what Kubernetes calls
+    /// the most recent. Before a write looks at what it changes, too: a conflict must be one.
+    ///
+    /// # Errors
+    /// 503 while that cannot be found out.
+    pub(crate) async fn sync(&self) -> Result<Revision, Status> {
+        self.store.sync().await.map_err(store_error)
+    }
+
+    /// Waits until reads are no older than `wanted`, which another hub may have told.
+    ///
+    /// # Errors
+    /// 504 for a revision that is yet to come; as [`Engine::sync`].
+    pub(crate) async fn not_older_than(&self, wanted: Revision) -> Result<(), Status> {
+        if wanted <= self.store.revision() {
+            return Ok(());
+        }
+        let current = self.sync().await?;
+        if wanted <= current { Ok(()) } else { Err(store_error(StoreError::Future { requested: wanted, current })) }
+    }
+
     /// The object of a target.
     ///
     /// # Errors
@@ -151,7 +172,9 @@ pub(crate) fn store_error(err: StoreError) -> Status {
         }
         StoreError::Full => Status::unavailable(err.to_string(), 30),
         StoreError::Slow => Status::expired("too old resource version: the watch fell behind"),
-        StoreError::Closed => Status::unavailable(err.to_string(), 1),
-        StoreError::Failed(_) | StoreError::Invalid(_) => Status::internal(err),
+        StoreError::TooLarge(_) => Status::failure(413, Reason::RequestEntityTooLarge, err.to_string()),
+        StoreError::Closed | StoreError::Unavailable(_) => Status::unavailable(err.to_string(), 1),
+        // No `Retry-After`: a client that repeats a write by itself must not repeat one that was perhaps done.
+        StoreError::Unknown(_) | StoreError::Failed(_) | StoreError::Invalid(_) => Status::internal(err),
     }
 }

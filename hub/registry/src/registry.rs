@@ -110,6 +110,7 @@ impl Registry for HubRegistry {
         if components::are(&at.gvr) {
             return components::get(&at.gvr, resource.name);
         }
+        self.engine.sync().await?;
         if at.subresource() == "scale" {
             return scale::get(&self.engine, &resource).await;
         }
@@ -147,6 +148,7 @@ impl Registry for HubRegistry {
         if !at.subresource().is_empty() && resource.kind.subresource(at.subresource()).is_none() {
             return Err(Status::no_such_path());
         }
+        self.engine.sync().await?;
         match (at.gvr.resource.as_str(), at.subresource()) {
             ("bindings", "") => {
                 let named = binding::pod_of(at, &body)?;
@@ -168,6 +170,7 @@ impl Registry for HubRegistry {
         options: &WriteOptions,
     ) -> Result<(Arc<Object>, bool), Status> {
         let resource = self.resource(cx, at)?;
+        self.engine.sync().await?;
         if at.subresource() == "scale" {
             return scale::update(&self.engine, cx, &resource, body, options).await.map(|object| (object, false));
         }
@@ -183,6 +186,7 @@ impl Registry for HubRegistry {
         options: &WriteOptions,
     ) -> Result<(Arc<Object>, bool), Status> {
         let resource = self.resource(cx, at)?;
+        self.engine.sync().await?;
         if at.subresource() == "scale" {
             return scale::patch(&self.engine, cx, &resource, &patch, options).await.map(|object| (object, false));
         }
@@ -195,6 +199,7 @@ impl Registry for HubRegistry {
         if !at.subresource().is_empty() {
             return Err(Status::method_not_allowed(&at.gvr, "delete"));
         }
+        self.engine.sync().await?;
         generic::delete::delete(&self.engine, cx, &resource, options).await
     }
 
@@ -209,11 +214,13 @@ impl Registry for HubRegistry {
         if !resource.kind.verbs.contains(&"deletecollection") {
             return Err(Status::method_not_allowed(&at.gvr, "deletecollection"));
         }
+        self.engine.sync().await?;
         generic::delete_collection::delete_collection(&self.engine, cx, &resource, options, selection).await
     }
 
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status> {
         let resource = self.resource(cx, at)?;
+        self.engine.sync().await?;
         if at.subresource() == "proxy" {
             return proxy::connect(&self.engine, at).await;
         }

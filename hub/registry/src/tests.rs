@@ -14,6 +14,7 @@ mod offline_policy;
 mod pod_security;
 mod selectors;
 mod services;
+mod shared_store;
 mod stolen;
 mod texts;
 mod validation;
@@ -45,7 +46,10 @@ pub(crate) struct Cluster {
 }
 
 pub(crate) async fn cluster() -> Cluster {
-    let store: Arc<dyn Store> = CachedStore::open(MemoryLog::new()).unwrap();
+    cluster_on(CachedStore::open(MemoryLog::new()).unwrap()).await
+}
+
+pub(crate) async fn cluster_on(store: Arc<dyn Store>) -> Cluster {
     let env: World = HostEnv::new("/nonexistent");
     let issuer = JwtIssuer::from_pem(crate::tokens::tests_key().as_bytes(), "https://hub", "https://hub").unwrap();
     let registry = HubRegistry::new(HubRegistryConfig {

@@ -3,10 +3,9 @@
 use crate::engine::{Engine, not_written};
 use crate::failure::{failed, is_full};
 use crate::space::{RESERVE_BYTES, free_bytes};
-use crate::values;
 use bytes::Bytes;
 use holdfast_core::Revision;
-use holdfast_store::{LogBackend, LogEntry, StoreError};
+use holdfast_store::{LogBackend, LogEntry, StoreError, values};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 

@@ -2,9 +2,9 @@
 
 use crate::failure::{failed, is_full, not_opened};
 use crate::format::{entry, log_key, parse_entry, parse_log_key, parse_revision};
-use crate::values::Decoder;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use holdfast_core::Revision;
+use holdfast_store::values::Decoder;
 use holdfast_store::{LogEntry, StoreError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -14,6 +14,5 @@ mod engine;
 mod failure;
 mod format;
 mod space;
-mod values;
 
 pub use backend::FjallBackend;

@@ -33,6 +33,15 @@ pub enum StoreError {
     /// The transaction breaks a rule of [`crate::Txn`] (a key twice, an empty key, too large); nothing was written.
     #[error("the transaction is not valid: {0}")]
     Invalid(String),
+    /// The write is larger than the store takes; nothing was written.
+    #[error("the write is too large: {0}")]
+    TooLarge(String),
+    /// The store is out of reach; nothing was written, and waiting helps.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// A write was sent and no answer came: it may be there or not. The store goes on.
+    #[error("nobody knows whether the write was done: {0}")]
+    Unknown(String),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,

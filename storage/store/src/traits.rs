@@ -1,9 +1,11 @@
 //! The [`Store`] trait and its words.
 
+use crate::limits::{KEY_BYTES, VALUE_BYTES};
 use crate::{Event, Record, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Revision;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -51,6 +53,33 @@ pub struct Txn {
     pub checks: Vec<Check>,
     /// Writes, with distinct keys.
     pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// Checks the rules that every store has.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`], naming the key.
+    pub fn validate(&self) -> Result<(), StoreError> {
+        let mut seen = BTreeSet::new();
+        for op in &self.ops {
+            let (Op::Put { key, .. } | Op::Delete { key }) = op;
+            if key.is_empty() || key.len() > KEY_BYTES {
+                let length = key.len();
+                return Err(StoreError::Invalid(format!("a key of {length} bytes; 1 to {KEY_BYTES} are allowed")));
+            }
+            if !seen.insert(key.as_str()) {
+                return Err(StoreError::Invalid(format!("it writes the key {key} twice")));
+            }
+            if let Op::Put { value, .. } = op
+                && value.len() > VALUE_BYTES
+            {
+                let length = value.len();
+                return Err(StoreError::Invalid(format!("{key} is {length} bytes; {VALUE_BYTES} are allowed")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How a transaction ended.
@@ -111,11 +140,20 @@ impl dyn Watcher + '_ {
     }
 }
 
-/// A store with etcd's semantics.
+/// A store with etcd's semantics. Where others write to it as well, reads may lag behind them: [`Store::sync`] is for
+/// those who must not miss what anybody wrote before.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The newest durable revision.
+    /// The newest durable revision that reads show.
     fn revision(&self) -> Revision;
+
+    /// Waits until reads show all that was committed, by whomever, before this call; their revision then. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it cannot be found out what was committed.
+    async fn sync(&self) -> Result<Revision, StoreError> {
+        Ok(self.revision())
+    }
 
     /// One key, at its newest version.
     async fn get(&self, key: &str) -> Result<Option<Arc<Record>>, StoreError>;
@@ -123,7 +161,8 @@ pub trait Store: Send + Sync + 'static {
     /// Many keys.
     async fn range(&self, request: RangeRequest) -> Result<Range, StoreError>;
 
-    /// Commits, durably, or not at all. Not cancel safe: a dropped call may commit.
+    /// Commits, durably, or not at all. Reads show what it did, or what kept it from being done, once it returns. Not
+    /// cancel safe: a dropped call may commit.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 
     /// Events of keys with `prefix` after revision `after`.
@@ -131,4 +170,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets history up to and including `revision`.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+
+    /// Refuses further transactions and ends all watches with [`StoreError::Closed`]; what was accepted is finished.
+    /// Reads go on. Blocks; dropping the store does the same.
+    fn close(&self);
 }

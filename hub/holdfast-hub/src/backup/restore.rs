@@ -5,7 +5,7 @@
 //! and never deleted.
 
 use super::{Contents, now};
-use crate::data_dir::DataFolder;
+use crate::data_dir::{DataFolder, ON_ETCD};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use holdfast_core::{Lineage, Revision};
@@ -33,6 +33,11 @@ const BATCH_ENTRIES: usize = 1024;
 pub(crate) fn run(data_dir: &Path, file: &Path, force: bool) -> anyhow::Result<()> {
     let contents = Contents::read(file)?;
     let folder = DataFolder::open(data_dir)?;
+    ensure!(
+        !folder.join(ON_ETCD).exists(),
+        "the hub of {} keeps its objects in etcd, into which nothing is restored: restore into another --data-dir",
+        data_dir.display()
+    );
     let used = PARTS.iter().any(|part| folder.join(part).exists());
     let shown = data_dir.display();
     ensure!(!used || force, "there is a hub in --data-dir {shown}; with --force it is moved aside");

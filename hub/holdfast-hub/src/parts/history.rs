@@ -3,7 +3,7 @@
 use super::Shared;
 use holdfast_core::Revision;
 use holdfast_env::Task;
-use holdfast_store::{Store, StoreError};
+use holdfast_store::StoreError;
 
 /// Looks at the clock so many times within the time that history is kept.
 const STEPS: u32 = 4;

@@ -8,6 +8,7 @@ mod endpoint;
 mod history;
 mod links;
 mod metrics;
+mod store;
 
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
@@ -18,8 +19,7 @@ use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer, TokenIssuer};
 use holdfast_server::kubeconfig;
-use holdfast_store::memory::CachedStore;
-use holdfast_store_fjall::FjallBackend;
+use holdfast_store::Store;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ const EVENT_TTL: Duration = Duration::from_secs(3600);
 pub(crate) struct Shared<'a> {
     pub(crate) config: &'a Config,
     pub(crate) world: World,
-    pub(crate) store: Arc<CachedStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) pki: Arc<Pki>,
     pub(crate) identity: ServerIdentity,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Shared<'a> {
 /// A running hub.
 pub(crate) struct Hub {
     address: SocketAddr,
-    store: Arc<CachedStore>,
+    store: Arc<dyn Store>,
     server: ApiServer,
     links: links::Links,
     tasks: Vec<Task>,
@@ -53,7 +53,7 @@ impl Hub {
     /// Starts everything; when this returns, `/readyz` says yes.
     pub(crate) async fn start(config: &Config, folder: &DataFolder, listener: TcpListener) -> anyhow::Result<Hub> {
         let world: World = HostEnv::new(folder.path());
-        let store = open_store(folder).await?;
+        let store = store::open(&config.store, folder, &world).await?;
         let pki = open_keys(config, folder, &world).await?;
         let identity = serving_identity(config, &pki, &world, &listener)?;
         let shared = Shared { config, world, store, pki, identity };
@@ -122,14 +122,6 @@ impl Hub {
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         drained && closed.is_ok()
     }
-}
-
-async fn open_store(folder: &DataFolder) -> anyhow::Result<Arc<CachedStore>> {
-    let path = folder.join("store");
-    let shown = path.display().to_string();
-    let open = move || CachedStore::open(Arc::new(FjallBackend::open(&path)?));
-    let opened = tokio::task::spawn_blocking(open).await.context("open the store")?;
-    opened.with_context(|| format!("open the store {shown}"))
 }
 
 async fn open_keys(config: &Config, folder: &DataFolder, world: &World) -> anyhow::Result<Arc<Pki>> {

@@ -31,6 +31,13 @@ impl Hub {
 
     /// The same with more flags.
     pub(crate) fn start_with(root: &Path, flags: &[&str]) -> Hub {
+        let mut hub = Hub::spawn(root, flags);
+        hub.wait_for("Hub is ready");
+        hub
+    }
+
+    /// The same, and does not wait.
+    pub(crate) fn spawn(root: &Path, flags: &[&str]) -> Hub {
         let data_dir = root.join("hub");
         let log = root.join("hub.log");
         let out = std::fs::File::create(&log).unwrap();
@@ -41,12 +48,11 @@ impl Hub {
             .stderr(out)
             .spawn()
             .unwrap();
-        let mut hub = Hub { child, data_dir, log };
-        hub.wait_for("Hub is ready");
-        hub
+        Hub { child, data_dir, log }
     }
 
-    fn wait_for(&mut self, words: &str) {
+    /// Waits until its log has some words.
+    pub(crate) fn wait_for(&mut self, words: &str) {
         let deadline = Instant::now() + READY;
         while !self.log().contains(words) {
             let ended = self.child.try_wait().unwrap();

@@ -26,14 +26,17 @@ impl<'a> Kubectl<'a> {
         self.run_with(&arguments.split_whitespace().collect::<Vec<&str>>(), input)
     }
 
+    /// As the hub's administrator.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--kubeconfig").arg(self.hub.kubeconfig());
+        command.arg("--cache-dir").arg(self.hub.data_dir.join("kubectl-cache")).args(arguments);
+        command
+    }
+
     fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        let cache = self.hub.data_dir.join("kubectl-cache");
-        let mut child = Command::new(&self.program)
-            .arg("--kubeconfig")
-            .arg(self.hub.kubeconfig())
-            .arg("--cache-dir")
-            .arg(cache)
-            .args(arguments)
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

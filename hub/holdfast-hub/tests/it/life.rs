@@ -43,7 +43,7 @@ fn wrong_settings_are_told_before_anything_is_made() {
         (["--config", config.to_str().unwrap()], "hub.toml:2: unknown field `hartbeat`"),
         (["--cluster-cidr", "10.43.0.0/16"], "overlap"),
         (["--node-monitor-grace", "5s"], "must be longer than --heartbeat"),
-        (["--store", "etcd=http://127.0.0.1:2379"], "not implemented yet"),
+        (["--store", "etcd=127.0.0.1:2379"], "is no endpoint of etcd"),
     ] {
         let output = run(PROGRAM, &[&base[..], &more[..]].concat());
         let said = text(&output.stderr);

@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod clients;
 mod custom;
+mod etcd;
 mod hub;
 mod identity;
 mod kubectl;

@@ -32,9 +32,10 @@ pub(crate) async fn list(
     let (mut at, mut after) = match &options.continue_token {
         Some(token) => {
             let (revision, after) = ContinueToken::decode(token, engine.lineage)?;
+            engine.not_older_than(revision).await?;
             (Some(revision), Some(format!("{prefix}{after}")))
         }
-        None => (start(engine, options)?, None),
+        None => (start(engine, options).await?, None),
     };
     if let Some(name) = selection.name().filter(|_| options.continue_token.is_none() && at.is_none()) {
         return list_one(engine, resource, &selection, namespace, name, &prefix).await;
@@ -95,13 +96,18 @@ fn page(
     }
 }
 
-/// The revision to read at; `None` for the newest.
-fn start(engine: &Engine, options: &ListOptions) -> Result<Option<Revision>, Status> {
-    let Some(wanted) = options.resource_version.filter(|revision| revision.0 != 0) else { return Ok(None) };
-    let current = engine.store.revision();
-    if wanted > current {
-        return Err(store_error(StoreError::Future { requested: wanted, current }));
-    }
+/// The revision to read at; `None` for the newest. Reads are as recent then as the request wants them: without a revision
+/// the most recent, with 0 whatever is at hand.
+async fn start(engine: &Engine, options: &ListOptions) -> Result<Option<Revision>, Status> {
+    let wanted = match options.resource_version {
+        None => {
+            engine.sync().await?;
+            return Ok(None);
+        }
+        Some(Revision(0)) => return Ok(None),
+        Some(wanted) => wanted,
+    };
+    engine.not_older_than(wanted).await?;
     let exact = match options.version_match {
         Some(VersionMatch::Exact) => true,
         Some(VersionMatch::NotOlderThan) => false,

@@ -25,11 +25,13 @@ pub(crate) async fn watch(engine: &Engine, resource: &Resource<'_>, options: &Li
     let name = (!resource.name.is_empty()).then_some(resource.name);
     let selection = Selection::new(resource.kind, options, name)?;
     let prefix = keys::scope(resource.kind, resource.namespace);
+    // Without a revision it begins at the most recent state, with 0 at whatever is at hand.
     let asked = options.resource_version.unwrap_or_default();
-    let current = engine.store.revision();
-    if asked > current {
-        return Err(store_error(StoreError::Future { requested: asked, current }));
+    match options.resource_version {
+        None => drop(engine.sync().await?),
+        Some(asked) => engine.not_older_than(asked).await?,
     }
+    let current = engine.store.revision();
 
     let streaming_list = options.send_initial_events == Some(true);
     let initial = match options.send_initial_events {

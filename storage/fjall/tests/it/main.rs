@@ -18,9 +18,9 @@ fn open(path: &Path) -> Arc<CachedStore> {
     CachedStore::open(Arc::new(FjallBackend::open(path).unwrap())).unwrap()
 }
 
-fn fresh() -> (Arc<dyn Store>, TempDir) {
+fn fresh() -> Option<(Arc<dyn Store>, TempDir)> {
     let dir = tempfile::tempdir().unwrap();
-    (open(dir.path()), dir)
+    Some((open(dir.path()), dir))
 }
 
 mod contract {

@@ -5,11 +5,11 @@
 //! have been written, whatever was built on top of it is judged again.
 
 use super::state::Shared;
-use crate::limits::{BATCH_BYTES, BATCH_TXNS, KEY_BYTES, QUEUE_PLACE_BYTES, VALUE_BYTES, WRITE_QUEUE};
+use crate::limits::{BATCH_BYTES, BATCH_TXNS, QUEUE_PLACE_BYTES, WRITE_QUEUE};
 use crate::{Check, Condition, Event, LogBackend, LogEntry, Op, Record, StoreError, Txn, TxnOutcome};
 use bytes::Bytes;
 use holdfast_core::Revision;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A checked and encoded transaction.
@@ -33,24 +33,7 @@ struct Put {
 impl Prepared {
     /// Checks the rules of [`Txn`] and encodes its values.
     pub(super) fn new(txn: Txn, backend: &dyn LogBackend) -> Result<Prepared, StoreError> {
-        let mut seen = BTreeSet::new();
-        for op in &txn.ops {
-            let (Op::Put { key, .. } | Op::Delete { key }) = op;
-            if key.is_empty() || key.len() > KEY_BYTES {
-                let length = key.len();
-                return Err(StoreError::Invalid(format!("a key of {length} bytes; 1 to {KEY_BYTES} are allowed")));
-            }
-            if !seen.insert(key.as_str()) {
-                return Err(StoreError::Invalid(format!("it writes the key {key} twice")));
-            }
-            if let Op::Put { value, .. } = op
-                && value.len() > VALUE_BYTES
-            {
-                let length = value.len();
-                return Err(StoreError::Invalid(format!("{key} is {length} bytes; {VALUE_BYTES} are allowed")));
-            }
-        }
-        drop(seen);
+        txn.validate()?;
         let mut bytes = 1;
         let write = |op| match op {
             Op::Put { key, value } => {

@@ -35,6 +35,11 @@ impl Ring {
         self.compacted
     }
 
+    /// An empty ring in place of this one. No number of this one's events is good in it.
+    pub(super) fn successor(&self, revision: Revision) -> Ring {
+        Ring { first: self.end() + 1, ..Ring::bounded(revision, self.max_events, self.max_bytes) }
+    }
+
     /// The number that the next event will have.
     pub(super) fn end(&self) -> u64 {
         self.first + self.events.len() as u64

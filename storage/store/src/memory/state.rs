@@ -1,6 +1,6 @@
 //! What readers see: the current state, the ring and the watchers, in step with each other.
 //!
-//! Only the writer's second stage changes it, by [`Shared::publish`], after the log has the batch.
+//! One writer changes it: for an embedded log the writer's second stage, after the log has the batch.
 //! Lock order: map, then ring; the hub is locked on its own, or before the ring.
 
 use super::ring::Ring;
@@ -77,6 +77,36 @@ impl Shared {
             first
         };
         self.hub.mark(&keys, first, revision)
+    }
+
+    /// Notes that nothing changed up to `revision`.
+    pub(super) fn advance(&self, revision: Revision) {
+        // Watchers first: nobody may learn of a revision here and find that a watch has not come as far.
+        self.hub.advance(revision);
+        let mut map = write(&self.map);
+        map.revision = map.revision.max(revision);
+    }
+
+    /// Another state in place of this one, without the history between them. Returns the watchers to wake: they end.
+    pub(super) fn replace(&self, records: BTreeMap<Arc<str>, Arc<Record>>, revision: Revision) -> Vec<Waker> {
+        let first = {
+            let mut map = write(&self.map);
+            let mut ring = write(&self.ring);
+            *map = Current { records, revision };
+            *ring = ring.successor(revision);
+            ring.end()
+        };
+        self.hub.cut(first, revision)
+    }
+
+    /// The events of one revision; `None` when they are no longer held.
+    pub(super) fn events_at(&self, revision: Revision) -> Option<Vec<Event>> {
+        let ring = read(&self.ring);
+        if revision <= ring.compacted() {
+            return None;
+        }
+        let events = ring.since(ring.seq_after(Revision(revision.0.saturating_sub(1))))?;
+        Some(events.map(|(_, event)| event).take_while(|event| event.revision == revision).cloned().collect())
     }
 
     pub(super) fn range(&self, request: &RangeRequest) -> Result<Range, StoreError> {

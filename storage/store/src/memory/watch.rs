@@ -33,6 +33,8 @@ struct Hub {
     /// Groups know of all events up to this revision, and below this number.
     marked: Revision,
     marked_end: u64,
+    /// Counts the states that were put in place of others; watches of an earlier one end.
+    state: u64,
     sweep_due: bool,
     closed: bool,
 }
@@ -56,6 +58,7 @@ impl WatchHub {
             next_id: 0,
             marked: revision,
             marked_end: 0,
+            state: 0,
             sweep_due: false,
             closed: false,
         };
@@ -91,6 +94,26 @@ impl WatchHub {
             self.sweep.notify_one();
         }
         wake
+    }
+
+    /// Notes that nothing changed up to `revision`.
+    pub(super) fn advance(&self, revision: Revision) {
+        let mut hub = lock(&self.inner);
+        hub.marked = hub.marked.max(revision);
+    }
+
+    /// Ends all watches, as another state at `revision` took the place of theirs, whose next event has number `first`.
+    /// Returns whom to wake.
+    pub(super) fn cut(&self, first: u64, revision: Revision) -> Vec<Waker> {
+        let mut hub = lock(&self.inner);
+        hub.state += 1;
+        hub.marked = revision;
+        hub.marked_end = first;
+        hub.groups
+            .values_mut()
+            .flat_map(|group| group.slots.values_mut())
+            .filter_map(|slot| slot.waker.take())
+            .collect()
     }
 
     /// The life of the sweeping thread; returns when the hub closes.
@@ -157,6 +180,8 @@ pub(super) struct RingWatcher {
     shared: Arc<Shared>,
     prefix: Arc<str>,
     id: u64,
+    /// The state that it watches, see [`Hub::state`].
+    state: u64,
     after: Revision,
     /// Where the last poll stopped in the middle of what waits; else [`NOTHING`].
     resume: u64,
@@ -190,9 +215,10 @@ impl RingWatcher {
             None => Arc::from(prefix),
         };
         hub.groups.entry(prefix.clone()).or_default().slots.insert(id, Slot { pending, waker: None });
+        let state = hub.state;
         drop(hub);
         let shared = shared.clone();
-        Ok(RingWatcher { shared, prefix, id, after, resume: NOTHING, progress: after, ended: None })
+        Ok(RingWatcher { shared, prefix, id, state, after, resume: NOTHING, progress: after, ended: None })
     }
 
     /// Reads up to number `end`, which belongs to revision `through`. Empty when nothing was for this watcher.
@@ -228,6 +254,10 @@ impl Watcher for RingWatcher {
             let (start, end, through) = {
                 let mut hub = lock(&self.shared.hub.inner);
                 let (closed, marked, marked_end) = (hub.closed, hub.marked, hub.marked_end);
+                if hub.state != self.state && !closed {
+                    self.ended = Some(StoreError::Compacted { requested: self.progress, oldest: marked });
+                    continue;
+                }
                 let Some(slot) = hub.slot(&self.prefix, self.id).filter(|_| !closed) else {
                     self.ended = Some(StoreError::Closed);
                     continue;
@@ -254,6 +284,9 @@ impl Watcher for RingWatcher {
     fn progress(&self) -> Revision {
         let mut hub = lock(&self.shared.hub.inner);
         let marked = hub.marked;
+        if hub.state != self.state {
+            return self.progress;
+        }
         match hub.slot(&self.prefix, self.id) {
             // Not marked since the last poll: everything up to `marked` was for others.
             Some(slot) if slot.pending == NOTHING && self.resume == NOTHING && self.ended.is_none() => {

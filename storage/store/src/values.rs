@@ -1,10 +1,10 @@
-//! Values on disk: zstd level 1, or as they are when that is not smaller.
+//! Values as stores keep them, on a disk or in etcd: zstd level 1, or as they are when that is not smaller.
 //!
 //! The compressor belongs to the calling thread: its tables cost more to set up than an object costs to
-//! compress. First byte 0: the value follows; 1: its length (4 bytes, big-endian), then a zstd frame.
+//! compress. So does the decompressor of [`decode`]. First byte 0: the value follows; 1: its length (4 bytes, big-endian), then a zstd frame.
 
+use crate::limits::VALUE_BYTES;
 use bytes::Bytes;
-use holdfast_store::limits::VALUE_BYTES;
 use std::cell::RefCell;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::compress_bound;
@@ -18,9 +18,11 @@ const LEAST_BYTES: usize = 96;
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECODER: RefCell<Option<Decoder>> = const { RefCell::new(None) };
 }
 
-pub(crate) fn encode(value: &[u8]) -> Bytes {
+/// The stored form of a value.
+pub fn encode(value: &[u8]) -> Bytes {
     if let Some(encoded) = compress(value) {
         return encoded.into();
     }
@@ -49,17 +51,37 @@ fn compress(value: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// The value again.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn decode(encoded: &[u8]) -> Result<Bytes, String> {
+    DECODER.with_borrow_mut(|decoder| {
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            none => none.insert(Decoder::new().map_err(|error| format!("cannot start zstd: {error}"))?),
+        };
+        decoder.decode(encoded)
+    })
+}
+
 /// Reads values back, one after the other.
-pub(crate) struct Decoder(Decompressor<'static>);
+pub struct Decoder(Decompressor<'static>);
 
 impl Decoder {
-    pub(crate) fn new() -> std::io::Result<Decoder> {
+    /// A decoder, which is worth keeping for further values.
+    ///
+    /// # Errors
+    /// When zstd gets no memory.
+    pub fn new() -> std::io::Result<Decoder> {
         Decompressor::new().map(Decoder)
     }
 
+    /// The value again.
+    ///
     /// # Errors
     /// What is wrong with the bytes.
-    pub(crate) fn decode(&mut self, encoded: &[u8]) -> Result<Bytes, String> {
+    pub fn decode(&mut self, encoded: &[u8]) -> Result<Bytes, String> {
         let (&kind, rest) = encoded.split_first().ok_or("its value is missing")?;
         match kind {
             PLAIN => Ok(Bytes::copy_from_slice(rest)),
@@ -91,6 +113,7 @@ mod tests {
         let noise: Vec<u8> = (0..5000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for value in [b"".as_slice(), b"short", &object, &noise, &noise[..LEAST_BYTES]] {
             assert_eq!(decoder.decode(&encode(value)).unwrap(), value);
+            assert_eq!(decode(&encode(value)).unwrap(), value);
         }
         assert!(encode(&object).len() < object.len() / 5);
     }
