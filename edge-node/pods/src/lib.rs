@@ -7,9 +7,11 @@
 //! probes (when, not how); termination; phase, conditions and container states as upstream writes them.
 //! Never here: clocks, tasks, randomness, files, sockets, unordered maps.
 //!
-//! Not implemented: ephemeral containers (their status says so), in-place resize, restart of all containers.
+//! Not implemented: resizing a container that runs (the pod's status says so), ephemeral containers that see the processes of
+//! another (an event says so), restart of all containers.
 
 mod container;
+mod ephemeral;
 pub mod events;
 pub mod ids;
 pub mod limits;
@@ -18,12 +20,14 @@ pub mod memory;
 mod observe;
 mod probes;
 pub mod qos;
+mod resize;
 mod run;
 mod spec;
 mod status;
 mod stop;
 pub mod typed;
 
+pub use ephemeral::container_named;
 pub use events::{
     ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, StartFailure,
 };

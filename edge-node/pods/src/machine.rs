@@ -4,7 +4,7 @@
 use crate::container::{Live, Stage};
 use crate::memory::{ContainerMemory, Outcome, Run};
 use crate::{Now, PodAction, PodEvent, PodMemory, limits, spec};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(crate) enum Sandbox {
 #[derive(Clone, Debug)]
 pub struct PodMachine {
     pub(crate) pod: Pod,
+    /// Its ephemeral containers, as containers.
+    pub(crate) ephemeral: Vec<Container>,
     pub(crate) memory: PodMemory,
     pub(crate) host_ips: Vec<String>,
     /// The first observation has been taken in.
@@ -82,6 +84,7 @@ impl PodMachine {
         let age = memory.start_time.map_or(Duration::ZERO, |start| now.wall.since(start));
         let live = spec::containers(&pod).map(|(_, container)| (container.name.clone(), Live::default())).collect();
         let mut machine = PodMachine {
+            ephemeral: crate::ephemeral::of(&pod),
             pod,
             memory,
             host_ips: Vec::new(),
@@ -205,6 +208,7 @@ impl PodMachine {
 
     fn pod_changed(&mut self, pod: Pod) {
         if pod.metadata.uid == self.pod.metadata.uid {
+            self.ephemeral = crate::ephemeral::of(&pod);
             self.pod = pod;
             self.heed_hub_phase();
         }
@@ -348,7 +352,8 @@ pub(crate) fn bounded(mut text: String) -> String {
 /// nor run a second time what may run only once.
 fn recall(pod: &Pod, memory: &mut PodMemory) {
     let Some(status) = &pod.status else { return };
-    for told in status.init_container_statuses.iter().chain(&status.container_statuses).flatten() {
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    for told in lists.into_iter().flatten().flatten() {
         let state = told.state.as_ref();
         let ran = told.restart_count > 0
             || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())

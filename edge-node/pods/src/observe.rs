@@ -52,7 +52,7 @@ impl PodMachine {
         } else {
             self.check_sandbox(now, sandbox.as_ref(), out);
         }
-        for name in spec::names(&self.pod, |_| true) {
+        for name in self.names(|_| true) {
             let mine = containers.iter().filter(|container| container.name == name);
             let newest = mine.clone().max_by_key(|container| container.attempt);
             if first {
@@ -118,6 +118,7 @@ impl PodMachine {
                 memory.passed_in = memory.passed_in.or(sandbox.filter(|_| sandbox_lives));
                 let since = now.mono.saturating_sub(now.wall.since(*started_at));
                 self.begin_probes(name, since, Some(told));
+                self.resume_size(name);
             }
             Some(ObservedState::Created) if matches!(memory.run, Run::No | Run::Asked) => memory.run = Run::No,
             Some(state @ ObservedState::Exited { .. }) if memory.run != Run::Ended => {
@@ -153,7 +154,7 @@ impl PodMachine {
     }
 
     fn begin_probes(&mut self, name: &str, since: Duration, told: Option<(bool, bool)>) {
-        let Some((_, container)) = spec::container(&self.pod, name) else { return };
+        let Some((_, container)) = self.container(name) else { return };
         let mut probes = Probes::start(container, since);
         if let Some((started, ready)) = told {
             probes.assume(started, ready);

@@ -11,7 +11,7 @@ use std::time::Duration;
 impl PodMachine {
     /// What the clock alone brings about.
     pub(crate) fn expire(&mut self, now: Now, out: &mut Vec<PodAction>) {
-        for name in spec::names(&self.pod, |_| true) {
+        for name in self.names(|_| true) {
             let image = self.image(&name);
             let attempt = self.mem(&name).attempt;
             let started_at = self.mem(&name).started_at;
@@ -112,6 +112,7 @@ impl PodMachine {
         }
         if matches!(self.sandbox, Sandbox::Ready { .. }) {
             self.drive_containers(now, out);
+            self.drive_ephemeral(now, out);
         }
     }
 
@@ -159,7 +160,7 @@ impl PodMachine {
                 here && memory.run == Run::Ended && memory.last.as_ref().is_some_and(|last| last.exit_code == 0)
             }
             Role::Sidecar => here,
-            Role::App => false,
+            Role::App | Role::Ephemeral => false,
         }
     }
 
@@ -178,6 +179,7 @@ impl PodMachine {
                 continue;
             }
             self.ensure(now, *role, name, out);
+            self.restart_for_size(now, *role, name, out);
             if *role != Role::App && !apps_ran && !self.passed(*role, name) {
                 break;
             }
@@ -234,18 +236,18 @@ impl PodMachine {
         }
     }
 
-    fn begin(&mut self, name: &str, out: &mut Vec<PodAction>) {
+    pub(crate) fn begin(&mut self, name: &str, out: &mut Vec<PodAction>) {
         if self.has_stray(name) {
             return;
         }
-        let Some((_, container)) = spec::container(&self.pod, name) else { return };
+        let Some((_, container)) = self.container(name) else { return };
         let (always, never) = spec::pull_policy(container);
         self.live(name).stage = Stage::Pulling { fetching: None };
         out.push(PodAction::PullImage { container: name.to_string(), always, never });
     }
 
     fn image(&self, name: &str) -> String {
-        spec::container(&self.pod, name).and_then(|(_, container)| container.image.clone()).unwrap_or_default()
+        self.container(name).and_then(|(_, container)| container.image.clone()).unwrap_or_default()
     }
 
     pub(crate) fn image_pulling(&mut self, now: Now, name: &str, out: &mut Vec<PodAction>) {
@@ -285,6 +287,7 @@ impl PodMachine {
             let sandbox = self.memory.sandbox_attempt;
             self.mem(name).passed_in = sandbox;
         }
+        self.size(name);
         let live = self.live(name);
         live.stage = Stage::Starting { early: None };
         live.force = false;
@@ -385,8 +388,8 @@ impl PodMachine {
         live.start_failures = live.start_failures.saturating_add(1);
         live.stage = Stage::Failed { turns_at: None, retry_at: now.mono.saturating_add(wait) };
         live.waiting = Some((word, message));
-        let once = spec::container(&self.pod, name)
-            .is_some_and(|(role, container)| !spec::restarts(&self.pod, role, container, 137));
+        let once =
+            self.container(name).is_some_and(|(role, container)| !spec::restarts(&self.pod, role, container, 137));
         if once {
             // It certainly did not run: what may run only once may be tried again after a power cut.
             out.push(PodAction::Remember);

@@ -13,6 +13,8 @@ pub(crate) enum Role {
     Sidecar,
     /// A container of the pod proper.
     App,
+    /// One that was added to look into the pod.
+    Ephemeral,
 }
 
 /// All containers with their roles, in the order of starting.
@@ -53,8 +55,10 @@ pub(crate) fn restart_policy(pod: &Pod) -> &str {
 
 /// Whether a container is started again after it ended with `exit_code`.
 pub(crate) fn restarts(pod: &Pod, role: Role, container: &Container, exit_code: i32) -> bool {
-    if role == Role::Sidecar {
-        return true;
+    match role {
+        Role::Sidecar => return true,
+        Role::Ephemeral => return false,
+        Role::Init | Role::App => {}
     }
     if role == Role::Init && exit_code == 0 {
         return false;

@@ -4,6 +4,7 @@ use crate::container::Stage;
 use crate::machine::Sandbox;
 use crate::memory::{ContainerMemory, Run, Termination};
 use crate::qos::qos_class;
+use crate::resize;
 use crate::spec::{self, Role};
 use crate::{Now, PodMachine, container_id};
 use holdfast_core::Timestamp;
@@ -15,7 +16,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::Duration;
 
 /// The conditions that are ours, in upstream's order.
-const OURS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OURS: [&str; 6] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", resize::PENDING];
 
 /// A condition before it has a time.
 struct Verdict {
@@ -71,7 +73,7 @@ impl PodMachine {
             let memory = self.memory.containers.get(&container.name);
             let ran = memory.is_some_and(|memory| memory.last.is_some() || memory.run == Run::Started);
             begun &= match role {
-                Role::App => ran,
+                Role::App | Role::Ephemeral => ran,
                 Role::Init | Role::Sidecar => self.passed(role, &container.name) || self.apps_started(),
             };
         }
@@ -139,14 +141,17 @@ impl PodMachine {
             started: Some(started),
             restart_count: i32::try_from(restarts).unwrap_or(i32::MAX),
             state: Some(state),
+            resources: running.and_then(|live| live.resources.clone()).filter(|all| *all != Default::default()),
             last_state: Some(last.map_or_else(ContainerState::default, |end| self.terminated(name, memory, end))),
             ..ContainerStatus::default()
         }
     }
 
     fn ready(&self, role: Role, name: &str) -> bool {
-        if role == Role::Init {
-            return self.passed(role, name);
+        match role {
+            Role::Init => return self.passed(role, name),
+            Role::Ephemeral => return false,
+            Role::Sidecar | Role::App => {}
         }
         let live = self.live.get(name);
         !self.ending() && live.is_some_and(|live| matches!(live.stage, Stage::Running { .. }) && live.probes.ready())
@@ -171,16 +176,9 @@ impl PodMachine {
         ContainerState { terminated, ..Default::default() }
     }
 
-    /// Ephemeral containers are not run: their status says so, or `kubectl debug` would wait for ever.
     fn ephemeral_statuses(&self) -> Option<Vec<ContainerStatus>> {
-        let containers = self.pod.spec.as_ref()?.ephemeral_containers.as_ref()?;
-        let told = containers.iter().map(|container| ContainerStatus {
-            name: container.name.clone(),
-            image: container.image.clone().unwrap_or_default(),
-            state: Some(waits("CreateContainerConfigError", Some("not implemented: ephemeral containers".into()))),
-            ..ContainerStatus::default()
-        });
-        Some(told.collect())
+        let told = self.ephemeral.iter().map(|container| self.container_status(Role::Ephemeral, container));
+        (!self.ephemeral.is_empty()).then(|| told.collect())
     }
 
     fn verdicts(&self) -> Vec<Verdict> {
@@ -219,7 +217,13 @@ impl PodMachine {
             other => other,
         };
         let network = plain("PodReadyToStartContainers", matches!(self.sandbox, Sandbox::Ready { .. }));
-        vec![network, initialized, ready, containers("ContainersReady"), plain("PodScheduled", true)]
+        let mut all = vec![network, initialized, ready, containers("ContainersReady"), plain("PodScheduled", true)];
+        all.extend(self.resize_pending().map(|why| Verdict {
+            reason: Some("Infeasible"),
+            message: Some(why),
+            ..plain(resize::PENDING, true)
+        }));
+        all
     }
 
     /// Why readiness gates are not open.
@@ -264,7 +268,11 @@ impl PodMachine {
 
     /// Notes when conditions change. The first time, the hub's record of the same condition stands.
     pub(crate) fn note_conditions(&mut self, now: Now) {
-        for verdict in self.verdicts() {
+        let verdicts = self.verdicts();
+        if verdicts.iter().all(|verdict| verdict.kind != resize::PENDING) {
+            self.memory.conditions.remove(resize::PENDING);
+        }
+        for verdict in verdicts {
             if self.memory.conditions.get(verdict.kind).is_some_and(|known| known.0 == verdict.status) {
                 continue;
             }

@@ -61,7 +61,7 @@ impl PodMachine {
         let began = *self.stop_began.get_or_insert(now.mono);
         let left = began.saturating_add(grace).saturating_sub(now.mono);
         let mut settled = true;
-        for name in spec::names(&self.pod, |role| role != Role::Sidecar) {
+        for name in self.names(|role| role != Role::Sidecar) {
             settled &= self.settle(now, &name, left.max(limits::GRACE_MIN), out);
         }
         let mut sidecars = spec::names(&self.pod, |role| role == Role::Sidecar);

@@ -20,6 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Statuses of containers of any sort.
+fn statuses(shown: &Shown) -> impl Iterator<Item = &ContainerStatus> {
+    let status = &shown.status;
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    lists.into_iter().flatten().flatten()
+}
+
 /// Serves calls.
 pub struct PodCalls(Arc<PodManager>);
 
@@ -50,8 +57,7 @@ impl PodCalls {
     fn find(&self, at: &ContainerRef) -> Result<(Shown, ContainerStatus), Status> {
         let gvr = Gvr::new("", "v1", "pods");
         let shown = self.0.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
-        let statuses = [&shown.status.container_statuses, &shown.status.init_container_statuses];
-        let status = statuses.into_iter().flatten().flatten().find(|status| status.name == at.container).cloned();
+        let status = statuses(&shown).find(|status| status.name == at.container).cloned();
         let status = status.ok_or_else(|| {
             Status::bad_request(format!(
                 "container {:?} in pod {:?} is waiting to start: ContainerCreating",
@@ -106,8 +112,7 @@ impl PodCalls {
         let ended = move || match manager.find(&at.namespace, &at.pod, &at.pod_uid) {
             None => true,
             Some(shown) => {
-                let statuses = [&shown.status.container_statuses, &shown.status.init_container_statuses];
-                let status = statuses.into_iter().flatten().flatten().find(|status| status.name == at.container);
+                let status = statuses(&shown).find(|status| status.name == at.container);
                 status.is_none_or(|status| {
                     let running = status.state.as_ref().is_some_and(|state| state.running.is_some());
                     shown.gone || u32::try_from(status.restart_count).unwrap_or(0) != attempt || !running

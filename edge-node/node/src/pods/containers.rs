@@ -20,12 +20,6 @@ pub(super) fn log_path(config: &NodeConfig, pod: &Pod, container: &str, attempt:
     log_dir(config, pod).join(container).join(format!("{attempt}.log"))
 }
 
-/// The container or init container of this name.
-pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    let spec = pod.spec.as_ref()?;
-    spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
-}
-
 fn quantity(requirements: Option<&ResourceRequirements>, limits: bool, resource: &str) -> Option<Quantity> {
     let requirements = requirements?;
     let map = if limits { &requirements.limits } else { &requirements.requests };

@@ -1,10 +1,9 @@
 //! Carrying out probes and hooks.
 
-use super::containers::container;
 use crate::parts::{HttpProbe, Prober};
 use bytes::Bytes;
 use holdfast_env::World;
-use holdfast_pods::ProbeKind;
+use holdfast_pods::{ProbeKind, container_named};
 use holdfast_runtime::{ExecRequest, Runtime, StreamOutput};
 use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Pod, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -28,7 +27,7 @@ pub(super) struct ProbeTarget {
 impl ProbeTarget {
     /// Runs the probe: whether it succeeded, and what it said.
     pub(super) async fn run(&self, kind: ProbeKind) -> (bool, String) {
-        let Some(container) = container(&self.pod, &self.container) else {
+        let Some(container) = container_named(&self.pod, &self.container) else {
             return (false, format!("container {:?} is not in the pod", self.container));
         };
         let probe = match kind {
@@ -38,7 +37,7 @@ impl ProbeTarget {
         };
         let Some(probe) = probe else { return (true, String::new()) };
         let timeout = Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1)).unwrap_or(1).max(1));
-        self.act(container, probe, timeout).await
+        self.act(&container, probe, timeout).await
     }
 
     async fn act(&self, container: &Container, probe: &Probe, timeout: Duration) -> (bool, String) {

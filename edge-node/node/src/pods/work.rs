@@ -2,7 +2,7 @@
 //!
 //! Each function is one answer to one action of the machine; none decides what comes next.
 
-use super::containers::{self, Surroundings, container, container_spec, sandbox_spec, service_env};
+use super::containers::{self, Surroundings, container_spec, sandbox_spec, service_env};
 use super::probes::ProbeTarget;
 use crate::events::Events;
 use crate::lease::RunLease;
@@ -12,7 +12,8 @@ use crate::readiness::Readiness;
 use crate::store::SharedStore;
 use crate::tokens::{NodeTokens, PodObjects};
 use holdfast_pods::{
-    ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, sandbox_id,
+    ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
+    sandbox_id,
 };
 use holdfast_runtime::{ContainerState, ImageInfo, Runtime, RuntimeError, SandboxSpec, SandboxState};
 use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
@@ -227,18 +228,18 @@ pub(super) async fn launch(
     attempt: u32,
 ) -> Result<(), (StartFailure, String)> {
     let config_error = |text: String| (StartFailure::Config, text);
-    let container = container(pod, name).ok_or_else(|| config_error(format!("no container {name:?}")))?;
+    let container = container_named(pod, name).ok_or_else(|| config_error(format!("no container {name:?}")))?;
     let sandbox = place.sandbox.clone().ok_or_else(|| config_error("the pod has no sandbox".into()))?;
     let objects = &common.objects;
     let config = &common.parts.config;
     let services = service_env(pod, &objects.services());
     let host_ip = config.node_ips.first().cloned().unwrap_or_default();
-    let env = resolve_env(pod, container, objects, &services, &sandbox.ips, &host_ip, &config.node_name)
+    let env = resolve_env(pod, &container, objects, &services, &sandbox.ips, &host_ip, &config.node_name)
         .map_err(config_error)?;
     let id = container_id(uid, name, attempt);
     let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
     let around = Surroundings { volumes: &place.volumes, env, files };
-    let spec = container_spec(config, pod, container, &id, attempt, around).map_err(config_error)?;
+    let spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
     if dense && runtime.name() != common.parts.wasm.name() {
@@ -337,7 +338,7 @@ pub(super) async fn run_hook(target: &ProbeTarget, hook: &LifecycleHandler, limi
         };
     }
     if let Some(http) = &hook.http_get {
-        let container = container(&target.pod, &target.container).cloned().unwrap_or_default();
+        let container = container_named(&target.pod, &target.container).unwrap_or_default();
         return target.http(&container, http, limit).await.map(|_| ());
     }
     if let Some(sleep) = &hook.sleep {

@@ -3,7 +3,6 @@
 //! Whatever takes time runs in a task that the worker owns and answers with an event; the worker itself never
 //! waits on anything outside but the journal.
 
-use super::containers::container;
 use super::probes::ProbeTarget;
 use super::results;
 use super::work::{
@@ -17,7 +16,8 @@ use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_pods::{
-    ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id, typed,
+    ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id,
+    container_named, typed,
 };
 use holdfast_runtime::RuntimeError;
 use k8s_openapi::api::core::v1::Pod;
@@ -445,7 +445,7 @@ impl State {
     fn pull_image(&mut self, name: String, always: bool, never: bool) {
         let (common, pod, events) = (self.common.clone(), self.pod.clone(), self.events.clone());
         self.go(async move {
-            let image = container(&pod, &name).and_then(|c| c.image.clone()).unwrap_or_default();
+            let image = container_named(&pod, &name).and_then(|c| c.image.clone()).unwrap_or_default();
             let pulling = async {
                 let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
             };
@@ -494,9 +494,8 @@ impl State {
         self.go(async move {
             let env = common.parts.env.clone();
             let begun = env.monotonic();
-            let hook = container(&pod, &name)
-                .and_then(|c| c.lifecycle.as_ref())
-                .and_then(|lifecycle| lifecycle.pre_stop.clone())
+            let hook = container_named(&pod, &name)
+                .and_then(|c| c.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.clone()))
                 .filter(|_| first);
             if let Some(hook) = hook
                 && let Some(runtime) = runtime_with(&common, &id).await

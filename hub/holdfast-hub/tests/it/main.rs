@@ -13,3 +13,4 @@ mod kubectl;
 mod life;
 mod links;
 mod tokens;
+mod verbs;
