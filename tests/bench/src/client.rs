@@ -4,8 +4,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -73,20 +74,50 @@ impl Admin {
 impl Client {
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", &self.host)
-            .header("content-type", "application/json")
-            .header("accept", "application/json")
-            .body(Full::new(body))?;
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// The same with other headers than those for JSON.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
         let answered = async {
-            self.sender.ready().await?;
-            let response = self.sender.send_request(request).await?;
+            let response = self.ask(method, path, headers, body).await?;
             let status = response.status();
             Ok::<_, anyhow::Error>((status, response.into_body().collect().await?.to_bytes()))
         };
         tokio::time::timeout(ANSWER, answered).await.context("the hub did not answer")?
+    }
+
+    /// Begins a watch; its lines are the body.
+    pub(crate) async fn watch(&mut self, path: &str) -> Result<Incoming> {
+        let response = self.ask(Method::GET, path, &[], Bytes::new()).await?;
+        if response.status() != StatusCode::OK {
+            bail!("GET {path}: {}", response.status());
+        }
+        Ok(response.into_body())
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
+        let request = Request::builder().method(method).uri(path).header("host", &self.host);
+        let mut request = request.body(Full::new(body))?;
+        for (name, value) in
+            [("content-type", "application/json"), ("accept", "application/json")].iter().chain(headers)
+        {
+            request.headers_mut().insert(*name, value.parse()?);
+        }
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Result<serde_json::Value> {

@@ -55,6 +55,14 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
     }
 }
 
+/// The sample below which this share of them lies.
+pub(crate) fn percentile(samples: &[f64], share: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +72,8 @@ mod tests {
         assert!((median(&[9.0, 1.0, 5.0]) - 5.0).abs() < 1e-9);
         assert!((median(&[9.0, 1.0, 5.0, 7.0]) - 6.0).abs() < 1e-9);
         assert!(median(&[]).is_nan());
+        let hundred: Vec<f64> = (0..100).rev().map(f64::from).collect();
+        assert!((percentile(&hundred, 0.99) - 99.0).abs() < 1e-9 && percentile(&[], 0.5).is_nan());
     }
 
     #[test]

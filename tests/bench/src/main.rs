@@ -3,6 +3,7 @@
 //! A figure is what this machine gave in this run, beside a baseline of the same run where there is one. Nothing
 //! here asserts a figure; a run fails only when what it measures does not work.
 
+mod api;
 mod client;
 mod figure;
 mod hub;
@@ -30,12 +31,15 @@ enum Bench {
     Skeleton(skeleton::Arguments),
     /// Sessions through the hub's end of the link, real connections to a hub, and their return after it was killed.
     Link(link::Arguments),
+    /// The API server under load, beside etcd: creates, reads, watches, memory. Needs root.
+    Api(api::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().bench {
         Bench::Skeleton(arguments) => skeleton::run(&arguments),
         Bench::Link(arguments) => link::run(&arguments),
+        Bench::Api(arguments) => api::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

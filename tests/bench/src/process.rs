@@ -62,6 +62,16 @@ impl Process {
         bail!("a program ignored SIGTERM for {} s: {}", STOP.as_secs(), self.log_tail())
     }
 
+    /// CPU time that it has used, its threads' included.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        // After the name, which may hold anything, proc(5) numbers the fields from 3; 14 and 15 are ticks, 100 a second.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.filter_map(|text| text.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
     pub(crate) fn pss(&self) -> Result<Pss> {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         Ok(parse_pss(&fs::read_to_string(&path).with_context(|| format!("reading {path}"))?))
