@@ -5,7 +5,6 @@ pub(crate) mod containers;
 pub(crate) mod defaults;
 pub(crate) mod env;
 pub(crate) mod probes;
-pub(crate) mod qos;
 pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod spec;
@@ -34,7 +33,7 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_create(&self, doc: &mut Json) {
-        set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": qos::class(doc) }));
+        set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": holdfast_kinds::qos::class(doc) }));
     }
 
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
