@@ -19,6 +19,7 @@ pub mod node_lifecycle;
 mod permissions;
 pub mod pod_gc;
 mod pod_writes;
+pub mod protection;
 pub mod replicaset;
 pub mod service_account;
 mod shared;
@@ -48,6 +49,8 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         service_account::start_accounts(&world, clients("service-account-controller"), &shared),
         service_account::start_root_ca(&world, clients("root-ca-cert-publisher"), &shared, &config),
         pod_gc::start(&world, clients("pod-garbage-collector"), &shared, &config),
+        protection::start_claims(&world, clients("pvc-protection-controller"), &shared),
+        protection::start_volumes(&world, clients("pv-protection-controller"), &shared),
         garbage::start(&world, clients("generic-garbage-collector"), &config),
     ];
     tasks.extend(shared.start());

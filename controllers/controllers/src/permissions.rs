@@ -37,6 +37,7 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
         SHARED_INFORMERS,
         &[
             rule(&[""], &["pods", "nodes", "namespaces", "services", "serviceaccounts", "configmaps"], READ),
+            rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], READ),
             rule(&["apps"], &["deployments", "replicasets"], READ),
             rule(&["discovery.k8s.io"], &["endpointslices"], READ),
         ],
@@ -101,6 +102,11 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
             rule(&[""], &["pods/status"], &["patch"]),
         ],
     ),
+    (
+        "pvc-protection-controller",
+        &[rule(&[""], &["persistentvolumeclaims"], &["patch"]), rule(&[""], &["pods"], &["list"])],
+    ),
+    ("pv-protection-controller", &[rule(&[""], &["persistentvolumes"], &["patch"])]),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),
 ];
 

@@ -8,6 +8,7 @@ mod defaults;
 mod delegated;
 mod delete;
 mod events;
+mod inserted;
 mod limits;
 mod list;
 mod offline_policy;

@@ -9,4 +9,5 @@ mod garbage;
 mod namespaces;
 mod nodes;
 mod permissions;
+mod protection;
 mod replica_sets;

@@ -94,10 +94,23 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
             "shared-informers",
             vec![
                 rule(&[""], &["pods", "nodes", "namespaces", "services", "serviceaccounts", "configmaps"], READ),
+                rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], READ),
                 rule(&["apps"], &["deployments", "replicasets"], READ),
                 rule(&["discovery.k8s.io"], &["endpointslices"], READ),
                 rule(&["coordination.k8s.io"], &["leases"], READ),
             ],
+        ),
+        (
+            "pvc-protection-controller",
+            vec![
+                events(),
+                rule(&[""], &["persistentvolumeclaims"], &["get", "list", "watch", "update", "patch"]),
+                rule(&[""], &["pods"], READ),
+            ],
+        ),
+        (
+            "pv-protection-controller",
+            vec![events(), rule(&[""], &["persistentvolumes"], &["get", "list", "watch", "update", "patch"])],
         ),
         ("node-controller", node_work()),
         ("node-lifecycle-controller", node_work()),
