@@ -5,7 +5,7 @@
 //!
 //! Tasks: one an informer, one a controller, one an Event recorder; all owned by what [`start_all`] returns.
 //!
-//! Not built: Job, CronJob, StatefulSet, DaemonSet, disruption, quota, TTL after finished, attach/detach, HPA.
+//! Not built: Job, CronJob, StatefulSet, DaemonSet, disruption, TTL after finished, attach/detach, HPA.
 
 mod claim;
 mod config;
@@ -21,6 +21,7 @@ pub mod pod_gc;
 mod pod_writes;
 pub mod protection;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod service_account;
 mod shared;
 pub mod taint_eviction;
@@ -51,6 +52,7 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         pod_gc::start(&world, clients("pod-garbage-collector"), &shared, &config),
         protection::start_claims(&world, clients("pvc-protection-controller"), &shared),
         protection::start_volumes(&world, clients("pv-protection-controller"), &shared),
+        resource_quota::start(&world, clients("resourcequota-controller"), &shared, &config),
         garbage::start(&world, clients("generic-garbage-collector"), &config),
     ];
     tasks.extend(shared.start());

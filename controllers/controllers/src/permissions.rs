@@ -107,6 +107,14 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
         &[rule(&[""], &["persistentvolumeclaims"], &["patch"]), rule(&[""], &["pods"], &["list"])],
     ),
     ("pv-protection-controller", &[rule(&[""], &["persistentvolumes"], &["patch"])]),
+    (
+        "resourcequota-controller",
+        &[
+            rule(&["*"], &["*"], &["list", "watch"]),
+            rule(&[""], &["resourcequotas"], &["get"]),
+            rule(&[""], &["resourcequotas/status"], &["update"]),
+        ],
+    ),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),
 ];
 

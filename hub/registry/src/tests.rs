@@ -13,6 +13,7 @@ mod limits;
 mod list;
 mod offline_policy;
 mod pod_security;
+mod quotas;
 mod selectors;
 mod services;
 mod stolen;

@@ -10,4 +10,5 @@ mod namespaces;
 mod nodes;
 mod permissions;
 mod protection;
+mod quotas;
 mod replica_sets;

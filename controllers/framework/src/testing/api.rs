@@ -23,6 +23,7 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("", "v1", "pods", "Pod", true),
     ("", "v1", "persistentvolumes", "PersistentVolume", false),
     ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),
+    ("", "v1", "resourcequotas", "ResourceQuota", true),
     ("", "v1", "services", "Service", true),
     ("", "v1", "configmaps", "ConfigMap", true),
     ("", "v1", "secrets", "Secret", true),

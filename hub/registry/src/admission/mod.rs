@@ -1,5 +1,6 @@
 //! Admission: plug-ins in upstream's order, a file each. Mutating ones run before validation, validating ones
-//! after it. They judge content and identity; rights only where upstream's plug-ins do.
+//! after it. They judge content and identity; rights only where upstream's plug-ins do. ResourceQuota comes last of all, where a
+//! write is put together, as what it charges commits with the write.
 
 pub(crate) mod certificate_approval;
 pub(crate) mod certificate_requester;
@@ -15,6 +16,7 @@ pub(crate) mod offline_policy;
 pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
+pub(crate) mod resource_quota;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
 mod signers;

@@ -112,6 +112,15 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
             "pv-protection-controller",
             vec![events(), rule(&[""], &["persistentvolumes"], &["get", "list", "watch", "update", "patch"])],
         ),
+        (
+            "resourcequota-controller",
+            vec![
+                events(),
+                rule(&["*"], &["*"], &["list", "watch"]),
+                rule(&[""], &["resourcequotas"], &["get"]),
+                rule(&[""], &["resourcequotas/status"], &["update"]),
+            ],
+        ),
         ("node-controller", node_work()),
         ("node-lifecycle-controller", node_work()),
         ("node-ipam-controller", node_work()),
