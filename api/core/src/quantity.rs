@@ -87,10 +87,24 @@ impl Quantity {
         self.milli < 0
     }
 
-    /// The sum, written as `self` is.
+    /// The sum, written as `self` is; nothing plus something is written as that is.
     #[must_use]
     pub fn plus(self, other: Quantity) -> Quantity {
-        Quantity { milli: self.milli.saturating_add(other.milli), ..self }
+        let format = if self.milli == 0 { other.format } else { self.format };
+        Quantity { milli: self.milli.saturating_add(other.milli), format }
+    }
+
+    /// What is left of it, written as `self` is.
+    #[must_use]
+    pub fn minus(self, other: Quantity) -> Quantity {
+        Quantity { milli: self.milli.saturating_sub(other.milli), ..self }
+    }
+
+    /// The same, with what is finer than a whole unit rounded up.
+    #[must_use]
+    pub fn rounded_up(self) -> Quantity {
+        let whole = self.milli.div_euclid(1000) + i128::from(self.milli.rem_euclid(1000) != 0);
+        Quantity { milli: whole.saturating_mul(1000), ..self }
     }
 }
 
@@ -176,6 +190,15 @@ impl<'de> Deserialize<'de> for Quantity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_written_as_their_parts() {
+        let of = |text: &str| text.parse::<Quantity>().unwrap();
+        assert_eq!(Quantity::ZERO.plus(of("1Gi")).to_string(), "1Gi");
+        assert_eq!(of("1Gi").plus(of("1000")).minus(of("1000")).to_string(), "1Gi");
+        assert_eq!(of("1500m").rounded_up().to_string(), "2");
+        assert_eq!(of("2").rounded_up(), of("2"));
+    }
 
     #[test]
     fn reads_and_writes_canonically() {

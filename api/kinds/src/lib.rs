@@ -4,6 +4,7 @@
 //! One file a group; [`all`] lists every kind that the hub serves. The same reference graph serves the
 //! link's interest ("what does this pod need on its node?") and the Node authorizer.
 //! Kinds that CustomResourceDefinitions add are entries like the others ([`custom`]).
+//! What objects use of ResourceQuotas is here too ([`quota`]), as registry and controller must count alike.
 //! `docs/kinds.md` says of each kind what is missing; a test compares it with [`all`].
 
 mod admission;
@@ -26,6 +27,8 @@ pub mod kind;
 mod networking;
 mod node;
 mod policy;
+pub mod qos;
+pub mod quota;
 mod rbac;
 mod resource;
 mod reviews;

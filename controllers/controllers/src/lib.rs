@@ -5,7 +5,7 @@
 //!
 //! Tasks: one an informer, one a controller, one an Event recorder; all owned by what [`start_all`] returns.
 //!
-//! Not built: Job, CronJob, StatefulSet, DaemonSet, quota, TTL after finished, attach/detach, HPA.
+//! Not built: Job, CronJob, StatefulSet, DaemonSet, TTL after finished, attach/detach, HPA.
 
 pub mod certificates;
 mod claim;
@@ -21,7 +21,9 @@ pub mod node_lifecycle;
 mod permissions;
 pub mod pod_gc;
 mod pod_writes;
+pub mod protection;
 pub mod replicaset;
+pub mod resource_quota;
 pub mod service_account;
 mod shared;
 pub mod taint_eviction;
@@ -51,6 +53,9 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         service_account::start_accounts(&world, clients("service-account-controller"), &shared),
         service_account::start_root_ca(&world, clients("root-ca-cert-publisher"), &shared, &config),
         pod_gc::start(&world, clients("pod-garbage-collector"), &shared, &config),
+        protection::start_claims(&world, clients("pvc-protection-controller"), &shared),
+        protection::start_volumes(&world, clients("pv-protection-controller"), &shared),
+        resource_quota::start(&world, clients("resourcequota-controller"), &shared, &config),
         garbage::start(&world, clients("generic-garbage-collector"), &config),
     ];
     tasks.extend(disruption::start(&world, clients("disruption-controller"), &shared, &config));

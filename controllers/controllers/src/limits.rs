@@ -17,6 +17,15 @@ pub const POD_GC_PERIOD: Duration = Duration::from_secs(20);
 /// How soon the garbage collector looks again while it has not read all kinds.
 pub const UNSYNCED_RETRY: Duration = Duration::from_millis(100);
 
+/// How often a quota is counted although nothing seems to have changed (upstream's `resource-quota-sync-period`).
+pub const QUOTA_RESYNC: Duration = Duration::from_secs(300);
+
+/// How often a quota that is charged meanwhile is counted again before it waits for its back-off.
+pub const QUOTA_ROUNDS: usize = 8;
+
+/// How long counting waits for the watch of a kind that a quota has just begun to count.
+pub const QUOTA_WATCH_WAIT: Duration = Duration::from_secs(10);
+
 /// Objects of a namespace that are deleted at once.
 pub const NAMESPACE_DELETES: usize = 16;
 

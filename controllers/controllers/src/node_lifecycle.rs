@@ -89,6 +89,8 @@ fn retaint(node: &NodeView, now: Timestamp) -> Option<Vec<Json>> {
         };
         match wanted.iter().position(same) {
             Some(at) => drop(wanted.remove(at)),
+            // A new node has it from admission, until it is heard how it is.
+            None if node.ready().is_empty() && same(&(NOT_READY, "NoSchedule")) => {}
             None if is_ours(taint) => continue,
             None => {}
         }

@@ -38,6 +38,7 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
         SHARED_INFORMERS,
         &[
             rule(&[""], &["pods", "nodes", "namespaces", "services", "serviceaccounts", "configmaps"], READ),
+            rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], READ),
             rule(&["apps"], &["deployments", "replicasets"], READ),
             rule(&["discovery.k8s.io"], &["endpointslices"], READ),
         ],
@@ -122,6 +123,19 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
                 &["update"],
             ),
             rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+        ],
+    ),
+    (
+        "pvc-protection-controller",
+        &[rule(&[""], &["persistentvolumeclaims"], &["patch"]), rule(&[""], &["pods"], &["list"])],
+    ),
+    ("pv-protection-controller", &[rule(&[""], &["persistentvolumes"], &["patch"])]),
+    (
+        "resourcequota-controller",
+        &[
+            rule(&["*"], &["*"], &["list", "watch"]),
+            rule(&[""], &["resourcequotas"], &["get"]),
+            rule(&[""], &["resourcequotas/status"], &["update"]),
         ],
     ),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),

@@ -1,6 +1,6 @@
 //! The informers that controllers share, so that a pod is kept once and not once a controller.
 
-use crate::views::{NodeView, PodView};
+use crate::views::{NodeView, PodView, VolumeView};
 use holdfast_controller::{Client, Informer, Project};
 use holdfast_core::{FieldSelector, Gvr, ListOptions, Object, Target};
 use holdfast_env::{BoxFuture, Task, World};
@@ -14,6 +14,8 @@ pub(crate) struct Shared {
     pub(crate) nodes: Informer<NodeView>,
     pub(crate) namespaces: Informer<Arc<Object>>,
     pub(crate) services: Informer<Arc<Object>>,
+    pub(crate) claims: Informer<()>,
+    pub(crate) volumes: Informer<VolumeView>,
     pub(crate) slices: Informer<Arc<Object>>,
     pub(crate) deployments: Informer<Arc<Object>>,
     pub(crate) replica_sets: Informer<Arc<Object>>,
@@ -39,6 +41,8 @@ impl Shared {
             nodes: Informer::new(world, client.clone(), core("nodes")),
             namespaces: Informer::new(world, client.clone(), core("namespaces")),
             services: Informer::new(world, client.clone(), core("services")),
+            claims: Informer::new(world, client.clone(), core("persistentvolumeclaims")),
+            volumes: Informer::new(world, client.clone(), core("persistentvolumes")),
             slices: Informer::new(world, client.clone(), slices),
             deployments: Informer::new(world, client.clone(), apps("deployments")),
             replica_sets: Informer::new(world, client.clone(), apps("replicasets")),
@@ -53,6 +57,8 @@ impl Shared {
             self.nodes.start(),
             self.namespaces.start(),
             self.services.start(),
+            self.claims.start(),
+            self.volumes.start(),
             self.slices.start(),
             self.deployments.start(),
             self.replica_sets.start(),

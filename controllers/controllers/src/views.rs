@@ -210,6 +210,24 @@ impl PodView {
     }
 }
 
+/// A PersistentVolume, as the controllers see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeView {
+    /// Whether a claim is bound to it.
+    pub bound: bool,
+}
+
+impl Project for VolumeView {
+    fn project(object: &Arc<Object>) -> VolumeView {
+        let phase = holdfast_core::json::str_at(&object.to_json(), &["status", "phase"]).map(str::to_string);
+        VolumeView { bound: phase.as_deref() == Some("Bound") }
+    }
+
+    fn slim(meta: &mut ObjectMeta) {
+        meta.annotations.clear();
+    }
+}
+
 /// A taint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

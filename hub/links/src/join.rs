@@ -66,8 +66,6 @@ async fn node_object(shared: &Shared, name: &str) -> Result<Arc<Object>, String>
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-        // Nothing is to be placed here before the node has reported.
-        "spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]},
     });
     let create = Operation::Create { body, options: as_hub() };
     match shared.call(Target::collection(nodes.clone(), ""), create).await {

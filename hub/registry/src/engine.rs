@@ -1,5 +1,6 @@
 //! What all parts of the registry share: store, world, schema, and reading of objects.
 
+use crate::admission::resource_quota::Turns;
 use crate::config::HubRegistryConfig;
 use crate::custom::{CustomKinds, CustomStrategy};
 use crate::keys;
@@ -27,6 +28,7 @@ pub(crate) struct Engine {
     pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
     pub(crate) authorizer: OnceLock<Arc<dyn Authorizer>>,
     pub(crate) customs: CustomKinds,
+    pub(crate) quota_turns: Turns,
 }
 
 /// A target whose kind is known.
@@ -61,6 +63,7 @@ impl Engine {
             node_calls: OnceLock::new(),
             authorizer: OnceLock::new(),
             customs: CustomKinds::new(),
+            quota_turns: Turns::new(),
         }
     }
 

@@ -19,6 +19,12 @@ pub(crate) const MANAGED_FIELDS_BYTES: usize = 1 << 20;
 pub(crate) const DATA_BYTES: usize = 1 << 20;
 /// Tries to allocate a free address or port before the create is refused.
 pub(crate) const ALLOCATION_RETRIES: usize = 32;
+/// Places in which charges to quotas wait for one another, each for its share of the namespaces.
+pub(crate) const QUOTA_TURNS: usize = 64;
+/// Pods of a namespace that are held against a new level of the Pod Security Standards, as upstream.
+pub(crate) const PODS_HELD_AGAINST_LEVEL: usize = 3000;
+/// How long that may take, as upstream.
+pub(crate) const LEVEL_CHECK: Duration = Duration::from_secs(1);
 /// How often the `default` ServiceAccount of a fresh namespace is looked for, as upstream.
 pub(crate) const SERVICE_ACCOUNT_TRIES: usize = 10;
 /// Pause between two of these tries.

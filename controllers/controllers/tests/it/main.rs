@@ -11,4 +11,6 @@ mod garbage;
 mod namespaces;
 mod nodes;
 mod permissions;
+mod protection;
+mod quotas;
 mod replica_sets;

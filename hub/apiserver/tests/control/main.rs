@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
 
 mod certificates;
+mod quotas;
 mod requests;
 
 use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};
@@ -153,6 +154,8 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
         hub.create("nodes", "", node(name)).await;
     }
     hub.wait("pod ranges", "nodes", "", |all| all.iter().all(|node| node["spec"]["podCIDRs"][0].is_string())).await;
+    let open = |node: &Json| node["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
+    hub.wait("nodes that are known to be ready", "nodes", "", |all| all.iter().all(open)).await;
     hub.create("namespaces", "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "demo"}})).await;
     hub.wait("the account", "serviceaccounts", "demo", |all| all.len() == 1).await;
     hub.wait("the CA", "configmaps", "demo", |all| all.len() == 1 && all[0]["data"]["ca.crt"] == "the CA").await;

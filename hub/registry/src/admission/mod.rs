@@ -1,19 +1,27 @@
 //! Admission: plug-ins in upstream's order, a file each. Mutating ones run before validation, validating ones
-//! after it. They judge content and identity, never rights.
+//! after it. They judge content and identity; rights only where upstream's plug-ins do. ResourceQuota comes last of all, where a
+//! write is put together, as what it charges commits with the write.
 
+pub(crate) mod certificate_approval;
 pub(crate) mod certificate_requester;
+pub(crate) mod certificate_signing;
+pub(crate) mod certificate_subject;
 pub(crate) mod default_ingress_class;
 pub(crate) mod default_tolerations;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
+pub(crate) mod node_taint;
 pub(crate) mod offline_policy;
 pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
+pub(crate) mod resource_quota;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
+mod signers;
 pub(crate) mod storage;
+pub(crate) mod topology_labels;
 
 use crate::engine::Engine;
 use crate::generic::update::Part;
@@ -63,6 +71,13 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
     }
     if cx.is_core("PersistentVolumeClaim") {
         storage::default_class(cx, doc).await?;
+        storage::protect(doc, storage::CLAIM_PROTECTION);
+    }
+    if cx.is_core("PersistentVolume") {
+        storage::protect(doc, storage::VOLUME_PROTECTION);
+    }
+    if cx.is_core("Node") {
+        node_taint::mutate(doc);
     }
     if cx.kind.group == "networking.k8s.io" && cx.kind.kind == "Ingress" {
         default_ingress_class::mutate(cx, doc).await?;
@@ -75,6 +90,7 @@ pub(crate) async fn mutate_create(cx: &Admission<'_>, doc: &mut Json) -> Result<
         // Tolerations follow from the mode.
         offline_policy::mutate(cx, doc).await?;
         default_tolerations::mutate(cx, doc);
+        topology_labels::mutate(cx, doc).await?;
     }
     if cx.kind.kind == "CertificateSigningRequest" {
         certificate_requester::mutate(cx, doc);
@@ -89,6 +105,7 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
     }
     pod_security::validate(cx, doc).await?;
     node_restriction::create(cx, doc)?;
+    certificate_subject::validate(cx, doc)?;
     rbac_escalation::validate(cx, doc, None).await
 }
 
@@ -105,12 +122,13 @@ pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, 
     if part == Part::Main && cx.is_core("PersistentVolumeClaim") {
         storage::resize(cx, doc, old).await?;
     }
-    match part {
-        Part::EphemeralContainers => pod_security::validate(cx, doc).await?,
-        Part::Resize => limit_ranger::validate(cx, doc).await?,
-        _ => {}
+    if part == Part::Resize {
+        limit_ranger::validate(cx, doc).await?;
     }
+    pod_security::validate_update(cx, part, doc, old).await?;
     node_restriction::update(cx, part, doc, old)?;
+    certificate_approval::validate(cx, part, old).await?;
+    certificate_signing::validate(cx, part, doc, old).await?;
     rbac_escalation::validate(cx, doc, Some(old)).await
 }
 

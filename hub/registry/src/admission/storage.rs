@@ -1,13 +1,27 @@
-//! DefaultStorageClass and PersistentVolumeClaimResize.
+//! DefaultStorageClass, StorageObjectInUseProtection and PersistentVolumeClaimResize.
 
 use super::{Admission, newest_default};
 use crate::kinds::pod::resources::quantity;
-use holdfast_core::json::{at, bool_at, set, str_at};
+use holdfast_core::json::{at, bool_at, items_at, set, str_at};
 use holdfast_core::{Gvr, Json, Status};
 
 const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const DEFAULT: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+
+/// The finalizer of a claim that a pod may be using.
+pub(crate) const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
+/// The finalizer of a volume that a claim may be bound to.
+pub(crate) const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+
+/// A new claim or volume stays until its controller knows that nobody uses it.
+pub(crate) fn protect(doc: &mut Json, finalizer: &str) {
+    let finalizers = items_at(doc, &["metadata", "finalizers"]);
+    if !finalizers.iter().any(|one| one == finalizer) {
+        let all = [finalizers, &[Json::from(finalizer)]].concat();
+        set(doc, &["metadata", "finalizers"], all);
+    }
+}
 
 fn classes() -> Gvr {
     Gvr::new("storage.k8s.io", "v1", "storageclasses")

@@ -94,6 +94,7 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
             "shared-informers",
             vec![
                 rule(&[""], &["pods", "nodes", "namespaces", "services", "serviceaccounts", "configmaps"], READ),
+                rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], READ),
                 rule(&["apps"], &["deployments", "replicasets"], READ),
                 rule(&["discovery.k8s.io"], &["endpointslices"], READ),
                 rule(&["coordination.k8s.io"], &["leases"], READ),
@@ -120,6 +121,27 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
                 named(CERTIFICATES, "signers", &[KUBELET_CLIENT], &["approve"]),
                 named(CERTIFICATES, "signers", &[USER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING], &["sign"]),
                 rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+            ],
+        ),
+        (
+            "pvc-protection-controller",
+            vec![
+                events(),
+                rule(&[""], &["persistentvolumeclaims"], &["get", "list", "watch", "update", "patch"]),
+                rule(&[""], &["pods"], READ),
+            ],
+        ),
+        (
+            "pv-protection-controller",
+            vec![events(), rule(&[""], &["persistentvolumes"], &["get", "list", "watch", "update", "patch"])],
+        ),
+        (
+            "resourcequota-controller",
+            vec![
+                events(),
+                rule(&["*"], &["*"], &["list", "watch"]),
+                rule(&[""], &["resourcequotas"], &["get"]),
+                rule(&[""], &["resourcequotas/status"], &["update"]),
             ],
         ),
         ("node-controller", node_work()),

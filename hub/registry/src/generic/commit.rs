@@ -17,6 +17,8 @@ pub(crate) enum Meaning {
     Namespace,
     /// An address or port was taken meanwhile.
     Allocation,
+    /// A quota changed, or came to be, since the write was charged to it.
+    Quota,
 }
 
 /// What became of a write.

@@ -4,7 +4,7 @@ use super::commit::{Meaning, Outcome, Write, adopts};
 use super::decode;
 use super::managers::{Managed, take_sent, tracked};
 use super::update::Part;
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::limits::{ALLOCATION_RETRIES, NAME_RETRIES};
@@ -98,10 +98,10 @@ pub(crate) async fn create_managed(
                     _ => return Err(Status::already_exists(resource.gvr, &name)),
                 }
             }
-            Meaning::Namespace | Meaning::Allocation => {
+            Meaning::Namespace | Meaning::Allocation | Meaning::Quota => {
                 allocations_left -= 1;
                 if allocations_left == 0 {
-                    return Err(Status::unavailable("the namespace or an allocation changed too often", 1));
+                    return Err(Status::unavailable("the namespace, an allocation or a quota changed too often", 1));
                 }
             }
         }
@@ -170,6 +170,9 @@ async fn store(
     if is_service(resource.kind) {
         allocations = engine.services.allocate(engine, None, &mut doc).await?;
     }
+    let (kind, gvr, namespace) = (resource.kind, resource.gvr, resource.namespace);
+    let admission = Admission { engine, cx, kind, gvr, namespace };
+    let mut charge = resource_quota::charge(&admission, &doc, None, !adopts(cx)).await?;
     let object = Object::with_managed_fields(doc, managed)?;
     if options.dry_run {
         let exists = engine.store.get(&key).await.map_err(crate::engine::store_error)?.is_some();
@@ -183,6 +186,7 @@ async fn store(
     for allocation in allocations {
         allocation.join(&mut write);
     }
+    charge.join(&mut write);
     match write.commit(engine, cx, resource.gvr, &name).await? {
         Outcome::Committed(_, Some(object)) => Ok(Stored::Done(object)),
         Outcome::Committed(revision, None) => Ok(Stored::Done(Arc::new(object.at_revision(revision)))),

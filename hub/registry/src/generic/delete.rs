@@ -4,7 +4,7 @@
 
 use super::commit::{Meaning, Outcome, Write, extension};
 use super::decode;
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, resource_quota};
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
 use crate::strategy::Strategy;
@@ -168,6 +168,9 @@ pub(crate) async fn delete(
                     return Ok(Deleted::Gone(decode::shown(resource.kind, old)?));
                 }
                 write.delete(key.clone());
+                if is_core("Namespace") {
+                    write.delete(resource_quota::mark(resource.name));
+                }
                 if is_core("Service") {
                     engine.services.release(&old_doc).into_iter().for_each(|allocation| allocation.join(&mut write));
                 }

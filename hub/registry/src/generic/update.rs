@@ -4,7 +4,7 @@ use super::commit::{Meaning, Outcome, Write, extension};
 use super::create::is_definition;
 use super::decode;
 use super::managers::{self, Managed, take_sent};
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
@@ -171,7 +171,7 @@ pub(crate) async fn change(
         }
         let managed = prepare(engine, cx, resource, part, &mut doc, managed, (&old, &old_doc), options).await?;
         // `None`: another write came first. A client that named the version that we read gets its 409 above.
-        if let Some(object) = store(engine, cx, resource, &key, doc, managed, &old_doc, &old, options).await? {
+        if let Some(object) = store(engine, cx, resource, part, doc, managed, &old_doc, &old, options).await? {
             if is_definition(resource.kind) && !options.dry_run {
                 engine.customs.served_since(object.revision).await;
             }
@@ -313,15 +313,15 @@ async fn store(
     engine: &Engine,
     cx: &RequestContext,
     resource: &Resource<'_>,
-    key: &str,
+    part: Part,
     mut doc: Json,
     managed: Managed,
     old_doc: &Json,
     old: &Arc<Object>,
     options: &WriteOptions,
 ) -> Result<Option<Arc<Object>>, Status> {
-    let mut write = Write::default();
-    write.check(key.to_string(), Condition::ModifiedAt(old.revision), Meaning::Subject);
+    let (mut write, key) = (Write::default(), resource.key());
+    write.check(key.clone(), Condition::ModifiedAt(old.revision), Meaning::Subject);
     let gone = ends_now(resource, &doc, old_doc);
     let is_service = resource.kind.kind == "Service" && resource.kind.group.is_empty();
     let mut allocations = Vec::new();
@@ -332,6 +332,12 @@ async fn store(
     }
     // Times of managers alone are no reason to write.
     let same = !gone && managed.same && doc == without_version(old_doc);
+    let mut charge = resource_quota::Charge::default();
+    if !gone && !same {
+        let (kind, gvr, namespace) = (resource.kind, resource.gvr, resource.namespace);
+        let admission = Admission { engine, cx, kind, gvr, namespace };
+        charge = resource_quota::charge(&admission, &doc, Some(old_doc), part != Part::Status).await?;
+    }
     let object_of = |doc: Json| Object::with_managed_fields(doc, &managed.text);
     if options.dry_run || (same && extension(cx).is_none()) {
         let object = if same { old.clone() } else { Arc::new(object_of(doc)?.at_revision(old.revision)) };
@@ -339,14 +345,18 @@ async fn store(
     }
     let mut object = None;
     if gone {
-        write.delete(key.to_string());
+        write.delete(key);
+        if is_namespace(resource) {
+            write.delete(resource_quota::mark(resource.name));
+        }
         object = Some(object_of(doc)?);
     } else if !same {
-        write.put(key.to_string(), object_of(doc)?.body().clone());
+        write.put(key, object_of(doc)?.body().clone());
     }
     for allocation in allocations {
         allocation.join(&mut write);
     }
+    charge.join(&mut write);
     match write.commit(engine, cx, resource.gvr, resource.name).await? {
         Outcome::Committed(_, Some(object)) if !same && !gone => Ok(Some(object)),
         Outcome::Committed(revision, _) => Ok(Some(match object {
@@ -357,12 +367,16 @@ async fn store(
     }
 }
 
+fn is_namespace(resource: &Resource<'_>) -> bool {
+    resource.kind.kind == "Namespace" && resource.kind.group.is_empty()
+}
+
 /// Whether this update took away the last reason to keep an object that is being deleted.
 fn ends_now(resource: &Resource<'_>, doc: &Json, old: &Json) -> bool {
     if at(old, &["metadata", "deletionTimestamp"]).is_none() || !items_at(doc, &["metadata", "finalizers"]).is_empty() {
         return false;
     }
-    if resource.kind.kind == "Namespace" && resource.kind.group.is_empty() {
+    if is_namespace(resource) {
         return items_at(doc, &["spec", "finalizers"]).is_empty();
     }
     i64_at(old, &["metadata", "deletionGracePeriodSeconds"]) == Some(0)

@@ -1,5 +1,6 @@
 //! `pods/binding`: the scheduler's write.
 
+use crate::admission::topology_labels;
 use crate::engine::{Engine, Resource};
 use crate::generic::commit::{Meaning, Outcome, Write};
 use crate::generic::decode::{check_fields, check_type};
@@ -78,6 +79,10 @@ pub(crate) async fn create(
         for (key, value) in at(&binding, &["metadata", "annotations"]).and_then(Json::as_object).into_iter().flatten() {
             set(&mut doc, &["metadata", "annotations", key], value.clone());
         }
+        for (name, value) in at(&binding, &["metadata", "labels"]).and_then(Json::as_object).into_iter().flatten() {
+            topology_labels::add(&mut doc, name, value.as_str().unwrap_or_default());
+        }
+        topology_labels::label(engine, node, &mut doc).await?;
         bind(&mut doc, node, &engine.now().to_string());
         let answer = || {
             let status = Status::success(resource.gvr, resource.name, "");

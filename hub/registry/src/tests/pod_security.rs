@@ -155,3 +155,62 @@ async fn labels_that_say_nothing_are_refused() {
          \"latest\" or \"v1.x\"]"
     );
 }
+
+#[tokio::test]
+async fn a_stricter_namespace_tells_of_the_pods_in_it() {
+    let cluster = cluster().await;
+    namespace(&cluster, "x", json!({})).await;
+    for name in ["b", "a", "c"] {
+        let mut doc = secured(json!({}), json!({ "privileged": true }));
+        doc["metadata"]["name"] = json!(name);
+        cluster.create("pods", "x", doc).await.unwrap();
+    }
+    let mut host = pod("net");
+    host["spec"]["hostNetwork"] = json!(true);
+    cluster.create("pods", "x", host).await.unwrap();
+    let label = async |labels: Json, dry_run: bool| {
+        let cx = RequestContext::new(UserInfo::new("admin", &["system:masters"]), "test");
+        let patch = Patch { patch_type: PatchType::Merge, body: json!({ "metadata": { "labels": labels } }) };
+        let options = WriteOptions { dry_run, ..WriteOptions::default() };
+        cluster.registry.patch(&cx, &target("namespaces", "", "x"), patch, &options).await.unwrap();
+        cx.warnings.lock().unwrap().clone()
+    };
+    let told = [
+        "existing pods in namespace \"x\" violate the new PodSecurity enforce level \"baseline:latest\"",
+        "a (and 2 other pods): privileged",
+        "net: host namespaces",
+    ];
+    let enforce = |level: &str| json!({ "pod-security.kubernetes.io/enforce": level });
+    assert_eq!(label(enforce("baseline"), true).await, told);
+    assert_eq!(label(enforce("baseline"), false).await, told);
+    assert_eq!(label(json!({ "other": "label" }), false).await, [""; 0]);
+    assert_eq!(label(enforce("restricted"), false).await.len(), 3);
+    assert_eq!(label(enforce("baseline"), false).await, [""; 0], "it was relaxed");
+    assert_eq!(label(enforce("privileged"), false).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_pod_is_judged_again_when_other_images_run_in_it() {
+    let cluster = cluster().await;
+    namespace(&cluster, "x", json!({})).await;
+    cluster.create("pods", "x", secured(json!({}), json!({ "privileged": true }))).await.unwrap();
+    let level = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "baseline" } } });
+    let patch = |body: Json| Patch { patch_type: PatchType::Merge, body };
+    cluster
+        .registry
+        .patch(&cluster.cx, &target("namespaces", "", "x"), patch(level), &WriteOptions::default())
+        .await
+        .unwrap();
+    let change = async |body: Json| {
+        let at = target("pods", "x", "a");
+        cluster.registry.patch(&cluster.cx, &at, patch(body), &WriteOptions::default()).await
+    };
+    change(json!({ "metadata": { "labels": { "a": "b" } } })).await.unwrap();
+    let mut doc = cluster.get("pods", "x", "a").await.unwrap();
+    doc["spec"]["containers"][0]["image"] = json!("app:2");
+    let refused = change(json!({ "spec": { "containers": doc["spec"]["containers"] } })).await.unwrap_err();
+    assert!(
+        refused.message().starts_with("pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\""),
+        "{refused}"
+    );
+}

@@ -2,12 +2,15 @@
 //! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>, and `k8s.io/pod-security-admission` for the texts).
 //!
 //! `enforce` refuses pods; `warn` tells whoever makes a pod or something with a template of one. `audit` would annotate an audit
-//! log, which there is not yet.
+//! log, which there is not yet. Whoever makes a namespace stricter is told which of its pods are not as it now asks
+//! ([`existing`]).
 
 mod checks;
+mod existing;
 
 use super::Admission;
-use holdfast_core::json::{at, str_at};
+use crate::generic::update::Part;
+use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Gvr, Json, Status};
 use std::collections::BTreeMap;
 
@@ -43,6 +46,7 @@ impl Level {
 }
 
 /// A level as one version of Kubernetes has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Policy {
     level: Level,
     /// As the label says: `latest` or `v1.N`.
@@ -72,6 +76,11 @@ impl Policy {
         Policy { level, version: version.to_string(), minor: minor(version).unwrap_or(LATEST) }
     }
 
+    /// As texts name it: `baseline:latest`.
+    fn shown(&self) -> String {
+        format!("{}:{}", self.level.as_str(), self.version)
+    }
+
     /// What of a pod's metadata and spec the policy forbids; empty when nothing.
     fn violations(&self, metadata: Option<&Json>, spec: &Json) -> String {
         let found = checks::run(self.level, self.minor, metadata, spec);
@@ -79,7 +88,7 @@ impl Policy {
             return String::new();
         }
         let texts: Vec<String> = found.into_iter().map(|(reason, detail)| format!("{reason} ({detail})")).collect();
-        format!("PodSecurity \"{}:{}\": {}", self.level.as_str(), self.version, texts.join(", "))
+        format!("PodSecurity {:?}: {}", self.shown(), texts.join(", "))
     }
 }
 
@@ -119,6 +128,35 @@ pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Statu
         cx.cx.warn(format!("would violate {warned}"));
     }
     Ok(())
+}
+
+/// Judges a changed object: a pod when what runs in it changes, a template always; a namespace when its labels change.
+pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> Result<(), Status> {
+    if matches!(part, Part::Status | Part::Finalize) {
+        return Ok(());
+    }
+    if cx.is_core("Namespace") {
+        return existing::warn(cx, doc, old).await;
+    }
+    if cx.is_core("Pod") && runs_the_same(doc, old) {
+        return Ok(());
+    }
+    validate(cx, doc).await
+}
+
+/// Whether containers, images and the old annotations of seccomp are what they were.
+fn runs_the_same(doc: &Json, old: &Json) -> bool {
+    let lists = ["containers", "initContainers", "ephemeralContainers"];
+    let images = |doc: &Json| -> Vec<Option<Json>> {
+        let containers = lists.iter().flat_map(|list| items_at(doc, &["spec", list]));
+        containers.map(|container| container.get("image").cloned()).collect()
+    };
+    let seccomp = |doc: &Json| -> Vec<(String, Json)> {
+        let annotations = at(doc, &["metadata", "annotations"]).and_then(Json::as_object).into_iter().flatten();
+        let told = annotations.filter(|(name, _)| name.contains("seccomp.security.alpha.kubernetes.io/"));
+        told.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    images(doc) == images(old) && seccomp(doc) == seccomp(old)
 }
 
 /// Problems of a namespace's labels.

@@ -6,7 +6,6 @@ pub(crate) mod defaults;
 pub(crate) mod env;
 pub(crate) mod ephemeral;
 pub(crate) mod probes;
-pub(crate) mod qos;
 pub(crate) mod resize;
 pub(crate) mod resources;
 pub(crate) mod security;
@@ -38,7 +37,7 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_create(&self, doc: &mut Json) {
-        set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": qos::class(doc) }));
+        set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": holdfast_kinds::qos::class(doc) }));
     }
 
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {

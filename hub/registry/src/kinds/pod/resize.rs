@@ -1,10 +1,10 @@
 //! Resizing a pod in place (<https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/>).
 
 use super::super::rules::text;
-use super::qos;
 use super::resources::quantity;
 use holdfast_core::json::{at, copy, items_at, items_at_mut, remove, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
+use holdfast_kinds::qos;
 use std::collections::BTreeSet;
 
 /// What can change while a container runs.
