@@ -6,7 +6,8 @@
 //! rules, identities; they come in through the traits.
 //!
 //! [`listen`] takes connections, [`chain`] is the way of a request, [`codec`] reads and writes bodies,
-//! [`docs`] answers for the server itself, [`stream`] carries sessions, [`kubeconfig`] tells clients the way.
+//! [`docs`] answers for the server itself, [`stream`] carries sessions, [`kubeconfig`] tells clients the way. [`webhook`] is
+//! what a registry asks others by.
 
 pub mod api;
 pub mod auth;
@@ -20,6 +21,7 @@ pub mod listen;
 pub mod registry;
 pub mod served;
 pub mod stream;
+pub mod webhook;
 
 pub use api::{Api, Operation, Reply, Request};
 pub use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision};
@@ -30,3 +32,4 @@ pub use listen::server::Server;
 pub use listen::taker::Taker;
 pub use registry::{Connected, Deleted, NodeCalls, PodPorts, Registry, RequestContext};
 pub use served::{Documents, LiveKinds, Served};
+pub use webhook::{CallFailure, WebhookCalls, WebhookRoute, WebhookTarget};
