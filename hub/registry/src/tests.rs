@@ -7,6 +7,7 @@ mod custom;
 mod defaults;
 mod delegated;
 mod delete;
+mod dynamic;
 mod events;
 mod limits;
 mod list;

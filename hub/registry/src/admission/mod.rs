@@ -1,14 +1,17 @@
 //! Admission: plug-ins in upstream's order, a file each. Mutating ones run before validation, validating ones
-//! after it. They judge content and identity, never rights.
+//! after it. They judge content and identity, never rights. What users configure ([`dynamic`]) comes after the built-in ones
+//! of either sort.
 
 pub(crate) mod certificate_requester;
 pub(crate) mod default_ingress_class;
 pub(crate) mod default_tolerations;
+pub(crate) mod dynamic;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod offline_policy;
 pub(crate) mod pod_security;
+pub(crate) mod policy_params;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
 pub(crate) mod runtime_class;
@@ -89,6 +92,7 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
     }
     pod_security::validate(cx, doc).await?;
     node_restriction::create(cx, doc)?;
+    policy_params::validate(cx, doc, None).await?;
     rbac_escalation::validate(cx, doc, None).await
 }
 
@@ -106,6 +110,9 @@ pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, 
         storage::resize(cx, doc, old).await?;
     }
     node_restriction::update(cx, part, doc, old)?;
+    if part == Part::Main {
+        policy_params::validate(cx, doc, Some(old)).await?;
+    }
     rbac_escalation::validate(cx, doc, Some(old)).await
 }
 

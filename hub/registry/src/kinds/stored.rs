@@ -41,7 +41,6 @@ const POLICY: Stored = Stored {
 static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
 static ADMISSION: Stored = POLICY;
-static ADMISSION_STATUS: Stored = Stored { status: "{}", ..POLICY };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
 static REQUEST: Stored = Stored { status: "{}", name: names::path_segment, ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
@@ -49,7 +48,6 @@ static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: 
 /// The rules of a kind that has no file of its own.
 pub(crate) fn of(kind: &Kind) -> &'static Stored {
     match (kind.group, kind.kind) {
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &ADMISSION_STATUS,
         ("admissionregistration.k8s.io", _) => &ADMISSION,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("certificates.k8s.io", _) => &REQUEST,
