@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
 
 mod certificates;
+mod webhooks;
 
 use holdfast_apiserver::LocalClient;
 use holdfast_controller::{Client, ResourceKind};

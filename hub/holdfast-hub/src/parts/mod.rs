@@ -12,7 +12,7 @@ mod metrics;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
 use anyhow::Context;
-use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity};
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, WebhookClient};
 use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
@@ -86,6 +86,7 @@ impl Hub {
             documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
         })?;
         let links = links::start(&shared, &server, &registry, lineage)?;
+        registry.set_webhook_calls(Arc::new(WebhookClient::new(shared.world.clone())));
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
         let mut tasks = controllers::start(&shared, &server, &registry).await?;
