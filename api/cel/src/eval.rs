@@ -11,14 +11,14 @@ use crate::value::{Key, List, Map, Object, Outcome, Value, contains, equal};
 use std::collections::BTreeMap;
 
 /// Evaluates, and says what it cost. Costs over `limit` end it.
-pub(crate) fn evaluate<'a>(op: &'a Op, variables: &'a [Option<Value<'a>>], limit: u64) -> (Outcome<'a>, u64) {
+pub(crate) fn evaluate<'a>(op: &'a Op, variables: &[Option<Value<'a>>], limit: u64) -> (Outcome<'a>, u64) {
     let mut run = Run { variables, locals: Vec::new(), cost: 0, limit };
     let outcome = run.eval(op);
     (outcome, run.cost)
 }
 
-struct Run<'a> {
-    variables: &'a [Option<Value<'a>>],
+struct Run<'a, 'v> {
+    variables: &'v [Option<Value<'a>>],
     /// An accumulator can be an error: the next step may absorb it.
     locals: Vec<Outcome<'a>>,
     cost: u64,
@@ -36,7 +36,7 @@ const PARTS_PER_COST: u64 = 16;
 /// Compiling a pattern that is no literal.
 const COMPILE_COST: u64 = 100;
 
-impl<'a> Run<'a> {
+impl<'a> Run<'a, '_> {
     fn charge(&mut self, cost: u64) -> Result<(), EvalError> {
         self.cost = self.cost.saturating_add(cost);
         if self.cost > self.limit { Err(EvalError::over_limit()) } else { Ok(()) }

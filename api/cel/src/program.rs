@@ -155,11 +155,12 @@ impl Program {
         estimate(&self.tree, self.nodes, sizes)
     }
 
-    /// Evaluates it, and takes what that cost out of the budget.
+    /// Evaluates it, and takes what that cost out of the budget. The value borrows from documents and from the program,
+    /// not from the bindings.
     ///
     /// # Errors
     /// What the expression does wrong; [`EvalError::is_over_limit`] when it cost too much.
-    pub fn evaluate<'a>(&'a self, bindings: &'a Bindings<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
+    pub fn evaluate<'a>(&'a self, bindings: &Bindings<'a>, budget: &mut Budget) -> Result<Value<'a>, EvalError> {
         if !std::ptr::eq(bindings.declarations, &*self.declarations) {
             return Err(EvalError::new("the bindings are of other declarations than the program"));
         }

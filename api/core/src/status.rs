@@ -259,6 +259,14 @@ impl Status {
         Status::failure(403, Reason::Forbidden, message).about(gvr, name)
     }
 
+    /// The refusal of a policy: the text of [`Status::forbidden`] with another code and reason, and `why` as its cause.
+    pub fn refused(code: u16, reason: Reason, gvr: &Gvr, name: &str, why: impl fmt::Display) -> Status {
+        let mut status = Status::forbidden(gvr, name, &why);
+        (status.0.code, status.0.reason) = (code, reason);
+        status.details_mut().causes = vec![StatusCause { message: why.to_string(), ..StatusCause::default() }];
+        status
+    }
+
     /// 401.
     pub fn unauthorized() -> Status {
         Status::failure(401, Reason::Unauthorized, "Unauthorized")

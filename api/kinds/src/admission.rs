@@ -57,6 +57,7 @@ pub(crate) const VALIDATING_ADMISSION_POLICY: Kind = Kind {
     schema: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
     columns: &[NAME, column("Validations", "integer", "How many validations it has."), PARAM_KIND, AGE],
     row: |doc, now| policy_row(doc, now, "validations"),
+    support: Support::Full,
     ..COMMON
 };
 
@@ -68,6 +69,7 @@ pub(crate) const VALIDATING_ADMISSION_POLICY_BINDING: Kind = Kind {
     schema: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
     columns: BINDING,
     row: binding_row,
+    support: Support::Full,
     ..COMMON
 };
 

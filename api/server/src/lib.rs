@@ -7,7 +7,7 @@
 //!
 //! [`listen`] takes connections, [`chain`] is the way of a request, [`codec`] reads and writes bodies,
 //! [`docs`] answers for the server itself, [`stream`] carries sessions, [`audit`] notes who asked for what, [`kubeconfig`]
-//! tells clients the way.
+//! tells clients the way. [`webhook`] is what a registry asks others by.
 
 pub mod api;
 pub mod audit;
@@ -22,6 +22,7 @@ pub mod listen;
 pub mod registry;
 pub mod served;
 pub mod stream;
+pub mod webhook;
 
 pub use api::{Api, Operation, Reply, Request};
 pub use audit::{AuditLog, Auditor};
@@ -33,3 +34,4 @@ pub use listen::server::Server;
 pub use listen::taker::Taker;
 pub use registry::{Connected, Deleted, NodeCalls, PodPorts, Registry, RequestContext};
 pub use served::{Documents, LiveKinds, Served};
+pub use webhook::{CallFailure, WebhookCalls, WebhookRoute, WebhookTarget};

@@ -1,15 +1,18 @@
 //! Assembly of the API server, its identities and the in-process client.
 //!
 //! [`pki`] makes and keeps the cluster's keys, [`auth`] tells who a request is from, [`server::ApiServer`] puts
-//! registry, rights and listener together, [`client::LocalClient`] is how controllers ask. What is deliberately
+//! registry, rights and listener together, [`client::LocalClient`] is how controllers ask, [`webhooks::WebhookClient`] how
+//! the registry asks webhooks. What is deliberately
 //! absent: rules of kinds (`hub/registry`), HTTP (`api/server`), configuration (the binary).
 
 pub mod auth;
 pub mod client;
 pub mod pki;
 pub mod server;
+pub mod webhooks;
 
 pub use auth::BootstrapTokens;
 pub use client::LocalClient;
 pub use pki::{ClusterCa, Pki, PkiError, RequestAuthority, ServerIdentity};
 pub use server::{ApiServer, ApiServerConfig, StartError};
+pub use webhooks::WebhookClient;

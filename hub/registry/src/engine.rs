@@ -1,5 +1,6 @@
 //! What all parts of the registry share: store, world, schema, and reading of objects.
 
+use crate::admission::dynamic;
 use crate::admission::resource_quota::Turns;
 use crate::config::HubRegistryConfig;
 use crate::custom::{CustomKinds, CustomStrategy};
@@ -11,7 +12,7 @@ use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Time
 use holdfast_env::World;
 use holdfast_kinds::Kind;
 use holdfast_schema::Schema;
-use holdfast_server::{Authorizer, NodeCalls};
+use holdfast_server::{Authorizer, NodeCalls, WebhookCalls};
 use holdfast_store::{Record, Store, StoreError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Engine {
     pub(crate) tokens: Arc<dyn TokenIssuer>,
     pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
     pub(crate) authorizer: OnceLock<Arc<dyn Authorizer>>,
+    pub(crate) webhook_calls: OnceLock<Arc<dyn WebhookCalls>>,
+    pub(crate) configurations: dynamic::Cache,
     pub(crate) customs: CustomKinds,
     pub(crate) quota_turns: Turns,
 }
@@ -62,6 +65,8 @@ impl Engine {
             tokens: config.token_issuer,
             node_calls: OnceLock::new(),
             authorizer: OnceLock::new(),
+            webhook_calls: OnceLock::new(),
+            configurations: dynamic::Cache::default(),
             customs: CustomKinds::new(),
             quota_turns: Turns::new(),
         }

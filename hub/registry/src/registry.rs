@@ -1,5 +1,6 @@
 //! [`HubRegistry`]: which part of the engine serves which verb and subresource.
 
+use crate::admission::dynamic;
 use crate::config::HubRegistryConfig;
 use crate::custom;
 use crate::engine::{Engine, Resource};
@@ -11,7 +12,7 @@ use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
 use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
 use holdfast_env::Task;
-use holdfast_server::{Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext};
+use holdfast_server::{Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, WebhookCalls};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ impl HubRegistry {
     /// Tells how nodes are reached. Only the first call counts; without it streams answer 503.
     pub fn set_node_calls(&self, calls: Arc<dyn NodeCalls>) {
         let _ = self.engine.node_calls.set(calls);
+    }
+
+    /// Tells how webhooks are asked. Only the first call counts; without it they count as unreachable.
+    pub fn set_webhook_calls(&self, calls: Arc<dyn WebhookCalls>) {
+        let _ = self.engine.webhook_calls.set(calls);
     }
 
     /// Tells who judges access reviews, and escalation of Roles. Only the first call counts.
@@ -115,7 +121,7 @@ impl Registry for HubRegistry {
             return scale::get(&self.engine, &resource).await;
         }
         match Part::of(&resource, at.subresource())? {
-            Part::Main | Part::Status | Part::Approval | Part::EphemeralContainers | Part::Resize => {}
+            Part::Main | Part::Status | Part::Scale | Part::Approval | Part::EphemeralContainers | Part::Resize => {}
             Part::Finalize => return Err(Status::method_not_allowed(&at.gvr, "get")),
         }
         shown(resource.kind, self.engine.read(&resource).await?)
@@ -222,9 +228,10 @@ impl Registry for HubRegistry {
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status> {
         let resource = self.resource(cx, at)?;
         self.engine.sync().await?;
+        let query = dynamic::connect(&self.engine, cx, &resource, at.subresource(), query).await?;
         if at.subresource() == "proxy" {
             return proxy::connect(&self.engine, at).await;
         }
-        streams::connect(&self.engine, cx, &resource, at.subresource(), query).await
+        streams::connect(&self.engine, cx, &resource, at.subresource(), &query).await
     }
 }

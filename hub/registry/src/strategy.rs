@@ -183,6 +183,8 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
             &kinds::webhooks::WebhookConfiguration
         }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &kinds::admission_policy::Policy,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &kinds::admission_policy::Binding,
         ("apps", "ControllerRevision") => &kinds::controller_revision::ControllerRevision,
         ("apps", "DaemonSet") => &kinds::daemon_set::DaemonSet,
         ("apps", "StatefulSet") => &kinds::stateful_set::StatefulSet,

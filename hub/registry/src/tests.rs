@@ -8,6 +8,7 @@ mod custom;
 mod defaults;
 mod delegated;
 mod delete;
+mod dynamic;
 mod ephemeral;
 mod events;
 mod eviction;

@@ -69,7 +69,9 @@ pub(crate) async fn serve(
     let prefix = path.strip_suffix(rest).unwrap_or(path).to_string();
     let rest = if rest.is_empty() { "/" } else { rest }.to_string();
     let trail = cx.trail.clone();
-    let Connected::Backend(ports, port) = connect(service, cx, target, Vec::new(), false).await? else {
+    let Connected::Backend(ports, port) =
+        connect(service, cx, target, vec![("path".into(), rest.clone())], false).await?
+    else {
         return Err(Status::internal("a proxy answered with a stream"));
     };
     let unreachable = |why: &dyn std::fmt::Display| {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The other end of a stream, joined to it by a task that ends with either, or with `closing`.
-pub(crate) fn io(tasks: &TaskTracker, closing: &CancellationToken, stream: BiStream) -> DuplexStream {
+pub fn io(tasks: &TaskTracker, closing: &CancellationToken, stream: BiStream) -> DuplexStream {
     let (near, far) = tokio::io::duplex(limits::PROXY_BUFFER);
     let (reader, writer) = tokio::io::split(far);
     let closing = closing.clone();

@@ -7,7 +7,7 @@ pub mod channel;
 pub(crate) mod command;
 pub(crate) mod feed;
 pub(crate) mod forward;
-pub(crate) mod io;
+pub mod io;
 pub mod pod_calls;
 pub mod spdy;
 pub mod websocket;

@@ -13,7 +13,7 @@ mod store;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
 use anyhow::Context;
-use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity};
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, WebhookClient};
 use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
@@ -87,6 +87,7 @@ impl Hub {
             auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
         let links = links::start(&shared, &server, &registry, lineage)?;
+        registry.set_webhook_calls(Arc::new(WebhookClient::new(shared.world.clone())));
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
         server.metrics().append(metrics::process);

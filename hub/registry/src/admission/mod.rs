@@ -1,6 +1,7 @@
 //! Admission: plug-ins in upstream's order, a file each. Mutating ones run before validation, validating ones
-//! after it. They judge content and identity; rights only where upstream's plug-ins do. ResourceQuota comes last of all, where a
-//! write is put together, as what it charges commits with the write.
+//! after it. They judge content and identity; rights only where upstream's plug-ins do. What users configure ([`dynamic`])
+//! comes after the built-in ones of either sort. ResourceQuota comes last of all, where a write is put together, as what it
+//! charges commits with the write.
 
 pub(crate) mod certificate_approval;
 pub(crate) mod certificate_requester;
@@ -8,12 +9,14 @@ pub(crate) mod certificate_signing;
 pub(crate) mod certificate_subject;
 pub(crate) mod default_ingress_class;
 pub(crate) mod default_tolerations;
+pub(crate) mod dynamic;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod node_taint;
 pub(crate) mod offline_policy;
 pub(crate) mod pod_security;
+pub(crate) mod policy_params;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
 pub(crate) mod resource_quota;
@@ -106,6 +109,7 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
     pod_security::validate(cx, doc).await?;
     node_restriction::create(cx, doc)?;
     certificate_subject::validate(cx, doc)?;
+    policy_params::validate(cx, doc, None).await?;
     rbac_escalation::validate(cx, doc, None).await
 }
 
@@ -129,6 +133,9 @@ pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, 
     node_restriction::update(cx, part, doc, old)?;
     certificate_approval::validate(cx, part, old).await?;
     certificate_signing::validate(cx, part, doc, old).await?;
+    if part == Part::Main {
+        policy_params::validate(cx, doc, Some(old)).await?;
+    }
     rbac_escalation::validate(cx, doc, Some(old)).await
 }
 

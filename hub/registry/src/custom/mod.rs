@@ -15,7 +15,7 @@ pub(crate) use strategy::CustomStrategy;
 
 use crate::engine::Engine;
 use definition::Definition;
-use holdfast_core::{Gvr, Json, Revision, Status};
+use holdfast_core::{Gvk, Gvr, Json, Revision, Status};
 use holdfast_env::Task;
 use holdfast_kinds::Kind;
 use holdfast_schema::openapi::{CustomDocument, DocumentPart};
@@ -110,6 +110,11 @@ impl CustomKinds {
     /// The kind at a path.
     pub(crate) fn by_gvr(&self, gvr: &Gvr) -> Option<Arc<CustomKind>> {
         self.catalogue().served.get(gvr).cloned()
+    }
+
+    /// A served kind by its name.
+    pub(crate) fn by_gvk(&self, gvk: &Gvk) -> Option<Arc<CustomKind>> {
+        self.catalogue().served.values().find(|custom| custom.kind.gvk() == *gvk).cloned()
     }
 
     /// All served versions of a kind.

@@ -4,6 +4,7 @@ use super::commit::{Meaning, Outcome, Write, adopts};
 use super::decode;
 use super::managers::{Managed, take_sent, tracked};
 use super::update::Part;
+use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource};
@@ -70,7 +71,7 @@ pub(crate) async fn create_managed(
     resource.strategy.default(&mut doc);
     let managed =
         managed.unwrap_or_else(|| tracked(engine, resource, Part::Main, sent.as_ref(), None, &doc, options)).text;
-    prepare(engine, cx, resource, &mut doc).await?;
+    prepare(engine, cx, resource, &mut doc, options).await?;
 
     let mut names_left = NAME_RETRIES;
     let mut allocations_left = ALLOCATION_RETRIES;
@@ -109,11 +110,36 @@ pub(crate) async fn create_managed(
 }
 
 /// Everything between defaulting and the commit that does not depend on the name being free.
-async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
+async fn prepare(
+    engine: &Engine,
+    cx: &RequestContext,
+    resource: &Resource<'_>,
+    doc: &mut Json,
+    options: &WriteOptions,
+) -> Result<(), Status> {
     let (kind, strategy) = (resource.kind, &*resource.strategy);
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
+    let attempt = Attempt {
+        engine,
+        cx,
+        resource,
+        operation: Operation::Create,
+        subresource: "",
+        revision: None,
+        options: Options::Write(options),
+    };
     admission::mutate_create(&admission, doc).await?;
     strategy.default(doc);
+    if let Some(again) = attempt.mutate(doc, None).await? {
+        admission::mutate_create(&admission, doc).await?;
+        strategy.default(doc);
+        again.run(doc, None).await?;
+        meta::clear_for_create(doc);
+        enter_namespace(resource, doc)?;
+        if !resource.name.is_empty() {
+            set(doc, &["metadata", "name"], resource.name);
+        }
+    }
     let status = doc.get("status").cloned().filter(|_| adopts(cx));
     if strategy.has_status() {
         drop_status(doc);
@@ -141,6 +167,7 @@ async fn prepare(engine: &Engine, cx: &RequestContext, resource: &Resource<'_>, 
     }
     strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     admission::validate_create(&admission, doc).await?;
+    attempt.validate(Some(doc), None).await?;
     strategy.canonicalise(doc);
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 use super::commit::{Meaning, Outcome, Write, extension};
 use super::decode;
+use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
@@ -145,6 +146,16 @@ pub(crate) async fn delete(
         remove(&mut old_doc, &["metadata", "resourceVersion"]);
         let admission = Admission { engine, cx, kind: resource.kind, gvr: resource.gvr, namespace: resource.namespace };
         admission::validate_delete(&admission, resource.name, &old_doc).await?;
+        let attempt = Attempt {
+            engine,
+            cx,
+            resource,
+            operation: Operation::Delete,
+            subresource: "",
+            revision: Some(old.revision),
+            options: Options::Delete(options),
+        };
+        attempt.delete(&old_doc).await?;
 
         let plan = plan(&*resource.strategy, is_core("Namespace"), &old_doc, options, engine.now());
         let mut write = Write::default();

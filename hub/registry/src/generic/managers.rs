@@ -197,7 +197,7 @@ fn reset(resource: &Resource<'_>, part: Part, doc: &Json) -> FieldSet<'static> {
     let mut reset = FieldSet::default();
     match part {
         Part::Main if resource.strategy.has_status() => reset.insert(&[Element::field("status")]),
-        Part::Main => {}
+        Part::Main | Part::Scale => {}
         Part::Status => {
             let others = doc.as_object().into_iter().flatten().map(|(name, _)| name);
             for name in others.filter(|name| !matches!(name.as_str(), "metadata" | "status")) {

@@ -4,12 +4,14 @@ use super::commit::{Meaning, Outcome, Write, extension};
 use super::create::is_definition;
 use super::decode;
 use super::managers::{self, Managed, take_sent};
+use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
 use crate::meta;
 use crate::strategy::{Strategy, desired_state_differs};
+use crate::subresources::scale;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
 use holdfast_server::{Attributes, Decision, RequestContext};
@@ -31,6 +33,8 @@ pub(crate) enum Part {
     EphemeralContainers,
     /// Requests and limits of the containers of a Pod.
     Resize,
+    /// The number of replicas, as a `Scale`; everything else stays as it was read.
+    Scale,
 }
 
 impl Part {
@@ -62,6 +66,7 @@ impl Part {
             Part::Approval => "approval",
             Part::EphemeralContainers => "ephemeralcontainers",
             Part::Resize => "resize",
+            Part::Scale => "scale",
         }
     }
 }
@@ -207,8 +212,17 @@ async fn prepare(
         let old = Some((old_object, old));
         managed.unwrap_or_else(|| managers::tracked(engine, resource, part, sent.as_ref(), old, doc, options))
     };
+    let attempt = Attempt {
+        engine,
+        cx,
+        resource,
+        operation: Operation::Update,
+        subresource: part.subresource(),
+        revision: Some(old_object.revision),
+        options: Options::Write(options),
+    };
     let managed = match part {
-        Part::Main => {
+        Part::Main | Part::Scale => {
             if strategy.has_status() {
                 holdfast_core::json::copy(old, doc, &["status"]);
             }
@@ -219,37 +233,67 @@ async fn prepare(
             }
             admission::mutate_update(&admission, doc, old).await?;
             strategy.default(doc);
+            if part == Part::Scale {
+                scale::mutate(&attempt, doc, old).await?;
+            } else if let Some(again) = attempt.mutate(doc, Some(old)).await? {
+                admission::mutate_update(&admission, doc, old).await?;
+                strategy.default(doc);
+                again.run(doc, Some(old)).await?;
+                check_identity(resource, doc)?;
+                meta::restore_for_update(doc, old);
+                // What a client may not change, a webhook may not either.
+                if strategy.has_status() {
+                    holdfast_core::json::copy(old, doc, &["status"]);
+                }
+                strategy.prepare_for_update(doc, old);
+                if is_definition(kind) {
+                    custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
+                }
+            }
             count_generation(strategy, doc, old);
             managed
         }
         Part::Status => {
             strategy.prepare_for_status_update(doc, old);
             strategy.stamp(doc, old, engine.now());
-            managed(doc)
+            let managed = managed(doc);
+            if let Some(again) = attempt.mutate(doc, Some(old)).await? {
+                again.run(doc, Some(old)).await?;
+                check_identity(resource, doc)?;
+                meta::restore_for_update(doc, old);
+                strategy.prepare_for_status_update(doc, old);
+                strategy.stamp(doc, old, engine.now());
+            }
+            managed
         }
         Part::Approval | Part::EphemeralContainers | Part::Resize => {
             strategy.prepare_part(part, doc, old);
             strategy.stamp(doc, old, engine.now());
             let managed = managed(doc);
+            if let Some(again) = attempt.mutate(doc, Some(old)).await? {
+                again.run(doc, Some(old)).await?;
+                check_identity(resource, doc)?;
+                meta::restore_for_update(doc, old);
+                strategy.prepare_part(part, doc, old);
+                strategy.stamp(doc, old, engine.now());
+            }
             count_generation(strategy, doc, old);
             managed
         }
         Part::Finalize => {
-            let finalizers = at(doc, &["spec", "finalizers"]).cloned();
-            *doc = old.clone();
-            match finalizers {
-                Some(finalizers) => set(doc, &["spec", "finalizers"], finalizers),
-                None => {
-                    remove(doc, &["spec", "finalizers"]);
-                }
+            keep_all_but_finalizers(doc, old);
+            let managed = managed(doc);
+            if let Some(again) = attempt.mutate(doc, Some(old)).await? {
+                again.run(doc, Some(old)).await?;
+                keep_all_but_finalizers(doc, old);
             }
-            managed(doc)
+            managed
         }
     };
     let mut errors = FieldErrors::new();
     meta::validate_update(doc, old, &mut errors);
     match part {
-        Part::Main => {
+        Part::Main | Part::Scale => {
             if !strategy.judges_changes_whole() {
                 strategy.validate(doc, &mut errors);
             }
@@ -264,10 +308,14 @@ async fn prepare(
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.gvk(), resource.name, &errors));
     }
-    if part == Part::Main {
+    if matches!(part, Part::Main | Part::Scale) {
         strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     }
     admission::validate_update(&admission, part, doc, old).await?;
+    match part {
+        Part::Scale => scale::validate(&attempt, doc, old).await?,
+        _ => attempt.validate(Some(doc), Some(old)).await?,
+    }
     strategy.canonicalise(doc);
     Ok(managed)
 }
@@ -277,6 +325,17 @@ fn count_generation(strategy: &dyn Strategy, doc: &mut Json, old: &Json) {
     if strategy.counts_generation() && desired_state_differs(strategy, doc, old) {
         let generation = i64_at(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         set(doc, &["metadata", "generation"], generation);
+    }
+}
+
+fn keep_all_but_finalizers(doc: &mut Json, old: &Json) {
+    let finalizers = at(doc, &["spec", "finalizers"]).cloned();
+    *doc = old.clone();
+    match finalizers {
+        Some(finalizers) => set(doc, &["spec", "finalizers"], finalizers),
+        None => {
+            remove(doc, &["spec", "finalizers"]);
+        }
     }
 }
 

@@ -41,14 +41,12 @@ const POLICY: Stored = Stored {
 static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
 static ADMISSION: Stored = POLICY;
-static ADMISSION_STATUS: Stored = Stored { status: "{}", ..POLICY };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
 
 /// The rules of a kind that has no file of its own.
 pub(crate) fn of(kind: &Kind) -> &'static Stored {
     match (kind.group, kind.kind) {
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &ADMISSION_STATUS,
         ("admissionregistration.k8s.io", _) => &ADMISSION,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,

@@ -1,8 +1,9 @@
-//! admissionregistration.k8s.io/v1 MutatingWebhookConfiguration and ValidatingWebhookConfiguration; the defaults of the
-//! policies beside them.
+//! admissionregistration.k8s.io/v1 MutatingWebhookConfiguration and ValidatingWebhookConfiguration; what the policies beside
+//! them share with these.
 
 use super::rules::text;
 use super::selectors;
+use crate::admission::dynamic::expressions::{Scope, Yields, checked};
 use crate::strategy::Strategy;
 use holdfast_core::json::{at_mut, default, i64_at, items_at, items_at_mut, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
@@ -125,11 +126,12 @@ fn validate_hook(hook: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         (None, Some(service)) => validate_service(service, &client_path.child("service"), errors),
         _ => errors.required(&client_path, "exactly one of url or service is required"),
     }
-    validate_match_conditions(items_at(hook, &["matchConditions"]), &path.child("matchConditions"), errors);
+    let scope = Scope { params: false, authorizer: true };
+    validate_match_conditions(items_at(hook, &["matchConditions"]), scope, &path.child("matchConditions"), errors);
 }
 
 /// Tells of a text that is there and none of `allowed`.
-fn choice(of: &Json, field: &str, allowed: &[&str], path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn choice(of: &Json, field: &str, allowed: &[&str], path: &FieldPath, errors: &mut FieldErrors) {
     if let Some(value) = of.get(field).and_then(Json::as_str).filter(|value| !allowed.contains(value)) {
         errors.not_supported(&path.child(field), value, allowed);
     }
@@ -147,11 +149,12 @@ fn qualified_name(name: &str, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn strings<'a>(of: &'a Json, field: &str) -> Vec<&'a str> {
+pub(super) fn strings<'a>(of: &'a Json, field: &str) -> Vec<&'a str> {
     items_at(of, &[field]).iter().filter_map(Json::as_str).collect()
 }
 
-fn validate_rule(rule: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+/// Problems of a rule about operations on resources.
+pub(super) fn validate_rule(rule: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     const OPERATIONS: &[&str] = &[ANY, "CONNECT", "CREATE", "DELETE", "UPDATE"];
     for (field, others) in [("operations", "operations"), ("apiGroups", "API groups"), ("apiVersions", "API versions")]
     {
@@ -277,15 +280,20 @@ fn validate_service(service: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     }
 }
 
-fn validate_match_conditions(conditions: &[Json], path: &FieldPath, errors: &mut FieldErrors) {
+/// Problems of conditions in expressions.
+pub(super) fn validate_match_conditions(conditions: &[Json], scope: Scope, path: &FieldPath, errors: &mut FieldErrors) {
+    let declarations = (!conditions.is_empty()).then(|| scope.declare());
     if conditions.len() > MAX_MATCH_CONDITIONS {
         errors.too_many(path, conditions.len(), MAX_MATCH_CONDITIONS);
     }
     let mut seen = BTreeSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let (path, name) = (path.index(index), text(condition, "name"));
-        if text(condition, "expression").trim().is_empty() {
+        let expression = text(condition, "expression").trim();
+        if expression.is_empty() {
             errors.required(&path.child("expression"), "");
+        } else if let Some(Err(why)) = declarations.as_ref().map(|known| checked(known, expression, Yields::Bool)) {
+            errors.invalid(&path.child("expression"), expression, why);
         }
         if name.is_empty() {
             errors.required(&path.child("name"), "");

@@ -1,5 +1,6 @@
 //! `pods/binding`: the scheduler's write.
 
+use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::topology_labels;
 use crate::engine::{Engine, Resource};
 use crate::generic::commit::{Meaning, Outcome, Write};
@@ -41,6 +42,20 @@ pub(crate) async fn create(
     if !name.is_empty() && name != resource.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
+    // By the older path as well it is the pod's binding that is judged, so that one rule is enough.
+    let attempt = Attempt {
+        engine,
+        cx,
+        resource,
+        operation: Operation::Create,
+        subresource: "binding",
+        revision: None,
+        options: Options::Write(options),
+    };
+    if let Some(again) = attempt.mutate(&mut binding, None).await? {
+        again.run(&mut binding, None).await?;
+        check_fields(engine, cx, "io.k8s.api.core.v1.Binding", &gvk, &mut binding, options.field_validation)?;
+    }
     let mut errors = FieldErrors::new();
     let kind = str_at(&binding, &["target", "kind"]).unwrap_or_default();
     if !matches!(kind, "" | "Node") {
@@ -53,6 +68,7 @@ pub(crate) async fn create(
     if !errors.is_empty() {
         return Err(Status::invalid(&gvk, resource.name, &errors));
     }
+    attempt.validate(Some(&binding), None).await?;
 
     for _ in 0..CONFLICT_RETRIES {
         let old = engine.read(resource).await?;

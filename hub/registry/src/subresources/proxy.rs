@@ -23,18 +23,21 @@ pub(crate) async fn connect(engine: &Engine, at: &Target) -> Result<Connected, S
     if scheme == "https" {
         return Err(Status::not_implemented("the proxy to what speaks https"));
     }
-    let (pod, port) = match noun {
-        "pod" => {
-            let pod = find(engine, &at.gvr, at.namespace(), name).await?;
-            let port = pod_port(&pod, port).ok_or_else(|| Status::bad_request(format!("{port:?} is no port")))?;
-            (pod, port)
-        }
-        _ => endpoint(engine, at, name, port).await?,
-    };
-    let call = forward_call(&pod)?;
-    let node = str_at(&pod, &["spec", "nodeName"]).unwrap_or_default().to_string();
+    if noun == "service" {
+        let (ports, port) = endpoint(engine, at.namespace(), name, port).await?;
+        return Ok(Connected::Backend(ports, port));
+    }
+    let pod = find(engine, &at.gvr, at.namespace(), name).await?;
+    let port = pod_port(&pod, port).ok_or_else(|| Status::bad_request(format!("{port:?} is no port")))?;
+    Ok(Connected::Backend(ports_of(engine, &pod)?, port))
+}
+
+/// The ports of a pod, over the link of its node.
+fn ports_of(engine: &Engine, pod: &Json) -> Result<PodPorts, Status> {
+    let call = forward_call(pod)?;
+    let node = str_at(pod, &["spec", "nodeName"]).unwrap_or_default().to_string();
     let calls = engine.node_calls.get().ok_or_else(|| Status::unavailable("the hub's links are not up yet", 1))?;
-    Ok(Connected::Backend(PodPorts { calls: calls.clone(), node, pod: call }, port))
+    Ok(PodPorts { calls: calls.clone(), node, pod: call })
 }
 
 /// `[SCHEME:]NAME[:PORT]`, where a scheme needs both colons.
@@ -68,11 +71,19 @@ fn unavailable(text: String) -> Status {
     Status::failure(503, Reason::ServiceUnavailable, text)
 }
 
-/// The pod and port of one of a service's endpoints that are ready, drawn by lot.
-async fn endpoint(engine: &Engine, at: &Target, name: &str, asked: &str) -> Result<(Json, u16), Status> {
-    let service = find(engine, &at.gvr, at.namespace(), name).await?;
+/// One of a service's endpoints that are ready, drawn by lot, by the number or name of the service's port.
+///
+/// # Errors
+/// 404 without the service, 503 when nothing would answer.
+pub(crate) async fn endpoint(
+    engine: &Engine,
+    namespace: &str,
+    name: &str,
+    asked: &str,
+) -> Result<(PodPorts, u16), Status> {
+    let service = find(engine, &Gvr::new("", "v1", "services"), namespace, name).await?;
     let port_name = port_name(&service, name, asked)?;
-    let slices = engine.find_all(&Gvr::new("discovery.k8s.io", "v1", "endpointslices"), at.namespace()).await?;
+    let slices = engine.find_all(&Gvr::new("discovery.k8s.io", "v1", "endpointslices"), namespace).await?;
     let mut ends: Vec<(String, u16)> = Vec::new();
     for slice in slices.iter().filter(|slice| {
         slice.meta.labels.iter().any(|(key, value)| &**key == "kubernetes.io/service-name" && &**value == name)
@@ -84,7 +95,8 @@ async fn endpoint(engine: &Engine, at: &Target, name: &str, asked: &str) -> Resu
     }
     let drawn = usize::try_from(engine.env.random_u64() % ends.len() as u64).unwrap_or(0);
     let (pod, port) = ends.swap_remove(drawn);
-    Ok((find(engine, &Gvr::new("", "v1", "pods"), at.namespace(), &pod).await?, port))
+    let pod = find(engine, &Gvr::new("", "v1", "pods"), namespace, &pod).await?;
+    Ok((ports_of(engine, &pod)?, port))
 }
 
 /// The name of a service's port, by which its endpoints are found.

@@ -1,5 +1,6 @@
 //! `scale`: an `autoscaling/v1 Scale` as a view of `spec.replicas`.
 
+use crate::admission::dynamic::Attempt;
 use crate::custom::ScalePaths;
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{Typed, check_fields, check_type};
@@ -184,8 +185,32 @@ async fn write(
         set(&mut doc, &steps(&paths.spec_replicas), i64_at(&scale, &["spec", "replicas"]).unwrap_or(0));
         Ok(Wanted { doc, managed: Some(managed) })
     };
-    let object = change(engine, cx, resource, Part::Main, &apply, options).await?;
+    let object = change(engine, cx, resource, Part::Scale, &apply, options).await?;
     view_of(&paths, &object)
+}
+
+/// Asks mutating webhooks about the scale that `doc` is given; they may change that and nothing else.
+pub(crate) async fn mutate(attempt: &Attempt<'_>, doc: &mut Json, old: &Json) -> Result<(), Status> {
+    if !attempt.is_judged().await? {
+        return Ok(());
+    }
+    let paths = paths(attempt.resource)?;
+    let (mut scale, old) = (view(&paths, doc), view(&paths, old));
+    if let Some(again) = attempt.mutate(&mut scale, Some(&old)).await? {
+        again.run(&mut scale, Some(&old)).await?;
+        check_replicas(&scale, attempt.resource.name)?;
+        set(doc, &steps(&paths.spec_replicas), i64_at(&scale, &["spec", "replicas"]).unwrap_or(0));
+    }
+    Ok(())
+}
+
+/// Asks policies and validating webhooks about a change of scale.
+pub(crate) async fn validate(attempt: &Attempt<'_>, doc: &Json, old: &Json) -> Result<(), Status> {
+    if !attempt.is_judged().await? {
+        return Ok(());
+    }
+    let paths = paths(attempt.resource)?;
+    attempt.validate(Some(&view(&paths, doc)), Some(&view(&paths, old))).await
 }
 
 /// A scale that somebody wants, once it is one.
@@ -205,14 +230,19 @@ fn checked(
             resource.name
         )));
     }
-    let replicas = i64_at(&scale, &["spec", "replicas"]).unwrap_or(0);
+    check_replicas(&scale, resource.name)?;
+    Ok(scale)
+}
+
+fn check_replicas(scale: &Json, name: &str) -> Result<(), Status> {
+    let replicas = i64_at(scale, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {
         let mut errors = FieldErrors::new();
         let path = FieldPath::new("spec.replicas");
         errors.invalid(&path, replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(&gvk(), resource.name, &errors));
+        return Err(Status::invalid(&gvk(), name, &errors));
     }
-    Ok(scale)
+    Ok(())
 }
 
 /// `Scale` has one version.

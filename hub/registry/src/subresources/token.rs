@@ -1,5 +1,6 @@
 //! `serviceaccounts/token`: the TokenRequest API.
 
+use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{check_fields, check_type};
 use crate::tokens::{Bound, TokenClaims};
@@ -28,6 +29,19 @@ pub(crate) async fn create(
     let schema = "io.k8s.api.authentication.v1.TokenRequest";
     check_fields(engine, cx, schema, &gvk, &mut request, options.field_validation)?;
     let account = engine.read(resource).await?;
+    let attempt = Attempt {
+        engine,
+        cx,
+        resource,
+        operation: Operation::Create,
+        subresource: "token",
+        revision: None,
+        options: Options::Write(options),
+    };
+    if let Some(again) = attempt.mutate(&mut request, None).await? {
+        again.run(&mut request, None).await?;
+        check_fields(engine, cx, schema, &gvk, &mut request, options.field_validation)?;
+    }
 
     let seconds = i64_at(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
     let mut errors = FieldErrors::new();
@@ -51,6 +65,7 @@ pub(crate) async fn create(
         None => Bound::default(),
     };
     restrict_node(cx, resource, &bound, at(&request, &["spec", "boundObjectRef"]).is_some())?;
+    attempt.validate(Some(&request), None).await?;
     let now = engine.now();
     let claims = TokenClaims {
         namespace: resource.namespace.to_string(),

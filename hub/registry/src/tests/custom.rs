@@ -4,10 +4,10 @@ use super::*;
 use holdfast_core::Reason;
 use holdfast_env::Task;
 
-const CRDS: &str = "apiextensions.k8s.io/customresourcedefinitions";
-const TILLS: &str = "shop.example.com/tills";
+pub(super) const CRDS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+pub(super) const TILLS: &str = "shop.example.com/tills";
 
-fn definition() -> Json {
+pub(super) fn definition() -> Json {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": { "name": "tills.shop.example.com" },
@@ -33,7 +33,7 @@ fn definition() -> Json {
     })
 }
 
-fn till(name: &str, spec: Json) -> Json {
+pub(super) fn till(name: &str, spec: Json) -> Json {
     json!({ "apiVersion": "shop.example.com/v1", "kind": "Till", "metadata": { "name": name }, "spec": spec })
 }
 

@@ -176,6 +176,17 @@ fn webhooks() {
             json!([{ "name": "a", "expression": "true" }, { "name": "a", "expression": "true" }]),
             "matchConditions[1].name: Duplicate value: \"a\"",
         ),
+        (
+            "matchConditions",
+            json!([{ "name": "a", "expression": "object.x" }]),
+            "matchConditions[0].expression: Invalid value: \"object.x\": must evaluate to bool but got dyn",
+        ),
+        (
+            "matchConditions",
+            json!([{ "name": "a", "expression": "params.x == 1" }]),
+            "matchConditions[0].expression: Invalid value: \"params.x == 1\": compilation failed: ERROR: <input>:1:1: \
+             undeclared reference to 'params' (in container '')\n | params.x == 1\n | ^",
+        ),
     ] {
         create(MUTATING, hooks(&[with(hook(), path, value)]), &[&format!("webhooks[0].{problem}")]);
     }
