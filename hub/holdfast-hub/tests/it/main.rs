@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod backup;
+mod commands;
 mod custom;
 mod hub;
 mod identity;
