@@ -105,7 +105,7 @@ fn tested() -> Result<Command> {
 }
 
 /// Files of Kubernetes 1.36 that are not in this repository: where the environment says, else beside the clone.
-fn reference() -> Option<PathBuf> {
+pub(crate) fn reference() -> Option<PathBuf> {
     let named = std::env::var_os(REFERENCE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
     named.or_else(|| place::root().parent().map(|beside| beside.join(SHARED)).filter(|folder| folder.is_dir()))
 }

@@ -80,7 +80,7 @@ struct Collector {
 struct Owners<'a> {
     solid: Vec<&'a OwnerReference>,
     dangling: Vec<&'a OwnerReference>,
-    /// Being deleted in the foreground, waiting for this dependent.
+    /// Being deleted in the foreground: its dependents go first.
     waiting: Vec<&'a OwnerReference>,
 }
 
@@ -241,8 +241,20 @@ impl Collector {
         if item.meta.is_deleting() {
             return Ok(());
         }
+        let dependents = self.dependents(&item.meta.uid);
+        let in_foreground = |(_, one): &(Place, Arc<Item<Node>>)| {
+            one.meta.is_deleting() && one.meta.finalizers.iter().any(|name| name == FOREGROUND)
+        };
+        let blocks = item.meta.owner_references.iter().any(|owner| owner.block_owner_deletion == Some(true));
+        if !owners.waiting.is_empty() && blocks && dependents.iter().any(in_foreground) {
+            // Perhaps a circle, in which each would wait for the next for ever. Nobody waits for this one from here on; it is
+            // judged again with the change.
+            let mut freed = item.meta.owner_references.clone();
+            freed.iter_mut().for_each(|owner| owner.block_owner_deletion = Some(false));
+            return Ok(self.write_owners(place, item, freed).await?);
+        }
         let has = |name: &str| item.meta.finalizers.iter().any(|finalizer| finalizer == name);
-        let policy = if !owners.waiting.is_empty() && !self.dependents(&item.meta.uid).is_empty() || has(FOREGROUND) {
+        let policy = if !owners.waiting.is_empty() && !dependents.is_empty() || has(FOREGROUND) {
             Propagation::Foreground
         } else if has(ORPHAN) {
             Propagation::Orphan
@@ -284,11 +296,7 @@ impl Collector {
                     Some(live) => live.filter(|meta| meta.uid == owner.uid),
                 },
             };
-            let waits = |meta: &ObjectMeta| {
-                meta.is_deleting()
-                    && meta.finalizers.iter().any(|name| name == FOREGROUND)
-                    && owner.block_owner_deletion == Some(true)
-            };
+            let waits = |meta: &ObjectMeta| meta.is_deleting() && meta.finalizers.iter().any(|name| name == FOREGROUND);
             match meta {
                 None => owners.dangling.push(owner),
                 Some(meta) if waits(&meta) => owners.waiting.push(owner),

@@ -3,7 +3,7 @@
 use super::service::{ApiService, Exchange};
 use super::{proxy, streams};
 use crate::api::{Operation, Reply, Request};
-use crate::codec::accept::{Encoding, negotiate, reads_gzip, wants_pretty};
+use crate::codec::accept::{Encoding, negotiate_for, reads_gzip, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::decode;
 use crate::codec::encode::{self, Encoder};
@@ -15,8 +15,9 @@ use crate::stream::feed;
 use crate::stream::websocket::{self, Handshake};
 use crate::{Deleted, RequestContext, limits};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{Json, Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
+use holdfast_schema::{strict_error, strict_texts};
 use http::header::UPGRADE;
 use http::{Method, Response, StatusCode};
 use std::sync::Arc;
@@ -108,7 +109,8 @@ fn encoder(service: &ApiService, exchange: &Exchange, kind: &'static Kind) -> Re
     let pretty = wants_pretty(&exchange.headers, exchange.query.flag("pretty"));
     let include = IncludeObject::parse(&exchange.query)?;
     Ok(Encoder {
-        negotiated: negotiate(&exchange.headers, pretty)?,
+        // As upstream: reviews and the like are answered once and have no rows.
+        negotiated: negotiate_for(&exchange.headers, pretty, kind.verbs.contains(&"get"))?,
         gzip: exchange.method == Method::GET && reads_gzip(&exchange.headers),
         table: TableMaker::new(Some(kind), include),
         now: Timestamp::from_wall(service.config.world.wall().0),
@@ -176,20 +178,20 @@ async fn operation(
         "create" => {
             let options = write_options(&query, "CreateOptions", None, agent)?;
             let decoded = decode::object(&headers, &decode::read_body(body).await?, document_kind)?;
-            judge_duplicates(cx, &decoded.duplicates, &options, kind)?;
+            judge_duplicates(cx, &decoded.duplicates, &options, kind, || unknown(kind, target, &decoded.document))?;
             Operation::Create { body: decoded.document, options }
         }
         "update" => {
             let options = write_options(&query, "UpdateOptions", None, agent)?;
             let decoded = decode::object(&headers, &decode::read_body(body).await?, document_kind)?;
-            judge_duplicates(cx, &decoded.duplicates, &options, kind)?;
+            judge_duplicates(cx, &decoded.duplicates, &options, kind, || unknown(kind, target, &decoded.document))?;
             Operation::Update { body: decoded.document, options }
         }
         "patch" => {
             let patch_type = decode::patch_type(&headers)?;
             let options = write_options(&query, "PatchOptions", Some(patch_type), agent)?;
             let (patch, duplicates) = decode::patch(patch_type, &decode::read_body(body).await?)?;
-            judge_duplicates(cx, &duplicates, &options, kind)?;
+            judge_duplicates(cx, &duplicates, &options, kind, Vec::new)?;
             Operation::Patch { patch, options }
         }
         _ => {
@@ -203,26 +205,32 @@ async fn operation(
     })
 }
 
+/// Fields twice in a document. A refusal tells of `unknown` ones with them, as upstream, which reads both in one go.
 fn judge_duplicates(
     cx: &RequestContext,
     duplicates: &[String],
     options: &WriteOptions,
     kind: &Kind,
+    unknown: impl FnOnce() -> Vec<String>,
 ) -> Result<(), Status> {
-    let texts: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
     match options.field_validation {
-        FieldValidation::Strict if !texts.is_empty() => Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
-            texts.join(", "),
-            kind = kind.kind,
-            version = kind.version,
-        ))),
+        FieldValidation::Strict if !duplicates.is_empty() => {
+            Err(strict_error(&kind.gvk(), &strict_texts(&unknown(), duplicates)))
+        }
         FieldValidation::Warn => {
-            texts.into_iter().for_each(|text| cx.warn(text));
+            strict_texts(&[], duplicates).into_iter().for_each(|text| cx.warn(text));
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// Fields of a document of a built-in kind that its schema does not know; none where that is for others to say.
+fn unknown(kind: &Kind, target: &Target, document: &Json) -> Vec<String> {
+    if kind.custom.is_some() || target.subresource.is_some() {
+        return Vec::new();
+    }
+    holdfast_schema::builtin().check(kind.schema, &mut document.clone()).unwrap_or_default()
 }
 
 async fn serve_watch(

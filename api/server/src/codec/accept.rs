@@ -97,6 +97,14 @@ fn clause(text: &str) -> Option<Clause> {
 /// # Errors
 /// 406 when nothing that the client accepts is offered.
 pub fn negotiate(headers: &HeaderMap, pretty: bool) -> Result<Negotiated, Status> {
+    negotiate_for(headers, pretty, true)
+}
+
+/// The same for what is never shown as a Table, unless `tables`.
+///
+/// # Errors
+/// As [`negotiate`].
+pub fn negotiate_for(headers: &HeaderMap, pretty: bool, tables: bool) -> Result<Negotiated, Status> {
     for clause in clauses(headers) {
         let encoding = match clause.media_type.as_str() {
             "*/*" | "application/*" | "application/json" if pretty => Encoding::PrettyJson,
@@ -106,7 +114,7 @@ pub fn negotiate(headers: &HeaderMap, pretty: bool) -> Result<Negotiated, Status
         };
         let shape = match (clause.parameter("as"), clause.parameter("g"), clause.parameter("v")) {
             ("", _, _) => Shape::Whole,
-            ("Table", "meta.k8s.io", "v1") => Shape::Table,
+            ("Table", "meta.k8s.io", "v1") if tables => Shape::Table,
             ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::Metadata,
             _ => continue,
         };

@@ -119,9 +119,23 @@ fn parse_yaml(body: &Bytes) -> Result<Decoded, String> {
         return Ok(decoded);
     }
     let text = std::str::from_utf8(body).map_err(|err| err.to_string())?;
-    let unread = |err: String| format!("couldn't get version/kind; yaml parse error: {}", first_line(&err));
-    let document = serde_saphyr::from_str(text).map_err(|err| unread(err.to_string()))?;
+    let document = serde_saphyr::from_str(text).map_err(|err| yaml_problem(&err))?;
     Ok(Decoded { document, duplicates: Vec::new() })
+}
+
+/// What is wrong with a text, in upstream's words where clients look for them.
+fn yaml_problem(problem: &serde_saphyr::Error) -> String {
+    let mut cause = problem;
+    while let serde_saphyr::Error::WithSnippet { error, .. } = cause {
+        cause = error;
+    }
+    match cause {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => format!(
+            "error converting YAML to JSON: yaml: unmarshal errors:\n  line {}: key {key:?} already set in map",
+            location.line()
+        ),
+        _ => format!("couldn't get version/kind; yaml parse error: {}", first_line(&problem.to_string())),
+    }
 }
 
 fn first_line(text: &str) -> String {

@@ -78,8 +78,8 @@ fn foreground_waits_for_dependents_and_orphan_frees_them() {
     assert_eq!(names(&cluster), ["freed"]);
 }
 
-#[test]
-fn deleting_a_deployment_takes_its_sets_and_pods() {
+/// A Deployment whose two pods run.
+fn rolled_out() -> Cluster {
     let cluster = Cluster::new();
     cluster.api.seed(
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "a"},
@@ -89,7 +89,65 @@ fn deleting_a_deployment_takes_its_sets_and_pods() {
     cluster.settle();
     cluster.kubelet();
     assert_eq!(cluster.pods().len(), 2);
+    cluster
+}
+
+#[test]
+fn deleting_a_deployment_takes_its_sets_and_pods() {
+    let cluster = rolled_out();
     cluster.delete(("apps", "deployments"), "a", "web", DeleteOptions::default());
     cluster.kubelet();
     assert_eq!((cluster.api.all("replicasets").len(), cluster.api.all("pods").len()), (0, 0));
+}
+
+#[test]
+fn an_orphaning_deletion_of_a_deployment_leaves_its_sets_and_pods() {
+    let cluster = rolled_out();
+    let orphan = DeleteOptions { propagation_policy: Some(Propagation::Orphan), ..DeleteOptions::default() };
+    cluster.delete(("apps", "deployments"), "a", "web", orphan);
+    cluster.kubelet();
+    cluster.pass(60);
+    assert_eq!(cluster.api.find("deployments", "a", "web"), None);
+    let sets = cluster.api.all("replicasets");
+    assert_eq!((sets.len(), cluster.pods().len()), (1, 2));
+    let owners = sets[0]["metadata"].get("ownerReferences").and_then(Value::as_array);
+    assert!(owners.is_none_or(Vec::is_empty), "{owners:?}");
+}
+
+#[test]
+fn a_circle_of_owners_blocks_nothing() {
+    for policy in [Propagation::Background, Propagation::Foreground] {
+        let cluster = Cluster::new();
+        let all: Vec<Value> = ["one", "two", "three"].map(|name| seed(&cluster, config_map(name, &[]))).to_vec();
+        for (owned, owner) in [(0, 2), (1, 0), (2, 1)] {
+            let name = all[owned]["metadata"]["name"].as_str().unwrap();
+            let owners = config_map(name, &[&all[owner]])["metadata"]["ownerReferences"].clone();
+            cluster.api.edit("configmaps", "a", name, |doc| doc["metadata"]["ownerReferences"] = owners);
+        }
+        cluster.settle();
+        assert_eq!(names(&cluster).len(), 3);
+        delete(&cluster, "one", policy);
+        cluster.pass(60);
+        assert_eq!(names(&cluster), [""; 0], "{policy:?}");
+    }
+}
+
+#[test]
+fn a_dependent_stays_with_the_owner_that_stays() {
+    let cluster = Cluster::new();
+    let going = seed(&cluster, config_map("going", &[]));
+    let staying = seed(&cluster, config_map("staying", &[]));
+    for number in 0..4 {
+        let owners = if number % 2 == 0 { vec![&going] } else { vec![&going, &staying] };
+        seed(&cluster, config_map(&format!("child{number}"), &owners));
+    }
+    delete(&cluster, "going", Propagation::Foreground);
+    cluster.pass(60);
+    assert_eq!(names(&cluster), ["child1", "child3", "staying"]);
+    for name in ["child1", "child3"] {
+        let doc = cluster.api.find("configmaps", "a", name).unwrap();
+        assert!(doc["metadata"].get("deletionTimestamp").is_none());
+        let owners = doc["metadata"]["ownerReferences"].as_array().unwrap();
+        assert_eq!(owners.iter().map(|owner| &owner["name"]).collect::<Vec<_>>(), ["staying"]);
+    }
 }

@@ -14,6 +14,9 @@ fn begin_with_an_account_and_the_ca() {
     assert_eq!(ca(), Some(json!("the CA")));
     // Whoever breaks them gets them back.
     cluster.api.edit("configmaps", "a", "kube-root-ca.crt", |doc| doc["data"]["ca.crt"] = json!("mine"));
+    cluster.settle();
+    assert_eq!(ca(), Some(json!("the CA")));
+    cluster.delete(("", "configmaps"), "a", "kube-root-ca.crt", DeleteOptions::default());
     cluster.delete(("", "serviceaccounts"), "a", "default", DeleteOptions::default());
     cluster.settle();
     assert_eq!(ca(), Some(json!("the CA")));

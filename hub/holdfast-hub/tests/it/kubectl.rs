@@ -3,7 +3,7 @@
 
 use crate::hub::{Hub, text};
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 pub(crate) struct Kubectl<'a> {
     program: String,
@@ -22,7 +22,7 @@ impl<'a> Kubectl<'a> {
         found.then_some(Kubectl { program, hub })
     }
 
-    fn run(&self, arguments: &str, input: &str) -> Output {
+    pub(crate) fn run(&self, arguments: &str, input: &str) -> Output {
         self.run_with(&arguments.split_whitespace().collect::<Vec<&str>>(), input)
     }
 
@@ -35,15 +35,14 @@ impl<'a> Kubectl<'a> {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = self.started(arguments);
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
+    }
+
+    /// One that goes on; the caller ends it.
+    pub(crate) fn started(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Succeeds; what it printed.
@@ -63,7 +62,7 @@ impl<'a> Kubectl<'a> {
 
 pub(crate) const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n";
 
-const DEPLOYMENT: &str = "
+pub(crate) const DEPLOYMENT: &str = "
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: demo}

@@ -5,6 +5,7 @@
 mod audit;
 mod backup;
 mod clients;
+mod commands;
 mod custom;
 mod etcd;
 mod hub;

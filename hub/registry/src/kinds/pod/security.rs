@@ -4,6 +4,23 @@ use crate::kinds::rules::{not_negative, one_of, text};
 use holdfast_core::json::{at, bool_at, items_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
+/// How long the name of a sysctl may be.
+const LONGEST_SYSCTL: usize = 253;
+/// What names of sysctls look like, as upstream says it.
+const SYSCTL: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+
+/// Whether this could be a sysctl: words of [`SYSCTL`] between dots and slashes.
+fn is_sysctl(name: &str) -> bool {
+    let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let word = |word: &str| {
+        let bytes = word.as_bytes();
+        bytes.first().copied().is_some_and(edge)
+            && bytes.last().copied().is_some_and(edge)
+            && bytes.iter().all(|byte| edge(*byte) || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= LONGEST_SYSCTL && name.split(['.', '/']).all(word)
+}
+
 /// Problems of a container's `securityContext`.
 pub(crate) fn container(context: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     not_negative(context, "runAsUser", path, errors);
@@ -53,6 +70,12 @@ pub(crate) fn pod(context: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         let name = text(sysctl, "name");
         if name.is_empty() {
             errors.required(&path, "");
+        } else if !is_sysctl(name) {
+            errors.invalid(
+                &path,
+                name,
+                format!("must have at most {LONGEST_SYSCTL} characters and match regex {SYSCTL}"),
+            );
         } else if !seen.insert(name) {
             errors.duplicate(&path, name);
         }

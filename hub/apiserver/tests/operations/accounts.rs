@@ -1,0 +1,104 @@
+//! ServiceAccounts: their tokens, and reviews of what they may do.
+
+use crate::hub::Hub;
+use serde_json::json;
+
+const ACCOUNTS: &str = "/api/v1/namespaces/one/serviceaccounts";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_reviewed_as_its_accounts() {
+    let hub = Hub::start().await;
+    let account = hub.create(ACCOUNTS, json!({"metadata": {"name": "e2e"}})).await;
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"audiences": [], "expirationSeconds": 600}});
+    let issued = hub.create(&format!("{ACCOUNTS}/e2e/token"), request).await;
+    let token = issued["status"]["token"].as_str().unwrap();
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    let reviewed = hub.create("/apis/authentication.k8s.io/v1/tokenreviews", review).await;
+    let status = &reviewed["status"];
+    assert_eq!((&status["authenticated"], &status["error"]), (&json!(true), &json!(null)), "{reviewed:#}");
+    assert_eq!(status["user"]["username"], "system:serviceaccount:one:e2e");
+    assert_eq!(status["user"]["uid"], account["metadata"]["uid"]);
+    let groups = &status["user"]["groups"];
+    assert_eq!(*groups, json!(["system:serviceaccounts", "system:serviceaccounts:one", "system:authenticated"]));
+    let wrong = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "nonsense"}});
+    let reviewed = hub.create("/apis/authentication.k8s.io/v1/tokenreviews", wrong).await;
+    assert_ne!(reviewed["status"]["authenticated"], true, "{reviewed:#}");
+}
+
+/// What a review says is what a request meets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reviews_say_what_requests_meet() {
+    const GROUP: &str = "/apis/authorization.k8s.io/v1";
+    let hub = Hub::start().await;
+    let account = hub.create(ACCOUNTS, json!({"metadata": {"name": "e2e"}})).await;
+    let (user, uid) = ("system:serviceaccount:one:e2e", account["metadata"]["uid"].as_str().unwrap());
+    let groups = ["system:authenticated", "system:serviceaccounts", "system:serviceaccounts:one"];
+    let review = |namespace: &str| {
+        json!({"metadata": {"namespace": namespace}, "spec": {"user": user, "groups": groups, "uid": uid,
+            "resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": "one", "version": "v1"}}})
+    };
+    let acting = [
+        ("impersonate-user", user),
+        ("impersonate-uid", uid),
+        ("impersonate-group", groups[0]),
+        ("impersonate-group", groups[1]),
+        ("impersonate-group", groups[2]),
+    ];
+    for expected in [false, true] {
+        let mut allowed = Vec::new();
+        let global = format!("{GROUP}/subjectaccessreviews");
+        allowed.push(hub.create(&global, review("")).await["status"]["allowed"].clone());
+        let local = format!("{GROUP}/namespaces/one/localsubjectaccessreviews");
+        allowed.push(hub.create(&local, review("one")).await["status"]["allowed"].clone());
+        let own = json!({"spec": {"resourceAttributes":
+            {"verb": "list", "resource": "configmaps", "namespace": "one", "version": "v1"}}});
+        let headers: Vec<(&str, &str)> = acting.into_iter().chain([("content-type", "application/json")]).collect();
+        let own = hub.send("POST", &format!("{GROUP}/selfsubjectaccessreviews"), &headers, own.to_string()).await;
+        allowed.push(own.ok()["status"]["allowed"].clone());
+        let met = hub.send("GET", "/api/v1/namespaces/one/configmaps", &acting, "").await;
+        assert_eq!(met.code, if expected { 200 } else { 403 }, "{:#}", met.body);
+        assert!(allowed.iter().all(|one| *one == expected), "{allowed:?}, and the request was allowed: {expected}");
+        if !expected {
+            let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/one";
+            hub.create(
+                &format!("{roles}/rolebindings"),
+                json!({"metadata": {"name": "e2e"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "ServiceAccount", "name": "e2e", "namespace": "one"}]}),
+            )
+            .await;
+            // Rights follow their objects a moment later.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while hub.send("GET", "/api/v1/namespaces/one/configmaps", &acting, "").await.code != 200 {
+                assert!(std::time::Instant::now() < deadline, "the binding was never seen");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// The pod's own word goes before its account's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_mounted_unless_pod_or_account_says_no() {
+    let hub = Hub::start().await;
+    for (account, word) in [("mount", json!(true)), ("nomount", json!(false)), ("default-mount", json!(null))] {
+        let body = json!({"metadata": {"name": account}, "automountServiceAccountToken": word});
+        hub.create(ACCOUNTS, body).await;
+        for (pod, word) in [("yes", json!(true)), ("no", json!(false)), ("unsaid", json!(null))] {
+            let name = format!("{account}-{pod}");
+            let made = hub
+                .create(
+                    "/api/v1/namespaces/one/pods",
+                    json!({"metadata": {"name": name}, "spec": {
+                "serviceAccountName": account, "automountServiceAccountToken": word,
+                "containers": [{"name": "token-test", "image": "pause"}]}}),
+                )
+                .await;
+            let mounts = made["spec"]["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
+            let mounted = mounts.iter().any(|one| one["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount");
+            let expected = pod == "yes" || (pod == "unsaid" && account != "nomount");
+            assert_eq!(mounted, expected, "{name}: {mounts:?}");
+        }
+    }
+}

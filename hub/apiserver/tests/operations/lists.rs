@@ -1,0 +1,130 @@
+//! Lists in pages, and objects that are fixed or wrong.
+
+use crate::hub::Hub;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_come_in_pages_of_one_state() {
+    const ALL: usize = 120;
+    const PATH: &str = "/api/v1/namespaces/one/podtemplates";
+    let hub = Hub::start().await;
+    for number in 0..ALL {
+        let template = json!({"spec": {"containers": [{"name": "test", "image": "test2"}]}});
+        let body = json!({"metadata": {"name": format!("template-{number:04}")}, "template": template});
+        hub.create(PATH, body).await;
+    }
+    for limit in [1, 7, 40, ALL - 1] {
+        let (mut found, mut token, mut state) = (0, String::new(), None);
+        loop {
+            let list = hub.get(&format!("{PATH}?limit={limit}&continue={token}")).await.ok();
+            let names = crate::hub::names(&list);
+            assert!(names.len() <= limit, "{} of {limit}", names.len());
+            let version = list["metadata"]["resourceVersion"].clone();
+            assert_eq!(state.get_or_insert(version.clone()), &version, "pages of one list show one state");
+            for name in &names {
+                assert_eq!(*name, format!("template-{found:04}"));
+                found += 1;
+            }
+            token = list["metadata"]["continue"].as_str().unwrap_or_default().to_string();
+            let remaining = &list["metadata"]["remainingItemCount"];
+            if token.is_empty() {
+                assert!(remaining.is_null(), "{remaining}");
+                break;
+            }
+            assert_eq!(remaining.as_u64().unwrap() as usize + found, ALL);
+        }
+        assert_eq!(found, ALL, "in pages of {limit}");
+    }
+    assert_eq!(hub.names(&format!("{PATH}?limit={}", ALL + 1)).await.len(), ALL);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_immutable_stays_as_it_is() {
+    let hub = Hub::start().await;
+    for plural in ["configmaps", "secrets"] {
+        let path = format!("/api/v1/namespaces/one/{plural}");
+        let name = format!("{path}/fixed");
+        hub.create(&path, json!({"metadata": {"name": "fixed"}, "data": {"key": "MQ=="}})).await;
+        let free = hub.patch(&name, "merge-patch", &json!({"data": {"key": "Mg=="}})).await.ok();
+        let fixed = hub.patch(&name, "merge-patch", &json!({"immutable": true})).await.ok();
+        assert_eq!((&free["data"]["key"], &fixed["immutable"]), (&json!("Mg=="), &json!(true)));
+        let mut other = fixed.clone();
+        other["data"]["key"] = json!("Mw==");
+        let refused = hub.put(&name, &other).await.refused(422);
+        assert!(refused.contains("field is immutable when `immutable` is set"), "{refused}");
+        // Neither taken back nor left out.
+        for immutable in [json!(false), json!(null)] {
+            let mut other = fixed.clone();
+            other["immutable"] = immutable;
+            let refused = hub.put(&name, &other).await.refused(422);
+            assert!(refused.contains("field is immutable when `immutable` is set"), "{refused}");
+        }
+        // Its metadata is free, and it can be deleted.
+        let mut labelled = fixed;
+        labelled["metadata"]["labels"] = json!({"label1": "value1"});
+        let labelled = hub.put(&name, &labelled).await.ok();
+        assert_eq!(labelled["metadata"]["labels"]["label1"], "value1");
+        hub.delete(&name).await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_keys_are_refused() {
+    let hub = Hub::start().await;
+    for plural in ["configmaps", "secrets"] {
+        let path = format!("/api/v1/namespaces/one/{plural}");
+        let refused = hub.post(&path, &json!({"metadata": {"name": "empty"}, "data": {"": "MQ=="}})).await.refused(422);
+        assert!(refused.contains("data[]: Invalid value: \"\""), "{refused}");
+        hub.get(&format!("{path}/empty")).await.refused(404);
+    }
+}
+
+/// Whoever looks for Events by what reported them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_found_by_their_source_in_both_versions() {
+    let hub = Hub::start().await;
+    let new = "/apis/events.k8s.io/v1/namespaces/one/events";
+    for (name, reporter) in [("ours", "test-controller"), ("theirs", "other-controller")] {
+        let event = json!({"metadata": {"name": name, "labels": {"of": name}}, "regarding": {"namespace": "one"},
+            "eventTime": "2017-09-19T13:49:16.000000Z", "note": "as made", "action": "Do", "reason": "Test",
+            "type": "Normal", "reportingController": reporter, "reportingInstance": "test-node"});
+        hub.create(new, event).await;
+    }
+    let old = "/api/v1/namespaces/one/events";
+    assert_eq!(hub.names(&format!("{old}?fieldSelector=source%3Dtest-controller")).await, ["ours"]);
+    assert_eq!(hub.names(&format!("{new}?fieldSelector=reportingController%3Dtest-controller")).await, ["ours"]);
+    // The one version shows what the other changes.
+    let patched = hub.patch(&format!("{new}/ours"), "strategic-merge-patch", &json!({"note": "as patched"})).await.ok();
+    assert_eq!(patched["note"], "as patched");
+    let mut newer = patched.clone();
+    newer["series"] = json!({"count": 100, "lastObservedTime": "2017-09-19T13:49:16.000000Z"});
+    let updated = hub.put(&format!("{new}/ours"), &newer).await.ok();
+    assert_eq!(updated["series"], newer["series"]);
+    assert_eq!(hub.get(&format!("{old}/ours")).await.ok()["message"], "as patched");
+    hub.delete(&format!("{new}/ours")).await.ok();
+    for path in [old, new, "/api/v1/events", "/apis/events.k8s.io/v1/events"] {
+        assert!(hub.names(&format!("{path}?labelSelector=of%3Dours")).await.is_empty(), "{path}");
+    }
+}
+
+/// Kinds that name what may not change in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_priority_is_fixed_and_its_description_is_not() {
+    let hub = Hub::start().await;
+    let path = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    for (name, value) in [("p1", 1), ("p2", 2)] {
+        hub.create(path, json!({"metadata": {"name": name}, "value": value})).await;
+    }
+    let p1 = format!("{path}/p1");
+    let described = hub.patch(&p1, "json-patch", &json!([{"op": "add", "path": "/description", "value": "d"}])).await;
+    let mut described = described.ok();
+    assert_eq!(described["description"], "d");
+    let value = json!([{"op": "replace", "path": "/value", "value": 10}]);
+    let refused = hub.patch(&p1, "json-patch", &value).await.refused(422);
+    assert!(refused.contains("value: Forbidden: may not be changed in an update."), "{refused}");
+    described["value"] = json!(10);
+    hub.put(&p1, &described).await.refused(422);
+    let names = hub.names(path).await;
+    assert!(names.contains(&"p1".to_string()) && names.contains(&"p2".to_string()), "{names:?}");
+    assert_eq!(hub.get(&p1).await.ok()["value"], 1);
+}
