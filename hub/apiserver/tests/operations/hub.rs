@@ -100,6 +100,7 @@ impl Hub {
             authorizer,
             authenticators: vec![Arc::new(registry.token_authenticator())],
             advertise: "127.0.0.1:6443".into(),
+            auditor: None,
             documents: Vec::new(),
         })
         .unwrap();
