@@ -320,6 +320,14 @@ impl Status {
         status
     }
 
+    /// With one more cause.
+    #[must_use]
+    pub fn with_cause(mut self, reason: &str, message: impl Into<String>) -> Status {
+        let cause = StatusCause { reason: reason.into(), message: message.into(), ..StatusCause::default() };
+        self.details_mut().causes.push(cause);
+        self
+    }
+
     /// 503, with `Retry-After`: waiting helps.
     pub fn unavailable(message: impl Into<String>, retry_after_seconds: u32) -> Status {
         let mut status = Status::failure(503, Reason::ServiceUnavailable, message);

@@ -1,7 +1,8 @@
 //! certificates.k8s.io: CertificateSigningRequest.
 
+use crate::kind::GET_PATCH_UPDATE;
 use crate::show::{AGE, NAME, NONE, age, column, human, name, or, text};
-use crate::{Kind, Subresource, Support};
+use crate::{Kind, Subresource};
 use holdfast_core::Json;
 use holdfast_core::json::{i64_at, items_at, str_at};
 
@@ -15,7 +16,16 @@ pub(crate) const CERTIFICATE_SIGNING_REQUEST: Kind = Kind {
     singular: "certificatesigningrequest",
     short_names: &["csr"],
     namespaced: false,
-    subresources: &[Subresource::status(GROUP, "CertificateSigningRequest")],
+    subresources: &[
+        Subresource {
+            name: "approval",
+            group: GROUP,
+            version: "v1",
+            kind: "CertificateSigningRequest",
+            verbs: GET_PATCH_UPDATE,
+        },
+        Subresource::status(GROUP, "CertificateSigningRequest"),
+    ],
     schema: "io.k8s.api.certificates.v1.CertificateSigningRequest",
     columns: &[
         NAME,
@@ -41,7 +51,6 @@ pub(crate) const CERTIFICATE_SIGNING_REQUEST: Kind = Kind {
         "spec.signerName" => text(doc, &["spec", "signerName"]).to_string(),
         _ => String::new(),
     },
-    support: Support::StoredOnly,
     ..Kind::BASE
 };
 

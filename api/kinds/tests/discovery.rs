@@ -28,14 +28,6 @@ const OFF_BY_DEFAULT: &[&str] = &[
     "storagemigration.k8s.io/v1beta1",
 ];
 
-/// What upstream serves by default and we do not yet; `docs/kinds.md` says so too.
-const MISSING: &[&str] = &[
-    "certificates.k8s.io/v1 certificatesigningrequests/approval",
-    "v1 pods/ephemeralcontainers",
-    "v1 pods/eviction",
-    "v1 pods/resize",
-];
-
 fn published(file: &str) -> Option<Json> {
     let Some(dir) = std::env::var_os(REFERENCE) else {
         eprintln!("skipped: {REFERENCE} is not set");
@@ -103,7 +95,7 @@ fn discovery_says_what_upstream_says() {
 }
 
 #[test]
-fn everything_that_upstream_serves_by_default_is_served_or_named_here() {
+fn everything_that_upstream_serves_by_default_is_served() {
     let Some(published) = published("discovery-aggregated-v2.json") else { return };
     let (mut theirs, mut off) = (core_resources(), BTreeSet::new());
     for group in list(&published, "items") {
@@ -125,7 +117,7 @@ fn everything_that_upstream_serves_by_default_is_served_or_named_here() {
     }
     let ours: BTreeSet<String> = ours().into_iter().filter(|text| !text.starts_with("edge.holdfast.io/")).collect();
     let missing: Vec<&str> = theirs.difference(&ours).map(String::as_str).collect();
-    assert_eq!(missing, MISSING);
+    assert_eq!(missing, [""; 0]);
     let unknown: Vec<&String> = ours.difference(&theirs).collect();
     assert!(unknown.is_empty(), "upstream does not serve {unknown:?}");
     assert_eq!(off.iter().map(String::as_str).collect::<Vec<_>>(), OFF_BY_DEFAULT);

@@ -27,3 +27,12 @@ pub(crate) const SERVICE_ACCOUNT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const EVENT_SWEEP: Duration = Duration::from_secs(60);
 /// Pause before a failed cache of RBAC objects is read again.
 pub(crate) const CACHE_RETRY: Duration = Duration::from_millis(250);
+/// Bytes of the PEM of a certificate request: room for the largest keys and a hundred names.
+pub(crate) const CERTIFICATE_REQUEST_BYTES: usize = 64 << 10;
+/// Entries of `status.disruptedPods` beyond which nothing more is evicted, as upstream: so many evictions that the disruption
+/// controller has not seen mean that it does not run.
+pub(crate) const DISRUPTED_PODS: usize = 2000;
+/// Tries of an eviction that meets other evictions of the same budget (upstream's).
+pub(crate) const EVICTION_TRIES: usize = 20;
+/// Longest pause between two of these tries; it is drawn, so that those who met once do not meet again.
+pub(crate) const EVICTION_PAUSE: Duration = Duration::from_millis(50);

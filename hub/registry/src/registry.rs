@@ -5,7 +5,7 @@ use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
 use crate::generic::{self, decode::shown};
-use crate::subresources::{binding, components, proxy, reviews, scale, streams, token};
+use crate::subresources::{binding, components, eviction, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
@@ -114,7 +114,7 @@ impl Registry for HubRegistry {
             return scale::get(&self.engine, &resource).await;
         }
         match Part::of(&resource, at.subresource())? {
-            Part::Main | Part::Status => {}
+            Part::Main | Part::Status | Part::Approval | Part::EphemeralContainers | Part::Resize => {}
             Part::Finalize => return Err(Status::method_not_allowed(&at.gvr, "get")),
         }
         shown(resource.kind, self.engine.read(&resource).await?)
@@ -155,6 +155,7 @@ impl Registry for HubRegistry {
             }
             (_, "") => generic::create::create(&self.engine, cx, &resource, body, options).await,
             ("pods", "binding") => binding::create(&self.engine, cx, &resource, body, options).await,
+            ("pods", "eviction") => eviction::create(&self.engine, cx, &resource, body, options).await,
             ("serviceaccounts", "token") => token::create(&self.engine, cx, &resource, body, options).await,
             _ => Err(Status::method_not_allowed(&at.gvr, "create")),
         }

@@ -3,9 +3,10 @@
 //! `default`, `prepare_*` and `canonicalise` may change the document; `validate_*` and `warnings` never do.
 
 use crate::custom::{CustomKind, CustomStrategy};
+use crate::generic::update::Part;
 use holdfast_core::json::{at, remove};
 use holdfast_core::names;
-use holdfast_core::{FieldErrors, Json};
+use holdfast_core::{FieldErrors, Json, Timestamp};
 use holdfast_kinds::Kind;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -59,6 +60,12 @@ pub(crate) trait Strategy: Send + Sync {
         }
     }
 
+    /// Restores all but what a write to a part of the kind's own may change.
+    fn prepare_part(&self, _part: Part, _doc: &mut Json, _old: &Json) {}
+
+    /// Sets the times of what a write to a part changed, where the client left them to the server.
+    fn stamp(&self, _doc: &mut Json, _old: &Json, _now: Timestamp) {}
+
     /// Problems of a new object, and of one as an update leaves it.
     fn validate(&self, _doc: &Json, _errors: &mut FieldErrors) {}
 
@@ -75,6 +82,9 @@ pub(crate) trait Strategy: Send + Sync {
 
     /// Problems of a new status.
     fn validate_status(&self, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
+
+    /// Problems of a change of a part of the kind's own.
+    fn validate_part(&self, _part: Part, _doc: &Json, _old: &Json, _errors: &mut FieldErrors) {}
 
     /// Warnings for the client.
     fn warnings(&self, _doc: &Json) -> Vec<String> {
@@ -179,6 +189,9 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("autoscaling", "HorizontalPodAutoscaler") => &kinds::horizontal_pod_autoscaler::HorizontalPodAutoscaler,
         ("batch", "CronJob") => &kinds::cron_job::CronJob,
         ("batch", "Job") => &kinds::job::Job,
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            &kinds::certificate_signing_request::CertificateSigningRequest
+        }
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &kinds::flow_control::FlowSchema,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
             &kinds::flow_control::PriorityLevelConfiguration

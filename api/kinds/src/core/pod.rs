@@ -2,6 +2,7 @@
 
 use super::pod_references::references;
 use super::{proxy_of, status_of};
+use crate::kind::{CREATE, GET_PATCH_UPDATE};
 use crate::show::{AGE, NAME, NONE, age, column, condition, int, name, or, since, text, wide};
 use crate::{Kind, Subresource};
 use holdfast_core::json::{at, bool_at, items_at, str_at};
@@ -18,11 +19,14 @@ pub(crate) const POD: Kind = Kind {
     categories: &["all"],
     subresources: &[
         Subresource { name: "attach", group: "", version: "v1", kind: "PodAttachOptions", verbs: CONNECT },
-        Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"] },
+        Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: CREATE },
+        Subresource { name: "ephemeralcontainers", group: "", version: "v1", kind: "Pod", verbs: GET_PATCH_UPDATE },
+        Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: CREATE },
         Subresource { name: "exec", group: "", version: "v1", kind: "PodExecOptions", verbs: CONNECT },
         Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"] },
         Subresource { name: "portforward", group: "", version: "v1", kind: "PodPortForwardOptions", verbs: CONNECT },
         proxy_of("PodProxyOptions"),
+        Subresource { name: "resize", group: "", version: "v1", kind: "Pod", verbs: GET_PATCH_UPDATE },
         status_of("Pod"),
     ],
     schema: "io.k8s.api.core.v1.Pod",

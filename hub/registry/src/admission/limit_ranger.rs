@@ -52,7 +52,7 @@ fn fill(container: &mut Json, from: Option<&Json>, to: &str) -> BTreeSet<String>
     set
 }
 
-/// Holds a new pod or claim to the bounds.
+/// Holds a new pod or claim, or a pod that is resized, to the bounds.
 pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
     let mut problems = Vec::new();
     for limit in &limits(cx).await? {

@@ -105,6 +105,11 @@ pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, 
     if part == Part::Main && cx.is_core("PersistentVolumeClaim") {
         storage::resize(cx, doc, old).await?;
     }
+    match part {
+        Part::EphemeralContainers => pod_security::validate(cx, doc).await?,
+        Part::Resize => limit_ranger::validate(cx, doc).await?,
+        _ => {}
+    }
     node_restriction::update(cx, part, doc, old)?;
     rbac_escalation::validate(cx, doc, Some(old)).await
 }

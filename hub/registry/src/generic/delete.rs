@@ -188,7 +188,11 @@ pub(crate) async fn delete(
     Err(Status::stale(resource.gvr, resource.name))
 }
 
-fn validate_options(options: &DeleteOptions) -> Result<(), Status> {
+/// What contradicts itself in options.
+///
+/// # Errors
+/// 422 about them.
+pub(crate) fn validate_options(options: &DeleteOptions) -> Result<(), Status> {
     let mut errors = FieldErrors::new();
     if options.propagation_policy.is_some() && options.orphan_dependents.is_some() {
         errors.invalid(
@@ -208,7 +212,11 @@ fn validate_options(options: &DeleteOptions) -> Result<(), Status> {
     Err(Status::invalid(&Gvk::new("meta.k8s.io/v1", "DeleteOptions"), "", &errors))
 }
 
-fn check_preconditions(
+/// Whether an object is the one that is meant.
+///
+/// # Errors
+/// 409 when it is another, or changed.
+pub(crate) fn check_preconditions(
     resource: &Resource<'_>,
     preconditions: Option<&Preconditions>,
     old: &Object,

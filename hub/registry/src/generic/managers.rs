@@ -205,6 +205,21 @@ fn reset(resource: &Resource<'_>, part: Part, doc: &Json) -> FieldSet<'static> {
             }
         }
         Part::Finalize => reset.insert(&[Element::field("status")]),
+        Part::Approval => {
+            reset.insert(&[Element::field("spec")]);
+            reset.insert(&[Element::field("status"), Element::field("certificate")]);
+        }
+        Part::EphemeralContainers | Part::Resize => {
+            let own: &[&str] = match part {
+                Part::Resize => &["containers", "initContainers"],
+                _ => &["ephemeralContainers"],
+            };
+            reset.insert(&[Element::field("status")]);
+            let fields = doc.get("spec").and_then(Json::as_object).into_iter().flatten().map(|(name, _)| name);
+            for name in fields.filter(|name| !own.contains(&name.as_str())) {
+                reset.insert(&[Element::field("spec"), Element::field(name.clone())]);
+            }
+        }
     }
     reset
 }

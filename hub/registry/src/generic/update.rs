@@ -9,7 +9,7 @@ use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
 use crate::meta;
-use crate::strategy::desired_state_differs;
+use crate::strategy::{Strategy, desired_state_differs};
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
 use holdfast_server::{Attributes, Decision, RequestContext};
@@ -25,6 +25,12 @@ pub(crate) enum Part {
     Status,
     /// `spec.finalizers` of a Namespace.
     Finalize,
+    /// The conditions of a CertificateSigningRequest that say whether it may be signed.
+    Approval,
+    /// `spec.ephemeralContainers` of a Pod.
+    EphemeralContainers,
+    /// Requests and limits of the containers of a Pod.
+    Resize,
 }
 
 impl Part {
@@ -40,6 +46,9 @@ impl Part {
             "" => Ok(Part::Main),
             "status" => Ok(Part::Status),
             "finalize" => Ok(Part::Finalize),
+            "approval" => Ok(Part::Approval),
+            "ephemeralcontainers" => Ok(Part::EphemeralContainers),
+            "resize" => Ok(Part::Resize),
             _ => Err(Status::method_not_allowed(resource.gvr, "update")),
         }
     }
@@ -50,6 +59,9 @@ impl Part {
             Part::Main => "",
             Part::Status => "status",
             Part::Finalize => "finalize",
+            Part::Approval => "approval",
+            Part::EphemeralContainers => "ephemeralcontainers",
+            Part::Resize => "resize",
         }
     }
 }
@@ -207,15 +219,20 @@ async fn prepare(
             }
             admission::mutate_update(&admission, doc, old).await?;
             strategy.default(doc);
-            if strategy.counts_generation() && desired_state_differs(strategy, doc, old) {
-                let generation = i64_at(old, &["metadata", "generation"]).unwrap_or(0) + 1;
-                set(doc, &["metadata", "generation"], generation);
-            }
+            count_generation(strategy, doc, old);
             managed
         }
         Part::Status => {
             strategy.prepare_for_status_update(doc, old);
+            strategy.stamp(doc, old, engine.now());
             managed(doc)
+        }
+        Part::Approval | Part::EphemeralContainers | Part::Resize => {
+            strategy.prepare_part(part, doc, old);
+            strategy.stamp(doc, old, engine.now());
+            let managed = managed(doc);
+            count_generation(strategy, doc, old);
+            managed
         }
         Part::Finalize => {
             let finalizers = at(doc, &["spec", "finalizers"]).cloned();
@@ -239,6 +256,9 @@ async fn prepare(
             strategy.validate_update(doc, old, &mut errors);
         }
         Part::Status => strategy.validate_status(doc, old, &mut errors),
+        Part::Approval | Part::EphemeralContainers | Part::Resize => {
+            strategy.validate_part(part, doc, old, &mut errors);
+        }
         Part::Finalize => {}
     }
     if !errors.is_empty() {
@@ -250,6 +270,14 @@ async fn prepare(
     admission::validate_update(&admission, part, doc, old).await?;
     strategy.canonicalise(doc);
     Ok(managed)
+}
+
+/// A change of the desired state is a new generation.
+fn count_generation(strategy: &dyn Strategy, doc: &mut Json, old: &Json) {
+    if strategy.counts_generation() && desired_state_differs(strategy, doc, old) {
+        let generation = i64_at(old, &["metadata", "generation"]).unwrap_or(0) + 1;
+        set(doc, &["metadata", "generation"], generation);
+    }
 }
 
 fn without_version(doc: &Json) -> Json {

@@ -1,5 +1,6 @@
 //! The rules of the kinds, a file each. Defaults are upstream's `SetDefaults_*`, texts those of its validation.
 
+pub(crate) mod certificate_signing_request;
 pub(crate) mod conditions;
 pub(crate) mod config_map;
 pub(crate) mod controller_revision;

@@ -2,7 +2,7 @@
 
 use super::webhooks;
 use crate::strategy::Strategy;
-use holdfast_core::json::{copy, set, str_at};
+use holdfast_core::json::set;
 use holdfast_core::{Json, names};
 use holdfast_kinds::Kind;
 
@@ -43,7 +43,6 @@ static COUNTED: Stored = Stored { counts: true, ..BASE };
 static ADMISSION: Stored = POLICY;
 static ADMISSION_STATUS: Stored = Stored { status: "{}", ..POLICY };
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
-static REQUEST: Stored = Stored { status: "{}", name: names::path_segment, ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
 
 /// The rules of a kind that has no file of its own.
@@ -52,7 +51,6 @@ pub(crate) fn of(kind: &Kind) -> &'static Stored {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &ADMISSION_STATUS,
         ("admissionregistration.k8s.io", _) => &ADMISSION,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
-        ("certificates.k8s.io", _) => &REQUEST,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,
         ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
         _ => &PLAIN,
@@ -87,13 +85,6 @@ impl Strategy for Stored {
     fn prepare_for_create(&self, doc: &mut Json) {
         if let Ok(status) = serde_json::from_str::<Json>(self.status) {
             set(doc, &["status"], status);
-        }
-    }
-
-    fn prepare_for_update(&self, doc: &mut Json, old: &Json) {
-        // What was asked for stays asked for: the signature is over it.
-        if str_at(doc, &["kind"]) == Some("CertificateSigningRequest") {
-            copy(old, doc, &["spec"]);
         }
     }
 }

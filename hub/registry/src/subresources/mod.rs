@@ -2,6 +2,7 @@
 
 pub(crate) mod binding;
 pub(crate) mod components;
+pub(crate) mod eviction;
 pub(crate) mod proxy;
 pub(crate) mod reviews;
 pub(crate) mod scale;

@@ -63,7 +63,7 @@ fn body(kind: &Kind, name: &str) -> Json {
         ("batch", "Job") => json!({ "spec": once() }),
         ("batch", "CronJob") => json!({ "spec": { "schedule": "0 * * * *", "jobTemplate": { "spec": once() } } }),
         ("certificates.k8s.io", "CertificateSigningRequest") => json!({ "spec": {
-            "request": "", "signerName": "example.com/signer", "usages": ["client auth"],
+            "request": super::certificates::encoded(), "signerName": "example.com/signer", "usages": ["client auth"],
         } }),
         ("discovery.k8s.io", "EndpointSlice") => json!({ "addressType": "IPv4", "endpoints": [] }),
         ("events.k8s.io", "Event") => json!({

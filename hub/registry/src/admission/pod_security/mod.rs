@@ -96,7 +96,7 @@ fn template_of(cx: &Admission<'_>) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Judges a new object.
+/// Judges a new object, or a pod that gets further containers.
 pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
     let Some(path) = template_of(cx) else { return Ok(()) };
     let namespace = cx.engine.find(&Gvr::new("", "v1", "namespaces"), "", cx.namespace).await?;

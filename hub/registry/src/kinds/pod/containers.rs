@@ -1,6 +1,6 @@
 //! Containers.
 
-use super::{env, probes, resources, security, volumes};
+use super::{env, ephemeral, probes, resize, resources, security, volumes};
 use crate::kinds::rules::{one_of, port_number, text};
 use holdfast_core::json::items_at;
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
@@ -36,6 +36,12 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
                 }
             }
             one(container, list, &volumes, &path, errors);
+            match list {
+                List::Ephemeral => ephemeral::validate(container, spec, &path, errors),
+                List::Regular | List::Init => {
+                    resize::policies(container, text(spec, "restartPolicy"), &path, errors);
+                }
+            }
         }
     }
     host_ports(spec, path, errors);

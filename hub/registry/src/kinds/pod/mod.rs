@@ -4,16 +4,20 @@ pub(crate) mod affinity;
 pub(crate) mod containers;
 pub(crate) mod defaults;
 pub(crate) mod env;
+pub(crate) mod ephemeral;
 pub(crate) mod probes;
 pub(crate) mod qos;
+pub(crate) mod resize;
 pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod spec;
 pub(crate) mod update;
 pub(crate) mod volumes;
 
+use crate::admission::service_account::MIRROR;
+use crate::generic::update::Part;
 use crate::strategy::{Strategy, keep_all_but_status};
-use holdfast_core::json::{copy, i64_at, set, str_at};
+use holdfast_core::json::{at, copy, i64_at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 use holdfast_kinds::fencing;
 
@@ -58,8 +62,31 @@ impl Strategy for Pod {
         }
     }
 
+    fn validate_new(&self, doc: &Json, errors: &mut FieldErrors) {
+        ephemeral::validate_new(doc, errors);
+    }
+
     fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
         update::validate(doc, old, errors);
+    }
+
+    fn prepare_part(&self, part: Part, doc: &mut Json, old: &Json) {
+        match part {
+            Part::Resize => resize::prepare(doc, old),
+            _ => ephemeral::prepare(doc, old),
+        }
+    }
+
+    fn validate_part(&self, part: Part, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        self.validate(doc, errors);
+        match part {
+            Part::Resize => resize::validate(doc, old, errors),
+            _ if at(old, &["metadata", "annotations", MIRROR]).is_some() => {
+                *errors = FieldErrors::new();
+                errors.forbidden(&FieldPath::default(), "static pods do not support ephemeral containers");
+            }
+            _ => ephemeral::validate_change(doc, old, errors),
+        }
     }
 
     fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
