@@ -1,5 +1,6 @@
 //! What the controllers are told.
 
+use crate::certificates::CertificateAuthority;
 use holdfast_controller::ResourceKind;
 use ipnet::Ipv4Net;
 use std::sync::Arc;
@@ -26,10 +27,12 @@ pub struct ControllersConfig {
     pub orphaned_pod_grace: Duration,
     /// Every kind that is served; it may change.
     pub kinds: watch::Receiver<Arc<[ResourceKind]>>,
+    /// Who has the cluster's key; without one no certificate request is looked at.
+    pub authority: Option<Arc<dyn CertificateAuthority>>,
 }
 
 impl Default for ControllersConfig {
-    /// Upstream's values, with Holdfast's pod network. No kind and no CA: those are the hub's to say.
+    /// Upstream's values, with Holdfast's pod network. No kind, no CA and no key: those are the hub's to say.
     fn default() -> ControllersConfig {
         let cluster_cidr = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 42, 0, 0), 16);
         ControllersConfig {
@@ -39,6 +42,7 @@ impl Default for ControllersConfig {
             terminated_pod_threshold: 12_500,
             orphaned_pod_grace: Duration::from_secs(40),
             kinds: served([]),
+            authority: None,
         }
     }
 }

@@ -5,11 +5,13 @@
 //!
 //! Tasks: one an informer, one a controller, one an Event recorder; all owned by what [`start_all`] returns.
 //!
-//! Not built: Job, CronJob, StatefulSet, DaemonSet, disruption, quota, TTL after finished, attach/detach, HPA.
+//! Not built: Job, CronJob, StatefulSet, DaemonSet, quota, TTL after finished, attach/detach, HPA.
 
+pub mod certificates;
 mod claim;
 mod config;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoint_slice;
 pub mod garbage;
 pub mod limits;
@@ -25,6 +27,7 @@ mod shared;
 pub mod taint_eviction;
 pub mod views;
 
+pub use certificates::{CertificateAuthority, CertificateRequest};
 pub use config::{ControllersConfig, served};
 pub use permissions::{PERMISSIONS, Rule, SHARED_INFORMERS, ensure_roles};
 
@@ -50,6 +53,8 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         pod_gc::start(&world, clients("pod-garbage-collector"), &shared, &config),
         garbage::start(&world, clients("generic-garbage-collector"), &config),
     ];
+    tasks.extend(disruption::start(&world, clients("disruption-controller"), &shared, &config));
+    tasks.extend(certificates::start(&world, clients, &config));
     tasks.extend(shared.start());
     tasks
 }

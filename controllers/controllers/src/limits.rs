@@ -22,3 +22,21 @@ pub const NAMESPACE_DELETES: usize = 16;
 
 /// How soon a namespace with content that takes its time is looked at again.
 pub const NAMESPACE_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a pod that was evicted counts as going (upstream's `DeletionTimeout`).
+pub const DISRUPTED_FOR: Duration = Duration::from_secs(2 * 60);
+
+/// Longest life of a certificate of the API's signers (upstream's `--cluster-signing-duration`).
+pub const CERTIFICATE_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Shortest life of one, whatever is asked for.
+pub const CERTIFICATE_TTL_MIN: Duration = Duration::from_secs(600);
+
+/// How often certificate requests are looked at for old ones, as upstream.
+pub const REQUESTS_PERIOD: Duration = Duration::from_secs(3600);
+
+/// How long a request stays that was signed, denied or failed, as upstream.
+pub const REQUEST_DONE: Duration = Duration::from_secs(3600);
+
+/// How long a request stays that nobody looked at or signed, as upstream.
+pub const REQUEST_PENDING: Duration = Duration::from_secs(24 * 3600);

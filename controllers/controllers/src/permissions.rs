@@ -25,6 +25,7 @@ const fn rule(
     Rule { groups, resources, verbs }
 }
 
+const CERTIFICATES: &[&str] = &["certificates.k8s.io"];
 const READ: &[&str] = &["get", "list", "watch"];
 const EVENTS: Rule = rule(&[""], &["events"], &["create", "patch", "update"]);
 
@@ -99,6 +100,28 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
             rule(&[""], &["nodes"], &["get"]),
             rule(&[""], &["pods"], &["get", "delete"]),
             rule(&[""], &["pods/status"], &["patch"]),
+        ],
+    ),
+    (
+        "disruption-controller",
+        &[
+            rule(&["policy"], &["poddisruptionbudgets"], READ),
+            rule(&["policy"], &["poddisruptionbudgets/status"], &["update"]),
+            rule(&["*"], &["*/scale"], &["get"]),
+            EVENTS,
+        ],
+    ),
+    (
+        // And it approves and signs for the cluster's signers, by name: the default objects say so.
+        "certificate-controller",
+        &[
+            rule(CERTIFICATES, &["certificatesigningrequests"], &["get", "list", "watch", "delete"]),
+            rule(
+                CERTIFICATES,
+                &["certificatesigningrequests/approval", "certificatesigningrequests/status"],
+                &["update"],
+            ),
+            rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
         ],
     ),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),

@@ -11,5 +11,5 @@ pub mod server;
 
 pub use auth::BootstrapTokens;
 pub use client::LocalClient;
-pub use pki::{ClusterCa, Pki, PkiError, ServerIdentity};
+pub use pki::{ClusterCa, Pki, PkiError, RequestAuthority, ServerIdentity};
 pub use server::{ApiServer, ApiServerConfig, StartError};

@@ -1,5 +1,6 @@
 //! A cluster of a test.
 
+use crate::certificates::Authority;
 use holdfast_controller::testing::{FakeWorld, MemoryApi};
 use holdfast_controller::{Client, Key};
 use holdfast_controllers::{ControllersConfig, start_all};
@@ -34,6 +35,7 @@ impl Cluster {
             kinds: holdfast_controllers::served(MemoryApi::kinds()),
             root_ca_pem: "the CA".into(),
             terminated_pod_threshold: 3,
+            authority: Some(Arc::new(Authority)),
             ..ControllersConfig::default()
         };
         let api = self.api.clone();

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
 
+mod certificates;
 mod cluster;
 mod deployments;
+mod disruption;
 mod endpoint_slices;
 mod garbage;
 mod namespaces;

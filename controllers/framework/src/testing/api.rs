@@ -28,7 +28,11 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("", "v1", "events", "Event", true),
     ("apps", "v1", "deployments", "Deployment", true),
     ("apps", "v1", "replicasets", "ReplicaSet", true),
+    ("apps", "v1", "statefulsets", "StatefulSet", true),
+    ("", "v1", "replicationcontrollers", "ReplicationController", true),
+    ("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
+    ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
     ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false),
 ];
 
@@ -58,6 +62,7 @@ struct State {
     epoch: u64,
     faults: Vec<Fault>,
     calls: Vec<(String, String)>,
+    rights: Vec<(String, String)>,
 }
 
 /// The API of a test. Use it as the [`Client`] of every controller, and through its own methods as the rest of the
@@ -228,6 +233,20 @@ impl MemoryApi {
         lock(&self.state).faults.push(fault);
     }
 
+    /// Lets access reviews say that a user may create this resource or subresource.
+    pub fn grant(&self, user: &str, resource: &str) {
+        lock(&self.state).rights.push((user.into(), resource.into()));
+    }
+
+    /// The answer to an access review.
+    fn review(&self, mut body: Json) -> Result<Arc<Object>, Status> {
+        let text = |field: &[&str]| path::str_at(&body, field).unwrap_or_default().to_string();
+        let asked = (text(&["spec", "user"]), text(&["spec", "resourceAttributes", "subresource"]));
+        let allowed = lock(&self.state).rights.contains(&asked);
+        path::set(&mut body, &["status", "allowed"], allowed);
+        Object::from_json(body).map(Arc::new)
+    }
+
     /// Ends every watch.
     pub fn cut(&self) {
         self.change(|state| state.epoch += 1);
@@ -275,7 +294,7 @@ impl MemoryApi {
                 path::copy(&before, &mut after, &["metadata", kept]);
             }
             match at.subresource() {
-                "status" => {
+                "status" | "approval" => {
                     let status = path::at(&after, &["status"]).cloned();
                     after = before.clone();
                     if let Some(status) = status {
@@ -395,6 +414,9 @@ impl Client for MemoryApi {
         self.enter("create", at)?;
         if at.subresource() == "binding" {
             return self.bind(at, &body);
+        }
+        if at.gvr.resource == "subjectaccessreviews" {
+            return self.review(body);
         }
         path::remove(&mut body, &["metadata", "resourceVersion"]);
         path::remove(&mut body, &["metadata", "uid"]);

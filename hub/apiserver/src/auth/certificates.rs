@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 /// Reads certificates that TLS has verified against the cluster CA.
 ///
-/// A node's certificate is good for as long as the Node that it was issued to exists and is not revoked.
+/// A node's certificate is good for as long as the Node that it was issued to exists and is not revoked. One that the API's
+/// signers issued names no Node by UID: it is good for the name, unless that Node is revoked.
 pub struct Certificates {
     registry: Arc<dyn Registry>,
 }
@@ -19,12 +20,12 @@ impl Certificates {
         Certificates { registry }
     }
 
-    async fn is_live(&self, name: &str, uid: &str) -> Result<bool, Status> {
+    async fn is_live(&self, name: &str, uid: Option<&str>) -> Result<bool, Status> {
         let at = Target::object(Gvr::new("", "v1", "nodes"), "", name);
         let cx = RequestContext::new(UserInfo::new("system:apiserver", &[]), "node-certificate");
         match self.registry.get(&cx, &at).await {
-            Ok(node) => Ok(node.meta.uid == uid && !node.meta.is_revoked()),
-            Err(status) if status.is(Reason::NotFound) => Ok(false),
+            Ok(node) => Ok(uid.is_none_or(|uid| node.meta.uid == uid) && !node.meta.is_revoked()),
+            Err(status) if status.is(Reason::NotFound) => Ok(uid.is_none()),
             Err(status) => Err(status),
         }
     }
@@ -37,11 +38,12 @@ impl Authenticator for Certificates {
         let Some(identity) = credentials.client_certificates.first().and_then(|leaf| client_identity(leaf)) else {
             return Ok(None);
         };
-        if let Some(node) = identity.node()
-            && !self.is_live(&node.name, &node.uid).await?
+        let (user, node) = (identity.user(), identity.node());
+        if let Some(name) = user.node_name()
+            && !self.is_live(name, node.as_ref().map(|node| node.uid.as_str())).await?
         {
             return Err(Status::unauthorized());
         }
-        Ok(Some(identity.user()))
+        Ok(Some(user))
     }
 }

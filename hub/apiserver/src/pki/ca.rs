@@ -222,11 +222,16 @@ fn ca_params(generation: u32, now: Timestamp) -> CertificateParams {
     params
 }
 
+/// How long before now a certificate of this life begins to be valid.
+pub(super) fn backdate(ttl: Duration) -> Duration {
+    BACKDATE.min(ttl / 10)
+}
+
 fn leaf(name: &str, groups: &[&str], now: Timestamp, ttl: Duration) -> CertificateParams {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = now.since_epoch();
     let mut params = CertificateParams::default();
-    params.not_before = epoch + now.saturating_sub(BACKDATE.min(ttl / 10));
+    params.not_before = epoch + now.saturating_sub(backdate(ttl));
     params.not_after = epoch + now.saturating_add(ttl);
     params.distinguished_name = DistinguishedName::new();
     for group in groups {

@@ -36,6 +36,11 @@ pub(super) fn node_uri(node_uid: &str) -> String {
     format!("{NODE_URI}{node_uid}")
 }
 
+/// Whether a SAN URI would carry a node's UID.
+pub(super) fn is_node_uri(uri: &str) -> bool {
+    uri.get(..NODE_URI.len()).is_some_and(|start| start.eq_ignore_ascii_case(NODE_URI))
+}
+
 /// Reads a certificate. It must have been verified before: nothing is checked here.
 pub fn client_identity(der: &[u8]) -> Option<CertificateIdentity> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;

@@ -2,15 +2,18 @@
 //!
 //! Owns the cluster CA (and the one before it, see [`rotation`]), the key that signs ServiceAccount tokens and the administrator's client certificate.
 //! Serving certificates are made anew at each start from the CA, so that addresses may change freely.
-//! Never: deciding who may have a certificate (that is the link's and the authorizer's business).
+//! Never: deciding who may have a certificate (that is the business of the link, and of the controllers of certificate requests).
 
 mod ca;
+mod der;
 mod files;
 mod identity;
+mod requests;
 mod rotation;
 
 pub use ca::{ClusterCa, IssuedCertificate, ServerIdentity};
 pub use identity::{CertificateIdentity, NodeIdentity, client_identity, node_identity, public_key_hash};
+pub use requests::RequestAuthority;
 
 use holdfast_core::Timestamp;
 use rotation::Authorities;

@@ -4,15 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
 
 mod certificates;
+mod requests;
 
-use holdfast_apiserver::LocalClient;
+use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::{ControllersConfig, PERMISSIONS, start_all};
-use holdfast_core::{DeleteOptions, Gvr, Json, Lineage, ListOptions, Patch, PatchType, Target, UserInfo};
+use holdfast_core::{DeleteOptions, Gvr, Json, Lineage, ListOptions, Patch, PatchType, Target, Timestamp, UserInfo};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
-use holdfast_server::{Api, Attributes, Authorizer, Decision};
+use holdfast_server::{Api, Attributes, Authorizer, Decision, Registry};
 use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
@@ -22,9 +23,13 @@ use std::time::Duration;
 
 struct Hub {
     world: World,
+    pki: Arc<Pki>,
+    registry: Arc<dyn Registry>,
+    api: Arc<Api>,
     authorizer: Arc<dyn Authorizer>,
     admin: Arc<dyn Client>,
     _tasks: Vec<Task>,
+    _keys: tempfile::TempDir,
 }
 
 fn account(name: &str) -> UserInfo {
@@ -37,8 +42,10 @@ fn account(name: &str) -> UserInfo {
 async fn hub() -> Hub {
     let world: World = HostEnv::new("/nonexistent");
     let store: Arc<dyn Store> = CachedStore::open(MemoryLog::new()).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let issuer = JwtIssuer::from_pem(key.as_bytes(), "https://hub", "https://hub").unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let now = Timestamp::from_wall(world.wall().0);
+    let pki = Arc::new(Pki::open(keys.path(), now, Duration::ZERO).unwrap());
+    let issuer = JwtIssuer::from_pem(pki.service_account_key_pem.as_bytes(), "https://hub", "https://hub").unwrap();
     let registry = HubRegistry::new(HubRegistryConfig {
         store,
         env: world.clone(),
@@ -49,17 +56,20 @@ async fn hub() -> Hub {
     });
     registry.ensure_defaults(6443).await.unwrap();
     let authorizer: Arc<dyn Authorizer> = registry.start_authorizer().await.unwrap();
-    let api = Arc::new(Api::new(Arc::new(registry), authorizer.clone()));
+    let registry: Arc<dyn Registry> = Arc::new(registry);
+    let api = Arc::new(Api::new(registry.clone(), authorizer.clone()));
     let client = |user: UserInfo| Arc::new(LocalClient::new(api.clone(), world.clone(), user)) as Arc<dyn Client>;
     let config = ControllersConfig {
         root_ca_pem: "the CA".into(),
         kinds: holdfast_controllers::served(holdfast_kinds::all().iter().map(ResourceKind::from)),
+        authority: Some(Arc::new(RequestAuthority::new(pki.clone(), world.clone()))),
         ..ControllersConfig::default()
     };
     let mut tasks = start_all(world.clone(), &|name| client(account(name)), config);
     let scheduler = holdfast_scheduler::run_scheduler(world.clone(), client(account("scheduler")));
     tasks.push(world.spawn("scheduler", Box::pin(scheduler)));
-    Hub { world: world.clone(), authorizer, admin: client(UserInfo::new("admin", &["system:masters"])), _tasks: tasks }
+    let admin = client(UserInfo::new("admin", &["system:masters"]));
+    Hub { world: world.clone(), pki, registry, api: api.clone(), authorizer, admin, _tasks: tasks, _keys: keys }
 }
 
 fn gvr(resource: &str) -> Gvr {
@@ -68,6 +78,10 @@ fn gvr(resource: &str) -> Gvr {
 }
 
 impl Hub {
+    fn client(&self, user: UserInfo) -> Arc<dyn Client> {
+        Arc::new(LocalClient::new(self.api.clone(), self.world.clone(), user))
+    }
+
     async fn create(&self, resource: &str, namespace: &str, doc: Json) {
         self.admin.create(&Target::collection(gvr(resource), namespace), doc).await.unwrap();
     }

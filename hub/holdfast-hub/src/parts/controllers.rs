@@ -2,7 +2,7 @@
 
 use super::Shared;
 use anyhow::Context;
-use holdfast_apiserver::ApiServer;
+use holdfast_apiserver::{ApiServer, RequestAuthority};
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::ControllersConfig;
 use holdfast_core::UserInfo;
@@ -30,6 +30,7 @@ pub(crate) async fn start(
         cluster_cidr: shared.config.cluster_cidr,
         root_ca_pem: shared.pki.roots_pem(),
         kinds,
+        authority: Some(Arc::new(RequestAuthority::new(shared.pki.clone(), shared.world.clone()))),
         ..ControllersConfig::default()
     };
     let mut tasks = holdfast_controllers::start_all(shared.world.clone(), &clients, config);

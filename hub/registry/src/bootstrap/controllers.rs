@@ -1,6 +1,6 @@
 //! What each controller of the hub may. Each runs as its own account of `kube-system`.
 
-use super::roles::{READ, events, rule};
+use super::roles::{CERTIFICATES, KUBELET_CLIENT, KUBELET_SERVING, READ, USER_CLIENT, events, named, rule};
 use holdfast_core::Json;
 
 const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
@@ -97,6 +97,29 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
                 rule(&["apps"], &["deployments", "replicasets"], READ),
                 rule(&["discovery.k8s.io"], &["endpointslices"], READ),
                 rule(&["coordination.k8s.io"], &["leases"], READ),
+            ],
+        ),
+        (
+            "disruption-controller",
+            vec![
+                events(),
+                rule(&["policy"], &["poddisruptionbudgets"], READ),
+                rule(&["policy"], &["poddisruptionbudgets/status"], &["get", "update", "patch"]),
+                rule(&["*"], &["*/scale"], &["get"]),
+            ],
+        ),
+        (
+            "certificate-controller",
+            vec![
+                rule(CERTIFICATES, &["certificatesigningrequests"], &["get", "list", "watch", "delete"]),
+                rule(
+                    CERTIFICATES,
+                    &["certificatesigningrequests/approval", "certificatesigningrequests/status"],
+                    &["update"],
+                ),
+                named(CERTIFICATES, "signers", &[KUBELET_CLIENT], &["approve"]),
+                named(CERTIFICATES, "signers", &[USER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING], &["sign"]),
+                rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
             ],
         ),
         ("node-controller", node_work()),

@@ -7,10 +7,19 @@ use serde_json::json;
 
 const VERSION: &str = "rbac.authorization.k8s.io/v1";
 pub(super) const READ: &[&str] = &["get", "list", "watch"];
+pub(super) const CERTIFICATES: &[&str] = &["certificates.k8s.io"];
+pub(super) const USER_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+pub(super) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+pub(super) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
 pub(super) fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Json {
     json!({ "apiGroups": groups, "resources": resources, "verbs": verbs })
+}
+
+/// A rule about objects of these names alone.
+pub(super) fn named(groups: &[&str], resource: &str, names: &[&str], verbs: &[&str]) -> Json {
+    json!({ "apiGroups": groups, "resources": [resource], "resourceNames": names, "verbs": verbs })
 }
 
 /// Every controller may tell what it did, in either form of Event.
@@ -54,6 +63,7 @@ fn account(name: &str) -> Json {
 pub(crate) fn all() -> Vec<Json> {
     let mut all = users();
     all.extend(user_facing());
+    all.extend(certificates());
     for (name, rules) in controllers() {
         let role = format!("system:controller:{name}");
         all.push(cluster_role(&role, &json!({}), rules));
@@ -123,6 +133,22 @@ fn users() -> Vec<Json> {
         ),
         bind("holdfast:node-discovery", "system:discovery", vec![group(NODES)]),
     ]
+}
+
+/// Roles about certificate requests, bound to nobody: who may ask for a node's certificate, and who may approve for a signer.
+fn certificates() -> Vec<Json> {
+    let asker = |right: &str| {
+        let resource = format!("certificatesigningrequests/{right}");
+        let name = format!("system:certificates.k8s.io:certificatesigningrequests:{right}");
+        cluster_role(&name, &json!({}), vec![rule(CERTIFICATES, &[&resource], &["create"])])
+    };
+    let approver = |signer: &str| {
+        let name = format!("system:certificates.k8s.io:{}-approver", signer.trim_start_matches("kubernetes.io/"));
+        cluster_role(&name, &json!({}), vec![named(CERTIFICATES, "signers", &[signer], &["approve"])])
+    };
+    let mut all = vec![asker("nodeclient"), asker("selfnodeclient")];
+    all.extend([USER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING, "kubernetes.io/legacy-unknown"].map(approver));
+    all
 }
 
 /// `view`, `edit` and `admin`, to be bound within namespaces. They join the `aggregate-to-*` roles.
