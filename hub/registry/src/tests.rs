@@ -11,6 +11,7 @@ mod delete;
 mod ephemeral;
 mod events;
 mod eviction;
+mod flow_control;
 mod limits;
 mod list;
 mod offline_policy;

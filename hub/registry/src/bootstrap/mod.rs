@@ -1,7 +1,9 @@
 //! Objects that every cluster has. Made at start where they are missing, never changed afterwards: what an
-//! operator changed stays, as upstream does for all but its reconciled roles.
+//! operator changed stays, as upstream does for all but its reconciled roles. Flow control says itself which of its objects
+//! are kept as they were made.
 
 mod controllers;
+mod flow_control;
 mod objects;
 mod roles;
 
@@ -20,7 +22,7 @@ pub(crate) async fn ensure(registry: &HubRegistry, engine: &Engine, api_port: u1
     // Namespaces first; within a round all go at once, so that they share the store's syncs.
     let first = objects::namespaces();
     let second: Vec<Json> = objects::classes().into_iter().chain(roles::all()).chain([service]).collect();
-    for round in [first, second] {
+    for round in [first, second, flow_control::all()] {
         try_join_all(round.into_iter().map(|doc| create(registry, &cx, doc))).await?;
     }
     Ok(())
@@ -33,13 +35,18 @@ async fn create(registry: &HubRegistry, cx: &RequestContext, doc: Json) -> Resul
         .ok_or_else(|| Status::internal(format!("{gvk} is not served")))?;
     let (namespace, name) = (text(&["metadata", "namespace"]), text(&["metadata", "name"]));
     let object = Target::object(kind.gvr(), &namespace, &name);
+    let options = WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() };
     match registry.get(cx, &object).await {
-        Ok(_) => return Ok(()),
+        Ok(found) => {
+            return match flow_control::renewed(&found, &doc) {
+                Some(renewed) => registry.update(cx, &object, renewed, &options).await.map(|_| ()),
+                None => Ok(()),
+            };
+        }
         Err(status) if status.is(Reason::NotFound) => {}
         Err(status) => return Err(status),
     }
     let collection = Target::collection(kind.gvr(), &namespace);
-    let options = WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() };
     match registry.create(cx, &collection, doc, &options).await {
         Err(status) if status.is(Reason::AlreadyExists) => Ok(()),
         other => other.map(|_| ()),

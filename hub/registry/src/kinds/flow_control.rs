@@ -195,9 +195,17 @@ fn restore_all_but_status(doc: &mut Json, old: &Json) {
 }
 
 /// The spec of a schema that nobody may change.
-fn fixed_schema(level: &str, precedence: i64, method: Option<&str>, groups: &[&str]) -> Json {
-    let subjects: Vec<Json> =
-        groups.iter().map(|group| json!({ "kind": "Group", "group": { "name": group } })).collect();
+fn fixed_schema(level: &str, precedence: i64, method: Option<&str>, names: &[&str]) -> Json {
+    schema_of_all(level, precedence, method, groups(names))
+}
+
+/// Subjects of a rule: groups.
+pub(crate) fn groups(names: &[&str]) -> Vec<Json> {
+    names.iter().map(|name| json!({ "kind": "Group", "group": { "name": name } })).collect()
+}
+
+/// The spec of a schema of all requests of its subjects.
+pub(crate) fn schema_of_all(level: &str, precedence: i64, method: Option<&str>, subjects: Vec<Json>) -> Json {
     let mut spec = json!({
         "priorityLevelConfiguration": { "name": level },
         "matchingPrecedence": precedence,
