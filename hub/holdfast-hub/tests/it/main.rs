@@ -10,3 +10,4 @@ mod kubectl;
 mod life;
 mod links;
 mod tokens;
+mod verbs;
