@@ -52,9 +52,19 @@ fn conditions(doc: &Json) -> Vec<String> {
 impl Cluster {
     /// Waits until a definition is gone, or as `holds` says.
     async fn until(&self, what: &str, name: &str, holds: impl Fn(Option<&Json>) -> bool) {
+        self.until_object(what, (CRDS, "", name), holds).await;
+    }
+
+    /// The same of any object, by its resource, namespace and name.
+    async fn until_object(
+        &self,
+        what: &str,
+        (resource, namespace, name): (&str, &str, &str),
+        holds: impl Fn(Option<&Json>) -> bool,
+    ) {
         let deadline = self.env.monotonic().after(Duration::from_secs(10));
         loop {
-            let found = self.get(CRDS, "", name).await.ok();
+            let found = self.get(resource, namespace, name).await.ok();
             if holds(found.as_ref()) {
                 return;
             }
@@ -219,8 +229,11 @@ async fn a_definition_takes_its_objects_with_it() {
         .await;
     let refused = cluster.create(TILLS, "default", till("b", json!({}))).await.unwrap_err();
     assert_eq!((refused.code(), refused.is(Reason::MethodNotAllowed)), (405, true));
-    let held = cluster.get(TILLS, "default", "held").await.unwrap();
-    assert!(held["metadata"]["deletionTimestamp"].is_string());
+    cluster
+        .until_object("its object is being deleted", (TILLS, "default", "held"), |doc| {
+            doc.is_some_and(|doc| doc["metadata"]["deletionTimestamp"].is_string())
+        })
+        .await;
     cluster.merge(TILLS, "held", json!({ "metadata": { "finalizers": null } })).await.unwrap();
     cluster.until("it is gone", "tills.shop.example.com", |doc| doc.is_none()).await;
     let served = |served: &Arc<holdfast_server::Served>| served.kinds.by_gvr(&gvr(TILLS)).is_some();
