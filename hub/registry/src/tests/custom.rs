@@ -52,9 +52,19 @@ fn conditions(doc: &Json) -> Vec<String> {
 impl Cluster {
     /// Waits until a definition is gone, or as `holds` says.
     async fn until(&self, what: &str, name: &str, holds: impl Fn(Option<&Json>) -> bool) {
+        self.until_object(what, (CRDS, "", name), holds).await;
+    }
+
+    /// The same of any object, by its resource, namespace and name.
+    async fn until_object(
+        &self,
+        what: &str,
+        (resource, namespace, name): (&str, &str, &str),
+        holds: impl Fn(Option<&Json>) -> bool,
+    ) {
         let deadline = self.env.monotonic().after(Duration::from_secs(10));
         loop {
-            let found = self.get(CRDS, "", name).await.ok();
+            let found = self.get(resource, namespace, name).await.ok();
             if holds(found.as_ref()) {
                 return;
             }
