@@ -280,13 +280,6 @@ async fn prepare(
             count_generation(strategy, doc, old);
             managed
         }
-        Part::Approval | Part::EphemeralContainers | Part::Resize => {
-            strategy.prepare_part(part, doc, old);
-            strategy.stamp(doc, old, engine.now());
-            let managed = managed(doc);
-            count_generation(strategy, doc, old);
-            managed
-        }
         Part::Finalize => {
             keep_all_but_finalizers(doc, old);
             let managed = managed(doc);

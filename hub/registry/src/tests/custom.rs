@@ -230,12 +230,11 @@ async fn a_definition_takes_its_objects_with_it() {
     let refused = cluster.create(TILLS, "default", till("b", json!({}))).await.unwrap_err();
     assert_eq!((refused.code(), refused.is(Reason::MethodNotAllowed)), (405, true));
     // The condition comes first, then the objects are cleared away.
-    let marked = async {
-        while !cluster.get(TILLS, "default", "held").await.unwrap()["metadata"]["deletionTimestamp"].is_string() {
-            cluster.env.sleep(Duration::from_millis(10)).await;
-        }
-    };
-    cluster.env.timeout(Duration::from_secs(10), marked).await.expect("the held object was not marked");
+    cluster
+        .until_object("it is marked", (TILLS, "default", "held"), |doc| {
+            doc.is_some_and(|doc| doc["metadata"]["deletionTimestamp"].is_string())
+        })
+        .await;
     cluster.merge(TILLS, "held", json!({ "metadata": { "finalizers": null } })).await.unwrap();
     cluster.until("it is gone", "tills.shop.example.com", |doc| doc.is_none()).await;
     let served = |served: &Arc<holdfast_server::Served>| served.kinds.by_gvr(&gvr(TILLS)).is_some();

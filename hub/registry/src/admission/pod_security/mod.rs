@@ -132,7 +132,7 @@ pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Statu
 
 /// Judges a changed object: a pod when what runs in it changes, a template always; a namespace when its labels change.
 pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> Result<(), Status> {
-    if matches!(part, Part::Status | Part::Finalize) {
+    if !matches!(part, Part::Main | Part::EphemeralContainers) {
         return Ok(());
     }
     if cx.is_core("Namespace") {
