@@ -202,9 +202,12 @@ impl Life<'_> {
         let [first, second, third, other] = self.kind.names;
         if self.kind.kind.starts_with("PersistentVolume") {
             // Nobody uses them, and no controller runs here to say so.
-            for name in self.kind.names {
-                let patch = json!({"metadata": {"finalizers": null}});
-                self.hub.patch(&self.named(name), "merge-patch", &patch).await.ok();
+            let patch = json!({"metadata": {"finalizers": null}});
+            for namespace in ["one", "two"] {
+                for name in self.hub.names(&self.collection(namespace)).await {
+                    let at = format!("{}/{name}", self.collection(namespace));
+                    self.hub.patch(&at, "merge-patch", &patch).await.ok();
+                }
             }
         }
         self.hub.delete(&self.named(first)).await.ok();
