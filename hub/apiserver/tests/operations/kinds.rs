@@ -1,5 +1,7 @@
 //! The kinds whose life is tried: where they are served, what they take, what changes in them.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use holdfast_core::Json;
 use serde_json::json;
 
@@ -376,8 +378,9 @@ fn others() -> Vec<Kind> {
     let event = json!({"regarding": {"kind": "Pod", "name": "a", "namespace": "NAMESPACE"}, "type": "Normal",
         "reason": "Test", "note": "as made", "action": "Do", "eventTime": "2026-01-01T00:00:00.000000Z",
         "reportingController": "test-controller", "reportingInstance": "test-node"});
-    let request =
-        json!({"spec": {"request": "LS0tLS0=", "signerName": "example.com/signer", "usages": ["client auth"]}});
+    let key = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let request = json!({"spec": {"request": STANDARD.encode(csr), "signerName": "example.com/signer", "usages": ["client auth"]}});
     vec![
         with_status(
             failed.clone(),
