@@ -65,6 +65,13 @@ async fn watch(
     changes: usize,
 ) -> Result<Vec<f64>> {
     let mut body = client.watch(&watched()).await?;
+    // It begins with the pod as it is, in one line.
+    loop {
+        let frame = body.frame().await.context("a watch ended")??;
+        if frame.data_ref().is_some_and(|bytes| bytes.ends_with(b"\n")) {
+            break;
+        }
+    }
     ready.wait().await;
     let mut times = Vec::new();
     let mut lines = 0;
