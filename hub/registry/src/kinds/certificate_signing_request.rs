@@ -221,6 +221,14 @@ fn untouched(doc: &Json, old: &Json, kind: &str, errors: &mut FieldErrors) {
 
 /// What is wrong with a request: base64 of PEM of a PKCS#10 request that its own key signed.
 fn request(encoded: &str) -> Result<(), String> {
+    read(encoded, |request| request.verify_signature().map_err(|err| format!("x509: {err}")))?
+}
+
+/// Reads a request, whoever signed it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read<T>(encoded: &str, look: impl FnOnce(&X509CertificationRequest<'_>) -> T) -> Result<T, String> {
     let bytes = STANDARD.decode(encoded).map_err(|err| err.to_string())?;
     if bytes.len() > CERTIFICATE_REQUEST_BYTES {
         return Err(format!("must not be longer than {CERTIFICATE_REQUEST_BYTES} bytes"));
@@ -229,7 +237,7 @@ fn request(encoded: &str) -> Result<(), String> {
     let pem = pem.filter(|pem| pem.label == "CERTIFICATE REQUEST");
     let pem = pem.ok_or("PEM block type must be CERTIFICATE REQUEST")?;
     let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|err| format!("x509: {err}"))?;
-    request.verify_signature().map_err(|err| format!("x509: {err}"))
+    Ok(look(&request))
 }
 
 fn usages(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
