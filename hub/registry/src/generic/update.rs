@@ -221,75 +221,44 @@ async fn prepare(
         revision: Some(old_object.revision),
         options: Options::Write(options),
     };
-    let managed = match part {
-        Part::Main | Part::Scale => {
-            if strategy.has_status() {
-                holdfast_core::json::copy(old, doc, &["status"]);
-            }
-            let managed = managed(doc);
-            strategy.prepare_for_update(doc, old);
-            if is_definition(kind) {
-                custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
-            }
-            admission::mutate_update(&admission, doc, old).await?;
-            strategy.default(doc);
-            if part == Part::Scale {
-                scale::mutate(&attempt, doc, old).await?;
-            } else if let Some(again) = attempt.mutate(doc, Some(old)).await? {
-                admission::mutate_update(&admission, doc, old).await?;
-                strategy.default(doc);
-                again.run(doc, Some(old)).await?;
-                check_identity(resource, doc)?;
-                meta::restore_for_update(doc, old);
-                // What a client may not change, a webhook may not either.
-                if strategy.has_status() {
-                    holdfast_core::json::copy(old, doc, &["status"]);
-                }
-                strategy.prepare_for_update(doc, old);
-                if is_definition(kind) {
-                    custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
-                }
-            }
-            count_generation(strategy, doc, old);
-            managed
-        }
-        Part::Status => {
-            strategy.prepare_for_status_update(doc, old);
-            strategy.stamp(doc, old, engine.now());
-            let managed = managed(doc);
-            if let Some(again) = attempt.mutate(doc, Some(old)).await? {
-                again.run(doc, Some(old)).await?;
-                check_identity(resource, doc)?;
-                meta::restore_for_update(doc, old);
-                strategy.prepare_for_status_update(doc, old);
-                strategy.stamp(doc, old, engine.now());
-            }
-            managed
-        }
-        Part::Approval | Part::EphemeralContainers | Part::Resize => {
-            strategy.prepare_part(part, doc, old);
-            strategy.stamp(doc, old, engine.now());
-            let managed = managed(doc);
-            if let Some(again) = attempt.mutate(doc, Some(old)).await? {
-                again.run(doc, Some(old)).await?;
-                check_identity(resource, doc)?;
-                meta::restore_for_update(doc, old);
-                strategy.prepare_part(part, doc, old);
-                strategy.stamp(doc, old, engine.now());
-            }
-            count_generation(strategy, doc, old);
-            managed
-        }
-        Part::Finalize => {
-            keep_all_but_finalizers(doc, old);
-            let managed = managed(doc);
-            if let Some(again) = attempt.mutate(doc, Some(old)).await? {
-                again.run(doc, Some(old)).await?;
-                keep_all_but_finalizers(doc, old);
-            }
-            managed
+    let is_whole = matches!(part, Part::Main | Part::Scale);
+    let keep_status = |doc: &mut Json| {
+        if strategy.has_status() {
+            holdfast_core::json::copy(old, doc, &["status"]);
         }
     };
+    let managed = if is_whole {
+        keep_status(doc);
+        let managed = managed(doc);
+        confine(engine, resource, part, doc, old);
+        admission::mutate_update(&admission, doc, old).await?;
+        strategy.default(doc);
+        managed
+    } else {
+        confine(engine, resource, part, doc, old);
+        managed(doc)
+    };
+    if part == Part::Scale {
+        scale::mutate(&attempt, doc, old).await?;
+    } else if let Some(again) = attempt.mutate(doc, Some(old)).await? {
+        if is_whole {
+            admission::mutate_update(&admission, doc, old).await?;
+            strategy.default(doc);
+        }
+        again.run(doc, Some(old)).await?;
+        // What a client may not change, a webhook may not either. Of a finalization only the finalizers are looked at.
+        if part != Part::Finalize {
+            check_identity(resource, doc)?;
+            meta::restore_for_update(doc, old);
+        }
+        if is_whole {
+            keep_status(doc);
+        }
+        confine(engine, resource, part, doc, old);
+    }
+    if !matches!(part, Part::Status | Part::Finalize) {
+        count_generation(strategy, doc, old);
+    }
     let mut errors = FieldErrors::new();
     meta::validate_update(doc, old, &mut errors);
     match part {
@@ -308,7 +277,7 @@ async fn prepare(
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.gvk(), resource.name, &errors));
     }
-    if matches!(part, Part::Main | Part::Scale) {
+    if is_whole {
         strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     }
     admission::validate_update(&admission, part, doc, old).await?;
@@ -318,6 +287,28 @@ async fn prepare(
     }
     strategy.canonicalise(doc);
     Ok(managed)
+}
+
+/// Puts back what a write to this part may not change, but for the status beside a whole object.
+fn confine(engine: &Engine, resource: &Resource<'_>, part: Part, doc: &mut Json, old: &Json) {
+    let strategy = &*resource.strategy;
+    match part {
+        Part::Main | Part::Scale => {
+            strategy.prepare_for_update(doc, old);
+            if is_definition(resource.kind) {
+                custom::definition::judge(doc, &engine.customs.catalogue(), engine.now());
+            }
+        }
+        Part::Status => {
+            strategy.prepare_for_status_update(doc, old);
+            strategy.stamp(doc, old, engine.now());
+        }
+        Part::Approval | Part::EphemeralContainers | Part::Resize => {
+            strategy.prepare_part(part, doc, old);
+            strategy.stamp(doc, old, engine.now());
+        }
+        Part::Finalize => keep_all_but_finalizers(doc, old),
+    }
 }
 
 /// A change of the desired state is a new generation.
