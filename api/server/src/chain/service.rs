@@ -126,11 +126,7 @@ impl ApiService {
         let encoding = error_encoding(&exchange);
         let (method, path) = (exchange.method.clone(), exchange.path.clone());
         let route = route(&path);
-        let target = match &route {
-            Route::Resource { target, .. } => Some(target.clone()),
-            Route::Path | Route::Nowhere => None,
-        };
-        let dry_run = exchange.query.get("dryRun") == Some("All");
+        let about = self.about(&route, exchange.query.get("dryRun") == Some("All"));
         let mut cx = RequestContext::new(Default::default(), request_id);
         let (warnings, id) = (cx.warnings.clone(), cx.request_id.clone());
         let credentials = authenticate::credentials(&exchange.headers, &peer.certificates);
@@ -178,9 +174,7 @@ impl ApiService {
             }
         }
         let took = started.elapsed();
-        let kinds = &self.config.kinds.now().kinds;
-        let about = target.as_ref().and_then(|target| Some((target, kinds.by_gvr(&target.gvr)?)));
-        self.metrics.answered(About::of(verb, about, dry_run), response.status().as_u16(), took);
+        self.metrics.answered(about.by(verb), response.status().as_u16(), took);
         tracing::debug!(request = %id, %method, path, verb, code = response.status().as_u16(), took_us = took.as_micros() as u64, peer = ?peer.address, "Answered");
         finish(&mut response, &id, &warnings.lock().map(|texts| texts.clone()).unwrap_or_default());
         response
@@ -203,6 +197,13 @@ impl ApiService {
                 resources::serve(self, cx, exchange, target, watch_prefix).await
             }
         }
+    }
+
+    /// What metrics say of a request, but for its verb.
+    fn about(&self, route: &Route, dry_run: bool) -> About {
+        let Route::Resource { target, .. } = route else { return About::default() };
+        let kind = self.config.kinds.now().kinds.by_gvr(&target.gvr);
+        kind.map_or_else(About::default, |kind| About::of(target, kind, dry_run))
     }
 
     /// The trail of a request in the audit log, if the log wants it.

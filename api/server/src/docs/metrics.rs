@@ -36,8 +36,8 @@ pub struct About {
 }
 
 impl About {
-    /// A request of this verb for an object of a kind, for a collection, or for neither.
-    pub fn of(verb: &str, about: Option<(&Target, &'static Kind)>, dry_run: bool) -> About {
+    /// The same by this verb, as the chain names it.
+    pub fn by(self, verb: &str) -> About {
         let verb = match verb {
             "create" => "POST",
             "update" => "PUT",
@@ -51,9 +51,13 @@ impl About {
             "connect" => "CONNECT",
             _ => "other",
         };
-        let Some((target, kind)) = about else { return About { verb, ..About::default() } };
+        About { verb, ..self }
+    }
+
+    /// A request for an object of a kind, or for a collection.
+    pub fn of(target: &Target, kind: &'static Kind, dry_run: bool) -> About {
         About {
-            verb,
+            verb: "",
             group: kind.group,
             version: kind.version,
             resource: kind.plural,
