@@ -2,12 +2,29 @@
 //! and waits for the second half, which measures in them. The process namespace's end takes all that was started with it.
 
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Where a bench runs, and how thoroughly.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// Folder of holdfast-hub, and of what else the bench starts
+    #[arg(long, env = "HOLDFAST_BIN_DIR")]
+    pub(crate) bin_dir: PathBuf,
+    /// Folder on the disk that is measured; a temporary folder is made in it
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) dir: PathBuf,
+    /// Few objects and short times: it shows that the bench works, and its figures mean nothing
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Set by the bench for its own second half
+    #[arg(long, hide = true)]
+    pub(crate) inside: bool,
+}
 
 /// Starts the second half of a bench (its name and arguments) in its namespaces; ends it when we are told to end.
 async fn outside(bench: &[&str], bin_dir: &Path, dir: &Path, limit: Duration) -> Result<()> {
@@ -33,23 +50,24 @@ async fn outside(bench: &[&str], bin_dir: &Path, dir: &Path, limit: Duration) ->
     }
 }
 
-/// Runs the first half: its second is to find the programs in `bin_dir`, and a folder of its own below `dir`, which
-/// `end` is given when it has ended.
+/// Runs the first half: its second, of this name and with these arguments, is to find the programs in the place's folder,
+/// and a folder of its own below the other, which `end` is given when it has ended.
 pub(crate) fn run(
     runtime: &Runtime,
     bench: &[&str],
-    bin_dir: &Path,
-    dir: &Path,
+    place: &Place,
     limit: Duration,
     end: impl FnOnce(&Path),
 ) -> Result<()> {
     if !nix::unistd::Uid::effective().is_root() {
         bail!("{} needs root: it makes namespaces of its own", bench.first().unwrap_or(&"a bench"));
     }
-    let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(dir)?;
-    let bin_dir = bin_dir.canonicalize().context("the folder of the programs")?;
+    let dir = tempfile::Builder::new().prefix("holdfast-bench.").tempdir_in(&place.dir)?;
+    let bin_dir = place.bin_dir.canonicalize().context("the folder of the programs")?;
     let dir_path = dir.path().canonicalize()?;
-    let outcome = runtime.block_on(outside(bench, &bin_dir, &dir_path, limit));
+    let quick = place.quick.then_some("--quick");
+    let bench: Vec<&str> = bench.iter().copied().chain(quick).collect();
+    let outcome = runtime.block_on(outside(&bench, &bin_dir, &dir_path, limit));
     end(&dir_path);
     outcome
 }

@@ -10,6 +10,7 @@ mod writes;
 
 use crate::figure::line;
 use crate::hub::Hub;
+use crate::namespace::Place;
 use crate::{hub, machine, memory, namespace};
 use anyhow::Result;
 use etcd::Etcd;
@@ -22,24 +23,14 @@ const LIMIT: Duration = Duration::from_secs(1200);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder of holdfast-hub
-    #[arg(long, env = "HOLDFAST_BIN_DIR")]
-    bin_dir: PathBuf,
-    /// Folder on the disk that is measured; a temporary folder is made in it
-    #[arg(long, default_value = "/tmp")]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// The program of etcd, the baseline; without it the figures have none
     #[arg(long, env = "ETCD")]
     etcd: Option<PathBuf>,
     /// Pods of the largest store
     #[arg(long, default_value_t = 100_000)]
     pods: usize,
-    /// Few objects and short times: it shows that the bench works, and its figures mean nothing
-    #[arg(long)]
-    quick: bool,
-    /// Set by the bench for its own second half
-    #[arg(long, hide = true)]
-    inside: bool,
 }
 
 /// Counts and times of one run.
@@ -62,7 +53,7 @@ struct Pace {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    if arguments.inside {
+    if arguments.place.inside {
         return inside(arguments, &runtime);
     }
     let pods = arguments.pods.to_string();
@@ -70,14 +61,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let etcd = etcd.map(|path| path.to_string_lossy().into_owned());
     let mut bench = vec!["api", "--pods", &pods];
     bench.extend(etcd.iter().flat_map(|path| ["--etcd", path]));
-    bench.extend(arguments.quick.then_some("--quick"));
-    namespace::run(&runtime, &bench, &arguments.bin_dir, &arguments.dir, LIMIT, |_| {})
+    namespace::run(&runtime, &bench, &arguments.place, LIMIT, |_| {})
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     namespace::furnish()?;
-    line(&machine::facts(&arguments.dir, &arguments.bin_dir)?);
-    let pace = if arguments.quick {
+    line(&machine::facts(&arguments.place.dir, &arguments.place.bin_dir)?);
+    let pace = if arguments.place.quick {
         Pace {
             writers: &[1, 8],
             row: Duration::from_millis(500),
@@ -100,14 +90,15 @@ fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
             settle: Duration::from_secs(8),
         }
     };
-    let etcd = arguments.etcd.as_ref().map(|program| Etcd::start(runtime, program, &arguments.dir)).transpose()?;
+    let etcd =
+        arguments.etcd.as_ref().map(|program| Etcd::start(runtime, program, &arguments.place.dir)).transpose()?;
     if etcd.is_none() {
         eprintln!("holdfast-bench: no etcd (ETCD or --etcd): the figures have no baseline");
     }
     let fresh = |name: &str| -> Result<Hub> {
-        let data_dir = arguments.dir.join(name);
+        let data_dir = arguments.place.dir.join(name);
         std::fs::create_dir(&data_dir)?;
-        hub::start(runtime, &arguments.bin_dir, &data_dir)
+        hub::start(runtime, &arguments.place.bin_dir, &data_dir)
     };
     // Creates go to a store of their own: what the others measure depends on what is in theirs.
     let written = fresh("hub-writes")?;

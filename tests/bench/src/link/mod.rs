@@ -6,9 +6,9 @@ mod engine;
 mod node;
 
 use crate::figure::line;
+use crate::namespace::Place;
 use crate::{machine, namespace};
 use anyhow::Result;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -17,24 +17,14 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder of holdfast-hub
-    #[arg(long, env = "HOLDFAST_BIN_DIR")]
-    bin_dir: PathBuf,
-    /// Folder on the disk of the hub's store; a temporary folder is made in it
-    #[arg(long, default_value = "/tmp")]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Sessions through the engine
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
     /// Real connections
     #[arg(long, default_value_t = 1000)]
     connections: usize,
-    /// Few sessions and connections, and short times: it shows that the bench works, and its figures mean nothing
-    #[arg(long)]
-    quick: bool,
-    /// Set by the bench for its own second half
-    #[arg(long, hide = true)]
-    inside: bool,
 }
 
 /// Counts and times of one run.
@@ -49,19 +39,18 @@ struct Pace {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    if arguments.inside {
+    if arguments.place.inside {
         return inside(arguments, &runtime);
     }
     let (sessions, connections) = (arguments.sessions.to_string(), arguments.connections.to_string());
-    let mut bench = vec!["link", "--sessions", &sessions, "--connections", &connections];
-    bench.extend(arguments.quick.then_some("--quick"));
-    namespace::run(&runtime, &bench, &arguments.bin_dir, &arguments.dir, LIMIT, |_| {})
+    let bench = ["link", "--sessions", &sessions, "--connections", &connections];
+    namespace::run(&runtime, &bench, &arguments.place, LIMIT, |_| {})
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     namespace::furnish()?;
-    line(&machine::facts(&arguments.dir, &arguments.bin_dir)?);
-    let pace = if arguments.quick {
+    line(&machine::facts(&arguments.place.dir, &arguments.place.bin_dir)?);
+    let pace = if arguments.place.quick {
         Pace { sessions: 500, connections: 10, settle: Duration::from_secs(2), count: Duration::from_secs(1) }
     } else {
         Pace {
@@ -72,5 +61,5 @@ fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
         }
     };
     engine::measure(pace.sessions)?;
-    connections::measure(runtime, &arguments.bin_dir, &arguments.dir, &pace)
+    connections::measure(runtime, &arguments.place.bin_dir, &arguments.place.dir, &pace)
 }

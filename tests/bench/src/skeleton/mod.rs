@@ -9,10 +9,11 @@ mod pace;
 mod start;
 
 use crate::figure::line;
+use crate::namespace::Place;
 use crate::{machine, memory, namespace};
 use anyhow::Result;
 use pace::Pace;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -21,35 +22,24 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder of holdfast-hub, holdfast-edge and holdfast-wasm
-    #[arg(long, env = "HOLDFAST_BIN_DIR")]
-    bin_dir: PathBuf,
-    /// Folder on the disk that is measured; a temporary folder is made in it
-    #[arg(long, default_value = "/tmp")]
-    dir: PathBuf,
-    /// Take seconds instead of minutes: shows that it works, and its figures mean nothing
-    #[arg(long)]
-    quick: bool,
-    /// Set by the bench for its own second half
-    #[arg(long, hide = true)]
-    inside: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    if arguments.inside {
+    if arguments.place.inside {
         return inside(arguments, &runtime);
     }
-    let bench: &[&str] = if arguments.quick { &["skeleton", "--quick"] } else { &["skeleton"] };
     let end = |dir: &Path| agent::remove_cgroup(&agent::cgroup(dir));
-    namespace::run(&runtime, bench, &arguments.bin_dir, &arguments.dir, LIMIT, end)
+    namespace::run(&runtime, &["skeleton"], &arguments.place, LIMIT, end)
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     namespace::furnish()?;
     namespace::system("ip", &["address", "add", &format!("{}/32", agent::NODE_IP), "dev", "lo"])?;
-    let (bin_dir, dir) = (&*arguments.bin_dir, &*arguments.dir);
-    let pace = if arguments.quick { Pace::QUICK } else { Pace::FULL };
+    let (bin_dir, dir) = (&*arguments.place.bin_dir, &*arguments.place.dir);
+    let pace = if arguments.place.quick { Pace::QUICK } else { Pace::FULL };
     line(&machine::facts(dir, bin_dir)?);
 
     // The first hub serves the agent; it stays idle while a second one takes the writes and the agent comes to rest.
