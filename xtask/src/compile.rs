@@ -45,9 +45,10 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Builds all binaries; returns their folder.
+/// Builds all binaries; returns their folder. The libraries are named as tests have them all: without, `id-arena` serves the host
+/// alone, cargo gives it another name then, and makes all of wasmtime that stands on it once more.
 pub(crate) fn binaries(profile: &str) -> Result<PathBuf> {
-    process::show(cargo().args(["build", "--workspace", "--bins", "--profile", profile]))?;
+    process::show(cargo().args(["build", "--workspace", "--lib", "--bins", "--profile", profile]))?;
     Ok(place::bin_dir(profile))
 }
 

@@ -4,7 +4,7 @@ use crate::{Gvk, Json, ObjectMeta, Revision, Status};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, StringDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -101,6 +101,44 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Others<'_, 'de, A> {
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// One step down a path.
+struct Step<'p, 'f> {
+    path: &'p [&'p str],
+    found: &'f mut Option<Json>,
+}
+
+impl<'de> DeserializeSeed<'de> for Step<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.path.is_empty() {
+            *self.found = Some(Json::deserialize(deserializer)?);
+            return Err(serde::de::Error::custom("found"));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Step<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = entries.next_key()? {
+            match self.path.split_first() {
+                Some((first, path)) if *first == name => {
+                    return entries.next_value_seed(Step { path, found: self.found });
+                }
+                _ => entries.next_value::<IgnoredAny>()?,
+            };
+        }
+        Ok(())
+    }
+}
 
 const MANAGED: &str = "managedFields";
 
@@ -249,6 +287,24 @@ impl Object {
         doc
     }
 
+    /// The value at `path`, read without the rest of the document; `None` where a step is missing.
+    ///
+    /// For a look at one field of many objects: [`Object::to_json`] makes a tree of everything.
+    pub fn skim(&self, path: &[&str]) -> Option<Json> {
+        let mut found = None;
+        // What is found ends the reading, as an error would.
+        let _ = Step { path, found: &mut found }.deserialize(&mut serde_json::Deserializer::from_slice(&self.body));
+        found
+    }
+
+    /// The string at `path`, read as [`Object::skim`] does.
+    pub fn skim_str(&self, path: &[&str]) -> Option<String> {
+        match self.skim(path)? {
+            Json::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The object as a typed struct, with its `resourceVersion`.
     ///
     /// # Errors
@@ -282,6 +338,22 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn one_field_is_read_without_the_rest() {
+        let doc = json!({"spec": {"other": [{"nodeName": "no"}], "nodeName": "a \"b\"", "deep": {"x": [1, {"y": 2}]}}});
+        let object = Object::from_json(doc.clone()).unwrap();
+        for path in [&["spec", "nodeName"][..], &["spec", "deep"], &["spec", "deep", "x"], &["metadata"], &["spec"]] {
+            assert_eq!(object.skim(path).as_ref(), crate::json::at(&object.to_json(), path), "{path:?}");
+        }
+        assert_eq!(object.skim_str(&["spec", "nodeName"]).as_deref(), Some("a \"b\""));
+        for path in
+            [&["spec", "missing"][..], &["spec", "nodeName", "x"], &["status", "phase"], &["spec", "other", "0"]]
+        {
+            assert_eq!(object.skim(path), None, "{path:?}");
+        }
+        assert_eq!(object.skim_str(&["spec", "deep"]), None, "no string");
+    }
 
     #[test]
     fn resource_version_is_spliced_in() {

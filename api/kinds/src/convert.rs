@@ -44,7 +44,7 @@ pub fn is_view(kind: &Kind) -> bool {
 }
 
 /// Whether a stored object is in another version. Custom kinds change their storage version, and old objects stay as they are.
-fn is_converted(kind: &Kind, object: &Object) -> bool {
+pub fn is_converted(kind: &Kind, object: &Object) -> bool {
     object.gvk.version != kind.version || object.gvk.group != kind.group
 }
 

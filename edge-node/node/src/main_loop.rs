@@ -71,7 +71,7 @@ impl NodeHandle {
 /// Starts the node. No step waits for the hub: what the journal holds runs at once.
 pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle {
     let env = parts.env.clone();
-    let objects = Objects(store.clone());
+    let objects = Objects::new(store.clone());
     let events = Events::new(env.clone(), store.clone(), parts.events.clone(), &parts.config.node_name);
     let unknown = Some("the node has no pod network yet".to_string());
     let readiness = Arc::new(Readiness::default());

@@ -1,7 +1,9 @@
 //! Objects that the hub sent, typed.
 
 use crate::store::SharedStore;
+use bytes::Bytes;
 use holdfast_core::Timestamp;
+use holdfast_edge_store::Item;
 use holdfast_pods::typed;
 use holdfast_volumes::VolumeObjects;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
@@ -9,7 +11,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Prefix of the keys of pods.
 pub const PODS: &str = "/v1/pods/";
@@ -19,34 +22,52 @@ const SERVICES: &str = "/v1/services/";
 const SLICES: &str = "discovery.k8s.io/v1/endpointslices/";
 const RUNTIME_CLASSES: &str = "node.k8s.io/v1/runtimeclasses//";
 
-/// Typed reading of the node's items.
+/// Typed reading of the node's items. Clones share what they have read.
 #[derive(Clone)]
-pub struct Objects(pub Arc<SharedStore>);
+pub struct Objects {
+    store: Arc<SharedStore>,
+    pods: Arc<Mutex<PodsRead>>,
+}
+
+/// The pods as they were last read, by key, each with its bytes: few of them change between two looks.
+type PodsRead = BTreeMap<String, (Bytes, Arc<Pod>)>;
 
 impl Objects {
+    /// The items of a store.
+    pub fn new(store: Arc<SharedStore>) -> Objects {
+        Objects { store, pods: Arc::default() }
+    }
+
     fn one<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         self.one_by(key, |body| serde_json::from_slice(body))
     }
 
     fn one_by<T>(&self, key: &str, read: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Option<T> {
-        let body = self.0.read(|state| state.items().get(key).map(|item| item.body.clone()))?;
+        let body = self.store.read(|state| state.items().get(key).map(|item| item.body.clone()))?;
         told(key, read(&body))
     }
 
+    fn bodies(&self, prefix: &str) -> Vec<(String, Bytes)> {
+        let of = |(key, item): (&String, &Item)| (key.clone(), item.body.clone());
+        self.store.read(|state| state.items_with_prefix(prefix).map(of).collect())
+    }
+
     fn many<T: DeserializeOwned>(&self, prefix: &str) -> Vec<T> {
-        self.many_by(prefix, |body| serde_json::from_slice(body))
+        self.bodies(prefix).iter().filter_map(|(key, body)| told(key, serde_json::from_slice(body))).collect()
     }
 
-    fn many_by<T>(&self, prefix: &str, read: impl Fn(&[u8]) -> Result<T, serde_json::Error>) -> Vec<T> {
-        let bodies = self.0.read(|state| {
-            state.items_with_prefix(prefix).map(|(key, item)| (key.clone(), item.body.clone())).collect::<Vec<_>>()
-        });
-        bodies.iter().filter_map(|(key, body)| told(key, read(body))).collect()
-    }
-
-    /// All pods of this node.
-    pub fn pods(&self) -> Vec<Pod> {
-        self.many_by(PODS, typed::pod_from_slice)
+    /// All pods of this node. A pod that has not changed since is the same one.
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        let mut known = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut older = std::mem::take(&mut *known);
+        for (key, body) in self.bodies(PODS) {
+            let kept = older.remove(&key).filter(|(of, _)| *of == body);
+            let read = || told(&key, typed::pod_from_slice(&body)).map(|pod| (body.clone(), Arc::new(pod)));
+            if let Some(pod) = kept.or_else(read) {
+                known.insert(key, pod);
+            }
+        }
+        known.values().map(|(_, pod)| pod.clone()).collect()
     }
 
     /// One pod.

@@ -369,7 +369,7 @@ pub(crate) async fn run(node: Arc<Running>, objects: Objects, pods: Arc<PodManag
 /// One round; whether a runtime did not answer.
 async fn judge(node: &Running, objects: &Objects, pods: &PodManager, patient: bool) -> bool {
     let now = Timestamp::from_wall(node.parts.env.wall().0);
-    let all: Vec<Pod> = objects.pods().into_iter().filter(comes_back).collect();
+    let all: Vec<Arc<Pod>> = objects.pods().into_iter().filter(|pod| comes_back(pod)).collect();
     let wanted: BTreeSet<String> = all.iter().flat_map(|pod| images(pod).map(|(_, image)| image.to_string())).collect();
     let mut states = BTreeMap::new();
     for image in wanted {

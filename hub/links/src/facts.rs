@@ -142,8 +142,8 @@ impl FactWriter {
             self.call(target.clone(), operation, None).await?;
         }
         // A merge patch with the whole status: fields that the node no longer reports are set to null.
-        let old = object.to_json();
-        let status = replacing(old.get("status"), body.get("status").cloned().unwrap_or_default());
+        let old = object.skim(&["status"]);
+        let status = replacing(old.as_ref(), body.get("status").cloned().unwrap_or_default());
         let patch =
             Patch { patch_type: PatchType::Merge, body: document!({"metadata": {"uid": uid}, "status": status}) };
         let operation = Operation::Patch { patch, options: as_node() };

@@ -30,9 +30,10 @@ pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Duration>
     };
     // The annotation alone says so, and is read without the rest: most pods do not carry it.
     for pod in list.items.iter().filter(|pod| pod.meta.annotations.contains_key(fencing::ANNOTATION)) {
+        let node = pod.skim_str(&["spec", "nodeName"]).unwrap_or_default();
+        let node = node.as_str();
+        let Some(silence) = silent.get(node).filter(|silence| **silence >= fencing::FAIL_OVER_MIN) else { continue };
         let doc = pod.to_json();
-        let node = str_at(&doc, &["spec", "nodeName"]).unwrap_or_default();
-        let Some(silence) = silent.get(node) else { continue };
         let Fencing::FailOverAfter(after) = fencing::of(&doc) else { continue };
         let wait = if broken("replaced-too-early") { after / 2 } else { fencing::replace_after(&doc, after) };
         if *silence < wait || matches!(str_at(&doc, &["status", "phase"]), Some("Succeeded" | "Failed")) {

@@ -132,8 +132,8 @@ impl PodManager {
                     }
                     Some(worker) => {
                         let known = worker.shown.borrow().pod.clone();
-                        if *known != pod && !worker.shown.borrow().gone {
-                            orders.push((worker.orders.clone(), Order::Changed(Box::new(pod))));
+                        if !Arc::ptr_eq(&known, &pod) && known != pod && !worker.shown.borrow().gone {
+                            orders.push((worker.orders.clone(), Order::Changed(pod)));
                         }
                     }
                 }
@@ -188,13 +188,12 @@ impl PodManager {
     /// Readiness by address, for the data plane.
     pub fn ready_by_ip(&self) -> BTreeMap<String, bool> {
         let host_network = |shown: &Shown| shown.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);
-        let shown = self.shown();
-        let own = shown.iter().filter(|shown| !host_network(shown));
-        own.filter_map(|shown| {
-            let ip = shown.status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
+        let of = |worker: &Worker| {
+            let shown = worker.shown.borrow();
+            let ip = shown.status.pod_ip.clone().filter(|ip| !ip.is_empty() && !host_network(&shown))?;
             Some((ip, is_ready(&shown.status)))
-        })
-        .collect()
+        };
+        lock(&self.workers).values().filter_map(of).collect()
     }
 
     /// Follows the readiness of the pods by address.

@@ -57,7 +57,7 @@ enum Word {
 #[derive(Debug)]
 pub(super) enum Order {
     /// The pod changed.
-    Changed(Box<Pod>),
+    Changed(Arc<Pod>),
     /// The hub no longer has the pod.
     DeletedAtHub,
     /// Something happened to a container, or a runtime came back.
@@ -87,10 +87,10 @@ pub(super) struct Worker {
 }
 
 /// Starts a worker.
-pub(super) fn start(common: Arc<Common>, pod: Pod) -> Worker {
+pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>) -> Worker {
     let (orders, order_queue) = mpsc::channel(EVENTS);
     let (events, event_queue) = mpsc::channel(EVENTS);
-    let (show, shown) = watch::channel(Shown { pod: Arc::new(pod.clone()), ..Shown::default() });
+    let (show, shown) = watch::channel(Shown { pod: pod.clone(), ..Shown::default() });
     let env = common.parts.env.clone();
     let run = async move {
         let mut state = State::new(common, pod, events, show);
@@ -133,13 +133,13 @@ struct State {
 }
 
 impl State {
-    fn new(common: Arc<Common>, pod: Pod, events: mpsc::Sender<Word>, show: watch::Sender<Shown>) -> State {
+    fn new(common: Arc<Common>, pod: Arc<Pod>, events: mpsc::Sender<Word>, show: watch::Sender<Shown>) -> State {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let memory = common.store.read(|state| {
             let known = state.notes().get(&Common::memory_key(&uid)).and_then(|bytes| PodMemory::decode(bytes));
             known.or_else(|| results::of(state, &uid)).unwrap_or_default()
         });
-        let mut machine = PodMachine::new(pod.clone(), memory, now(&common));
+        let mut machine = PodMachine::new((*pod).clone(), memory, now(&common));
         machine.set_host_ips(common.parts.config.node_ips.clone());
         let fails_over_after = fails_over_after(&pod);
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
@@ -147,7 +147,7 @@ impl State {
         State {
             common,
             machine,
-            pod: Arc::new(pod),
+            pod,
             uid,
             events,
             show,
@@ -193,10 +193,10 @@ impl State {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Changed(pod)) => {
-                        self.pod = Arc::new((*pod).clone());
+                        self.pod = pod.clone();
                         self.fails_over_after = fails_over_after(&pod);
                         self.show.send_modify(|shown| shown.pod = self.pod.clone());
-                        PodEvent::PodChanged(pod)
+                        PodEvent::PodChanged(Box::new((*pod).clone()))
                     }
                     Some(Order::DeletedAtHub) => PodEvent::DeletedAtHub,
                     Some(Order::Look) => {

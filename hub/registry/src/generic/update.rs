@@ -14,6 +14,7 @@ use crate::strategy::{Strategy, desired_state_differs};
 use crate::subresources::scale;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
+use holdfast_kinds::convert::is_converted;
 use holdfast_server::{Attributes, Decision, RequestContext};
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -157,8 +158,9 @@ pub(crate) async fn change(
             return Err(resource.not_found());
         };
         let old = decode_record(&record)?;
-        let old_doc = old.to_json();
         let current = decode::shown_document(resource.kind, &old);
+        let mut old_doc = if is_converted(resource.kind, &old) { old.to_json() } else { current.clone() };
+        remove(&mut old_doc, &["metadata", "resourceVersion"]);
         let Wanted { mut doc, managed } = change(&old, current)?;
         let asked = str_at(&doc, &["metadata", "resourceVersion"]).unwrap_or_default().to_string();
         if !asked.is_empty() && asked != "0" && asked != old.revision.to_string() {
@@ -202,7 +204,6 @@ async fn prepare(
     let sent = take_sent(doc);
     decode::decode(engine, cx, resource, doc, options.field_validation)?;
     remove(doc, &["metadata", "resourceVersion"]);
-    let old = &without_version(old);
     check_identity(resource, doc)?;
     meta::restore_for_update(doc, old);
     strategy.default(doc);
@@ -330,12 +331,6 @@ fn keep_all_but_finalizers(doc: &mut Json, old: &Json) {
     }
 }
 
-fn without_version(doc: &Json) -> Json {
-    let mut doc = doc.clone();
-    remove(&mut doc, &["metadata", "resourceVersion"]);
-    doc
-}
-
 fn check_identity(resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
     let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
     if name != resource.name {
@@ -381,7 +376,7 @@ async fn store(
         allocations = engine.services.release(old_doc);
     }
     // Times of managers alone are no reason to write.
-    let same = !gone && managed.same && doc == without_version(old_doc);
+    let same = !gone && managed.same && doc == *old_doc;
     let mut charge = resource_quota::Charge::default();
     if !gone && !same {
         let (kind, gvr, namespace) = (resource.kind, resource.gvr, resource.namespace);

@@ -4,7 +4,6 @@
 //! node. Collections of pods, Secrets and ConfigMaps are not a node's to list: it gets its own over the link.
 
 use crate::engine::Engine;
-use holdfast_core::json::str_at;
 use holdfast_core::{Gvr, Object, Status, Target};
 use holdfast_kinds::Reference;
 use holdfast_server::{Attributes, Decision};
@@ -87,7 +86,7 @@ async fn bound(engine: &Engine, node: &str, target: &Target) -> Result<bool, Sta
 }
 
 fn is_on(pod: &Arc<Object>, node: &str) -> bool {
-    str_at(&pod.to_json(), &["spec", "nodeName"]) == Some(node)
+    pod.skim_str(&["spec", "nodeName"]).is_some_and(|name| name == node)
 }
 
 /// Whether a pod on the node references the target, itself or by its claims and their volumes.
@@ -103,11 +102,10 @@ async fn referenced(engine: &Engine, node: &str, target: &Target) -> Result<bool
     let anywhere = matches!(target.gvr.resource.as_str(), "persistentvolumes" | "secrets");
     let namespace = if anywhere { "" } else { target.namespace() };
     for pod in engine.find_all(&pods, namespace).await? {
-        let doc = pod.to_json();
-        if str_at(&doc, &["spec", "nodeName"]) != Some(node) {
+        if !is_on(&pod, node) {
             continue;
         }
-        let named = (kind.references)(&doc);
+        let named = (kind.references)(&pod.to_json());
         // What others have in their namespaces is no pod's to name.
         if named.contains(&wanted) || anywhere && through_claims(engine, &named, &wanted).await? {
             return Ok(true);
