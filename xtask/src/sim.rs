@@ -39,12 +39,8 @@ fn build(mutated: bool) -> Result<()> {
     process::show(&mut build)
 }
 
-/// The simulator. It does little but make and drop small documents: glibc's caches of freed pieces, which are short for
-/// programs of many threads, are made long.
 fn program() -> Command {
-    let mut program = Command::new(place::bin_dir("dev").join("holdfast-sim"));
-    program.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=2000");
-    program
+    Command::new(place::bin_dir("dev").join("holdfast-sim"))
 }
 
 fn run(args: &[&str]) -> Result<()> {

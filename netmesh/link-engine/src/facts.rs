@@ -1,9 +1,9 @@
 //! The facts stream: the node sends what the hub has not acknowledged, one batch at a time. Since version 2 the facts of
 //! a batch are compressed together, over a dictionary.
 
-use crate::dictionary::{self, dictionary};
+use crate::dictionary::{NEWEST, dictionary};
 use crate::limits::{FACTS_PER_BATCH, MAX_FACTS, MAX_FRAME_BYTES};
-use crate::pack::{pack, unpack};
+use crate::pack::{pack_over_newest, unpack};
 use crate::wire::{FactAck, FactBatch, FactBatch2, Frame, Payload, WireError, WireFact, encode};
 use bytes::Bytes;
 use holdfast_core::{OutboxGen, Seq, Session};
@@ -55,9 +55,8 @@ impl FactBatch {
     fn packed(&self) -> FactBatch2 {
         // Postcard fails only on types that cannot be encoded at all.
         let facts = postcard::to_stdvec(&self.facts).unwrap_or_default();
-        let number = dictionary::NEWEST;
-        let data = pack(dictionary(number).unwrap_or_default(), &facts);
-        FactBatch2 { session: self.session, outbox: self.outbox, dictionary: number, data }
+        let data = pack_over_newest(&facts);
+        FactBatch2 { session: self.session, outbox: self.outbox, dictionary: NEWEST, data }
     }
 
     /// Reads a batch of either version, as far as `version` allows it.

@@ -1,8 +1,10 @@
 //! Compression over a base: something that both ends have, a dictionary or another body (as `zstd --patch-from` does).
 
+use crate::dictionary::{NEWEST, dictionary};
 use crate::limits::MAX_FRAME_BYTES;
 use bytes::Bytes;
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, get_frame_content_size};
+use std::sync::LazyLock;
+use zstd::zstd_safe::{CCtx, CDict, CParameter, DCtx, compress_bound, get_frame_content_size};
 
 /// Up to this size of base and body together zstd works harder: it then takes about a millisecond.
 const SMALL_BYTES: usize = 128 << 10;
@@ -42,6 +44,25 @@ pub(crate) fn pack(base: &[u8], body: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
+/// `body` compressed over the newest dictionary, of which zstd keeps what it has learnt: to read it anew costs several
+/// times what a small body does. [`unpack`] reads it like any other.
+pub(crate) fn pack_over_newest(body: &[u8]) -> Bytes {
+    static LEARNT: LazyLock<CDict<'static>> = LazyLock::new(|| CDict::create(newest(), LEVEL_SMALL));
+    if newest().len() + body.len() > SMALL_BYTES {
+        return pack(newest(), body);
+    }
+    let mut out = Vec::with_capacity(compress_bound(body.len()));
+    // As above.
+    let done = CCtx::create().compress_using_cdict(&mut out, body, &LEARNT);
+    debug_assert!(done.is_ok());
+    out.shrink_to_fit();
+    Bytes::from(out)
+}
+
+fn newest() -> &'static [u8] {
+    dictionary(NEWEST).unwrap_or_default()
+}
+
 /// What was packed over `base`, if it is that and no larger than `most`.
 pub(crate) fn unpack(base: &[u8], data: &[u8], most: usize) -> Option<Bytes> {
     // Ours always say it: room is made for what is announced, and zstd writes no more.
@@ -77,6 +98,14 @@ mod tests {
         fn a_delta_restores_exactly((base, body) in bodies()) {
             let delta = pack(&base, &body);
             prop_assert_eq!(unpack(&base, &delta, MAX_FRAME_BYTES).unwrap(), body);
+        }
+
+        #[test]
+        fn what_stands_over_the_dictionary_is_restored(body in proptest::collection::vec(any::<u8>(), 0..3000)) {
+            let text = [&newest()[100..600], &body[..], &newest()[9000..9900]].concat();
+            let data = pack_over_newest(&text);
+            prop_assert!(data.len() < body.len() + 100, "{} of {}", data.len(), text.len());
+            prop_assert_eq!(unpack(newest(), &data, MAX_FRAME_BYTES).unwrap(), text);
         }
 
         #[test]

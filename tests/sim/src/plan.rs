@@ -67,6 +67,17 @@ pub const FAULTS: &[Fault] = &[
     Fault::Flip,
 ];
 
+/// The sort of fault without which nothing comes of breaking this rule: seeds that lack it need not be run.
+pub fn provokes(rule: &str) -> Option<Fault> {
+    match rule {
+        "doubtful-vitals-trusted" | "sweep-before-sync" => Some(Fault::Flip),
+        "page-cache-trusted" => Some(Fault::Sync),
+        "numbers-used-twice" | "lease-outlives-the-boot" => Some(Fault::Power),
+        "results-forgotten" | "adopt-deleted" | "adopt-under-new-uid" => Some(Fault::Restore),
+        _ => None,
+    }
+}
+
 /// What is drawn from the seed before the world begins.
 #[derive(Clone, Debug)]
 pub struct Plan {

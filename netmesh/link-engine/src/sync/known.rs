@@ -3,10 +3,10 @@
 //! Bodies are handles on those of the hub's view, so they cost nothing while the view has the same. Only what the view has
 //! left behind is held for the node's sake, within [`SUPERSEDED_BYTES`].
 
-use crate::dictionary::{self, dictionary};
+use crate::dictionary::NEWEST;
 use crate::hub::HubView;
 use crate::limits::{NEIGHBOUR_BYTES, SUPERSEDED_BYTES};
-use crate::pack::pack;
+use crate::pack::{pack, pack_over_newest};
 use crate::wire::ItemBody;
 use bytes::Bytes;
 use holdfast_core::ContentHash;
@@ -133,8 +133,7 @@ impl Known {
 
 /// The body by itself.
 fn whole(body: &[u8]) -> ItemBody {
-    let number = dictionary::NEWEST;
-    ItemBody::Zstd { dictionary: number, data: pack(dictionary(number).unwrap_or_default(), body) }
+    ItemBody::Zstd { dictionary: NEWEST, data: pack_over_newest(body) }
 }
 
 /// About the bytes on the wire.
