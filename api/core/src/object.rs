@@ -225,17 +225,29 @@ impl Object {
 
     /// Appends the object as JSON, with its `resourceVersion`.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        if self.revision == Revision(0) {
-            out.extend_from_slice(&self.body);
-            return;
-        }
         out.reserve(self.body.len() + 48);
         out.extend_from_slice(&self.body[..self.splice]);
-        out.extend_from_slice(format!("\"resourceVersion\":\"{}\"", self.revision).as_bytes());
-        if self.body.get(self.splice) != Some(&b'}') {
-            out.push(b',');
+        self.write_from_splice(out, self.body.len());
+    }
+
+    /// Appends `metadata` as JSON, with its `resourceVersion` and its `managedFields`.
+    pub fn write_metadata(&self, out: &mut Vec<u8>) {
+        let start = self.splice - 1;
+        let metadata = serde_json::Deserializer::from_slice(&self.body[start..]).into_iter::<&RawValue>().next();
+        // It was read as an object when this was made.
+        let end = metadata.and_then(Result::ok).map_or(self.splice, |metadata| start + metadata.get().len());
+        out.push(b'{');
+        self.write_from_splice(out, end);
+    }
+
+    fn write_from_splice(&self, out: &mut Vec<u8>, end: usize) {
+        if self.revision != Revision(0) {
+            out.extend_from_slice(format!("\"resourceVersion\":\"{}\"", self.revision).as_bytes());
+            if self.body.get(self.splice) != Some(&b'}') {
+                out.push(b',');
+            }
         }
-        out.extend_from_slice(&self.body[self.splice..]);
+        out.extend_from_slice(&self.body[self.splice..end]);
     }
 
     /// How many bytes [`Object::write_json`] appends.
@@ -338,6 +350,20 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn metadata_is_written_by_itself() {
+        for metadata in [json!({}), json!({"name": "a", "labels": {"x": "}{"}})] {
+            let doc = json!({"metadata": metadata, "spec": {"metadata": {"name": "no"}}});
+            for (managed, revision) in [("", 0), ("", 7), ("[{\"manager\":\"m\"}]", 7)] {
+                let object = Object::with_managed_fields(doc.clone(), managed).unwrap().at_revision(Revision(revision));
+                let mut out = Vec::new();
+                object.write_metadata(&mut out);
+                let written: Json = serde_json::from_slice(&out).unwrap();
+                assert_eq!(written, object.to_json_whole()["metadata"], "{metadata} {managed} {revision}");
+            }
+        }
+    }
 
     #[test]
     fn one_field_is_read_without_the_rest() {

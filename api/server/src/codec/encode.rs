@@ -2,7 +2,7 @@
 
 use super::accept::{Encoding, Negotiated, Shape};
 use super::body::{Body, ListBody, gzip};
-use super::table::{TableMaker, partial};
+use super::table::{TableMaker, write_list, write_partial};
 use crate::limits::GZIP_FROM;
 use holdfast_core::{Json, Object, ObjectList, Status, Timestamp};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
@@ -72,22 +72,27 @@ pub fn status(status: &Status, encoding: Encoding) -> Response<Body> {
 impl Encoder {
     /// One object.
     pub fn object(&self, code: StatusCode, object: &Object) -> Response<Body> {
-        let Negotiated { encoding, shape } = self.negotiated;
-        if (encoding, shape) == (Encoding::Json, Shape::Whole) {
-            let mut out = Vec::with_capacity(object.json_len() + 1);
-            object.write_json(&mut out);
-            out.push(b'\n');
-            return self.compressed(plain(code, encoding.content_type(), Body::full(out)));
-        }
-        let shown = match shape {
-            Shape::Whole => object.to_json_whole(),
-            Shape::Metadata => partial(object.to_json_whole()),
+        let mut out = Vec::with_capacity(object.json_len() + 1);
+        match self.negotiated.shape {
+            Shape::Whole => object.write_json(&mut out),
+            Shape::Metadata => write_partial(object, &mut out),
             Shape::Table => {
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
-                self.table.table([object], metadata, true, self.now)
+                self.table.write([object], &metadata, true, self.now, &mut out);
             }
-        };
-        self.compressed(document(code, &shown, encoding))
+        }
+        self.written(code, out)
+    }
+
+    /// What was written as JSON, in the encoding that was agreed.
+    fn written(&self, code: StatusCode, mut json: Vec<u8>) -> Response<Body> {
+        let encoding = self.negotiated.encoding;
+        if encoding != Encoding::Json {
+            let shown: Json = serde_json::from_slice(&json).unwrap_or_default();
+            return self.compressed(document(code, &shown, encoding));
+        }
+        json.push(b'\n');
+        self.compressed(plain(code, encoding.content_type(), Body::full(json)))
     }
 
     /// A list of objects of `kind` (without `List`).
@@ -100,26 +105,31 @@ impl Encoder {
         if let Some(remaining) = list.remaining.filter(|remaining| *remaining > 0) {
             metadata["remainingItemCount"] = remaining.into();
         }
+        let head = |kind: String, api_version: &str| {
+            let (kind, api_version) = (Json::from(kind), Json::from(api_version));
+            format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":").into_bytes()
+        };
         if (encoding, shape) == (Encoding::Json, Shape::Whole) {
-            let kind = Json::from(format!("{kind}List"));
-            let api_version = Json::from(api_version);
-            let head = format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[");
-            return self.spliced(ListBody::new(head.into_bytes(), list.items));
+            let mut head = head(format!("{kind}List"), api_version);
+            head.push(b'[');
+            return self.spliced(ListBody::new(head, list.items));
         }
-        let items = || list.items.iter().map(|item| item.as_ref());
-        let shown = match shape {
+        let items = list.items.iter().map(|item| item.as_ref());
+        let mut out = Vec::new();
+        match shape {
             Shape::Whole => {
-                let items: Json = items().map(Object::to_json_whole).collect();
-                json!({"kind": format!("{kind}List"), "apiVersion": api_version, "metadata": metadata, "items": items})
+                out = head(format!("{kind}List"), api_version);
+                write_list(items, &mut out, Object::write_json);
+                out.push(b'}');
             }
             Shape::Metadata => {
-                let items: Json = items().map(|item| partial(item.to_json_whole())).collect();
-                json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                    "metadata": metadata, "items": items})
+                out = head("PartialObjectMetadataList".into(), "meta.k8s.io/v1");
+                write_list(items, &mut out, write_partial);
+                out.push(b'}');
             }
-            Shape::Table => self.table.table(items(), metadata, true, self.now),
-        };
-        self.compressed(document(StatusCode::OK, &shown, encoding))
+            Shape::Table => self.table.write(items, &metadata, true, self.now, &mut out),
+        }
+        self.written(StatusCode::OK, out)
     }
 
     fn spliced(&self, list: ListBody) -> Response<Body> {

@@ -63,40 +63,62 @@ impl TableMaker {
             .collect()
     }
 
-    /// The row of an object.
-    pub fn row(&self, object: &Object, now: Timestamp) -> Json {
-        let document = if self.include == IncludeObject::None { object.to_json() } else { object.to_json_whole() };
+    /// Appends the row of an object.
+    fn row(&self, object: &Object, now: Timestamp, out: &mut Vec<u8>) {
         let cells = match self.kind {
-            Some(kind) => kind.cells(&document, now),
+            Some(kind) => kind.cells(&object.to_json(), now),
             None => vec![
                 object.meta.name.as_str().into(),
                 object.meta.creation_timestamp.map_or(Json::Null, |time| time.to_string().into()),
             ],
         };
+        out.extend_from_slice(format!("{{\"cells\":{},\"object\":", Json::from(cells)).as_bytes());
         match self.include {
-            IncludeObject::None => json!({"cells": cells, "object": null}),
-            IncludeObject::Metadata => json!({"cells": cells, "object": partial(document)}),
-            IncludeObject::Object => json!({"cells": cells, "object": document}),
+            IncludeObject::None => out.extend_from_slice(b"null"),
+            IncludeObject::Metadata => write_partial(object, out),
+            IncludeObject::Object => object.write_json(out),
         }
+        out.push(b'}');
     }
 
-    /// A table.
-    pub fn table<'a>(
+    /// Appends a table as JSON.
+    pub fn write<'a>(
         &self,
         objects: impl IntoIterator<Item = &'a Object>,
-        metadata: Json,
+        metadata: &Json,
         with_columns: bool,
         now: Timestamp,
-    ) -> Json {
-        let rows: Json = objects.into_iter().map(|object| self.row(object, now)).collect();
+        out: &mut Vec<u8>,
+    ) {
         let columns = if with_columns { self.columns() } else { json!([]) };
-        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            "columnDefinitions": columns, "rows": rows})
+        let head = format!(
+            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":"
+        );
+        out.extend_from_slice(head.as_bytes());
+        write_list(objects, out, |object, out| self.row(object, now, out));
+        out.push(b'}');
     }
 }
 
-/// A document's metadata as `PartialObjectMetadata`.
-pub fn partial(mut document: Json) -> Json {
-    let metadata = document.get_mut("metadata").map(Json::take).unwrap_or_default();
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+/// Appends an object's metadata as `PartialObjectMetadata`.
+pub fn write_partial(object: &Object, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    object.write_metadata(out);
+    out.push(b'}');
+}
+
+/// Appends a JSON list of what `one` appends for each object.
+pub fn write_list<'a>(
+    objects: impl IntoIterator<Item = &'a Object>,
+    out: &mut Vec<u8>,
+    one: impl Fn(&'a Object, &mut Vec<u8>),
+) {
+    out.push(b'[');
+    for (index, object) in objects.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        one(object, out);
+    }
+    out.push(b']');
 }

@@ -1,7 +1,7 @@
 //! A watch as it is written: a line of JSON an event, flushed as soon as there is one.
 
 use super::accept::Shape;
-use super::table::{TableMaker, partial};
+use super::table::{TableMaker, write_partial};
 use crate::limits::WATCH_FRAME;
 use bytes::Bytes;
 use holdfast_core::{Object, Status, Timestamp, Watch, WatchEvent};
@@ -37,18 +37,17 @@ impl EventWriter {
     }
 
     fn object(&mut self, object: &Object, out: &mut Vec<u8>) {
-        let document = match self.shape {
-            Shape::Whole => return object.write_json(out),
-            Shape::Metadata => partial(object.to_json_whole()),
+        match self.shape {
+            Shape::Whole => object.write_json(out),
+            Shape::Metadata => write_partial(object, out),
             Shape::Table => {
                 let now = Timestamp::from_wall(self.world.wall().0);
                 // Only the first event of a watch describes the columns, as upstream does.
                 let with_columns = std::mem::take(&mut self.first);
                 let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
-                self.table.table([object], metadata, with_columns, now)
+                self.table.write([object], &metadata, with_columns, now, out);
             }
-        };
-        out.extend_from_slice(document.to_string().as_bytes());
+        }
     }
 }
 
