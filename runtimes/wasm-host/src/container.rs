@@ -134,7 +134,10 @@ pub(crate) fn revive(mut record: ContainerRecord) -> ContainerRecord {
 }
 
 /// What each instance of a container is given.
-pub(crate) fn guest_spec(
+///
+/// # Errors
+/// [`RuntimeError::Config`] for what cannot be had, such as a mount of what is not there.
+pub fn guest_spec(
     spec: &ContainerSpec,
     sandbox: &SandboxSpec,
     image: Option<&Image>,
@@ -195,7 +198,10 @@ pub(crate) fn guest_spec(
 
 /// Where a `wasi:http` container listens: the pod's first address (or all), on `PORT`, else the first declared
 /// TCP port, else 8080.
-pub(crate) fn listen_address(
+///
+/// # Errors
+/// [`RuntimeError::Config`] when address or port is none.
+pub fn listen_address(
     spec: &ContainerSpec,
     sandbox: &SandboxSpec,
     env: &[(String, String)],
@@ -452,6 +458,3 @@ impl Host {
         blocking("create container", move || records.write(&record.spec.id, &record)).await
     }
 }
-
-#[cfg(test)]
-mod tests;

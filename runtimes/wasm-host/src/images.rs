@@ -292,6 +292,3 @@ fn wasm_files(archive: &Archive, digest: &str, wanted: Option<&str>) -> Result<V
     }
     Ok(found)
 }
-
-#[cfg(test)]
-mod tests;

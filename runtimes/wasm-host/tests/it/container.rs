@@ -1,4 +1,8 @@
-use super::*;
+use holdfast_runtime::{ContainerSpec, RuntimeError, SandboxSpec};
+use holdfast_wasm_host::container::{guest_spec, listen_address};
+use holdfast_wasm_host::guest::GuestSpec;
+use holdfast_wasm_host::images::Image;
+use holdfast_wasm_host::logs::ContainerLog;
 
 fn strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| word.to_string()).collect()

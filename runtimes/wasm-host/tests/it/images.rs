@@ -1,5 +1,7 @@
-use super::*;
+use holdfast_wasm_host::images::ImageStore;
+use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
