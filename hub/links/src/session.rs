@@ -223,6 +223,7 @@ impl HubHost for NodeSession {
     async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
         let session_at = self.shared.session_at(&self.node_name, session).ok_or("the session was replaced")?;
         let writer = FactWriter {
+            env: self.shared.env.clone(),
             api: self.shared.api.clone(),
             store: self.shared.store.clone(),
             node_name: self.node_name.clone(),
@@ -230,10 +231,13 @@ impl HubHost for NodeSession {
             session_at,
             verdicts: Mutex::default(),
         };
-        writer.apply(outbox, facts).await?;
-        let verdicts = std::mem::take(&mut *lock(&writer.verdicts));
-        for (key, (uid, verdict)) in verdicts {
-            self.settle(&key, &uid, verdict).await;
+        for fact in &facts {
+            writer.apply(outbox, fact).await?;
+            // At once: the facts behind it may have to wait.
+            let verdicts = std::mem::take(&mut *lock(&writer.verdicts));
+            for (key, (uid, verdict)) in verdicts {
+                self.settle(&key, &uid, verdict).await;
+            }
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub mod tokens;
 mod tests;
 
 pub use config::{EVICTION_AFTER, HubRegistryConfig};
-pub use extension::{CommitWith, STALE_SESSION, is_stale_session};
+pub use extension::{CommitWith, STALE_SESSION, is_stale_session, is_webhook_failure};
 pub use rbac::RbacAuthorizer;
 pub use registry::HubRegistry;
 pub use tokens::{JwtIssuer, ServiceAccountAuthenticator, TokenClaims, TokenIssuer};

@@ -1,4 +1,8 @@
 //! The hub's driver.
+//!
+//! Tasks of a connection: the driver itself; one that takes streams, one that takes datagrams, a reader for each stream,
+//! one that writes what objects the node gets; and one that applies facts ([`apply`]), because the store, and whoever
+//! judges writes, may take long over them, and heartbeats, objects and calls must not wait for that.
 
 use crate::background::Background;
 use crate::framed::{FrameRecv, LinkError};
@@ -18,6 +22,9 @@ use tokio::sync::mpsc;
 
 /// Inputs that wait for the engine; a full queue makes the readers wait, and so the node.
 const INPUTS: usize = 64;
+/// Batches of facts that wait for the one that is being applied. The engine takes a batch only when the store has the one
+/// before it, and the node sends none before that: so this is never full, and the driver never waits.
+const BATCHES: usize = 1;
 
 /// A session for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +61,9 @@ pub trait HubHost: Send + Sync + 'static {
     async fn view_changed(&self);
     /// Checks the node's words against its certificate and makes a session durable.
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal>;
-    /// Puts facts and the mark into the store, in order. An error ends the connection: the node sends them again.
+    /// Puts facts and the mark into the store, in order; it may take as long as it has to. An error ends the connection:
+    /// the node sends them again. When the connection ends first, this is dropped: what it then has under way must not
+    /// take effect after facts of a later session.
     async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String>;
     /// The node has made its session durable: notes it in the store. From now on calls go over the connection.
     async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal>;
@@ -79,6 +88,7 @@ pub trait HubHost: Send + Sync + 'static {
 pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>) -> String {
     let (inputs, mut queue) = mpsc::channel(INPUTS);
     let traffic = host.traffic();
+    let (facts, batches) = mpsc::channel(BATCHES);
     let mut driver = Driver {
         meter: Meter::new(&connection, &traffic),
         traffic,
@@ -87,13 +97,15 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
         host: host.clone(),
         senders: BTreeMap::new(),
         inputs: inputs.clone(),
+        facts,
         tasks: Vec::new(),
         session: None,
     };
     driver.tasks.push(
         env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), host.clone(), inputs.clone()))),
     );
-    driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs))));
+    driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs.clone()))));
+    driver.tasks.push(env.spawn("link-facts", Box::pin(apply(host.clone(), batches, inputs))));
     let mut engine = HubLink::start(env.monotonic().0);
     let mut cut = false;
     let reason = loop {
@@ -132,13 +144,21 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
     reason
 }
 
-/// What the reader tasks hand to the driver.
+/// What the other tasks hand to the driver.
 enum Arrived {
     Input(HubInput),
     /// A stream that the node opened: its first frame comes after this.
     Opened(Stream, Box<dyn SendStream>),
-    /// A stream ended, or what it carries cannot be read: so must the connection.
+    /// A stream ended, or what it carries cannot be read or applied: so must the connection.
     Broken(String),
+}
+
+/// Facts on their way into the store; at least one.
+struct Batch {
+    session: Session,
+    outbox: OutboxGen,
+    facts: Vec<WireFact>,
+    last: Seq,
 }
 
 struct Driver {
@@ -147,6 +167,7 @@ struct Driver {
     host: Arc<dyn HubHost>,
     senders: BTreeMap<Stream, Box<dyn SendStream>>,
     inputs: mpsc::Sender<Arrived>,
+    facts: mpsc::Sender<Batch>,
     tasks: Vec<Task>,
     session: Option<Session>,
     meter: Meter,
@@ -210,10 +231,9 @@ impl Driver {
                         let (Some(session), Some(last)) = (self.session, facts.last().map(|fact| fact.seq)) else {
                             return Some("facts came before the session".into());
                         };
-                        if let Err(reason) = self.host.apply_facts(session, outbox, facts).await {
-                            return Some(reason);
+                        if self.facts.send(Batch { session, outbox, facts, last }).await.is_err() {
+                            return Some("facts are no longer taken".into());
                         }
-                        next = Some(HubInput::FactsCommitted { seq: last });
                     }
                     HubOutput::Alive { clock_micros, interval } => {
                         if let Some(session) = self.session {
@@ -249,6 +269,19 @@ impl Driver {
                 sender.write(data).await
             }
             None => Err(holdfast_env::NetError::Closed("the node has not opened this stream".into())),
+        }
+    }
+}
+
+/// Applies what the node reports, a batch after the other.
+async fn apply(host: Arc<dyn HubHost>, mut batches: mpsc::Receiver<Batch>, inputs: mpsc::Sender<Arrived>) {
+    while let Some(Batch { session, outbox, facts, last }) = batches.recv().await {
+        let arrived = match host.apply_facts(session, outbox, facts).await {
+            Ok(()) => Arrived::Input(HubInput::FactsCommitted { seq: last }),
+            Err(reason) => Arrived::Broken(reason),
+        };
+        if inputs.send(arrived).await.is_err() {
+            return;
         }
     }
 }

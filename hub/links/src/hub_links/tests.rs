@@ -176,6 +176,15 @@ fn fact(seq: u64, sort: FactSort, key: &str, body: &Json) -> WireFact {
     WireFact { seq: Seq(seq), sort, key: key.into(), body: serde_json::to_vec(body).unwrap().into() }
 }
 
+impl FactWriter {
+    async fn all(&self, facts: Vec<WireFact>) -> Result<(), String> {
+        for fact in &facts {
+            self.apply(OUTBOX, fact).await?;
+        }
+        Ok(())
+    }
+}
+
 impl Cluster {
     async fn create(&self, resource: &str, namespace: &str, body: Json) -> Arc<Object> {
         let operation = Operation::Create { body, options: WriteOptions::default() };
@@ -238,6 +247,7 @@ impl Cluster {
         let session = host.grant(&hello(name, &node_uid, 0)).await.unwrap().session;
         host.online(session, Arc::new(Wire)).await.unwrap();
         let writer = FactWriter {
+            env: self.env.clone(),
             api: self.links.shared.api.clone(),
             store: self.store.clone(),
             node_name: name.into(),
@@ -424,12 +434,12 @@ async fn facts_are_applied_once_with_their_mark() {
     let key = "/v1/pods/default/a";
     let running = json!({"uid": pod.meta.uid, "status": {"phase": "Running", "podIP": "10.0.0.1"}});
     let first = fact(1, FactSort::State, key, &running);
-    writer.apply(OUTBOX, vec![first.clone()]).await.unwrap();
+    writer.all(vec![first.clone()]).await.unwrap();
     let shown = cluster.get("pods", "default", "a").await.unwrap();
     assert_eq!(shown["status"]["phase"], "Running");
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(1));
     // The acknowledgement was lost: the same word again changes nothing.
-    writer.apply(OUTBOX, vec![first]).await.unwrap();
+    writer.all(vec![first]).await.unwrap();
     let again = cluster.get("pods", "default", "a").await.unwrap();
     assert_eq!(again["metadata"]["resourceVersion"], shown["metadata"]["resourceVersion"]);
 
@@ -438,8 +448,8 @@ async fn facts_are_applied_once_with_their_mark() {
         "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"},
         "reason": "Started", "message": "Started container", "type": "Normal",
     });
-    writer.apply(OUTBOX, vec![fact(2, FactSort::Log, "", &event)]).await.unwrap();
-    writer.apply(OUTBOX, vec![fact(3, FactSort::Log, "", &event)]).await.unwrap();
+    writer.all(vec![fact(2, FactSort::Log, "", &event)]).await.unwrap();
+    writer.all(vec![fact(3, FactSort::Log, "", &event)]).await.unwrap();
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(3), "AlreadyExists is done with");
 
     // Gone, of another incarnation, malformed: nothing to write, and nothing to wait for.
@@ -451,12 +461,12 @@ async fn facts_are_applied_once_with_their_mark() {
         fact(7, FactSort::State, key, &json!("text")),
         fact(8, FactSort::Log, "", &json!({"metadata": {}})),
     ];
-    writer.apply(OUTBOX, facts).await.unwrap();
+    writer.all(facts).await.unwrap();
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(8));
     assert_eq!(cluster.get("pods", "default", "a").await.unwrap()["status"]["phase"], "Running");
 
     let gone = json!({"uid": pod.meta.uid, "gone": true});
-    writer.apply(OUTBOX, vec![fact(9, FactSort::State, key, &gone)]).await.unwrap();
+    writer.all(vec![fact(9, FactSort::State, key, &gone)]).await.unwrap();
     assert_eq!(cluster.get("pods", "default", "a").await.unwrap_err().code(), 404);
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(9));
 }
@@ -470,11 +480,15 @@ async fn a_replaced_session_writes_nothing() {
     assert_eq!(newer, Session(session.0 + 1));
     let status = json!({"uid": pod.meta.uid, "status": {"phase": "Failed"}});
     let facts = vec![fact(1, FactSort::State, "/v1/pods/default/a", &status)];
-    assert_eq!(old.apply(OUTBOX, facts).await.unwrap_err(), "the session was replaced");
+    assert_eq!(old.all(facts).await.unwrap_err(), "the session was replaced");
     let none = vec![fact(1, FactSort::State, "/v1/pods/default/none", &status)];
-    assert_eq!(old.apply(OUTBOX, none).await.unwrap_err(), "the session was replaced");
+    assert_eq!(old.all(none).await.unwrap_err(), "the session was replaced");
+    let label = json!({"uid": old.node_uid.0, "metadata": {"labels": {"of": "the past"}}, "status": {}});
+    let of_itself = vec![fact(1, FactSort::State, "/v1/nodes//edge", &label)];
+    assert_eq!(old.all(of_itself).await.unwrap_err(), "the session was replaced");
     assert_eq!(cluster.mark(&old.node_uid).await, Seq(0));
     assert_ne!(cluster.get("pods", "default", "a").await.unwrap()["status"]["phase"], "Failed");
+    assert_eq!(cluster.get("nodes", "", "edge").await.unwrap()["metadata"]["labels"].get("of"), None);
 }
 
 #[tokio::test]
@@ -489,7 +503,7 @@ async fn a_silent_node_becomes_unknown_after_the_grace() {
     let status = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady",
         "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
     let word = json!({"uid": writer.node_uid.0, "status": status});
-    writer.apply(OUTBOX, vec![fact(1, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
+    writer.all(vec![fact(1, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
     cluster.env.1.fetch_add(GRACE.as_secs() - 5, Ordering::SeqCst);
     cluster.links.shared.alive("edge", session, Duration::from_secs(10));
     cluster.env.1.fetch_add(GRACE.as_secs() - 5, Ordering::SeqCst);
@@ -503,7 +517,7 @@ async fn a_silent_node_becomes_unknown_after_the_grace() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // A node that was allowed a longer interval, and has promised it.
-    writer.apply(OUTBOX, vec![fact(2, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
+    writer.all(vec![fact(2, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
     cluster.links.shared.alive("edge", session, GRACE * 3);
     cluster.env.1.fetch_add(GRACE.as_secs() * 2, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(200)).await;

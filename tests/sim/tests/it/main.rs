@@ -13,3 +13,4 @@ mod restore;
 mod seeds;
 mod site;
 mod stage;
+mod webhooks;
