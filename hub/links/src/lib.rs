@@ -18,6 +18,7 @@ pub mod facts;
 mod failover;
 pub mod hub_links;
 pub mod join;
+mod leftovers;
 pub mod lifecycle;
 pub mod lineage;
 mod places;

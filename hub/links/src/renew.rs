@@ -103,7 +103,9 @@ async fn decide(
     }
     let chain = shared.issuer.sign(&request.csr, name, &uid.0).map_err(|reason| refusal("BadRequest", reason))?;
     let new = chain.first().ok_or_else(|| refusal("Unavailable", "the hub's CA gave no certificate"))?;
-    certificates::renewed(store, uid, leaf, new).await.map_err(unavailable)?;
+    if !certificates::renewed(store, uid, leaf, new).await.map_err(unavailable)? {
+        return Err(refusal("UnknownNode", format!("node {name:?} was deleted; join again")));
+    }
     Ok(Issued { chain, roots: shared.issuer.roots() })
 }
 

@@ -19,6 +19,7 @@ mod keys;
 mod kinds;
 mod limits;
 mod meta;
+pub mod node_records;
 pub mod rbac;
 mod registry;
 mod services_ip;

@@ -3,6 +3,7 @@
 mod adoption;
 mod crowd;
 mod fleet;
+mod gone;
 mod identity;
 
 use super::*;
@@ -19,7 +20,7 @@ use holdfast_link_engine::HubView;
 use holdfast_link_engine::wire::{FactSort, Hello, JoinReply, JoinRequest, WireFact};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
 use holdfast_server::{Attributes, Authorizer, Decision};
-use holdfast_store::{Op, Txn};
+use holdfast_store::{Op, Txn, TxnOutcome};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -283,7 +284,11 @@ fn hello(name: &str, uid: &str, session: u64) -> Hello {
 async fn sessions_rise_and_a_clone_is_told() {
     let store: Arc<dyn Store> = holdfast_store::testing::memory_store().unwrap();
     let uid = NodeUid("u".into());
-    let next = async |session| issue(&*store, Lineage(1), &uid, &hello("n", "u", session)).await.unwrap();
+    let node = Op::Put { key: "/registry/core/nodes/n".into(), value: Bytes::from_static(b"{}") };
+    let made = store.txn(Txn { checks: Vec::new(), ops: vec![node] }).await.unwrap();
+    let TxnOutcome::Committed { revision, .. } = made else { panic!("{made:?}") };
+    let alive = Check { key: "/registry/core/nodes/n".into(), condition: Condition::ModifiedAt(revision) };
+    let next = async |session| issue(&*store, Lineage(1), &uid, &alive, &hello("n", "u", session)).await.unwrap();
     assert_eq!(next(0).await, Issued::Session(Session(1), Seq(0)));
     assert!(ready(&*store, &uid, Session(1)).await.unwrap().is_some());
     assert_eq!(next(1).await, Issued::Session(Session(2), Seq(0)));
@@ -291,6 +296,9 @@ async fn sessions_rise_and_a_clone_is_told() {
     assert_eq!(ready(&*store, &uid, Session(2)).await.unwrap(), None, "replaced");
     assert!(ready(&*store, &uid, Session(3)).await.unwrap().is_some());
     assert_eq!(next(1).await, Issued::Duplicate);
+    let gone = Op::Delete { key: alive.key.clone() };
+    store.txn(Txn { checks: Vec::new(), ops: vec![gone] }).await.unwrap();
+    assert_eq!(next(3).await, Issued::NodeChanged);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod each_write;
 mod fencing;
 mod flips;
 mod found;
+mod gone;
 mod ninety_days;
 mod restore;
 mod seeds;

@@ -13,7 +13,7 @@ use std::time::Duration;
 const LINKS: &str = "/links/";
 
 /// A webhook that is asked about all that nodes report.
-fn judge(stage: &Stage) {
+pub(crate) fn judge(stage: &Stage) {
     let resources = ["pods", "pods/status", "nodes", "nodes/status", "leases", "events"];
     let rule = json!({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources});
     let hook = json!({
@@ -30,13 +30,13 @@ fn judge(stage: &Stage) {
 }
 
 /// The containers of a pod that the hub knows by its name run.
-fn started(cluster: &Cluster, name: &str) -> bool {
+pub(crate) fn started(cluster: &Cluster, name: &str) -> bool {
     let end = cluster.end();
     let uid = end.pods.iter().find(|(_, pod)| text(pod, &["metadata", "name"]) == name).map(|(uid, _)| uid.clone());
     uid.is_some_and(|uid| end.machines.iter().any(|machine| machine.running.contains_key(&uid)))
 }
 
-fn phase(cluster: &Cluster, name: &str) -> String {
+pub(crate) fn phase(cluster: &Cluster, name: &str) -> String {
     let pods = cluster.end().pods;
     let pod = pods.values().find(|pod| text(pod, &["metadata", "name"]) == name).cloned().unwrap_or_default();
     text(&pod, &["status", "phase"]).to_string()
