@@ -1,9 +1,9 @@
 //! The hub's driver.
 //!
-//! Tasks of a connection: the driver itself; one that takes streams, one that takes datagrams, a reader for each stream,
-//! one that writes what objects the node gets; and one that applies facts ([`apply`]), because the store, and whoever
-//! judges writes, may take long over them, and heartbeats, objects and calls must not wait for that.
+//! Facts are applied in a task of their own ([`apply`]), because the store, and whoever judges writes, may take long over
+//! them, and heartbeats, objects and calls must not wait for that.
 
+use crate::arrivals::{Arrived, INPUTS, read_frames};
 use crate::background::Background;
 use crate::framed::{FrameRecv, LinkError};
 use crate::node::clock_micros;
@@ -20,8 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Inputs that wait for the engine; a full queue makes the readers wait, and so the node.
-const INPUTS: usize = 64;
 /// Batches of facts that wait for the one that is being applied. The engine takes a batch only when the store has the one
 /// before it, and the node sends none before that: so this is never full, and the driver never waits.
 const BATCHES: usize = 1;
@@ -144,15 +142,6 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
     reason
 }
 
-/// What the other tasks hand to the driver.
-enum Arrived {
-    Input(HubInput),
-    /// A stream that the node opened: its first frame comes after this.
-    Opened(Stream, Box<dyn SendStream>),
-    /// A stream ended, or what it carries cannot be read or applied: so must the connection.
-    Broken(String),
-}
-
 /// Facts on their way into the store; at least one.
 struct Batch {
     session: Session,
@@ -166,7 +155,7 @@ struct Driver {
     connection: Arc<dyn Connection>,
     host: Arc<dyn HubHost>,
     senders: BTreeMap<Stream, Box<dyn SendStream>>,
-    inputs: mpsc::Sender<Arrived>,
+    inputs: mpsc::Sender<Arrived<HubInput>>,
     facts: mpsc::Sender<Batch>,
     tasks: Vec<Task>,
     session: Option<Session>,
@@ -260,7 +249,7 @@ impl Driver {
             let (mut sender, receiver) = self.connection.open_bi().await?;
             sender.set_priority(stream.priority());
             self.senders.insert(stream, Background::start(&self.env, sender));
-            let reader = read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone());
+            let reader = read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone(), HubInput::Frame);
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
@@ -274,7 +263,7 @@ impl Driver {
 }
 
 /// Applies what the node reports, a batch after the other.
-async fn apply(host: Arc<dyn HubHost>, mut batches: mpsc::Receiver<Batch>, inputs: mpsc::Sender<Arrived>) {
+async fn apply(host: Arc<dyn HubHost>, mut batches: mpsc::Receiver<Batch>, inputs: mpsc::Sender<Arrived<HubInput>>) {
     while let Some(Batch { session, outbox, facts, last }) = batches.recv().await {
         let arrived = match host.apply_facts(session, outbox, facts).await {
             Ok(()) => Arrived::Input(HubInput::FactsCommitted { seq: last }),
@@ -286,21 +275,7 @@ async fn apply(host: Arc<dyn HubHost>, mut batches: mpsc::Receiver<Batch>, input
     }
 }
 
-async fn read_frames(env: World, stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
-    loop {
-        let arrived = match frames.next_in_time(&env).await {
-            Ok(Some(frame)) => Arrived::Input(HubInput::Frame(stream, frame)),
-            Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
-            Err(err) => Arrived::Broken(err.to_string()),
-        };
-        let last = matches!(arrived, Arrived::Broken(_));
-        if inputs.send(arrived).await.is_err() || last {
-            return;
-        }
-    }
-}
-
-async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived<HubInput>>) {
     while let Ok(data) = connection.recv_datagram().await {
         let from = address_hash(&connection.peer_address());
         if inputs.send(Arrived::Input(HubInput::Datagram(data, from))).await.is_err() {
@@ -310,7 +285,7 @@ async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived
 }
 
 /// Takes the node's streams: one control, one facts, one renewal at a time.
-async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>, inputs: mpsc::Sender<Arrived>) {
+async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>, inputs: mpsc::Sender<Arrived<HubInput>>) {
     let mut readers: BTreeMap<Stream, Task> = BTreeMap::new();
     let mut renewal: Option<Task> = None;
     while let Ok((mut sender, receiver)) = connection.accept_bi().await {
@@ -326,7 +301,7 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHo
                 }
                 readers.insert(
                     stream,
-                    env.spawn("link-reader", Box::pin(read_frames(env.clone(), stream, frames, inputs.clone()))),
+                    env.spawn("link-reader", Box::pin(read_frames(env.clone(), stream, frames, inputs.clone(), HubInput::Frame))),
                 );
             }
             Some(Ok(Open { stream: Stream::Renew })) if renewal.as_ref().is_none_or(Task::is_finished) => {
