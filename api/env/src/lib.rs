@@ -11,6 +11,7 @@ pub mod disk;
 pub mod host;
 pub mod net;
 pub mod session;
+pub mod testing;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -2,12 +2,14 @@
 //!
 //! A certificate replaces its forerunner only once it has connected: the answer that carried it may have been
 //! lost, and a node must not be locked out by that. Only an expired certificate is held against this record; a
-//! valid one speaks for itself.
+//! valid one speaks for itself. The record goes with the Node, and is not made anew without it: no certificate of a node
+//! that is gone is any node's last.
 
-use crate::sessions::{put, read};
-use holdfast_core::NodeUid;
+use crate::sessions::{holds, put, read};
+use holdfast_core::{NodeUid, Revision};
 use holdfast_link::identity::validity;
-use holdfast_store::{Check, Store, StoreError, Txn, TxnOutcome};
+use holdfast_registry::node_records;
+use holdfast_store::{Check, Condition, Store, StoreError, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -67,7 +69,7 @@ impl CertificateRecord {
 }
 
 fn key(node: &NodeUid) -> String {
-    format!("/certs/{node}")
+    node_records::certificates(&node.0)
 }
 
 /// What was issued to a node.
@@ -78,49 +80,65 @@ pub async fn of(store: &dyn Store, node: &NodeUid) -> Result<CertificateRecord, 
     Ok(read(store, &key(node)).await?.0)
 }
 
-/// Notes that `certificate` was signed for the node; durable before the node gets it.
+/// Notes that `certificate` was signed for the node; durable before the node gets it. False when `alive`, which says that the
+/// node's Node exists, no longer holds.
 ///
 /// # Errors
 /// The store's.
-pub async fn issued(store: &dyn Store, node: &NodeUid, certificate: &[u8]) -> Result<(), StoreError> {
+pub async fn issued(store: &dyn Store, node: &NodeUid, alive: &Check, certificate: &[u8]) -> Result<bool, StoreError> {
     let known = Known::of(certificate);
-    change(store, node, |record| record.issued = Some(known.clone())).await
+    change(store, node, Some(alive), |record| record.issued = Some(known.clone())).await
 }
 
-/// Notes that the node has connected with `certificate`.
+/// Notes that the node has connected with `certificate`, if the session that it came for, whose record has the revision
+/// `session_at`, is still the last.
 ///
 /// # Errors
 /// The store's.
-pub async fn confirmed(store: &dyn Store, node: &NodeUid, certificate: &[u8]) -> Result<(), StoreError> {
+pub async fn confirmed(
+    store: &dyn Store,
+    node: &NodeUid,
+    session_at: Revision,
+    certificate: &[u8],
+) -> Result<(), StoreError> {
     let known = Known::of(certificate);
-    change(store, node, |record| record.confirm(&known)).await
+    change(store, node, Some(&holds(node, session_at)), |record| record.confirm(&known)).await.map(drop)
 }
 
 /// Notes that the node, which has proven the key of `shown`, was signed `certificate`; durable before the node gets it. If
-/// it never does, `shown` stays good: a store that was restored may not have known it.
+/// it never does, `shown` stays good: a store that was restored may not have known it. False when nothing is known of the
+/// node: its Node is gone.
 ///
 /// # Errors
 /// The store's.
-pub async fn renewed(store: &dyn Store, node: &NodeUid, shown: &[u8], certificate: &[u8]) -> Result<(), StoreError> {
+pub async fn renewed(store: &dyn Store, node: &NodeUid, shown: &[u8], certificate: &[u8]) -> Result<bool, StoreError> {
     let (shown, known) = (Known::of(shown), Known::of(certificate));
-    change(store, node, |record| record.renew(&shown, &known)).await
+    change(store, node, None, |record| record.renew(&shown, &known)).await
 }
 
+/// Changes the record, and makes it where there is none if `only_if` says that it may be. False when that no longer holds.
 async fn change(
     store: &dyn Store,
     node: &NodeUid,
+    only_if: Option<&Check>,
     change: impl Fn(&mut CertificateRecord) + Send,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     loop {
         let (old, condition) = read::<CertificateRecord>(store, &key(node)).await?;
+        if condition == Condition::Absent && only_if.is_none() {
+            return Ok(false);
+        }
         let mut new = old.clone();
         change(&mut new);
         if new == old {
-            return Ok(());
+            return Ok(true);
         }
-        let txn = Txn { checks: vec![Check { key: key(node), condition }], ops: vec![put(key(node), &new)?] };
-        if let TxnOutcome::Committed { .. } = store.txn(txn).await? {
-            return Ok(());
+        let mut checks = vec![Check { key: key(node), condition }];
+        checks.extend(only_if.cloned());
+        match store.txn(Txn { checks, ops: vec![put(key(node), &new)?] }).await? {
+            TxnOutcome::Committed { .. } => return Ok(true),
+            TxnOutcome::CheckFailed { index: 0, .. } => {}
+            TxnOutcome::CheckFailed { .. } => return Ok(false),
         }
     }
 }

@@ -1,30 +1,38 @@
 //! Applying facts: what a node reports becomes writes of `system:node:<name>`.
 //!
-//! Each write carries the node's session as a check and its mark as a further write, so that a fact is applied
-//! exactly once within a lineage. A fact about an object that is gone, or is another one by now, is done with.
+//! Each write carries the node's session as a check, and the one that is the fact's effect its mark as a further write: so
+//! a fact is applied exactly once within a lineage, and a session that was replaced writes nothing any more, however late
+//! its requests come to the store. A fact about an object that is gone, or is another one by now, is done with. One that a
+//! webhook keeps from being judged waits, and with it those behind it; the link goes on beside that.
 
 use crate::adoption::{self, KeptPod, Verdict};
 use crate::sessions::{Mark, mark};
 use holdfast_core::{
-    DeleteOptions, Gvr, Json, NodeUid, Object, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target, UserInfo,
-    WriteOptions, json,
+    Backoff, DeleteOptions, Gvr, Json, NodeUid, Object, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target,
+    UserInfo, WriteOptions, json,
 };
+use holdfast_env::World;
 use holdfast_link_engine::wire::{FactSort, WireFact};
 use holdfast_mutation::broken;
-use holdfast_registry::{CommitWith, is_stale_session};
+use holdfast_registry::{CommitWith, is_stale_session, is_webhook_failure};
 use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
 use holdfast_store::{Check, Op, Store, Txn, TxnOutcome};
 use serde_json::json as document;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Prefix of the keys of facts about pods.
 const PODS: &str = "/v1/pods/";
 /// How often a fact is tried again when other writers come first.
 const CONFLICT_TRIES: u32 = 5;
+/// How long a fact that waits for a webhook is left alone, at first and at most.
+const WAIT: Duration = Duration::from_secs(1);
+const WAIT_MOST: Duration = Duration::from_secs(30);
 
 /// One node's writer of facts, for one session.
 pub(crate) struct FactWriter {
+    pub(crate) env: World,
     pub(crate) api: Arc<Api>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) node_name: String,
@@ -36,41 +44,54 @@ pub(crate) struct FactWriter {
 }
 
 impl FactWriter {
-    /// Applies facts in order.
+    /// Applies one fact. It may take as long as its webhooks need.
     ///
     /// # Errors
     /// A reason to end the connection: the session was replaced, or the store does not take writes. The node
     /// sends again what has no mark.
-    pub(crate) async fn apply(&self, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
-        for fact in facts {
-            let reached = Mark { outbox, seq: fact.seq };
-            let (check, op) = mark(&self.node_uid, self.session_at, &reached).map_err(|err| err.to_string())?;
-            let mut outcome = self.one(&fact, &check, &op).await;
-            if broken("mark-outside-the-transaction") && outcome.is_ok() {
-                self.mark_only(check.clone(), op.clone()).await?;
-            }
-            for _ in 0..CONFLICT_TRIES {
-                // Others write the object at the same time: no reason to lose the node's word.
-                match &outcome {
-                    Err(status) if status.is(Reason::Conflict) && !is_stale_session(status) => {}
-                    _ => break,
+    pub(crate) async fn apply(&self, outbox: OutboxGen, fact: &WireFact) -> Result<(), String> {
+        let reached = Mark { outbox, seq: fact.seq };
+        let (check, op) = mark(&self.node_uid, self.session_at, &reached).map_err(|err| err.to_string())?;
+        let outcome = self.once_judged(fact, &check, &op).await;
+        if broken("mark-outside-the-transaction") && outcome.is_ok() {
+            self.mark_only(check.clone(), op.clone()).await?;
+        }
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(status) if is_stale_session(&status) => Err("the session was replaced".into()),
+            // The node cannot mend these; it must not be held up by them either.
+            Err(status) if (400..500).contains(&status.code()) && !status.is(Reason::TooManyRequests) => {
+                if !status.is(Reason::NotFound) && !status.is(Reason::AlreadyExists) {
+                    tracing::warn!(node = self.node_name, key = fact.key, err = %status, "A fact was not applicable");
                 }
-                outcome = self.one(&fact, &check, &op).await;
+                self.mark_only(check, op).await
             }
-            match outcome {
-                Ok(()) => {}
-                Err(status) if is_stale_session(&status) => return Err("the session was replaced".into()),
-                // The node cannot mend these; it must not be held up by them either.
-                Err(status) if (400..500).contains(&status.code()) && !status.is(Reason::TooManyRequests) => {
-                    if !status.is(Reason::NotFound) && !status.is(Reason::AlreadyExists) {
-                        tracing::warn!(node = self.node_name, key = fact.key, err = %status, "A fact was not applicable");
+            Err(status) => Err(status.to_string()),
+        }
+    }
+
+    /// Tries again while nothing was written, and waiting helps: others wrote the object at the same time, which is no
+    /// reason to lose the node's word, or a webhook cannot be asked. What may have been written is not tried again within
+    /// the session: it could then come to the store a second time, behind what comes after it.
+    async fn once_judged(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
+        let (mut conflicts, mut wait) = (0, Backoff::new(WAIT, WAIT_MOST));
+        loop {
+            match self.one(fact, check, op).await {
+                Err(status) if status.is(Reason::Conflict) && !is_stale_session(&status) => {
+                    if conflicts == CONFLICT_TRIES {
+                        return Err(status);
                     }
-                    self.mark_only(check, op).await?;
+                    conflicts += 1;
                 }
-                Err(status) => return Err(status.to_string()),
+                Err(status) if is_webhook_failure(&status) => {
+                    if wait.failures() == 0 {
+                        tracing::warn!(node = self.node_name, key = fact.key, err = %status, "Facts wait for a webhook");
+                    }
+                    self.env.sleep(wait.fail()).await;
+                }
+                outcome => return outcome,
             }
         }
-        Ok(())
     }
 
     async fn one(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
@@ -139,7 +160,9 @@ impl FactWriter {
         if let Some(metadata) = body.get("metadata") {
             let patch = Patch { patch_type: PatchType::Merge, body: document!({"metadata": metadata}) };
             let operation = Operation::Patch { patch, options: as_node() };
-            self.call(target.clone(), operation, None).await?;
+            // Its mark comes with the status.
+            let with = CommitWith { checks: vec![check.clone()], ..CommitWith::default() };
+            self.call_with(target.clone(), operation, Some(with)).await?;
         }
         // A merge patch with the whole status: fields that the node no longer reports are set to null.
         let old = object.skim(&["status"]);

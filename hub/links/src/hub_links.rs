@@ -14,7 +14,7 @@ use holdfast_link::identity::{Standing, node_of, standing};
 use holdfast_link::renew::EXPIRED_FOR_GOOD;
 use holdfast_link::{Listener, Refusal, Traffic, drive_hub};
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
-use holdfast_store::Store;
+use holdfast_store::{Check, Condition, Store};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,8 @@ const MAX_HANDSHAKES: usize = 256;
 /// Joins under way at a time; further ones are told to come again. They have places of their own: whoever holds them
 /// all without a word keeps no node of the cluster away.
 const MAX_JOINS: usize = 64;
+/// How often a node's record is made anew because its Node changed meanwhile, as others may write that as well.
+pub(crate) const NODE_TRIES: u32 = 10;
 
 /// Makes nodes' identities.
 #[async_trait]
@@ -185,8 +187,9 @@ impl Shared {
         }
     }
 
-    /// Whether a Node of this name and identity exists and is not revoked; if not, why the node is refused.
-    pub(crate) async fn live(&self, name: &str, uid: &str) -> Result<(), Refusal> {
+    /// A check that the Node of this name and identity, which exists and is not revoked, is as it was now; without one, why
+    /// the node is refused.
+    pub(crate) async fn live(&self, name: &str, uid: &str) -> Result<Check, Refusal> {
         let refuse = |code: &str, reason: String| Err(Refusal { code: code.into(), reason });
         match self.get(Target::object(Gvr::new("", "v1", "nodes"), "", name)).await {
             Ok(node) if node.meta.uid != uid => {
@@ -195,7 +198,11 @@ impl Shared {
             Ok(node) if node.meta.is_revoked() => {
                 refuse("Revoked", format!("the certificates of node {name:?} are revoked"))
             }
-            Ok(_) => Ok(()),
+            Ok(node) => {
+                let kind = holdfast_kinds::by_gvr("", "v1", "nodes").map(holdfast_kinds::storage_prefix);
+                let key = format!("{}{name}", kind.unwrap_or_default());
+                Ok(Check { key, condition: Condition::ModifiedAt(node.revision) })
+            }
             Err(status) if status.is(Reason::NotFound) => {
                 refuse("UnknownNode", format!("node {name:?} does not exist; join again"))
             }

@@ -1,6 +1,6 @@
 //! Joining: a bootstrap token and a name become a Node object and a certificate.
 
-use crate::hub_links::{NodeIssuer, Shared, as_hub};
+use crate::hub_links::{NODE_TRIES, NodeIssuer, Shared, as_hub};
 use crate::sessions::was_ready;
 use crate::{certificates, time_reset};
 use async_trait::async_trait;
@@ -50,7 +50,15 @@ async fn join(shared: &Shared, issuer: &dyn NodeIssuer, request: &JoinRequest) -
     let uid = node.meta.uid.clone();
     let chain = issuer.sign(&request.csr, &request.node_name, &uid)?;
     let leaf = chain.first().ok_or("the hub's CA gave no certificate")?;
-    certificates::issued(&*shared.store, &NodeUid(uid.clone()), leaf).await.map_err(|err| err.to_string())?;
+    let mut tries = NODE_TRIES;
+    loop {
+        let alive = shared.live(&request.node_name, &uid).await.map_err(|refusal| refusal.reason)?;
+        let noted = certificates::issued(&*shared.store, &NodeUid(uid.clone()), &alive, leaf).await;
+        if noted.map_err(|err| err.to_string())? {
+            break;
+        }
+        tries = tries.checked_sub(1).ok_or("the Node changes too often; try again")?;
+    }
     Ok(JoinReply::Joined {
         node_uid: uid,
         chain: chain.into_iter().map(Bytes::from).collect(),

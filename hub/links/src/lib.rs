@@ -8,7 +8,7 @@
 //! [`adoption`] takes pods back that a restore made the hub forget;
 //! [`lifecycle`] decides from heartbeats which nodes are Ready. Everything runs over [`holdfast_env::Env`].
 //!
-//! Tasks: one that follows the store for [`views`]; one per connection; one for the life
+//! Tasks: one that follows the store for [`views`]; one per connection, which owns those of its link; one for the life
 //! cycle. All are owned by [`HubLinks`].
 
 mod adoption;
@@ -18,6 +18,7 @@ pub mod facts;
 mod failover;
 pub mod hub_links;
 pub mod join;
+mod leftovers;
 pub mod lifecycle;
 pub mod lineage;
 mod places;

@@ -5,6 +5,7 @@
 //! back it reports itself. Heartbeats live in memory: after a start of the hub every node has a whole grace period.
 
 use crate::hub_links::{Shared, as_hub};
+use crate::leftovers;
 use holdfast_core::{Gvr, ListOptions, Object, Patch, PatchType, Revision, Status, Target, Timestamp, json};
 use holdfast_link_engine::heartbeat::tolerated;
 use holdfast_server::{Operation, Reply};
@@ -23,8 +24,20 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let start = shared.env.monotonic();
     // Silent nodes whose objects say so, by the revision that was looked at: a silence may last for weeks.
     let mut marked: BTreeMap<String, Revision> = BTreeMap::new();
+    let mut swept = false;
     loop {
         shared.env.sleep(PERIOD).await;
+        if !swept {
+            match leftovers::sweep(&*shared.store).await {
+                Ok(nodes) => {
+                    swept = true;
+                    if nodes > 0 {
+                        tracing::info!(nodes, "Removed records of nodes that are gone");
+                    }
+                }
+                Err(err) => tracing::warn!(%err, "Could not look for records of nodes that are gone"),
+            }
+        }
         match nodes(&shared).await {
             Ok(nodes) => {
                 shared.forget_deleted(

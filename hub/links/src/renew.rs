@@ -11,6 +11,7 @@ use holdfast_link::Refusal;
 use holdfast_link::renew::serve_expired;
 use holdfast_link_engine::wire::{RenewReply, RenewRequest};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,16 +61,20 @@ pub(crate) async fn within_session(shared: &Shared, host: &NodeSession, request:
 pub(crate) async fn expired(shared: &Shared, connection: &Arc<dyn Connection>, name: &str, uid: &str) {
     let uid = NodeUid(uid.to_string());
     let leaf = connection.peer_certificates().into_iter().next().unwrap_or_default();
+    let renewed = AtomicBool::new(false);
+    let (leaf, was_renewed) = (&leaf, &renewed);
     let decide = |request: RenewRequest| async move {
-        let decided = decide(shared, name, &uid, &leaf, &request).await;
-        if decided.is_ok() {
-            let message = "The node's certificate had expired; it was renewed within the grace";
-            shared.warn_of(name, "CertificateRenewedAfterExpiry", message).await;
-        }
+        let decided = decide(shared, name, &uid, leaf, &request).await;
+        was_renewed.store(decided.is_ok(), Ordering::Relaxed);
         answer(name, decided)
     };
     if let Err(err) = serve_expired(&shared.env, connection, decide).await {
         tracing::debug!(node = name, peer = connection.peer_address(), %err, "A renewal did not finish");
+    }
+    // After the answer, which a webhook on Events must not keep from the node.
+    if renewed.load(Ordering::Relaxed) {
+        let message = "The node's certificate had expired; it was renewed within the grace";
+        shared.warn_of(name, "CertificateRenewedAfterExpiry", message).await;
     }
 }
 
@@ -103,7 +108,9 @@ async fn decide(
     }
     let chain = shared.issuer.sign(&request.csr, name, &uid.0).map_err(|reason| refusal("BadRequest", reason))?;
     let new = chain.first().ok_or_else(|| refusal("Unavailable", "the hub's CA gave no certificate"))?;
-    certificates::renewed(store, uid, leaf, new).await.map_err(unavailable)?;
+    if !certificates::renewed(store, uid, leaf, new).await.map_err(unavailable)? {
+        return Err(refusal("UnknownNode", format!("node {name:?} was deleted; join again")));
+    }
     Ok(Issued { chain, roots: shared.issuer.roots() })
 }
 

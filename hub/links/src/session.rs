@@ -2,7 +2,7 @@
 
 use crate::adoption::Verdict;
 use crate::facts::FactWriter;
-use crate::hub_links::Shared;
+use crate::hub_links::{NODE_TRIES, Shared};
 use crate::sessions::{Issued, issue, ready};
 use crate::tokens::NodeTokens;
 use crate::view::{NodeView, build};
@@ -14,6 +14,7 @@ use holdfast_env::Connection;
 use holdfast_link::{Grant, HubHost, Refusal, Traffic};
 use holdfast_link_engine::HubView;
 use holdfast_link_engine::wire::{Hello, RenewReply, RenewRequest, WireFact};
+use holdfast_store::Check;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -175,8 +176,9 @@ impl NodeSession {
         self.shared.warn_as(&self.node_name, &name, reason, &message).await;
     }
 
-    /// What is wrong with the words of a hello, measured against certificate and Node object.
-    async fn check(&self, hello: &Hello) -> Result<(), Refusal> {
+    /// The check that the Node is as it was; or what is wrong with the words of a hello, measured against certificate and Node
+    /// object.
+    async fn check(&self, hello: &Hello) -> Result<Check, Refusal> {
         if hello.node_uid != self.node_uid.0 || hello.node_name != self.node_name {
             return Err(refusal("WrongIdentity", "the hello does not fit the certificate"));
         }
@@ -195,12 +197,22 @@ impl HubHost for NodeSession {
     }
 
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
-        self.check(hello).await?;
+        let mut alive = self.check(hello).await?;
         // The node must not be compared with an empty view.
         if self.rebuild().await.is_some() && lock(&self.view).revision() == Revision(0) {
             return Err(refusal("Unavailable", "the hub cannot read its store"));
         }
-        match issue(&*self.shared.store, self.shared.lineage, &self.node_uid, hello).await {
+        let mut tries = NODE_TRIES;
+        let issued = loop {
+            match issue(&*self.shared.store, self.shared.lineage, &self.node_uid, &alive, hello).await {
+                Ok(Issued::NodeChanged) if tries > 0 => {
+                    tries -= 1;
+                    alive = self.check(hello).await?;
+                }
+                issued => break issued,
+            }
+        };
+        match issued {
             Ok(Issued::Session(session, mark)) => Ok(Grant {
                 lineage: self.shared.lineage,
                 session,
@@ -216,6 +228,7 @@ impl HubHost for NodeSession {
                     "another machine uses this node's identity, or this disk was set back",
                 ))
             }
+            Ok(Issued::NodeChanged) => Err(refusal("Unavailable", "the Node changes too often")),
             Err(err) => Err(refusal("Unavailable", err.to_string())),
         }
     }
@@ -223,6 +236,7 @@ impl HubHost for NodeSession {
     async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
         let session_at = self.shared.session_at(&self.node_name, session).ok_or("the session was replaced")?;
         let writer = FactWriter {
+            env: self.shared.env.clone(),
             api: self.shared.api.clone(),
             store: self.shared.store.clone(),
             node_name: self.node_name.clone(),
@@ -230,10 +244,13 @@ impl HubHost for NodeSession {
             session_at,
             verdicts: Mutex::default(),
         };
-        writer.apply(outbox, facts).await?;
-        let verdicts = std::mem::take(&mut *lock(&writer.verdicts));
-        for (key, (uid, verdict)) in verdicts {
-            self.settle(&key, &uid, verdict).await;
+        for fact in &facts {
+            writer.apply(outbox, fact).await?;
+            // At once: the facts behind it may have to wait.
+            let verdicts = std::mem::take(&mut *lock(&writer.verdicts));
+            for (key, (uid, verdict)) in verdicts {
+                self.settle(&key, &uid, verdict).await;
+            }
         }
         Ok(())
     }
@@ -251,7 +268,7 @@ impl HubHost for NodeSession {
                 let leaf = connection.peer_certificates().into_iter().next();
                 self.shared.connect(self, session, at, connection);
                 if let Some(leaf) = leaf
-                    && let Err(err) = certificates::confirmed(&*self.shared.store, &self.node_uid, &leaf).await
+                    && let Err(err) = certificates::confirmed(&*self.shared.store, &self.node_uid, at, &leaf).await
                 {
                     // Nothing is lost: the certificate stays good, and the next connection notes it.
                     tracing::warn!(node = self.node_name, %err, "Could not note a node's certificate");

@@ -2,11 +2,13 @@
 //!
 //! `/links/<node uid>` holds the last session issued and the last that the node made durable;
 //! `/marks/<node uid>` the mark of its outbox. A transaction for a node checks its session record, so that a
-//! replaced connection can write nothing.
+//! replaced connection can write nothing. Both go with the Node ([`node_records`]), so a session is issued only together
+//! with a check that the Node is there: else a node that was deleted at this very moment would begin again at mark 0.
 
 use holdfast_core::{Lineage, NodeUid, OutboxGen, Revision, Seq, Session};
 use holdfast_link_engine::control::{SessionVerdict, judge};
 use holdfast_link_engine::wire::Hello;
+use holdfast_registry::node_records;
 use holdfast_store::{Check, Condition, Op, Store, StoreError, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 
@@ -29,11 +31,16 @@ pub struct Mark {
 }
 
 fn session_key(node: &NodeUid) -> String {
-    format!("/links/{node}")
+    node_records::session(&node.0)
 }
 
 fn mark_key(node: &NodeUid) -> String {
-    format!("/marks/{node}")
+    node_records::mark(&node.0)
+}
+
+/// The check that `at`, the revision of a session record, is still the last: nobody took over, and the Node exists.
+pub(crate) fn holds(node: &NodeUid, at: Revision) -> Check {
+    Check { key: session_key(node), condition: Condition::ModifiedAt(at) }
 }
 
 fn damaged(key: &str) -> StoreError {
@@ -65,13 +72,21 @@ pub enum Issued {
     Session(Session, Seq),
     /// Another machine uses this identity, or this one was set back.
     Duplicate,
+    /// The Node changed since it was looked at: it may be gone.
+    NodeChanged,
 }
 
-/// Issues the next session to a node.
+/// Issues the next session to a node, if `alive` holds, which says that its Node exists.
 ///
 /// # Errors
 /// The store's.
-pub async fn issue(store: &dyn Store, lineage: Lineage, node: &NodeUid, hello: &Hello) -> Result<Issued, StoreError> {
+pub async fn issue(
+    store: &dyn Store,
+    lineage: Lineage,
+    node: &NodeUid,
+    alive: &Check,
+    hello: &Hello,
+) -> Result<Issued, StoreError> {
     loop {
         let (record, condition) = read::<SessionRecord>(store, &session_key(node)).await?;
         let session = match judge(lineage, record.issued, record.ready, hello) {
@@ -80,14 +95,17 @@ pub async fn issue(store: &dyn Store, lineage: Lineage, node: &NodeUid, hello: &
         };
         let next = SessionRecord { issued: session, ..record };
         let txn = Txn {
-            checks: vec![Check { key: session_key(node), condition }],
+            checks: vec![Check { key: session_key(node), condition }, alive.clone()],
             ops: vec![put(session_key(node), &next)?],
         };
-        if let TxnOutcome::Committed { .. } = store.txn(txn).await? {
-            let (mark, _) = read::<Mark>(store, &mark_key(node)).await?;
-            let seq = if mark.outbox == hello.outbox { mark.seq } else { Seq(0) };
-            return Ok(Issued::Session(session, seq));
+        match store.txn(txn).await? {
+            TxnOutcome::Committed { .. } => {}
+            TxnOutcome::CheckFailed { index: 0, .. } => continue,
+            TxnOutcome::CheckFailed { .. } => return Ok(Issued::NodeChanged),
         }
+        let (mark, _) = read::<Mark>(store, &mark_key(node)).await?;
+        let seq = if mark.outbox == hello.outbox { mark.seq } else { Seq(0) };
+        return Ok(Issued::Session(session, seq));
     }
 }
 
@@ -139,6 +157,5 @@ pub async fn was_ready(store: &dyn Store, node: &NodeUid) -> Result<bool, StoreE
 /// # Errors
 /// Never for a well-formed mark.
 pub fn mark(node: &NodeUid, session_at: Revision, mark: &Mark) -> Result<(Check, Op), StoreError> {
-    let check = Check { key: session_key(node), condition: Condition::ModifiedAt(session_at) };
-    Ok((check, put(mark_key(node), mark)?))
+    Ok((holds(node, session_at), put(mark_key(node), mark)?))
 }

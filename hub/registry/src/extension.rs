@@ -1,5 +1,6 @@
 //! What the layer above may add to a write's transaction.
 
+use crate::admission::dynamic::FAILED_WEBHOOK;
 use holdfast_core::{Gvr, Reason, Status};
 use holdfast_store::{Check, Op};
 
@@ -28,4 +29,10 @@ pub fn is_stale_session(status: &Status) -> bool {
 
 pub(crate) fn stale_session(gvr: &Gvr, name: &str) -> Status {
     Status::conflict(gvr, name, STALE_SESSION)
+}
+
+/// Whether `status` says that a webhook could not be asked, or answered what is no answer: the write did not take place, and
+/// waiting helps. A webhook's "no" is not meant.
+pub fn is_webhook_failure(status: &Status) -> bool {
+    status.is(Reason::InternalError) && status.message().contains(FAILED_WEBHOOK)
 }

@@ -19,6 +19,7 @@ mod keys;
 mod kinds;
 mod limits;
 mod meta;
+pub mod node_records;
 pub mod rbac;
 mod registry;
 mod services_ip;
@@ -30,7 +31,7 @@ pub mod tokens;
 mod tests;
 
 pub use config::{EVICTION_AFTER, HubRegistryConfig};
-pub use extension::{CommitWith, STALE_SESSION, is_stale_session};
+pub use extension::{CommitWith, STALE_SESSION, is_stale_session, is_webhook_failure};
 pub use rbac::RbacAuthorizer;
 pub use registry::HubRegistry;
 pub use tokens::{JwtIssuer, ServiceAccountAuthenticator, TokenClaims, TokenIssuer};

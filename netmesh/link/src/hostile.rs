@@ -1,6 +1,7 @@
 //! Peers that dribble: what they begin and never end has its time and its bound, and they hear what they did wrong. In
 //! virtual time, over the multiplexer; its own frames are tested with it.
 
+use crate::framed::FrameRecv;
 use crate::hub::{Grant, HubHost, Refusal, drive_hub};
 use crate::join::{Doorkeeper, serve_join};
 use crate::mux::{self, Peer};
@@ -12,12 +13,13 @@ use holdfast_env::{BiStream, Connection, NetError, SendStream, Transport, World}
 use holdfast_link_engine::limits::{FRAME, HANDSHAKE, MAX_FRAME_BYTES, STRANGER_FRAME_BYTES};
 use holdfast_link_engine::mux::Side;
 use holdfast_link_engine::wire::{
-    FactBatch, FactSort, Hello, JoinReply, JoinRequest, Open, Payload, RenewRequest, SessionReady, TimeResetReply,
-    TimeResetRequest, VERSION_MIN, WireFact, encode,
+    FactAck, FactBatch, FactSort, Heartbeat, Hello, JoinReply, JoinRequest, Open, Payload, RenewRequest, SessionReady,
+    TimeResetReply, TimeResetRequest, VERSION_MIN, WireFact, encode,
 };
-use holdfast_link_engine::{HubItem, HubView, Stream};
+use holdfast_link_engine::{FrameReader, HubItem, HubView, Stream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// So long that only what is tested here ends a connection.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -27,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 struct Hub {
     digest: SetDigest,
     facts: Mutex<Vec<Seq>>,
+    /// Each batch of facts needs a permit, where there is such a judge.
+    judge: Option<Semaphore>,
 }
 
 impl HubView for Hub {
@@ -67,6 +71,9 @@ impl HubHost for Hub {
         })
     }
     async fn apply_facts(&self, _session: Session, _outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String> {
+        if let Some(judge) = &self.judge {
+            judge.acquire().await.unwrap().forget();
+        }
         self.facts.lock().unwrap().extend(facts.iter().map(|fact| fact.seq));
         Ok(())
     }
@@ -259,6 +266,41 @@ fn facts_that_come_again_end_the_connection() {
         .await;
         assert_eq!(reason, format!("a frame of type {} is not expected here", FactBatch::KIND));
         assert_eq!(*hub.facts.lock().unwrap(), [Seq(1), Seq(2)]);
+    });
+}
+
+#[test]
+fn facts_that_take_long_hold_up_nothing_and_end_with_the_connection() {
+    Virtual::run(async |env| {
+        let hub = Arc::new(Hub { judge: Some(Semaphore::new(0)), ..Hub::default() });
+        let judge = hub.judge.as_ref().unwrap();
+        let (node, connection) = pair(&env);
+        let driving = drive_hub(env.clone(), connection, hub.clone());
+        let peer = async {
+            let _control = up(&node).await;
+            let (mut stream, answers) = open(&node, Stream::Facts).await;
+            stream.write(facts(1)).await.unwrap();
+            for count in 1..=3 {
+                env.sleep(Duration::from_secs(10)).await;
+                node.send_datagram(encode(&Heartbeat { session: Session(1), count, clock_micros: 0 })).unwrap();
+                let mut answer = FrameReader::default();
+                answer.push(&node.recv_datagram().await.unwrap());
+                let answer: Heartbeat = answer.next_frame().unwrap().unwrap().decode().unwrap();
+                assert_eq!(answer.count, count);
+            }
+            assert_eq!(*hub.facts.lock().unwrap(), []);
+            judge.add_permits(1);
+            let ack: FactAck = FrameRecv::new(answers).expect().await.unwrap();
+            assert_eq!(ack.seq, Seq(1));
+            stream.write(facts(2)).await.unwrap();
+            env.sleep(Duration::from_secs(1)).await;
+            node.close("done");
+        };
+        let (reason, ()) = tokio::join!(driving, peer);
+        assert_eq!(reason, "connection closed: done");
+        judge.add_permits(1);
+        env.sleep(Duration::from_secs(1)).await;
+        assert_eq!(*hub.facts.lock().unwrap(), [Seq(1)], "nobody is there any more to hear of it");
     });
 }
 

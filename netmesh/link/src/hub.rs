@@ -1,5 +1,9 @@
 //! The hub's driver.
+//!
+//! Facts are applied in a task of their own ([`apply`]), because the store, and whoever judges writes, may take long over
+//! them, and heartbeats, objects and calls must not wait for that.
 
+use crate::arrivals::{Arrived, INPUTS, read_frames};
 use crate::background::Background;
 use crate::framed::{FrameRecv, LinkError};
 use crate::node::clock_micros;
@@ -16,8 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Inputs that wait for the engine; a full queue makes the readers wait, and so the node.
-const INPUTS: usize = 64;
+/// Batches of facts that wait for the one that is being applied. The engine takes a batch only when the store has the one
+/// before it, and the node sends none before that: so this is never full, and the driver never waits.
+const BATCHES: usize = 1;
 
 /// A session for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +59,9 @@ pub trait HubHost: Send + Sync + 'static {
     async fn view_changed(&self);
     /// Checks the node's words against its certificate and makes a session durable.
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal>;
-    /// Puts facts and the mark into the store, in order. An error ends the connection: the node sends them again.
+    /// Puts facts and the mark into the store, in order; it may take as long as it has to. An error ends the connection:
+    /// the node sends them again. When the connection ends first, this is dropped: what it then has under way must not
+    /// take effect after facts of a later session.
     async fn apply_facts(&self, session: Session, outbox: OutboxGen, facts: Vec<WireFact>) -> Result<(), String>;
     /// The node has made its session durable: notes it in the store. From now on calls go over the connection.
     async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal>;
@@ -79,6 +86,7 @@ pub trait HubHost: Send + Sync + 'static {
 pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>) -> String {
     let (inputs, mut queue) = mpsc::channel(INPUTS);
     let traffic = host.traffic();
+    let (facts, batches) = mpsc::channel(BATCHES);
     let mut driver = Driver {
         meter: Meter::new(&connection, &traffic),
         traffic,
@@ -87,13 +95,15 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
         host: host.clone(),
         senders: BTreeMap::new(),
         inputs: inputs.clone(),
+        facts,
         tasks: Vec::new(),
         session: None,
     };
     driver.tasks.push(
         env.spawn("link-streams", Box::pin(accept(env.clone(), connection.clone(), host.clone(), inputs.clone()))),
     );
-    driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs))));
+    driver.tasks.push(env.spawn("link-datagrams", Box::pin(datagrams(connection.clone(), inputs.clone()))));
+    driver.tasks.push(env.spawn("link-facts", Box::pin(apply(host.clone(), batches, inputs))));
     let mut engine = HubLink::start(env.monotonic().0);
     let mut cut = false;
     let reason = loop {
@@ -132,13 +142,12 @@ pub async fn drive_hub(env: World, connection: Arc<dyn Connection>, host: Arc<dy
     reason
 }
 
-/// What the reader tasks hand to the driver.
-enum Arrived {
-    Input(HubInput),
-    /// A stream that the node opened: its first frame comes after this.
-    Opened(Stream, Box<dyn SendStream>),
-    /// A stream ended, or what it carries cannot be read: so must the connection.
-    Broken(String),
+/// Facts on their way into the store; at least one.
+struct Batch {
+    session: Session,
+    outbox: OutboxGen,
+    facts: Vec<WireFact>,
+    last: Seq,
 }
 
 struct Driver {
@@ -146,7 +155,8 @@ struct Driver {
     connection: Arc<dyn Connection>,
     host: Arc<dyn HubHost>,
     senders: BTreeMap<Stream, Box<dyn SendStream>>,
-    inputs: mpsc::Sender<Arrived>,
+    inputs: mpsc::Sender<Arrived<HubInput>>,
+    facts: mpsc::Sender<Batch>,
     tasks: Vec<Task>,
     session: Option<Session>,
     meter: Meter,
@@ -210,10 +220,9 @@ impl Driver {
                         let (Some(session), Some(last)) = (self.session, facts.last().map(|fact| fact.seq)) else {
                             return Some("facts came before the session".into());
                         };
-                        if let Err(reason) = self.host.apply_facts(session, outbox, facts).await {
-                            return Some(reason);
+                        if self.facts.send(Batch { session, outbox, facts, last }).await.is_err() {
+                            return Some("facts are no longer taken".into());
                         }
-                        next = Some(HubInput::FactsCommitted { seq: last });
                     }
                     HubOutput::Alive { clock_micros, interval } => {
                         if let Some(session) = self.session {
@@ -240,7 +249,8 @@ impl Driver {
             let (mut sender, receiver) = self.connection.open_bi().await?;
             sender.set_priority(stream.priority());
             self.senders.insert(stream, Background::start(&self.env, sender));
-            let reader = read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone());
+            let reader =
+                read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone(), HubInput::Frame);
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
@@ -253,21 +263,20 @@ impl Driver {
     }
 }
 
-async fn read_frames(env: World, stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
-    loop {
-        let arrived = match frames.next_in_time(&env).await {
-            Ok(Some(frame)) => Arrived::Input(HubInput::Frame(stream, frame)),
-            Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
-            Err(err) => Arrived::Broken(err.to_string()),
+/// Applies what the node reports, a batch after the other.
+async fn apply(host: Arc<dyn HubHost>, mut batches: mpsc::Receiver<Batch>, inputs: mpsc::Sender<Arrived<HubInput>>) {
+    while let Some(Batch { session, outbox, facts, last }) = batches.recv().await {
+        let arrived = match host.apply_facts(session, outbox, facts).await {
+            Ok(()) => Arrived::Input(HubInput::FactsCommitted { seq: last }),
+            Err(reason) => Arrived::Broken(reason),
         };
-        let last = matches!(arrived, Arrived::Broken(_));
-        if inputs.send(arrived).await.is_err() || last {
+        if inputs.send(arrived).await.is_err() {
             return;
         }
     }
 }
 
-async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived<HubInput>>) {
     while let Ok(data) = connection.recv_datagram().await {
         let from = address_hash(&connection.peer_address());
         if inputs.send(Arrived::Input(HubInput::Datagram(data, from))).await.is_err() {
@@ -277,7 +286,12 @@ async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived
 }
 
 /// Takes the node's streams: one control, one facts, one renewal at a time.
-async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>, inputs: mpsc::Sender<Arrived>) {
+async fn accept(
+    env: World,
+    connection: Arc<dyn Connection>,
+    host: Arc<dyn HubHost>,
+    inputs: mpsc::Sender<Arrived<HubInput>>,
+) {
     let mut readers: BTreeMap<Stream, Task> = BTreeMap::new();
     let mut renewal: Option<Task> = None;
     while let Ok((mut sender, receiver)) = connection.accept_bi().await {
@@ -293,7 +307,10 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHo
                 }
                 readers.insert(
                     stream,
-                    env.spawn("link-reader", Box::pin(read_frames(env.clone(), stream, frames, inputs.clone()))),
+                    env.spawn(
+                        "link-reader",
+                        Box::pin(read_frames(env.clone(), stream, frames, inputs.clone(), HubInput::Frame)),
+                    ),
                 );
             }
             Some(Ok(Open { stream: Stream::Renew })) if renewal.as_ref().is_none_or(Task::is_finished) => {

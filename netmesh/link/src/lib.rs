@@ -10,9 +10,10 @@
 //!
 //! Tasks of a connection, all owned by its driver and ended with it: one reader per engine stream, one for
 //! datagrams, one that accepts streams, one that writes objects (at the hub) or facts (at the node), one per running
-//! call, at the hub one for a renewal.
+//! call, at the hub one that applies facts and one for a renewal.
 
 pub mod address;
+mod arrivals;
 mod background;
 pub mod call;
 pub mod fallback;

@@ -1,8 +1,8 @@
 //! The node's driver.
 
+use crate::arrivals::{Arrived, INPUTS, read_frames};
 use crate::background::Background;
 use crate::call::{NodeCall, counted, split};
-use crate::framed::FrameRecv;
 use crate::traffic::{Meter, Purpose, Traffic};
 use async_trait::async_trait;
 use holdfast_core::{Revision, Seq, Session};
@@ -14,8 +14,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Inputs that wait for the engine; a full queue makes the readers wait, and so the peer.
-const INPUTS: usize = 64;
 /// Calls that one connection may run at a time; a further one is refused by resetting its stream.
 const MAX_CALLS: usize = 64;
 
@@ -139,21 +137,12 @@ pub async fn drive_node(env: World, connection: Arc<dyn Connection>, host: Arc<d
     end
 }
 
-/// What the reader tasks hand to the driver.
-enum Arrived {
-    Input(NodeInput),
-    /// A stream that the peer opened: its first frame comes after this.
-    Opened(Stream, Box<dyn SendStream>),
-    /// A stream ended, or what it carries cannot be read: so must the connection.
-    Broken(String),
-}
-
 struct Driver {
     env: World,
     connection: Arc<dyn Connection>,
     host: Arc<dyn NodeHost>,
     senders: BTreeMap<Stream, Box<dyn SendStream>>,
-    inputs: mpsc::Sender<Arrived>,
+    inputs: mpsc::Sender<Arrived<NodeInput>>,
     tasks: Vec<Task>,
     path: String,
     meter: Meter,
@@ -234,7 +223,7 @@ impl Driver {
             sender.set_priority(stream.priority());
             let facts = stream == Stream::Facts;
             slot.insert(if facts { Background::start(&self.env, sender) } else { sender });
-            let reader = read_frames(self.env.clone(), stream, frames, self.inputs.clone());
+            let reader = read_frames(self.env.clone(), stream, frames, self.inputs.clone(), NodeInput::Frame);
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
@@ -252,21 +241,7 @@ pub(crate) fn clock_micros(env: &World) -> i64 {
     i64::try_from(env.wall().0.as_micros()).unwrap_or(i64::MAX)
 }
 
-async fn read_frames(env: World, stream: Stream, mut frames: FrameRecv, inputs: mpsc::Sender<Arrived>) {
-    loop {
-        let arrived = match frames.next_in_time(&env).await {
-            Ok(Some(frame)) => Arrived::Input(NodeInput::Frame(stream, frame)),
-            Ok(None) => Arrived::Broken(format!("the peer ended the {stream:?} stream")),
-            Err(err) => Arrived::Broken(err.to_string()),
-        };
-        let last = matches!(arrived, Arrived::Broken(_));
-        if inputs.send(arrived).await.is_err() || last {
-            return;
-        }
-    }
-}
-
-async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived>) {
+async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived<NodeInput>>) {
     while let Ok(data) = connection.recv_datagram().await {
         if inputs.send(Arrived::Input(NodeInput::Datagram(data))).await.is_err() {
             return;
@@ -275,7 +250,12 @@ async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived
 }
 
 /// Takes the hub's streams: one sync stream, and calls.
-async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeHost>, inputs: mpsc::Sender<Arrived>) {
+async fn accept(
+    env: World,
+    connection: Arc<dyn Connection>,
+    host: Arc<dyn NodeHost>,
+    inputs: mpsc::Sender<Arrived<NodeInput>>,
+) {
     let mut calls: Vec<Task> = Vec::new();
     let mut readers: Vec<Task> = Vec::new();
     while let Ok(stream) = connection.accept_bi().await {
@@ -288,9 +268,10 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeH
                 if inputs.send(Arrived::Opened(Stream::Sync, sender)).await.is_err() {
                     return;
                 }
-                readers.push(
-                    env.spawn("link-sync", Box::pin(read_frames(env.clone(), Stream::Sync, frames, inputs.clone()))),
-                );
+                readers.push(env.spawn(
+                    "link-sync",
+                    Box::pin(read_frames(env.clone(), Stream::Sync, frames, inputs.clone(), NodeInput::Frame)),
+                ));
             }
             Some(Ok(Open { stream: Stream::Call })) if calls.len() < MAX_CALLS => {
                 let host = host.clone();

@@ -4,6 +4,7 @@ use crate::certificate::SimCa;
 use crate::ledger::{Ledger, Seen};
 use crate::limits::{CERTIFICATE_GRACE, CERTIFICATE_LIFE, GRACE, HEARTBEAT, HUB_ADDRESS};
 use crate::log::{Backup, SimLog};
+use crate::webhook::SimWebhooks;
 use crate::wire::HUB;
 use async_trait::async_trait;
 use holdfast_apiserver::LocalClient;
@@ -65,6 +66,8 @@ pub struct SimHub {
     pub machine: Arc<Machine>,
     /// The log, which outlives the process.
     pub log: Arc<SimLog>,
+    /// Answers its webhooks.
+    pub webhooks: SimWebhooks,
     universe: Universe,
     net: Net,
     ledger: Option<Ledger>,
@@ -90,6 +93,7 @@ impl SimHub {
         Arc::new(SimHub {
             machine: Machine::new(universe, HUB, crate::limits::EPOCH, 0),
             log: SimLog::new(from, ledger.cloned()),
+            webhooks: SimWebhooks::default(),
             universe: universe.clone(),
             net: net.clone(),
             ledger: ledger.cloned(),
@@ -173,6 +177,7 @@ impl SimHub {
             lineage,
             eviction_after: holdfast_registry::EVICTION_AFTER,
         }));
+        registry.set_webhook_calls(self.webhooks.calls(env.clone()));
         registry.ensure_defaults(6443).await.map_err(|err| text(&err))?;
         let authorizer = registry.start_authorizer().await.map_err(|err| text(&err))?;
         let api = Arc::new(Api::new(registry.clone(), authorizer));

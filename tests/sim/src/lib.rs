@@ -19,6 +19,7 @@ pub mod plan;
 pub mod run;
 pub mod runtime;
 pub mod site;
+pub mod webhook;
 pub mod wire;
 pub mod world;
 

@@ -15,8 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Prefix of Nodes in the hub's log.
-const HUB_NODES: &str = "/registry/core/nodes/";
 /// Prefix of Events in the hub's log.
 const HUB_EVENTS: &str = "/registry/core/events/";
 
@@ -58,7 +56,7 @@ impl Cluster {
         let events = by(HUB_EVENTS, ["metadata", "name"]);
         // By the name of the Event, see `PodKept` of the hub's links.
         let kept = events.into_keys().filter_map(|name| Some(name.split_once(".podkept.")?.1.to_string())).collect();
-        let (pods, nodes) = (by(checks::PODS, ["metadata", "uid"]), by(HUB_NODES, ["metadata", "name"]));
+        let (pods, nodes) = (by(checks::PODS, ["metadata", "uid"]), by(checks::NODES, ["metadata", "name"]));
         End { pods, nodes, kept, machines }
     }
 

@@ -7,9 +7,10 @@ use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Revision, Status, Target, UserInfo, Watch,
     WatchEvent, WatchEventType, WatchStream, WriteOptions,
 };
+use holdfast_env::BiStream;
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutput};
-use holdfast_env::{BiStream, NetError, RecvStream, SendStream};
+use holdfast_env::testing::{echo, stream_over};
 use holdfast_server::listen::tls;
 use holdfast_server::{
     Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted, Health, KindSet,
@@ -197,13 +198,13 @@ impl NodeCalls for Echoes {
         if call.port == 81 {
             return Err(Status::internal("dial tcp 127.0.0.1:81: connect: connection refused"));
         }
-        let (sender, receiver) = mpsc::channel(1);
         if call.port == 8080 {
+            let (sender, requests) = mpsc::channel(1);
             let (answers, answer) = mpsc::channel(1);
-            tokio::spawn(http(receiver, answers));
-            return Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(answer))));
+            tokio::spawn(http(requests, answers));
+            return Ok(stream_over(sender, answer));
         }
-        Ok((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(receiver))))
+        Ok(echo())
     }
 }
 
@@ -238,33 +239,6 @@ async fn http(mut requests: mpsc::Receiver<Bytes>, answers: mpsc::Sender<Bytes>)
         text.len()
     );
     let _ = answers.send(format!("{head}{body}").into()).await;
-}
-
-struct EchoSender(Option<mpsc::Sender<Bytes>>);
-
-#[async_trait]
-impl SendStream for EchoSender {
-    async fn write(&mut self, data: Bytes) -> Result<(), NetError> {
-        let sender = self.0.as_ref().ok_or(NetError::Reset(0))?;
-        sender.send(data).await.map_err(|_| NetError::Reset(0))
-    }
-    async fn finish(&mut self) -> Result<(), NetError> {
-        self.0 = None;
-        Ok(())
-    }
-    fn reset(&mut self, _: u64) {
-        self.0 = None;
-    }
-}
-
-struct EchoReceiver(mpsc::Receiver<Bytes>);
-
-#[async_trait]
-impl RecvStream for EchoReceiver {
-    async fn read(&mut self, _: usize) -> Result<Option<Bytes>, NetError> {
-        Ok(self.0.recv().await)
-    }
-    fn stop(&mut self, _: u64) {}
 }
 
 /// `cat` echoes its input until that ends; `exit N` exits; `yes N` writes N chunks and exits.

@@ -1,29 +1,23 @@
 //! One pod's worker: feeds the machine, does what it says.
 //!
-//! Whatever takes time runs in a task that the worker owns and answers with an event; the worker itself never
+//! Whatever takes time runs in a task that the worker owns and answers with an event ([`actions`]); the worker itself never
 //! waits on anything outside but the journal.
 
-use super::probes::ProbeTarget;
+mod actions;
+
 use super::results;
-use super::work::{
-    ANSWER, Common, Place, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, observe, run_hook,
-    runtime_with,
-};
+use super::work::{ANSWER, Common, Place, observe};
 use crate::kept;
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
-use holdfast_pods::{
-    ImageFailure, Now, PodAction, PodEvent, PodMachine, PodMemory, ProbeKind, StartFailure, container_id,
-    container_named, typed,
-};
-use holdfast_runtime::RuntimeError;
+use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, typed};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -33,14 +27,6 @@ const EVENTS: usize = 64;
 const REFRESH: Duration = Duration::from_secs(10);
 /// How often the runtimes are asked although nothing rang.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long a container may take to start, its compilation and `postStart` hook included.
-const LAUNCH: Duration = Duration::from_secs(300);
-/// How long an image may take to come.
-const PULL: Duration = Duration::from_secs(30 * 60);
-/// How long a stop may take beyond the container's grace.
-const STOP_SLACK: Duration = Duration::from_secs(30);
-/// How often a pod's address is tried to be given back before it is left to the clean-up of the next start.
-const DETACH_TRIES: u32 = 3;
 
 /// What reaches a worker from its tasks.
 #[derive(Debug)]
@@ -376,224 +362,6 @@ impl State {
             }
         };
         self.tasks.push(self.common.parts.env.spawn("pod-look", Box::pin(run)));
-    }
-
-    /// Gives the pod's address back and removes its volumes: it ends for good.
-    fn tear_down(&mut self) {
-        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
-        self.go(async move {
-            let env = &common.parts.env;
-            for attempt in 1..=DETACH_TRIES {
-                match env.timeout(ANSWER, detach(&common, &pod)).await.unwrap_or_else(|| Err("no answer".into())) {
-                    Ok(()) => break,
-                    Err(err) => tracing::warn!(pod_uid = uid, attempt, err, "Could not detach a pod from the network"),
-                }
-                env.sleep(Duration::from_secs(1)).await;
-            }
-            let (volumes, of) = (common.parts.volumes.clone(), uid.clone());
-            if let Some(Err(err)) = env.blocking(move || volumes.tear_down(&of)).await {
-                tracing::warn!(pod_uid = uid, %err, "Could not tear down volumes");
-            }
-            PodEvent::VolumesGone
-        });
-    }
-
-    fn set_up_volumes(&mut self) {
-        let (common, pod, place) = (self.common.clone(), self.pod.clone(), self.place.clone());
-        self.go(async move {
-            let (volumes, objects) = (common.parts.volumes.clone(), common.pod_objects());
-            let done = common.parts.env.blocking(move || volumes.set_up(&pod, &objects)).await;
-            match done {
-                Some(Ok(mounted)) => {
-                    place.lock().unwrap_or_else(PoisonError::into_inner).volumes = mounted;
-                    PodEvent::VolumesReady
-                }
-                Some(Err(err)) => PodEvent::VolumesFailed(err.to_string()),
-                None => PodEvent::VolumesFailed("the node is stopping".into()),
-            }
-        });
-    }
-
-    fn refresh_volumes(&mut self) {
-        let (common, pod) = (self.common.clone(), self.pod.clone());
-        let run = async move {
-            let (volumes, objects, of) = (common.parts.volumes.clone(), common.pod_objects(), pod.clone());
-            if let Some(Err(err)) = common.parts.env.blocking(move || volumes.refresh(&of, &objects)).await {
-                tracing::warn!(pod = Common::key(&pod), %err, "Could not refresh volumes");
-            }
-        };
-        self.tasks.push(self.common.parts.env.spawn("pod-volumes", Box::pin(run)));
-    }
-
-    fn run_sandbox(&mut self, attempt: u32) {
-        let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
-        self.go(async move {
-            let made = common.parts.env.timeout(ANSWER, make_sandbox(&common, &pod, &uid, attempt)).await;
-            match made.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
-                Ok((attachment, spec)) => {
-                    let ips = attachment.ips.clone();
-                    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-                    place.attachment = Some(attachment);
-                    place.sandbox = Some(spec);
-                    PodEvent::SandboxReady { attempt, ips }
-                }
-                Err(message) => PodEvent::SandboxFailed { attempt, message },
-            }
-        });
-    }
-
-    fn pull_image(&mut self, name: String, always: bool, never: bool) {
-        let (common, pod, events) = (self.common.clone(), self.pod.clone(), self.events.clone());
-        self.go(async move {
-            let image = container_named(&pod, &name).and_then(|c| c.image.clone()).unwrap_or_default();
-            let pulling = async {
-                let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
-            };
-            let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
-            let late = || RuntimeError::Failed {
-                operation: "PullImage",
-                reason: format!("the image did not come within {} minutes", PULL.as_secs() / 60),
-            };
-            match common.parts.env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
-                Ok(image_id) => PodEvent::ImageReady { container: name, image_id },
-                Err(err) => {
-                    let reason = match err {
-                        RuntimeError::ImageNeverPull(_) => ImageFailure::NeverPull,
-                        RuntimeError::InvalidImageName { .. } => ImageFailure::InvalidName,
-                        _ => ImageFailure::Pull,
-                    };
-                    PodEvent::ImageFailed { container: name, reason, message: err.to_string() }
-                }
-            }
-        });
-    }
-
-    fn start_container(&mut self, name: String, attempt: u32) {
-        let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
-        let events = self.events.clone();
-        self.go(async move {
-            let at = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let launched = common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt)).await;
-            let late = || Err((StartFailure::Create, "context deadline exceeded".to_string()));
-            if let Some(runtime) = known_home(&common, &container_id(&uid, &name, attempt)) {
-                let _ = events.send(Word::RunsIn(name.clone(), runtime.name())).await;
-            }
-            match launched.unwrap_or_else(late) {
-                Ok(()) => PodEvent::ContainerStarted { container: name, attempt },
-                Err((reason, message)) => PodEvent::ContainerFailed { container: name, attempt, reason, message },
-            }
-        });
-    }
-
-    fn stop_container(&mut self, name: String, attempt: u32, grace: Duration) {
-        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
-        let pod_ip = self.pod_ip();
-        let id = container_id(&uid, &name, attempt);
-        // A second order shortens the grace; the hook is run once.
-        let first = self.stopping.insert(id.clone());
-        self.go(async move {
-            let env = common.parts.env.clone();
-            let begun = env.monotonic();
-            let hook = container_named(&pod, &name)
-                .and_then(|c| c.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.clone()))
-                .filter(|_| first);
-            if let Some(hook) = hook
-                && let Some(runtime) = runtime_with(&common, &id).await
-            {
-                let target = ProbeTarget {
-                    env: env.clone(),
-                    runtime,
-                    prober: common.parts.prober.clone(),
-                    pod: pod.clone(),
-                    container: name.clone(),
-                    container_id: id.clone(),
-                    pod_ip,
-                };
-                let run = env.timeout(grace, run_hook(&target, &hook, grace)).await;
-                if let Err(err) = run.unwrap_or_else(|| Err("the hook did not end within the grace".into())) {
-                    let message = format!("PreStopHook failed: {err}");
-                    common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", &message).await;
-                }
-            }
-            // A runtime that is just restarting is asked again: a container that was not stopped is not gone.
-            let until = begun.after(grace + STOP_SLACK);
-            loop {
-                let left = grace.saturating_sub(env.monotonic().since(begun)).max(Duration::from_secs(1).min(grace));
-                let stopped = match runtime_with(&common, &id).await {
-                    Some(runtime) => env.timeout(left + STOP_SLACK, runtime.stop_container(&id, None, left)).await,
-                    None => None,
-                };
-                match stopped {
-                    Some(Ok(())) => break,
-                    Some(Err(err)) => tracing::warn!(container = id, %err, "Could not stop a container"),
-                    None => tracing::warn!(container = id, "No runtime answers for a container"),
-                }
-                if env.monotonic() >= until {
-                    break;
-                }
-                env.sleep(Duration::from_secs(1)).await;
-            }
-            PodEvent::ContainerStopped { container: name }
-        });
-    }
-
-    fn pod_ip(&self) -> String {
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        place.attachment.as_ref().and_then(|attachment| attachment.ips.first().cloned()).unwrap_or_default()
-    }
-
-    fn run_probe(&mut self, name: String, attempt: u32, probe: ProbeKind) {
-        let (common, pod, uid, pod_ip) = (self.common.clone(), self.pod.clone(), self.uid.clone(), self.pod_ip());
-        self.go(async move {
-            let id = container_id(&uid, &name, attempt);
-            let (success, message) = match runtime_with(&common, &id).await {
-                Some(runtime) => {
-                    let target = ProbeTarget {
-                        env: common.parts.env.clone(),
-                        runtime,
-                        prober: common.parts.prober.clone(),
-                        pod,
-                        container: name.clone(),
-                        container_id: id,
-                        pod_ip,
-                    };
-                    target.run(probe).await
-                }
-                None => (false, "the container's runtime does not answer".to_string()),
-            };
-            PodEvent::ProbeResult { container: name, probe, success, message }
-        });
-    }
-
-    fn remove_container(&mut self, name: String, attempt: u32) {
-        let (common, uid) = (self.common.clone(), self.uid.clone());
-        let run = async move {
-            let id = container_id(&uid, &name, attempt);
-            if let Some(runtime) = runtime_with(&common, &id).await
-                && let Err(err) = runtime.remove_container(&id).await
-            {
-                tracing::warn!(container = id, %err, "Could not remove a container");
-                return;
-            }
-            common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        };
-        self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
-    }
-
-    fn stop_sandbox(&mut self, attempt: u32) {
-        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
-        self.go(async move {
-            loop {
-                let dropped = common.parts.env.timeout(ANSWER, drop_sandbox(&common, &pod, &uid, attempt)).await;
-                match dropped.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
-                    Ok(()) => return PodEvent::SandboxStopped,
-                    Err(err) => {
-                        tracing::warn!(pod_uid = uid, %err, "Could not tear down a sandbox");
-                        common.parts.env.sleep(Duration::from_secs(2)).await;
-                    }
-                }
-            }
-        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! A hub that takes sessions, renews certificates, and keeps no objects.
 
+use crate::identity::LIMIT;
 use crate::machine::HEARTBEAT;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,8 +18,9 @@ use holdfast_link_engine::wire::{
 use holdfast_link_engine::{HubItem, HubView};
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, PublicKeyData, SanType};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 const GRACE: Duration = Duration::from_secs(3600);
 
@@ -27,7 +29,7 @@ pub(crate) struct Hub {
     pub(crate) address: String,
     ca: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
-    state: Mutex<State>,
+    state: watch::Sender<State>,
 }
 
 #[derive(Default)]
@@ -38,6 +40,13 @@ struct State {
     sessions: Vec<Vec<u8>>,
     renewed_after_end: usize,
     resets: usize,
+}
+
+impl State {
+    fn seen(&self) -> (usize, usize) {
+        let leaves: BTreeSet<&Vec<u8>> = self.sessions.iter().collect();
+        (self.sessions.len(), leaves.len())
+    }
 }
 
 struct NoObjects(SetDigest);
@@ -79,7 +88,7 @@ impl Hub {
         let config = tls::hub_config(world.clone(), &chain, &key.serialize_der(), roots, GRACE).unwrap();
         let listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), config, HEARTBEAT).unwrap();
         let address = listener.local_address().unwrap().to_string();
-        let state = Mutex::new(State { life, ..State::default() });
+        let (state, _) = watch::channel(State { life, ..State::default() });
         let hub = Arc::new(Hub { machine, address, ca, issuer, state });
         let serving = hub.clone();
         let task = world.spawn(
@@ -111,7 +120,7 @@ impl Hub {
         }
         let hub = self.clone();
         let decide = move |request: RenewRequest| async move {
-            hub.state.lock().unwrap().renewed_after_end += 1;
+            hub.state.send_modify(|state| state.renewed_after_end += 1);
             hub.sign(&request.csr)
         };
         let _ = serve_expired(&world, &connection, decide).await;
@@ -121,7 +130,7 @@ impl Hub {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "system:node:edge");
         params.subject_alt_names.push(SanType::URI("holdfast://node/uid-1".try_into().unwrap()));
-        let life = self.state.lock().unwrap().life;
+        let life = self.state.borrow().life;
         set_validity(&mut params, self.machine.wall().0, life);
         params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
@@ -146,14 +155,19 @@ impl Hub {
 
     /// Sessions that were up, and the different certificates that they came with.
     pub(crate) fn seen(&self) -> (usize, usize) {
-        let state = self.state.lock().unwrap();
-        let leaves: BTreeSet<&Vec<u8>> = state.sessions.iter().collect();
-        (state.sessions.len(), leaves.len())
+        self.state.borrow().seen()
+    }
+
+    /// Waits until what was seen is so.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn((usize, usize)) -> bool) {
+        let mut changes = self.state.subscribe();
+        let seen = changes.wait_for(|state| is(state.seen()));
+        assert!(tokio::time::timeout(LIMIT, seen).await.is_ok(), "waited in vain for {what}");
     }
 
     /// Renewals after the end of a certificate, and resets of the time.
     pub(crate) fn given(&self) -> (usize, usize) {
-        let state = self.state.lock().unwrap();
+        let state = self.state.borrow();
         (state.renewed_after_end, state.resets)
     }
 }
@@ -187,7 +201,8 @@ impl HubHost for Hub {
         Ok(())
     }
     async fn online(&self, _session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal> {
-        self.state.lock().unwrap().sessions.push(connection.peer_certificates().remove(0));
+        let leaf = connection.peer_certificates().remove(0);
+        self.state.send_modify(|state| state.sessions.push(leaf));
         Ok(())
     }
     fn alive(&self, _session: Session, _clock_micros: i64, _interval: Duration) {}
@@ -206,7 +221,7 @@ impl Doorkeeper for Hub {
         JoinReply::Refused { reason: "nobody joins here".into() }
     }
     async fn time_reset(&self, request: TimeResetRequest) -> TimeResetReply {
-        self.state.lock().unwrap().resets += 1;
+        self.state.send_modify(|state| state.resets += 1);
         let now = i64::try_from(self.machine.wall().0.as_micros()).unwrap();
         let sign = |message: &[u8]| rcgen::SigningKey::sign(self.issuer.key(), message).map_err(|err| err.to_string());
         answer(&request, now, sign).unwrap()

@@ -4,7 +4,7 @@ use crate::support::*;
 use holdfast_runtime::*;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const IMAGE: &str = "registry.local/hello-wasm:1";
 
@@ -106,19 +106,22 @@ async fn sigterm_finishes_requests_in_work() {
     let mut stream = netns.connect("10.77.0.5:8080").unwrap();
     write!(stream, "POST /echo HTTP/1.1\r\nHost: pod\r\nContent-Length: 5\r\n\r\nhel").unwrap();
     // The guest has begun once its log says so.
-    let began = std::time::Instant::now();
-    while !node.log("last-main-0").iter().any(|line| line.ends_with("POST /echo")) {
-        assert!(began.elapsed() < PATIENCE);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let client = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(200));
-        write!(stream, "lo").unwrap();
-        let mut all = String::new();
-        stream.read_to_string(&mut all).unwrap();
-        all
+    node.said("last-main-0", "POST /echo").await;
+    let all = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            // The host has heard the signal once nobody new is let in.
+            let began = Instant::now();
+            while netns.connect("10.77.0.5:8080").is_ok() {
+                assert!(began.elapsed() < PATIENCE);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            write!(stream, "lo").unwrap();
+            let mut all = String::new();
+            stream.read_to_string(&mut all).unwrap();
+            all
+        });
+        assert_eq!(node.end(Signal::SIGTERM), Some(0), "{}", node.stderr());
+        client.join().unwrap()
     });
-    assert_eq!(node.end(Signal::SIGTERM), Some(0), "{}", node.stderr());
-    let all = client.join().unwrap();
     assert!(all.starts_with("HTTP/1.1 200") && all.contains("hello"), "{all}");
 }

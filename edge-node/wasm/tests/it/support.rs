@@ -75,11 +75,15 @@ impl Node {
     }
 
     pub(crate) async fn ready(&self) {
-        let began = Instant::now();
-        while let Err(err) = self.runtime.version().await {
-            assert!(began.elapsed() < PATIENCE, "{err}\n{}", self.stderr());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut events = self.runtime.events();
+        let connected = async {
+            while self.runtime.version().await.is_err() {
+                // The client tells when it has a connection.
+                let _ = events.recv().await;
+            }
+        };
+        let connected = tokio::time::timeout(PATIENCE, connected).await;
+        assert!(connected.is_ok(), "the host is not reached\n{}", self.stderr());
     }
 
     /// Ends the process by `signal`; returns its exit code when it exited by itself.
@@ -135,15 +139,30 @@ impl Node {
         all.into_iter().find(|container| container.id == id).unwrap_or_else(|| panic!("no container {id}")).state
     }
 
+    /// Waits for a line of a container's log that ends with `text`.
+    pub(crate) async fn said(&self, id: &str, text: &str) {
+        let began = Instant::now();
+        while !self.log(id).iter().any(|line| line.ends_with(text)) {
+            assert!(began.elapsed() < PATIENCE, "{:#?}", self.log(id));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits for the end; returns code, reason, message.
     pub(crate) async fn ended(&self, id: &str) -> (i32, String, String) {
-        let began = Instant::now();
-        loop {
-            match self.state(id).await {
-                ContainerState::Exited { exit_code, reason, message, .. } => return (exit_code, reason, message),
-                state => assert!(began.elapsed() < PATIENCE, "{state:?}\n{}", self.stderr()),
+        let mut events = self.runtime.events();
+        let ended = async {
+            loop {
+                if let ContainerState::Exited { exit_code, reason, message, .. } = self.state(id).await {
+                    return (exit_code, reason, message);
+                }
+                // Whatever happened, or was missed: it is looked at again.
+                let _ = events.recv().await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        match tokio::time::timeout(PATIENCE, ended).await {
+            Ok(ended) => ended,
+            Err(_) => panic!("{:?}\n{}", self.state(id).await, self.stderr()),
         }
     }
 }

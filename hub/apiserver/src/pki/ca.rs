@@ -67,6 +67,9 @@ impl ClusterCa {
         if !matches {
             return Err(damaged(format!("its key is not the one in {}", key_path.display())));
         }
+        if key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
+            return Err(damaged("its key is not of ECDSA P-256, as all that it signs says".into()));
+        }
         ClusterCa::new(certificate, pem, key).map(Some).map_err(|err| damaged(err.to_string()))
     }
 

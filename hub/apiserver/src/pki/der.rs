@@ -9,6 +9,7 @@ pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(super) const UTC_TIME: u8 = 0x17;
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
 /// Context-specific and constructed, of number 0.
 pub(super) const EXPLICIT: u8 = 0xa0;
 /// Context-specific and primitive, of number 0.
@@ -48,6 +49,18 @@ pub(super) fn bits(bytes: &[u8], unused: u8) -> Vec<u8> {
     all(BIT_STRING, &[&[unused], bytes])
 }
 
+/// Whether this is the content of an object identifier: numbers in base 128, each as short as it can be.
+pub(super) fn is_object_identifier(content: &[u8]) -> bool {
+    let is_last = |byte: &u8| *byte < 0x80;
+    let mut begins = true;
+    let short = content.iter().all(|byte| {
+        let short = !(begins && *byte == 0x80);
+        begins = is_last(byte);
+        short
+    });
+    short && content.last().is_some_and(is_last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +75,17 @@ mod tests {
         assert_eq!(unsigned(&[0x80]), [2, 2, 0, 0x80]);
         assert_eq!(unsigned(&[]), [2, 1, 0]);
         assert_eq!(bits(&[0xa0], 5), [3, 2, 5, 0xa0]);
+        assert_eq!(value(OCTET_STRING, &vec![0; 0x01_0000])[..5], [4, 0x83, 1, 0, 0]);
+        assert_eq!(unsigned(&[0, 0x80, 0]), [2, 3, 0, 0x80, 0]);
+    }
+
+    #[test]
+    fn object_identifiers_are_as_short_as_they_can_be() {
+        for right in [&[0x55, 4, 3][..], &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1], &[0x81, 0x80, 1]] {
+            assert!(is_object_identifier(right), "{right:?}");
+        }
+        for wrong in [&[][..], &[0x80, 1], &[0x55, 0x80, 4], &[0x55, 0x84], &[0x80]] {
+            assert!(!is_object_identifier(wrong), "{wrong:?}");
+        }
     }
 }

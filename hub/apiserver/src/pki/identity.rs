@@ -41,13 +41,17 @@ pub(super) fn is_node_uri(uri: &str) -> bool {
     uri.get(..NODE_URI.len()).is_some_and(|start| start.eq_ignore_ascii_case(NODE_URI))
 }
 
-/// Reads a certificate. It must have been verified before: nothing is checked here.
+/// Reads a certificate. It must have been verified before: nothing is checked here. `None` without a common name, and where
+/// readers would not agree on who it is: with more than one, or with names that are no text.
 pub fn client_identity(der: &[u8]) -> Option<CertificateIdentity> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let texts = |values: Vec<&x509_parser::x509::AttributeTypeAndValue<'_>>| -> Vec<String> {
-        values.iter().filter_map(|value| value.as_str().ok().map(String::from)).collect()
-    };
+    let mut common_names = subject.iter_common_name();
+    let common_name = common_names.next()?.as_str().ok()?.to_string();
+    if common_names.next().is_some() {
+        return None;
+    }
+    let organizations = subject.iter_organization().map(|name| name.as_str().map(String::from));
     let uris = match certificate.subject_alternative_name() {
         Ok(Some(san)) => san
             .value
@@ -58,8 +62,8 @@ pub fn client_identity(der: &[u8]) -> Option<CertificateIdentity> {
         _ => Vec::new(),
     };
     Some(CertificateIdentity {
-        common_name: texts(subject.iter_common_name().collect()).into_iter().next()?,
-        organizations: texts(subject.iter_organization().collect()),
+        common_name,
+        organizations: organizations.collect::<Result<_, _>>().ok()?,
         uris,
         not_after: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
     })

@@ -4,6 +4,7 @@
 //! Serving certificates are made anew at each start from the CA, so that addresses may change freely.
 //! Never: deciding who may have a certificate (that is the business of the link, and of the controllers of certificate requests).
 
+mod asked;
 mod ca;
 mod der;
 mod files;

@@ -1,7 +1,8 @@
 //! Requests of the API (CertificateSigningRequest): reading them, and certifying what was judged elsewhere.
 //!
-//! Subject, key and alternative names are taken over byte for byte, whatever the sort of key; the rest is ours to say.
+//! Subject, key and alternative names are those of the request, as [`super::asked`] reads them; the rest is ours to say.
 
+use super::asked::Asked;
 use super::{ClusterCa, Pki, PkiError, der, identity};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,15 +10,12 @@ use holdfast_controllers::{CertificateAuthority, CertificateRequest};
 use holdfast_core::Timestamp;
 use holdfast_env::World;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
-use x509_parser::oid_registry::{OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER};
-use x509_parser::prelude::{FromDer, ParsedCriAttribute, X509Certificate, X509CertificationRequest};
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// A request larger than this is refused unread.
-const MAX_BYTES: usize = 64 * 1024;
 /// Bytes of a serial number.
 const SERIAL: usize = 16;
 /// `ecdsa-with-SHA256`, which is how the CA signs.
@@ -51,38 +49,13 @@ impl fmt::Debug for RequestAuthority {
 
 impl CertificateAuthority for RequestAuthority {
     fn read(&self, request: &str) -> Result<CertificateRequest, String> {
-        let der = decode(request)?;
-        let request = parse(&der)?;
-        let subject = &request.certification_request_info.subject;
-        let mut read = CertificateRequest {
-            common_name: subject
-                .iter_common_name()
-                .next()
-                .and_then(|name| name.as_str().ok())
-                .unwrap_or_default()
-                .into(),
-            organizations: subject
-                .iter_organization()
-                .filter_map(|name| name.as_str().ok())
-                .map(str::to_string)
-                .collect(),
-            ..CertificateRequest::default()
-        };
-        match names(&request)?.map(|names| names.parsed_extension()) {
-            None => {}
-            Some(ParsedExtension::SubjectAlternativeName(names)) => {
-                names.general_names.iter().try_for_each(|name| add_name(&mut read, name))?;
-            }
-            Some(_) => return Err("the subjectAltNames are malformed".into()),
-        }
-        Ok(read)
+        Ok(Asked::of(request)?.read)
     }
 
     fn sign(&self, request: &str, usages: &[String], now: Timestamp, ttl: Duration) -> Result<String, String> {
         let mut serial = [0; SERIAL];
         self.world.fill_random(&mut serial);
-        let der = decode(request)?;
-        let signed = certify(&self.pki.ca, &parse(&der)?, &serial, usages, now, ttl);
+        let signed = certify(&self.pki.ca, &Asked::of(request)?, serial, usages, now, ttl);
         Ok(STANDARD.encode(pem(&signed.map_err(|err| err.to_string())?)))
     }
 
@@ -92,83 +65,45 @@ impl CertificateAuthority for RequestAuthority {
     }
 }
 
-fn decode(request: &str) -> Result<Vec<u8>, String> {
-    let pem = STANDARD.decode(request).map_err(|err| format!("the request is no base64: {err}"))?;
-    if pem.len() > MAX_BYTES {
-        return Err(format!("the request is longer than {MAX_BYTES} bytes"));
-    }
-    let pem = x509_parser::pem::Pem::iter_from_buffer(&pem).next().and_then(Result::ok);
-    let pem = pem.filter(|pem| pem.label == "CERTIFICATE REQUEST");
-    Ok(pem.ok_or("PEM block type must be CERTIFICATE REQUEST")?.contents)
-}
-
-/// A request that its own key signed.
-fn parse(der: &[u8]) -> Result<X509CertificationRequest<'_>, String> {
-    let (_, request) =
-        X509CertificationRequest::from_der(der).map_err(|err| format!("the request is malformed: {err}"))?;
-    request.verify_signature().map_err(|_| "the request is not signed by its own key")?;
-    Ok(request)
-}
-
-fn add_name(read: &mut CertificateRequest, name: &GeneralName<'_>) -> Result<(), String> {
-    match name {
-        GeneralName::DNSName(name) => read.dns_names.push((*name).into()),
-        GeneralName::RFC822Name(name) => read.emails.push((*name).into()),
-        GeneralName::URI(uri) if identity::is_node_uri(uri) => {
-            return Err("a node's identity is certified by its link alone".into());
-        }
-        GeneralName::URI(uri) => read.uris.push((*uri).into()),
-        GeneralName::IPAddress(bytes) => {
-            let address = match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from),
-                _ => <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from),
-            };
-            read.addresses.push(address.ok_or("an IP subjectAltName is malformed")?.to_string());
-        }
-        _ => return Err("subjectAltNames of other sorts than DNS, IP, Email and URI are not allowed".into()),
-    }
-    Ok(())
-}
-
 /// Signs a certificate for the subject, key and names of a request.
 fn certify(
     ca: &ClusterCa,
-    request: &X509CertificationRequest<'_>,
-    serial: &[u8],
+    asked: &Asked,
+    mut serial: [u8; SERIAL],
     usages: &[String],
     now: Timestamp,
     ttl: Duration,
 ) -> Result<Vec<u8>, PkiError> {
     let malformed = |_| PkiError::Request("the CA's own certificate is malformed".into());
     let (_, issuer) = X509Certificate::from_der(ca.certificate()).map_err(malformed)?;
-    let info = &request.certification_request_info;
+    // Positive, and of one length, whatever was drawn.
+    serial[0] = serial[0] & 0x7f | 0x40;
     let algorithm = der::all(der::SEQUENCE, &[&der::value(der::OBJECT_IDENTIFIER, ECDSA_SHA256)]);
     let backdate = super::ca::backdate(ttl);
     let begins = Timestamp::from_wall(now.since_epoch().saturating_sub(backdate));
     let ends = now.after(ttl).min(Timestamp::from_secs(issuer.validity().not_after.timestamp()));
+    if ends <= now {
+        return Err(PkiError::Request("the CA's own certificate has ended".into()));
+    }
     let tbs = der::all(
         der::SEQUENCE,
         &[
             // Version 3.
             &der::all(der::EXPLICIT, &[&der::unsigned(&[2])]),
-            &der::unsigned(serial),
+            &der::unsigned(&serial),
             &algorithm,
             issuer.subject().as_raw(),
             &der::all(der::SEQUENCE, &[&time(begins), &time(ends)]),
-            info.subject.as_raw(),
-            info.subject_pki.raw,
-            &der::all(der::EXPLICIT | 3, &[&extensions(&issuer, request, usages)?]),
+            &asked.subject,
+            &asked.key,
+            &der::all(der::EXPLICIT | 3, &[&extensions(&issuer, asked, usages)]),
         ],
     );
     let signature = ca.sign_message(&tbs)?;
     Ok(der::all(der::SEQUENCE, &[&tbs, &algorithm, &der::bits(&signature, 0)]))
 }
 
-fn extensions(
-    issuer: &X509Certificate<'_>,
-    request: &X509CertificationRequest<'_>,
-    usages: &[String],
-) -> Result<Vec<u8>, PkiError> {
+fn extensions(issuer: &X509Certificate<'_>, asked: &Asked, usages: &[String]) -> Vec<u8> {
     let has = |wanted: &str| usages.iter().any(|usage| usage == wanted);
     let mut all = Vec::new();
     // Bits 0 and 2 of the first byte.
@@ -191,33 +126,16 @@ fn extensions(
         let key = der::value(der::IMPLICIT, key.0);
         all.extend(extension(AUTHORITY_KEY_IDENTIFIER, false, &der::value(der::SEQUENCE, &key)));
     }
-    if let Some(names) = names(request).map_err(PkiError::Request)? {
-        let nobody = request.certification_request_info.subject.iter().next().is_none();
-        all.extend(extension(SUBJECT_ALT_NAME, nobody, names.value));
+    if let Some(names) = &asked.names {
+        all.extend(extension(SUBJECT_ALT_NAME, asked.nameless, names));
     }
-    Ok(der::value(der::SEQUENCE, &all))
+    der::value(der::SEQUENCE, &all)
 }
 
 fn extension(oid: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
     let critical = if critical { der::value(der::BOOLEAN, &[0xff]) } else { Vec::new() };
     let oid = der::value(der::OBJECT_IDENTIFIER, oid);
     der::all(der::SEQUENCE, &[&oid, &critical, &der::value(der::OCTET_STRING, content)])
-}
-
-/// The alternative names of a request. What is judged and what is signed must be the same: there is one list of them, or none.
-fn names<'r>(request: &'r X509CertificationRequest<'_>) -> Result<Option<&'r X509Extension<'r>>, String> {
-    let mut all = request.certification_request_info.iter_attributes().flat_map(|attribute| {
-        let asked = match attribute.parsed_attribute() {
-            ParsedCriAttribute::ExtensionRequest(asked) => asked.extensions.as_slice(),
-            _ => &[],
-        };
-        asked.iter().filter(|one| one.oid == OID_X509_EXT_SUBJECT_ALT_NAME)
-    });
-    let names = all.next();
-    if all.next().is_some() {
-        return Err("the request has more than one list of subjectAltNames".into());
-    }
-    Ok(names)
 }
 
 /// As RFC 5280 has times: two digits of the year up to 2049, four after.
@@ -241,3 +159,6 @@ fn pem(der: &[u8]) -> String {
     out.push_str("-----END CERTIFICATE-----\n");
     out
 }
+
+#[cfg(test)]
+mod tests;

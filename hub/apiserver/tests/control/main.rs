@@ -1,7 +1,7 @@
 //! Controllers and scheduler over the real registry, each with its own identity and rights: what the memory API of
 //! their own tests cannot show (defaulting, validation, admission, RBAC).
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may unwrap")]
 
 mod certificates;
 mod quotas;
@@ -11,7 +11,9 @@ mod webhooks;
 use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::{ControllersConfig, PERMISSIONS, start_all};
-use holdfast_core::{DeleteOptions, Gvr, Json, Lineage, ListOptions, Patch, PatchType, Target, Timestamp, UserInfo};
+use holdfast_core::{
+    DeleteOptions, Gvr, Json, Lineage, ListOptions, Patch, PatchType, Target, Timestamp, UserInfo, Watch,
+};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
@@ -22,6 +24,9 @@ use holdfast_store::testing::MemoryLog;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long anything may take that is on its way.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Hub {
     world: World,
@@ -100,36 +105,74 @@ impl Hub {
 
     /// Waits until `holds` says so about the objects of a resource.
     async fn wait(&self, what: &str, resource: &str, namespace: &str, holds: impl Fn(&[Json]) -> bool) -> Vec<Json> {
-        let deadline = self.world.monotonic().after(Duration::from_secs(20));
+        let deadline = self.world.monotonic().after(PATIENCE);
+        let mut followed = Followed::new(&self.admin, resource, namespace).await;
         loop {
-            let all = self.all(resource, namespace).await;
+            let all = followed.all().await;
             if holds(&all) {
                 return all;
             }
-            if self.world.monotonic() >= deadline {
+            let left = deadline.since(self.world.monotonic());
+            if self.world.timeout(left, followed.changed()).await.is_none() {
                 let events: Vec<String> =
                     self.all("events", "").await.iter().map(|e| e["message"].to_string()).collect();
                 panic!("never: {what}\n{}\nevents: {events:#?}", serde_json::to_string_pretty(&all).unwrap());
             }
-            self.world.sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Plays the kubelet of every bound pod once.
-    async fn kubelet(&self) {
-        for (number, pod) in self.all("pods", "demo").await.iter().enumerate() {
-            let name = pod["metadata"]["name"].as_str().unwrap();
-            let at = Target::object(gvr("pods"), "demo", name);
-            if pod["metadata"].get("deletionTimestamp").is_some() {
-                let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
-                let _ = self.admin.delete(&at, &now).await;
-            } else if pod["status"]["phase"] == "Pending" && pod["spec"]["nodeName"].is_string() {
-                let ip = format!("10.42.0.{}", number + 10);
-                let status = json!({"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
-                    {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-                self.patch(at.with_subresource("status"), json!({"status": status})).await;
+    /// Plays the kubelet of every bound pod, until dropped.
+    fn kubelet(&self) -> Task {
+        let admin = self.admin.clone();
+        let play = async move {
+            let mut pods = Followed::new(&admin, "pods", "demo").await;
+            let mut addresses = 10..;
+            loop {
+                for pod in pods.all().await {
+                    let at = Target::object(gvr("pods"), "demo", pod["metadata"]["name"].as_str().unwrap());
+                    // Another may have changed it, or taken it away, in between: then it comes up again.
+                    if pod["metadata"].get("deletionTimestamp").is_some() {
+                        let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+                        let _ = admin.delete(&at, &now).await;
+                    } else if pod["status"]["phase"] == "Pending" && pod["spec"]["nodeName"].is_string() {
+                        let ip = format!("10.42.0.{}", addresses.next().unwrap_or(0));
+                        let status = json!({"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
+                            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+                        let patch = Patch { patch_type: PatchType::Merge, body: json!({"status": status}) };
+                        let _ = admin.patch(&at.with_subresource("status"), patch).await;
+                    }
+                }
+                pods.changed().await;
             }
-        }
+        };
+        self.world.spawn("kubelet", Box::pin(play))
+    }
+}
+
+/// The objects of a resource, and when one of them changes.
+struct Followed {
+    client: Arc<dyn Client>,
+    at: Target,
+    watch: Watch,
+}
+
+impl Followed {
+    async fn new(client: &Arc<dyn Client>, resource: &str, namespace: &str) -> Followed {
+        let at = Target::collection(gvr(resource), namespace);
+        let now = client.list(&at, &ListOptions::default()).await.unwrap().revision;
+        let from = ListOptions { resource_version: Some(now), ..ListOptions::default() };
+        let watch = client.watch(&at, &from).await.unwrap();
+        Followed { client: client.clone(), at, watch }
+    }
+
+    /// As they are now: no change that comes later is missed.
+    async fn all(&mut self) -> Vec<Json> {
+        let list = self.client.list(&self.at, &ListOptions::default()).await.unwrap();
+        list.items.iter().map(|object| object.to_json()).collect()
+    }
+
+    async fn changed(&mut self) {
+        self.watch.next().await.expect("the watch ended").unwrap();
     }
 }
 
@@ -176,7 +219,7 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
         .await;
     let on_first = pods.iter().filter(|pod| pod["spec"]["nodeName"] == "n1").count();
     assert_eq!(on_first, 2, "they spread over both nodes");
-    hub.kubelet().await;
+    let _kubelet = hub.kubelet();
     let done = |all: &[Json], generation: i64| {
         let status = &all[0]["status"];
         status["observedGeneration"] == generation
@@ -200,16 +243,10 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
     let mut containers = current["spec"]["template"]["spec"]["containers"].clone();
     containers[0]["image"] = json!("web:2");
     hub.patch(at.clone(), json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
-    let deadline = hub.world.monotonic().after(Duration::from_secs(30));
-    while !done(&hub.all("apps/deployments", "demo").await, 2) {
-        assert!(hub.world.monotonic() < deadline, "{:#?}", hub.all("apps/deployments", "demo").await);
-        hub.kubelet().await;
-        hub.world.sleep(Duration::from_millis(20)).await;
-    }
+    hub.wait("the roll-out", "apps/deployments", "demo", |all| done(all, 2)).await;
     assert_eq!(hub.all("apps/replicasets", "demo").await.len(), 2);
-    let reasons: Vec<String> = hub.all("events", "demo").await.iter().map(|e| e["reason"].to_string()).collect();
-    for reason in ["\"ScalingReplicaSet\"", "\"SuccessfulCreate\"", "\"SuccessfulDelete\"", "\"Scheduled\""] {
-        assert!(reasons.iter().any(|told| told == reason), "{reason} in {reasons:?}");
+    for reason in ["ScalingReplicaSet", "SuccessfulCreate", "SuccessfulDelete", "Scheduled"] {
+        hub.wait(reason, "events", "demo", |all| all.iter().any(|event| event["reason"] == reason)).await;
     }
 
     // A node goes silent: taints, and its pods are not ready.
@@ -228,12 +265,8 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
     hub.admin.delete(&at, &DeleteOptions::default()).await.unwrap();
     hub.wait("no sets", "apps/replicasets", "demo", <[Json]>::is_empty).await;
     hub.admin.delete(&Target::object(gvr("namespaces"), "", "demo"), &DeleteOptions::default()).await.unwrap();
-    let deadline = hub.world.monotonic().after(Duration::from_secs(30));
-    while hub.all("namespaces", "").await.iter().any(|namespace| namespace["metadata"]["name"] == "demo") {
-        assert!(hub.world.monotonic() < deadline, "{:#?}", hub.all("namespaces", "").await);
-        hub.kubelet().await;
-        hub.world.sleep(Duration::from_millis(50)).await;
-    }
+    let is_demo = |namespace: &Json| namespace["metadata"]["name"] == "demo";
+    hub.wait("the end of the namespace", "namespaces", "", |all| !all.iter().any(is_demo)).await;
     for resource in ["pods", "services", "discovery.k8s.io/endpointslices", "configmaps", "serviceaccounts"] {
         assert_eq!(hub.all(resource, "demo").await.len(), 0, "{resource}");
     }

@@ -145,14 +145,16 @@ async fn nodes_that_may_are_approved_and_what_no_signer_takes_fails() {
     }
     let bootstrap = UserInfo::new("system:bootstrap:abcdef", &["system:bootstrappers"]);
     let usages = ["digital signature", "client auth"];
-    // The authorizer hears of roles a moment later.
+    // The authorizer hears of roles a moment later, and tells nobody when.
     let may = async |verb: &str, sub: Option<&str>| {
         let mut at = Target::collection(csrs(), "");
         at.subresource = sub.map(str::to_string);
         let attributes = holdfast_server::Attributes { user: &bootstrap, verb, target: Some(&at), path: "" };
         matches!(hub.authorizer.authorize(&attributes).await, holdfast_server::Decision::Allow)
     };
+    let begun = hub.world.monotonic();
     while !(may("create", None).await && may("create", Some("nodeclient")).await) {
+        assert!(hub.world.monotonic().since(begun) < super::PATIENCE, "the roles are not heard of");
         hub.world.sleep(std::time::Duration::from_millis(10)).await;
     }
     let node = pem("system:node:n7", "system:nodes", &[], &[]);

@@ -3,6 +3,7 @@
 mod adoption;
 mod crowd;
 mod fleet;
+mod gone;
 mod identity;
 
 use super::*;
@@ -19,7 +20,7 @@ use holdfast_link_engine::HubView;
 use holdfast_link_engine::wire::{FactSort, Hello, JoinReply, JoinRequest, WireFact};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};
 use holdfast_server::{Attributes, Authorizer, Decision};
-use holdfast_store::{Op, Txn};
+use holdfast_store::{Op, Txn, TxnOutcome};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -176,6 +177,15 @@ fn fact(seq: u64, sort: FactSort, key: &str, body: &Json) -> WireFact {
     WireFact { seq: Seq(seq), sort, key: key.into(), body: serde_json::to_vec(body).unwrap().into() }
 }
 
+impl FactWriter {
+    async fn all(&self, facts: Vec<WireFact>) -> Result<(), String> {
+        for fact in &facts {
+            self.apply(OUTBOX, fact).await?;
+        }
+        Ok(())
+    }
+}
+
 impl Cluster {
     async fn create(&self, resource: &str, namespace: &str, body: Json) -> Arc<Object> {
         let operation = Operation::Create { body, options: WriteOptions::default() };
@@ -238,6 +248,7 @@ impl Cluster {
         let session = host.grant(&hello(name, &node_uid, 0)).await.unwrap().session;
         host.online(session, Arc::new(Wire)).await.unwrap();
         let writer = FactWriter {
+            env: self.env.clone(),
             api: self.links.shared.api.clone(),
             store: self.store.clone(),
             node_name: name.into(),
@@ -273,7 +284,11 @@ fn hello(name: &str, uid: &str, session: u64) -> Hello {
 async fn sessions_rise_and_a_clone_is_told() {
     let store: Arc<dyn Store> = holdfast_store::testing::memory_store().unwrap();
     let uid = NodeUid("u".into());
-    let next = async |session| issue(&*store, Lineage(1), &uid, &hello("n", "u", session)).await.unwrap();
+    let node = Op::Put { key: "/registry/core/nodes/n".into(), value: Bytes::from_static(b"{}") };
+    let made = store.txn(Txn { checks: Vec::new(), ops: vec![node] }).await.unwrap();
+    let TxnOutcome::Committed { revision, .. } = made else { panic!("{made:?}") };
+    let alive = Check { key: "/registry/core/nodes/n".into(), condition: Condition::ModifiedAt(revision) };
+    let next = async |session| issue(&*store, Lineage(1), &uid, &alive, &hello("n", "u", session)).await.unwrap();
     assert_eq!(next(0).await, Issued::Session(Session(1), Seq(0)));
     assert!(ready(&*store, &uid, Session(1)).await.unwrap().is_some());
     assert_eq!(next(1).await, Issued::Session(Session(2), Seq(0)));
@@ -281,6 +296,9 @@ async fn sessions_rise_and_a_clone_is_told() {
     assert_eq!(ready(&*store, &uid, Session(2)).await.unwrap(), None, "replaced");
     assert!(ready(&*store, &uid, Session(3)).await.unwrap().is_some());
     assert_eq!(next(1).await, Issued::Duplicate);
+    let gone = Op::Delete { key: alive.key.clone() };
+    store.txn(Txn { checks: Vec::new(), ops: vec![gone] }).await.unwrap();
+    assert_eq!(next(3).await, Issued::NodeChanged);
 }
 
 #[tokio::test]
@@ -424,12 +442,12 @@ async fn facts_are_applied_once_with_their_mark() {
     let key = "/v1/pods/default/a";
     let running = json!({"uid": pod.meta.uid, "status": {"phase": "Running", "podIP": "10.0.0.1"}});
     let first = fact(1, FactSort::State, key, &running);
-    writer.apply(OUTBOX, vec![first.clone()]).await.unwrap();
+    writer.all(vec![first.clone()]).await.unwrap();
     let shown = cluster.get("pods", "default", "a").await.unwrap();
     assert_eq!(shown["status"]["phase"], "Running");
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(1));
     // The acknowledgement was lost: the same word again changes nothing.
-    writer.apply(OUTBOX, vec![first]).await.unwrap();
+    writer.all(vec![first]).await.unwrap();
     let again = cluster.get("pods", "default", "a").await.unwrap();
     assert_eq!(again["metadata"]["resourceVersion"], shown["metadata"]["resourceVersion"]);
 
@@ -438,8 +456,8 @@ async fn facts_are_applied_once_with_their_mark() {
         "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"},
         "reason": "Started", "message": "Started container", "type": "Normal",
     });
-    writer.apply(OUTBOX, vec![fact(2, FactSort::Log, "", &event)]).await.unwrap();
-    writer.apply(OUTBOX, vec![fact(3, FactSort::Log, "", &event)]).await.unwrap();
+    writer.all(vec![fact(2, FactSort::Log, "", &event)]).await.unwrap();
+    writer.all(vec![fact(3, FactSort::Log, "", &event)]).await.unwrap();
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(3), "AlreadyExists is done with");
 
     // Gone, of another incarnation, malformed: nothing to write, and nothing to wait for.
@@ -451,12 +469,12 @@ async fn facts_are_applied_once_with_their_mark() {
         fact(7, FactSort::State, key, &json!("text")),
         fact(8, FactSort::Log, "", &json!({"metadata": {}})),
     ];
-    writer.apply(OUTBOX, facts).await.unwrap();
+    writer.all(facts).await.unwrap();
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(8));
     assert_eq!(cluster.get("pods", "default", "a").await.unwrap()["status"]["phase"], "Running");
 
     let gone = json!({"uid": pod.meta.uid, "gone": true});
-    writer.apply(OUTBOX, vec![fact(9, FactSort::State, key, &gone)]).await.unwrap();
+    writer.all(vec![fact(9, FactSort::State, key, &gone)]).await.unwrap();
     assert_eq!(cluster.get("pods", "default", "a").await.unwrap_err().code(), 404);
     assert_eq!(cluster.mark(&writer.node_uid).await, Seq(9));
 }
@@ -470,11 +488,15 @@ async fn a_replaced_session_writes_nothing() {
     assert_eq!(newer, Session(session.0 + 1));
     let status = json!({"uid": pod.meta.uid, "status": {"phase": "Failed"}});
     let facts = vec![fact(1, FactSort::State, "/v1/pods/default/a", &status)];
-    assert_eq!(old.apply(OUTBOX, facts).await.unwrap_err(), "the session was replaced");
+    assert_eq!(old.all(facts).await.unwrap_err(), "the session was replaced");
     let none = vec![fact(1, FactSort::State, "/v1/pods/default/none", &status)];
-    assert_eq!(old.apply(OUTBOX, none).await.unwrap_err(), "the session was replaced");
+    assert_eq!(old.all(none).await.unwrap_err(), "the session was replaced");
+    let label = json!({"uid": old.node_uid.0, "metadata": {"labels": {"of": "the past"}}, "status": {}});
+    let of_itself = vec![fact(1, FactSort::State, "/v1/nodes//edge", &label)];
+    assert_eq!(old.all(of_itself).await.unwrap_err(), "the session was replaced");
     assert_eq!(cluster.mark(&old.node_uid).await, Seq(0));
     assert_ne!(cluster.get("pods", "default", "a").await.unwrap()["status"]["phase"], "Failed");
+    assert_eq!(cluster.get("nodes", "", "edge").await.unwrap()["metadata"]["labels"].get("of"), None);
 }
 
 #[tokio::test]
@@ -489,7 +511,7 @@ async fn a_silent_node_becomes_unknown_after_the_grace() {
     let status = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady",
         "lastHeartbeatTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
     let word = json!({"uid": writer.node_uid.0, "status": status});
-    writer.apply(OUTBOX, vec![fact(1, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
+    writer.all(vec![fact(1, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
     cluster.env.1.fetch_add(GRACE.as_secs() - 5, Ordering::SeqCst);
     cluster.links.shared.alive("edge", session, Duration::from_secs(10));
     cluster.env.1.fetch_add(GRACE.as_secs() - 5, Ordering::SeqCst);
@@ -503,7 +525,7 @@ async fn a_silent_node_becomes_unknown_after_the_grace() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // A node that was allowed a longer interval, and has promised it.
-    writer.apply(OUTBOX, vec![fact(2, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
+    writer.all(vec![fact(2, FactSort::State, "/v1/nodes//edge", &word)]).await.unwrap();
     cluster.links.shared.alive("edge", session, GRACE * 3);
     cluster.env.1.fetch_add(GRACE.as_secs() * 2, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(200)).await;

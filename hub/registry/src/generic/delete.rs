@@ -8,6 +8,7 @@ use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
+use crate::node_records;
 use crate::strategy::Strategy;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::verbs::{Preconditions, Propagation};
@@ -181,6 +182,9 @@ pub(crate) async fn delete(
                 write.delete(key.clone());
                 if is_core("Namespace") {
                     write.delete(resource_quota::mark(resource.name));
+                }
+                if is_core("Node") {
+                    node_records::all(&old.meta.uid).into_iter().for_each(|key| write.delete(key));
                 }
                 if is_core("Service") {
                     engine.services.release(&old_doc).into_iter().for_each(|allocation| allocation.join(&mut write));

@@ -10,6 +10,7 @@ use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
 use crate::meta;
+use crate::node_records;
 use crate::strategy::{Strategy, desired_state_differs};
 use crate::subresources::scale;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
@@ -393,6 +394,9 @@ async fn store(
         write.delete(key);
         if is_namespace(resource) {
             write.delete(resource_quota::mark(resource.name));
+        }
+        if resource.kind.kind == "Node" && resource.kind.group.is_empty() {
+            node_records::all(&old.meta.uid).into_iter().for_each(|key| write.delete(key));
         }
         object = Some(object_of(doc)?);
     } else if !same {

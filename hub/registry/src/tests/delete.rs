@@ -3,8 +3,10 @@
 use super::*;
 use crate::generic::delete::{Plan, plan};
 use crate::kinds::pod::Pod;
+use crate::node_records;
 use holdfast_core::verbs::{Preconditions, Propagation};
 use holdfast_core::{DeleteOptions, Timestamp};
+use holdfast_store::{Op, Txn};
 
 async fn bound_pod(cluster: &Cluster, name: &str) {
     cluster.create("pods", "default", pod(name)).await.unwrap();
@@ -73,6 +75,32 @@ async fn finalizers_hold_an_object_until_the_last_goes() {
     assert!(status.message().contains("no new finalizers can be added if the object is being deleted"), "{status}");
     cluster.merge("configmaps", "a", json!({ "metadata": { "finalizers": null } })).await.unwrap();
     assert_eq!(cluster.get("configmaps", "default", "a").await.unwrap_err().code(), 404);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_node_goes_with_it() {
+    for finalizers in [json!(null), json!(["example.com/hold"])] {
+        let cluster = cluster().await;
+        let node = json!({ "metadata": { "name": "edge", "finalizers": finalizers } });
+        let uid = cluster.create("nodes", "", node).await.unwrap().meta.uid.clone();
+        let (of_it, of_another) = (node_records::all(&uid), node_records::all("another"));
+        let put = |key: &String| Op::Put { key: key.clone(), value: "{}".into() };
+        let ops = of_it.iter().chain(&of_another).map(put).collect();
+        cluster.store.txn(Txn { checks: vec![], ops }).await.unwrap();
+        if let Deleted::Marked(_) = cluster.delete("nodes", "", "edge").await.unwrap() {
+            assert!(cluster.store.get(&of_it[0]).await.unwrap().is_some(), "it is still there");
+            let body = json!({ "metadata": { "finalizers": null } });
+            let patch = Patch { patch_type: PatchType::Merge, body };
+            let at = target("nodes", "", "edge");
+            cluster.registry.patch(&cluster.cx, &at, patch, &WriteOptions::default()).await.unwrap();
+        }
+        assert_eq!(cluster.get("nodes", "", "edge").await.unwrap_err().code(), 404);
+        for (keys, stays) in [(of_it, false), (of_another, true)] {
+            for key in keys {
+                assert_eq!(cluster.store.get(&key).await.unwrap().is_some(), stays, "{key}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -226,6 +226,7 @@ async fn the_failure_policy_says_what_a_failed_call_means() {
                 "Internal error occurred: failed calling webhook \"{name}.example.com\": failed to call webhook: "
             );
             assert!(refused.code() == 500 && refused.message().starts_with(&format!("{start}{text}")), "{refused}");
+            assert!(crate::is_webhook_failure(&refused));
             scene.cluster.delete(resource, "", name).await.unwrap();
 
             let lenient = and(strict.clone(), json!({ "failurePolicy": "Ignore" }));

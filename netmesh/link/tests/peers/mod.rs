@@ -6,7 +6,8 @@ use holdfast_core::digest::bucket_of;
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session, SetDigest, content_hash};
 use holdfast_env::host::HostEnv;
 use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
-use holdfast_env::{Connection, Dialer, NetError, RecvStream, SendStream, Transport, World};
+use holdfast_env::testing::echo;
+use holdfast_env::{Connection, Dialer, NetError, Transport, World};
 use holdfast_link::call::NodeCall;
 use holdfast_link::tls::{CertificateClock, CertificateTime};
 use holdfast_link::{
@@ -414,35 +415,6 @@ impl NodeSide {
     }
 }
 
-/// A connection to what sends everything back.
-struct EchoSender(Option<mpsc::Sender<Bytes>>);
-struct EchoReceiver(mpsc::Receiver<Bytes>);
-
-#[async_trait]
-impl SendStream for EchoSender {
-    async fn write(&mut self, data: Bytes) -> Result<(), NetError> {
-        let sender = self.0.as_ref().ok_or(NetError::Reset(0))?;
-        sender.send(data).await.map_err(|_| NetError::Reset(0))
-    }
-    async fn finish(&mut self) -> Result<(), NetError> {
-        self.0 = None;
-        Ok(())
-    }
-    fn reset(&mut self, _code: u64) {
-        self.0 = None;
-    }
-}
-
-#[async_trait]
-impl RecvStream for EchoReceiver {
-    async fn read(&mut self, _max: usize) -> Result<Option<Bytes>, NetError> {
-        Ok(self.0.recv().await)
-    }
-    fn stop(&mut self, _code: u64) {
-        self.0.close();
-    }
-}
-
 #[async_trait]
 impl NodeHost for NodeSide {
     fn with_view(&self, use_view: &mut dyn FnMut(&dyn NodeView)) {
@@ -474,9 +446,9 @@ impl NodeHost for NodeSide {
             if forward.port == 81 {
                 return call.fail(500, "dial tcp 127.0.0.1:81: connect: connection refused").await;
             }
-            let (state, (sender, receiver)) = (self.state.clone(), mpsc::channel(1));
+            let state = self.state.clone();
             state.lock().unwrap().processes += 1;
-            call.serve_connection((Box::new(EchoSender(Some(sender))), Box::new(EchoReceiver(receiver)))).await;
+            call.serve_connection(echo()).await;
             state.lock().unwrap().processes -= 1;
             return;
         }

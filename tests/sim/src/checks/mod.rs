@@ -7,6 +7,7 @@ pub mod healing;
 pub mod identity;
 pub mod offline;
 pub mod once;
+pub mod records;
 pub mod rights;
 
 use crate::ledger::{NodeNo, Report, Seen};
@@ -64,11 +65,14 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(adopted::Adopted::default()),
         Box::new(healing::OnlyDifferences::default()),
         Box::new(rights::OwnObjects::default()),
+        Box::new(records::NodeRecords::default()),
     ]
 }
 
 /// Prefix of pods in the hub's log.
 pub const PODS: &str = "/registry/core/pods/";
+/// Prefix of Nodes in the hub's log.
+pub const NODES: &str = "/registry/core/nodes/";
 /// Prefix of outboxes' marks in the hub's log.
 pub const MARKS: &str = "/marks/";
 

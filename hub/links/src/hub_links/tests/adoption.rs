@@ -46,7 +46,7 @@ impl Cluster {
     }
 
     async fn told(&self, writer: &FactWriter, seq: u64, key: &str, body: &Json) -> Option<Verdict> {
-        writer.apply(OUTBOX, vec![fact(seq, FactSort::State, key, body)]).await.unwrap();
+        writer.all(vec![fact(seq, FactSort::State, key, body)]).await.unwrap();
         assert_eq!(self.mark(&writer.node_uid).await, Seq(seq));
         let told = std::mem::take(&mut *writer.verdicts.lock().unwrap());
         told.into_values().next().map(|(_, verdict)| verdict)

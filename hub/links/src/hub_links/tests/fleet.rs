@@ -98,7 +98,7 @@ async fn what_a_node_says_of_itself_costs_the_others_nothing() {
     let condition = json!({"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-11-30T12:00:00Z"});
     let status = json!({"addresses": addresses, "conditions": [condition], "capacity": {"pods": "110"}});
     let body = json!({"uid": host.node_uid(), "metadata": {"labels": {"rack": "7"}}, "status": status});
-    writer.apply(OUTBOX, vec![fact(1, FactSort::State, "/v1/nodes//a", &body)]).await.unwrap();
+    writer.all(vec![fact(1, FactSort::State, "/v1/nodes//a", &body)]).await.unwrap();
     let taint = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}]);
     cluster.patch(target("nodes", "", "a"), json!({"spec": {"taints": taint}})).await;
 

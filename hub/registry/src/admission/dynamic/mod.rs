@@ -22,6 +22,7 @@ mod validating;
 pub(crate) use cache::Cache;
 pub(crate) use connect::connect;
 pub(crate) use policy::kind_of;
+pub(crate) use review::FAILED_WEBHOOK;
 
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{Typed, to_storage};

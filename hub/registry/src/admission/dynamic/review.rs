@@ -14,6 +14,8 @@ use holdfast_server::{CallFailure, WebhookRoute, WebhookTarget};
 use serde_json::json;
 
 const HTTPS: u16 = 443;
+/// How upstream begins to tell of a webhook that could not be asked, or whose answer is none.
+pub(crate) const FAILED_WEBHOOK: &str = "failed calling webhook";
 
 /// Why a webhook did not let a request pass.
 pub(super) enum Problem {
@@ -44,7 +46,7 @@ pub(super) fn settle(hook: &Hook, problem: Problem) -> Result<(), Status> {
     match problem {
         Problem::Refused(status) => Err(status),
         Problem::Call(why) => {
-            let text = format!("failed calling webhook {:?}: {why}", hook.name);
+            let text = format!("{FAILED_WEBHOOK} {:?}: {why}", hook.name);
             if hook.fails {
                 return Err(Status::internal(text));
             }
