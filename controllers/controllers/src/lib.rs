@@ -24,6 +24,7 @@ mod pod_writes;
 pub mod protection;
 pub mod replicaset;
 pub mod resource_quota;
+mod role_aggregation;
 pub mod service_account;
 mod shared;
 pub mod taint_eviction;
@@ -59,6 +60,7 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         garbage::start(&world, clients("generic-garbage-collector"), &config),
     ];
     tasks.extend(disruption::start(&world, clients("disruption-controller"), &shared, &config));
+    tasks.extend(role_aggregation::start(&world, clients("clusterrole-aggregation-controller")));
     tasks.extend(certificates::start(&world, clients, &config));
     tasks.extend(shared.start());
     tasks

@@ -138,6 +138,10 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
             rule(&[""], &["resourcequotas/status"], &["update"]),
         ],
     ),
+    (
+        "clusterrole-aggregation-controller",
+        &[rule(&[RBAC], &["clusterroles"], &["escalate", "get", "list", "update", "watch"])],
+    ),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),
 ];
 

@@ -14,3 +14,4 @@ mod permissions;
 mod protection;
 mod quotas;
 mod replica_sets;
+mod role_aggregation;

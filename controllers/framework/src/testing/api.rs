@@ -36,6 +36,7 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false),
     ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false),
 ];
 

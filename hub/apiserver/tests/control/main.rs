@@ -6,6 +6,7 @@
 mod certificates;
 mod quotas;
 mod requests;
+mod roles;
 mod webhooks;
 
 use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};
