@@ -7,6 +7,7 @@ mod flow_control;
 mod objects;
 mod reconcile;
 mod roles;
+mod service_cidr;
 
 use crate::engine::Engine;
 use crate::registry::HubRegistry;
@@ -24,11 +25,16 @@ pub(crate) async fn ensure(registry: &HubRegistry, engine: &Engine, api_port: u1
     let service = objects::kubernetes_service(engine.services.first(), api_port);
     // Namespaces first; within a round all go at once, so that they share the store's syncs.
     let first = objects::namespaces();
-    let second: Vec<Json> = objects::classes().into_iter().chain(roles::all()).chain([service]).collect();
+    let range = service_cidr::object(engine.services.range());
+    let second: Vec<Json> = objects::classes().into_iter().chain(roles::all()).chain([service, range]).collect();
     for round in [first, second, flow_control::all()] {
         try_join_all(round.into_iter().map(|doc| ensure_one(registry, &cx, doc))).await?;
     }
-    Ok(())
+    service_cidr::tell(registry, engine, &cx, &options()).await
+}
+
+fn options() -> WriteOptions {
+    WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() }
 }
 
 /// How often an object is looked at again that another hub writes at the same time.
@@ -53,7 +59,6 @@ async fn ensure_one(registry: &HubRegistry, cx: &RequestContext, doc: Json) -> R
 }
 
 async fn mend(registry: &HubRegistry, cx: &RequestContext, at: &Target, doc: &Json) -> Result<(), Status> {
-    let options = WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() };
     let found = match registry.get(cx, at).await {
         Ok(found) => Some(found),
         Err(status) if status.is(Reason::NotFound) => None,
@@ -63,24 +68,28 @@ async fn mend(registry: &HubRegistry, cx: &RequestContext, at: &Target, doc: &Js
         None => Step::Recreate,
         Some(found) => match flow_control::renewed(found, doc) {
             Some(renewed) => Step::Update(renewed),
+            None if found.gvk.kind == "ServiceCIDR" => service_cidr::step(found, doc),
             None => reconcile::step(found, doc),
         },
     };
     match (step, found) {
         (Step::Nothing, _) => Ok(()),
         (Step::Update(changed), _) => {
-            registry.update(cx, at, changed, &options).await?;
+            registry.update(cx, at, changed, &options()).await?;
             tracing::info!(resource = %at.gvr, name = at.name(), "Gave a default object back what it lacked");
             Ok(())
         }
         (Step::Recreate, found) => {
             if let Some(found) = found {
+                if let Some(released) = service_cidr::released(&found) {
+                    registry.update(cx, at, released, &options()).await?;
+                }
                 let preconditions = Preconditions { uid: Some(found.meta.uid.clone()), ..Preconditions::default() };
                 let options = DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() };
                 registry.delete(cx, at, &options).await?;
             }
             let collection = Target::collection(at.gvr.clone(), at.namespace());
-            registry.create(cx, &collection, doc.clone(), &options).await.map(|_| ())
+            registry.create(cx, &collection, doc.clone(), &options()).await.map(|_| ())
         }
     }
 }

@@ -183,7 +183,7 @@ pub(crate) async fn delete(
                     write.delete(resource_quota::mark(resource.name));
                 }
                 if is_core("Service") {
-                    engine.services.release(&old_doc).into_iter().for_each(|allocation| allocation.join(&mut write));
+                    engine.services.release(&old_doc)?.into_iter().for_each(|allocation| allocation.join(&mut write));
                 }
                 true
             }
