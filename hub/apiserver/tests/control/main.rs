@@ -195,6 +195,11 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
     })
     .await;
 
+    hub.wait("Endpoints for old clients", "endpoints", "demo", |all| {
+        all.len() == 1 && all[0]["subsets"][0]["addresses"].as_array().is_some_and(|list| list.len() == 4)
+    })
+    .await;
+
     // A new image rolls, and there are exactly two sets: defaulting makes no template differ from itself.
     let at = Target::object(gvr("apps/deployments"), "demo", "web");
     let current = hub.all("apps/deployments", "demo").await.remove(0);
@@ -235,7 +240,9 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
         hub.kubelet().await;
         hub.world.sleep(Duration::from_millis(50)).await;
     }
-    for resource in ["pods", "services", "discovery.k8s.io/endpointslices", "configmaps", "serviceaccounts"] {
+    for resource in
+        ["pods", "services", "discovery.k8s.io/endpointslices", "endpoints", "configmaps", "serviceaccounts"]
+    {
         assert_eq!(hub.all(resource, "demo").await.len(), 0, "{resource}");
     }
 }
