@@ -235,3 +235,20 @@ async fn the_old_document_follows_definitions() {
     hub.delete(&format!("{DEFINITIONS}/threes.b.example.com")).await.ok();
     until(&hub, "/openapi/v2", |_, document| document["definitions"].get("com.example.b.v1.three").is_none()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_that_may_cost_too_much_are_refused() {
+    let hub = Hub::start().await;
+    let rule = json!([{"rule": "self.all(x, self.all(y, x == y))"}]);
+    let schema = |bounds: Json| {
+        let mut list = json!({"type": "array", "items": {"type": "string", "maxLength": 10}});
+        list.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
+        list["x-kubernetes-validations"] = rule.clone();
+        json!({"type": "object", "properties": {"list": list}})
+    };
+    let refused = hub.post(DEFINITIONS, &definition("ones", "c.example.com", "Cluster", schema(json!({})))).await.refused(422);
+    let text = "spec.versions[0].schema.openAPIV3Schema.properties[list].x-kubernetes-validations[0].rule: Forbidden: estimated \
+                rule cost exceeds budget by factor of more than 100x";
+    assert!(refused.contains(text), "{refused}");
+    hub.create(DEFINITIONS, definition("ones", "c.example.com", "Cluster", schema(json!({"maxItems": 10})))).await;
+}

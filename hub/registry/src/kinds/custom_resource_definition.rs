@@ -64,7 +64,22 @@ impl Strategy for CustomResourceDefinition {
         }
     }
 
+    fn judges_changes_whole(&self) -> bool {
+        true
+    }
+
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
+        judge(doc, &Json::Null, errors);
+    }
+
+    fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        judge(doc, old, errors);
+        judge_change(doc, old, errors);
+    }
+}
+
+/// Problems of a definition, as a change leaves it of `old`.
+fn judge(doc: &Json, old: &Json, errors: &mut FieldErrors) {
         let spec = FieldPath::new("spec");
         let text = |field: &str| str_at(doc, &["spec", field]).unwrap_or_default();
         let (group, name) = (text("group"), str_at(doc, &["metadata", "name"]).unwrap_or_default());
@@ -86,7 +101,7 @@ impl Strategy for CustomResourceDefinition {
             );
         }
         validate_names(doc, &spec.child("names"), errors);
-        validate_versions(doc, &spec.child("versions"), errors);
+        validate_versions(doc, old, &spec.child("versions"), errors);
         match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
             "None" => {}
             "Webhook" => errors.forbidden(
@@ -95,9 +110,10 @@ impl Strategy for CustomResourceDefinition {
             ),
             other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
         }
-    }
+}
 
-    fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+/// Problems of the change itself.
+fn judge_change(doc: &Json, old: &Json, errors: &mut FieldErrors) {
         let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
         let mut fixed = vec![("group", vec!["spec", "group"]), ("names.plural", vec!["spec", "names", "plural"])];
         if established {
@@ -122,7 +138,6 @@ impl Strategy for CustomResourceDefinition {
                 );
             }
         }
-    }
 }
 
 fn validate_group(doc: &Json, group: &str, path: &FieldPath, errors: &mut FieldErrors) {
@@ -178,7 +193,7 @@ fn validate_names(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn validate_versions(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+fn validate_versions(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     let versions = items_at(doc, &["spec", "versions"]);
     let mut seen = Vec::new();
     let mut unique = true;
@@ -189,7 +204,13 @@ fn validate_versions(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         unique &= !seen.contains(&name);
         seen.push(name);
         match at(version, &["schema", "openAPIV3Schema"]) {
-            Some(schema) => structural::check(schema, &path.child("schema").child("openAPIV3Schema"), errors),
+            Some(schema) => {
+                let mut before = items_at(old, &["spec", "versions"]).iter();
+                let before = before.find(|version| str_at(version, &["name"]) == Some(name));
+                let stood = before.and_then(|version| at(version, &["schema", "openAPIV3Schema"])) == Some(schema);
+                let check = if stood { structural::check_again } else { structural::check };
+                check(schema, &path.child("schema").child("openAPIV3Schema"), errors);
+            }
             None => errors.required(&path.child("schema").child("openAPIV3Schema"), "schemas are required"),
         }
         validate_scale(version, &path.child("subresources").child("scale"), errors);
