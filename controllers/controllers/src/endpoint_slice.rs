@@ -7,7 +7,8 @@ use crate::shared::{Shared, start_after, synced};
 use crate::views::{NodeView, PodView};
 use async_trait::async_trait;
 use holdfast_controller::{
-    Cache, Change, Client, Expectations, Item, Key, Outcome, ReconcileError, Reconciler, WorkQueue, decode, run_controller,
+    Cache, Change, Client, Expectations, Item, Key, Outcome, ReconcileError, Reconciler, WorkQueue, decode,
+    run_controller,
 };
 use holdfast_core::{DeleteOptions, Gvr, Json, Object, Reason, Status, Target, json as path};
 use holdfast_env::{Task, World};
@@ -186,7 +187,8 @@ impl Reconciler for Controller {
             .in_namespace(&key.namespace)
             .iter()
             .filter_map(|slice| {
-                (service_of(slice, MANAGER).as_ref() == Some(key) && !slice.meta.is_deleting()).then(|| Slice::of(&slice.value))
+                (service_of(slice, MANAGER).as_ref() == Some(key) && !slice.meta.is_deleting())
+                    .then(|| Slice::of(&slice.value))
             })
             .collect();
         let mut wanted = Vec::new();

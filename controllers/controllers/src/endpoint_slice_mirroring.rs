@@ -90,7 +90,8 @@ impl Reconciler for Controller {
         for wanted in slices(&object) {
             let same = |old: &Arc<Object>| {
                 let old = old.to_json();
-                old["addressType"] == wanted["addressType"] && items_at(&old, &["ports"]) == items_at(&wanted, &["ports"])
+                old["addressType"] == wanted["addressType"]
+                    && items_at(&old, &["ports"]) == items_at(&wanted, &["ports"])
             };
             match existing.iter().position(same) {
                 Some(place) => self.update(&existing.remove(place), &wanted).await?,

@@ -1,6 +1,6 @@
 //! Endpoints, for those who do not read EndpointSlices yet: for each Service with a selector, the addresses of its pods.
 
-use crate::endpoint_slice::{Service, ports, selects, selecting};
+use crate::endpoint_slice::{Service, ports, selecting, selects};
 use crate::limits::{ENDPOINTS_ADDRESSES, WORKERS};
 use crate::shared::{Shared, core, start_after, synced};
 use crate::views::PodView;
@@ -135,9 +135,7 @@ struct Subset {
 impl Subset {
     fn into_json(self) -> Json {
         let mut doc = json!({});
-        for (field, values) in
-            [("addresses", self.ready), ("notReadyAddresses", self.unready), ("ports", self.ports)]
-        {
+        for (field, values) in [("addresses", self.ready), ("notReadyAddresses", self.unready), ("ports", self.ports)] {
             if !values.is_empty() {
                 set(&mut doc, &[field], values);
             }

@@ -223,8 +223,11 @@ impl Controller {
     /// Whether addresses of a range that goes would be in none.
     fn is_needed(&self, range: &Item<Arc<Object>>) -> bool {
         let all = self.ranges.all();
-        let others: Vec<IpNet> =
-            all.iter().filter(|other| other.meta.name != range.meta.name).flat_map(|other| cidrs(&other.value)).collect();
+        let others: Vec<IpNet> = all
+            .iter()
+            .filter(|other| other.meta.name != range.meta.name)
+            .flat_map(|other| cidrs(&other.value))
+            .collect();
         let own = cidrs(&range.value);
         if own.iter().all(|cidr| others.iter().any(|other| other.contains(cidr))) {
             return false;

@@ -72,8 +72,18 @@ fn others() -> Vec<Target> {
             |rng, _| apply::input(rng, apply::CONFIGURATIONS),
             apply::configuration,
         ),
-        text("JsonPatch", || texts(patches::JSON_PATCHES), |rng, _| apply::input(rng, patches::JSON_PATCHES), patches::json),
-        text("MergePatch", || texts(patches::MERGE_PATCHES), |rng, _| apply::input(rng, patches::MERGE_PATCHES), patches::merge),
+        text(
+            "JsonPatch",
+            || texts(patches::JSON_PATCHES),
+            |rng, _| apply::input(rng, patches::JSON_PATCHES),
+            patches::json,
+        ),
+        text(
+            "MergePatch",
+            || texts(patches::MERGE_PATCHES),
+            |rng, _| apply::input(rng, patches::MERGE_PATCHES),
+            patches::merge,
+        ),
         text(
             "StrategicPatch",
             || texts(patches::STRATEGIC_PATCHES),

@@ -14,7 +14,18 @@ pub(crate) const LABELS: &[&str] = &[
 pub(crate) const FIELDS: &[&str] =
     &[r"metadata.name=a,status.phase!=Running,spec.nodeName==", r"a=b\,c\=d\\e,f!=\=", "x=,"];
 pub(crate) const QUANTITIES: &[&str] = &[
-    "500m", "1Gi", "-1.5", "2e3", "+0.1Ki", "100n", "9223372036854775807", "12E", "7u", "1E-3", ".5", "0.000000000000000001Ei",
+    "500m",
+    "1Gi",
+    "-1.5",
+    "2e3",
+    "+0.1Ki",
+    "100n",
+    "9223372036854775807",
+    "12E",
+    "7u",
+    "1E-3",
+    ".5",
+    "0.000000000000000001Ei",
     "99999999999999999999999999999.5",
 ];
 
@@ -93,10 +104,20 @@ pub(crate) fn quantity(payload: &[u8]) -> Result<()> {
     let Ok(read) = text.parse::<Quantity>() else { return Ok(()) };
     let printed = read.to_string();
     let again = printed.parse::<Quantity>();
-    ensure!(again.is_ok_and(|again| again.exact_milli() == read.exact_milli()), "{text:?} is {read:?}, {printed:?} is {again:?}");
-    ensure!(again.map(|again| again.to_string()) == Ok(printed.clone()), "{printed:?} is written otherwise the next time");
+    ensure!(
+        again.is_ok_and(|again| again.exact_milli() == read.exact_milli()),
+        "{text:?} is {read:?}, {printed:?} is {again:?}"
+    );
+    ensure!(
+        again.map(|again| again.to_string()) == Ok(printed.clone()),
+        "{printed:?} is written otherwise the next time"
+    );
     if read.exact_milli() != 0 {
-        let other = if let Some(rest) = text.strip_prefix('-') { rest.to_string() } else { format!("-{}", text.trim_start_matches('+')) };
+        let other = if let Some(rest) = text.strip_prefix('-') {
+            rest.to_string()
+        } else {
+            format!("-{}", text.trim_start_matches('+'))
+        };
         let negative = other.parse::<Quantity>();
         ensure!(negative.is_ok_and(|other| other.exact_milli() == -read.exact_milli()), "{text:?} and {other:?}");
     }

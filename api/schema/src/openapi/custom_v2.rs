@@ -142,7 +142,10 @@ mod tests {
                 },
             })
         );
-        assert_eq!(converted(&json!({"type": "object", PRESERVE: true, "properties": {"a": {}}})), json!({"type": "object"}));
+        assert_eq!(
+            converted(&json!({"type": "object", PRESERVE: true, "properties": {"a": {}}})),
+            json!({"type": "object"})
+        );
     }
 
     #[test]

@@ -80,10 +80,7 @@ fn custom_kinds_join_the_document_of_version_two() {
 
     let till = &json["definitions"]["com.example.shop.v1.Till"];
     assert_eq!(till["properties"]["spec"], json!({"type": "object", "properties": {"color": {"type": "string"}}}));
-    assert_eq!(
-        till["properties"]["metadata"]["$ref"],
-        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-    );
+    assert_eq!(till["properties"]["metadata"]["$ref"], "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
     assert_eq!(
         till["x-kubernetes-group-version-kind"],
         json!([{"group": "shop.example.com", "version": "v1", "kind": "Till"}])

@@ -111,7 +111,8 @@ impl Size {
     fn object(node: &Structural, whole: bool) -> Size {
         let mut object = Size::scalar(LEAST_TEXT, 0);
         let given = node.properties.iter().filter(|(name, _)| !(whole && is_general(name)));
-        let given = given.filter_map(|(name, below)| Some((name.as_str(), Size::of(below, false)?, below.default.is_some())));
+        let given =
+            given.filter_map(|(name, below)| Some((name.as_str(), Size::of(below, false)?, below.default.is_some())));
         let general = || {
             let named = |name: &str| (name.to_string(), Size::text());
             let fields = ["name", "generateName"].map(named).into();

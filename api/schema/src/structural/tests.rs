@@ -313,7 +313,10 @@ fn rules_that_may_cost_too_much_are_refused() {
     assert_eq!(costly(bound), [""; 0]);
     // The bound of the text counts as well as that of the list.
     let long = costly(texts(json!({"maxItems": 100, "items": {"type": "string", "maxLength": 100_000}}))).remove(0);
-    assert!(long.starts_with(&format!("{at}.rule: Forbidden: estimated rule cost exceeds budget by factor of ")), "{long}");
+    assert!(
+        long.starts_with(&format!("{at}.rule: Forbidden: estimated rule cost exceeds budget by factor of ")),
+        "{long}"
+    );
 
     // A message that is made counts too.
     let schema = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [
@@ -330,7 +333,10 @@ fn a_rule_costs_as_often_as_it_may_run() {
     let unbounded = json!({"type": "array", "items": element});
     let told = costly(unbounded.clone());
     let at = "schema.properties[a].items.x-kubernetes-validations[0].rule";
-    assert!(told[0].starts_with(&format!("{at}: Forbidden: estimated rule cost exceeds budget by factor of ")), "{told:?}");
+    assert!(
+        told[0].starts_with(&format!("{at}: Forbidden: estimated rule cost exceeds budget by factor of ")),
+        "{told:?}"
+    );
     let mut bounded = unbounded;
     bounded["maxItems"] = json!(100);
     assert_eq!(costly(bounded), [""; 0]);

@@ -26,9 +26,8 @@ fn begin_with_an_account_and_the_ca() {
 /// The conditions as `type status reason: message`.
 fn told(namespace: &Json) -> Vec<String> {
     let text = |condition: &Json, field: &str| condition[field].as_str().unwrap().to_string();
-    let line = |c: &Json| {
-        format!("{} {} {}: {}", text(c, "type"), text(c, "status"), text(c, "reason"), text(c, "message"))
-    };
+    let line =
+        |c: &Json| format!("{} {} {}: {}", text(c, "type"), text(c, "status"), text(c, "reason"), text(c, "message"));
     namespace["status"]["conditions"].as_array().unwrap().iter().map(line).collect()
 }
 

@@ -246,7 +246,8 @@ async fn rules_that_may_cost_too_much_are_refused() {
         list["x-kubernetes-validations"] = rule.clone();
         json!({"type": "object", "properties": {"list": list}})
     };
-    let refused = hub.post(DEFINITIONS, &definition("ones", "c.example.com", "Cluster", schema(json!({})))).await.refused(422);
+    let refused =
+        hub.post(DEFINITIONS, &definition("ones", "c.example.com", "Cluster", schema(json!({})))).await.refused(422);
     let text = "spec.versions[0].schema.openAPIV3Schema.properties[list].x-kubernetes-validations[0].rule: Forbidden: estimated \
                 rule cost exceeds budget by factor of more than 100x";
     assert!(refused.contains(text), "{refused}");

@@ -50,8 +50,7 @@ async fn ensure_one(registry: &HubRegistry, cx: &RequestContext, doc: Json) -> R
     for _ in 1..TRIES {
         match mend(registry, cx, &at, &doc).await {
             // Another hub was faster.
-            Err(status)
-                if [Reason::Conflict, Reason::AlreadyExists, Reason::NotFound].contains(status.reason()) => {}
+            Err(status) if [Reason::Conflict, Reason::AlreadyExists, Reason::NotFound].contains(status.reason()) => {}
             other => return other,
         }
     }

@@ -68,7 +68,8 @@ fn role(before: &Json, wanted: &Json) -> Json {
     let mut after = with_metadata(before, wanted);
     let held: Vec<Rule> = items_at(before, &["rules"]).iter().map(Rule::parse).collect();
     let parts = items_at(wanted, &["rules"]).iter().flat_map(|rule| Rule::parse(rule).parts());
-    let missing: Vec<Json> = parts.filter(|part| !held.iter().any(|rule| rule.covers(part))).map(|r| r.to_json()).collect();
+    let missing: Vec<Json> =
+        parts.filter(|part| !held.iter().any(|rule| rule.covers(part))).map(|r| r.to_json()).collect();
     append(&mut after, &["rules"], missing);
     let selectors = ["aggregationRule", "clusterRoleSelectors"];
     let stand = items_at(before, &selectors);

@@ -80,64 +80,64 @@ impl Strategy for CustomResourceDefinition {
 
 /// Problems of a definition, as a change leaves it of `old`.
 fn judge(doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        let spec = FieldPath::new("spec");
-        let text = |field: &str| str_at(doc, &["spec", field]).unwrap_or_default();
-        let (group, name) = (text("group"), str_at(doc, &["metadata", "name"]).unwrap_or_default());
-        let plural = str_at(doc, &["spec", "names", "plural"]).unwrap_or_default();
-        if name != format!("{plural}.{group}") {
-            errors.invalid(&FieldPath::new("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group");
-        }
-        validate_group(doc, group, &spec.child("group"), errors);
-        match text("scope") {
-            "Cluster" | "Namespaced" => {}
-            "" => errors.required(&spec.child("scope"), ""),
-            other => errors.not_supported(&spec.child("scope"), other, &["Cluster", "Namespaced"]),
-        }
-        if bool_at(doc, &["spec", "preserveUnknownFields"]) == Some(true) {
-            errors.invalid(
-                &spec.child("preserveUnknownFields"),
-                true,
-                "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
-            );
-        }
-        validate_names(doc, &spec.child("names"), errors);
-        validate_versions(doc, old, &spec.child("versions"), errors);
-        match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
-            "None" => {}
-            "Webhook" => errors.forbidden(
-                &spec.child("conversion").child("strategy"),
-                "conversion by webhook is not implemented: use None",
-            ),
-            other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
-        }
+    let spec = FieldPath::new("spec");
+    let text = |field: &str| str_at(doc, &["spec", field]).unwrap_or_default();
+    let (group, name) = (text("group"), str_at(doc, &["metadata", "name"]).unwrap_or_default());
+    let plural = str_at(doc, &["spec", "names", "plural"]).unwrap_or_default();
+    if name != format!("{plural}.{group}") {
+        errors.invalid(&FieldPath::new("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group");
+    }
+    validate_group(doc, group, &spec.child("group"), errors);
+    match text("scope") {
+        "Cluster" | "Namespaced" => {}
+        "" => errors.required(&spec.child("scope"), ""),
+        other => errors.not_supported(&spec.child("scope"), other, &["Cluster", "Namespaced"]),
+    }
+    if bool_at(doc, &["spec", "preserveUnknownFields"]) == Some(true) {
+        errors.invalid(
+            &spec.child("preserveUnknownFields"),
+            true,
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+        );
+    }
+    validate_names(doc, &spec.child("names"), errors);
+    validate_versions(doc, old, &spec.child("versions"), errors);
+    match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
+        "None" => {}
+        "Webhook" => errors.forbidden(
+            &spec.child("conversion").child("strategy"),
+            "conversion by webhook is not implemented: use None",
+        ),
+        other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
+    }
 }
 
 /// Problems of the change itself.
 fn judge_change(doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
-        let mut fixed = vec![("group", vec!["spec", "group"]), ("names.plural", vec!["spec", "names", "plural"])];
-        if established {
-            fixed.extend([("scope", vec!["spec", "scope"]), ("names.kind", vec!["spec", "names", "kind"])]);
-        }
-        for (name, path) in fixed {
-            immutable(doc, old, &path, &FieldPath::new(&format!("spec.{name}")), errors);
-        }
-        let names: Vec<&str> =
-            items_at(doc, &["spec", "versions"]).iter().filter_map(|version| str_at(version, &["name"])).collect();
-        for (index, stored) in items_at(old, &["status", "storedVersions"]).iter().enumerate() {
-            let stored = stored.as_str().unwrap_or_default();
-            if !names.contains(&stored) {
-                errors.invalid(
-                    &FieldPath::new("status.storedVersions").index(index),
-                    stored,
-                    format!(
-                        "missing from spec.versions; {stored} was previously a storage version, and must remain in \
+    let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
+    let mut fixed = vec![("group", vec!["spec", "group"]), ("names.plural", vec!["spec", "names", "plural"])];
+    if established {
+        fixed.extend([("scope", vec!["spec", "scope"]), ("names.kind", vec!["spec", "names", "kind"])]);
+    }
+    for (name, path) in fixed {
+        immutable(doc, old, &path, &FieldPath::new(&format!("spec.{name}")), errors);
+    }
+    let names: Vec<&str> =
+        items_at(doc, &["spec", "versions"]).iter().filter_map(|version| str_at(version, &["name"])).collect();
+    for (index, stored) in items_at(old, &["status", "storedVersions"]).iter().enumerate() {
+        let stored = stored.as_str().unwrap_or_default();
+        if !names.contains(&stored) {
+            errors.invalid(
+                &FieldPath::new("status.storedVersions").index(index),
+                stored,
+                format!(
+                    "missing from spec.versions; {stored} was previously a storage version, and must remain in \
                          spec.versions until a storage migration ensures no data remains persisted in {stored} and \
                          removes {stored} from status.storedVersions"
-                    ),
-                );
-            }
+                ),
+            );
         }
+    }
 }
 
 fn validate_group(doc: &Json, group: &str, path: &FieldPath, errors: &mut FieldErrors) {

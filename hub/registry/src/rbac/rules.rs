@@ -77,9 +77,9 @@ impl Rule {
     pub(crate) fn covers(&self, part: &Rule) -> bool {
         let all = |mine: &[String], theirs: &[String]| theirs.iter().all(|value| has(mine, value));
         let path = |path: &String| {
-            self.paths.iter().any(|mine| {
-                mine == path || mine.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
-            })
+            self.paths
+                .iter()
+                .any(|mine| mine == path || mine.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix)))
         };
         let resource = |resource: &String| {
             let part = resource.split_once('/').map(|(_, part)| format!("*/{part}"));

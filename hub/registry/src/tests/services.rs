@@ -105,7 +105,10 @@ async fn an_address_is_shown_as_long_as_a_service_has_it() {
     let made = cluster.create("services", "default", service("a", asked.clone())).await.unwrap();
     let (event, revision) = cluster.next(&mut watch).await;
     assert_eq!((event.as_str(), revision), ("ADDED 10.96.0.7", made.revision.0), "one transaction");
-    cluster.merge("services", "a", json!({ "spec": { "type": "ExternalName", "externalName": "x.example" } })).await.unwrap();
+    cluster
+        .merge("services", "a", json!({ "spec": { "type": "ExternalName", "externalName": "x.example" } }))
+        .await
+        .unwrap();
     assert_eq!(cluster.next(&mut watch).await.0, "DELETED 10.96.0.7");
     cluster.delete("services", "default", "a").await.unwrap();
     cluster.create("services", "default", service("a", asked.clone())).await.unwrap();
@@ -174,6 +177,9 @@ async fn the_default_range_is_what_the_hub_was_told() {
     });
     second.ensure_defaults(6443).await.unwrap();
     let anew = first.get(CIDRS, "", "kubernetes").await.unwrap();
-    assert_eq!((&anew["spec"]["cidrs"], anew["status"]["conditions"][0]["status"] == "True"), (&json!(["10.98.0.0/16"]), true));
+    assert_eq!(
+        (&anew["spec"]["cidrs"], anew["status"]["conditions"][0]["status"] == "True"),
+        (&json!(["10.98.0.0/16"]), true)
+    );
     assert_ne!(anew["metadata"]["uid"], uid);
 }
