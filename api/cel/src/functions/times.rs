@@ -81,7 +81,7 @@ fn spans<'a>(args: Args<'_, 'a>, unit: i64, part: Part) -> Outcome<'a> {
 
 fn timestamp<'a>(args: Args<'_, 'a>, part: Part) -> Outcome<'a> {
     let Value::Timestamp(time) = args.value(0)? else { return Err(EvalError::no_such_overload()) };
-    let offset = if args.len() > 1 { offset(args.text(1)?, time)? } else { 0 };
+    let offset = if args.len() > 1 { offset(args.text(1)?, *time)? } else { 0 };
     Ok(Value::Int(part(time.civil(offset)?)))
 }
 

@@ -5,6 +5,7 @@ use super::{NodeType, Structural};
 use holdfast_cel::limits::{ESTIMATED_RULE_COST, ESTIMATED_SCHEMA_COST, REQUEST_BYTES};
 use holdfast_cel::{Node, Program, SizeEstimate, SizeEstimator, names};
 use holdfast_core::{FieldErrors, FieldPath, Json};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Rules that are told when all together cost too much.
@@ -20,6 +21,8 @@ const DATE: (u64, u64) = (12, 12);
 const TIME: (u64, u64) = (21, 32);
 /// Bytes of a code point at most.
 const CODE_POINT: u64 = 4;
+/// The longest name of an object.
+const LONGEST_NAME: u64 = 253;
 /// The longest text that a request can carry.
 const LONGEST: u64 = REQUEST_BYTES - 2;
 
@@ -114,8 +117,14 @@ impl Size {
         let given =
             given.filter_map(|(name, below)| Some((name.as_str(), Size::of(below, false)?, below.default.is_some())));
         let general = || {
-            let named = |name: &str| (name.to_string(), Size::text());
-            let fields = ["name", "generateName"].map(named).into();
+            let given = node.properties.get("metadata");
+            let named = |(name, most): (&str, u64)| {
+                let shorter = given.and_then(|metadata| metadata.properties.get(name)?.rules.max_length);
+                let most = shorter.map_or(most, |shorter| shorter.min(most));
+                (name.to_string(), Size::scalar(LEAST_TEXT, most * CODE_POINT))
+            };
+            // What is made of a prefix has at least one more letter.
+            let fields = [("name", LONGEST_NAME), ("generateName", LONGEST_NAME - 1)].map(named).into();
             let metadata = Size { fields, ..Size::scalar(LEAST_TEXT, 0) };
             [("apiVersion", Size::text(), false), ("kind", Size::text(), false), ("metadata", metadata, false)]
         };
@@ -186,7 +195,7 @@ impl Costs {
         self.total = self.total.saturating_add(cost);
         if cost >= ESTIMATED_SCHEMA_COST / 100 {
             self.dearest.push((cost, path.clone()));
-            self.dearest.sort_by(|a, b| b.0.cmp(&a.0));
+            self.dearest.sort_by_key(|(cost, _)| Reverse(*cost));
             self.dearest.truncate(TOLD);
         }
     }

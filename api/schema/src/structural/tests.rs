@@ -196,7 +196,7 @@ fn ruled() -> Structural {
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
     "x-kubernetes-validations": [
         {"rule": "self.least <= self.most", "message": "least may not be more than most"},
-        {"rule": "self.fixed == oldSelf.fixed", "messageExpression": "'fixed was ' + string(oldSelf.fixed)", "fieldPath": ".fixed"},
+        {"rule": "self.fixed == oldSelf.fixed", "messageExpression": "'fixed was %d'.format([oldSelf.fixed])", "fieldPath": ".fixed"},
         {"rule": "!has(self.secret)", "reason": "FieldValueForbidden", "fieldPath": ".secret", "message": "no secrets"},
     ],
     "properties": {
@@ -317,6 +317,12 @@ fn rules_that_may_cost_too_much_are_refused() {
         long.starts_with(&format!("{at}.rule: Forbidden: estimated rule cost exceeds budget by factor of ")),
         "{long}"
     );
+
+    // Names are short, whatever the schema says of them.
+    let named = with_rule(json!({"type": "object"}), "self.metadata.name.contains(self.metadata.generateName)");
+    let mut errors = FieldErrors::new();
+    check(&named, &FieldPath::new("schema"), &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
 
     // A message that is made counts too.
     let schema = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [
