@@ -219,11 +219,17 @@ fn conditions(old: &[Json], left: &Left, now: Timestamp) -> Vec<Json> {
     errors.sort_unstable();
     let failed = format!("Failed to delete all resource types, {} remaining: {}", errors.len(), errors.join(", "));
     // What is served is known here, so that the first two cannot fail.
-    let wanted: [(&str, Option<(&str, String)>, &str, &str); 5] = [
-        ("NamespaceDeletionDiscoveryFailure", None, "ResourcesDiscovered", "All resources successfully discovered"),
+    let fine: Option<(&str, String)> = None;
+    let wanted = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            fine.clone(),
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
         (
             "NamespaceDeletionGroupVersionParsingFailure",
-            None,
+            fine,
             "ParsedGroupVersions",
             "All legacy kube types successfully parsed",
         ),
