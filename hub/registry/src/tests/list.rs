@@ -47,7 +47,7 @@ async fn pages_show_one_state() {
     assert_eq!((names(&rest), rest.remaining, rest.revision), (vec!["m3", "m4"], Some(1), cluster.store.revision()));
     options.continue_token = rest.continue_token;
     let end = list(&cluster, &options).await.unwrap();
-    assert_eq!((names(&end), end.revision, end.continue_token), (vec!["m9"], rest.revision, None));
+    assert_eq!((names(&end), end.revision, &end.continue_token), (vec!["m9"], rest.revision, &None));
     options.continue_token = Some("nonsense".into());
     assert_eq!(list(&cluster, &options).await.unwrap_err().code(), 400);
 }
