@@ -7,7 +7,7 @@
 //!
 //! What is evaluated, what it costs and what is said of errors follows cel-go and Kubernetes' libraries, since rules are
 //! written against those. What is not built is an undeclared reference on compiling: the making of objects
-//! (`Object{…}`). Time zones by name are errors of evaluation.
+//! (`Object{…}`).
 //!
 //! Pure: no I/O, no clock, no randomness. [`limits`] bounds everything that an expression may take.
 

@@ -18,6 +18,13 @@ pub const PER_CALL_COST: u64 = 1_000_000;
 pub const BUDGET: u64 = 10_000_000;
 /// Largest cost of all match conditions of one webhook or policy (`RuntimeCELCostBudgetMatchConditions` of upstream).
 pub const MATCH_CONDITIONS_BUDGET: u64 = 2_500_000;
+/// Largest estimated cost of one rule of a CustomResourceDefinition, as often as it may run for one object
+/// (`StaticEstimatedCostLimit` of upstream).
+pub const ESTIMATED_RULE_COST: u64 = 10_000_000;
+/// Largest estimated cost of all rules of a schema (`StaticEstimatedCRDCostLimit` of upstream).
+pub const ESTIMATED_SCHEMA_COST: u64 = 100_000_000;
+/// The largest request that estimates reckon with, in bytes (`MaxRequestSizeBytes` of upstream).
+pub const REQUEST_BYTES: u64 = 3 << 20;
 /// Longest list that a function makes, which takes memory before its cost is known, and most parts of a value that is
 /// written as JSON.
 pub const MAX_MADE_ELEMENTS: usize = 1_000_000;

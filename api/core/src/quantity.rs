@@ -41,6 +41,13 @@ const SUFFIXES: &[(&str, i128, Format)] = &[
     ("E", 1_000_000_000_000_000_000, Format::Decimal),
 ];
 
+/// The largest amount in thousandths: 2⁶³ − 1 units. What is larger counts as this, as upstream has it.
+const MOST: i128 = i64::MAX as i128 * 1000;
+/// Digits of whole units that are looked at: more are beyond [`MOST`].
+const DIGITS: usize = 20;
+/// Decimal places that are looked at; further ones only tell whether to round up.
+const PLACES: usize = 18;
+
 impl Quantity {
     /// Zero.
     pub const ZERO: Quantity = Quantity { milli: 0, format: Format::Decimal };
@@ -120,36 +127,57 @@ impl FromStr for Quantity {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || whole.len() > 30 {
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
             return Err(ParseQuantityError);
         }
-        let (multiplier, divisor, format) = scale(suffix).ok_or(ParseQuantityError)?;
-        let fraction = &fraction[..fraction.len().min(18)];
-        let digits: i128 = format!("0{whole}{fraction}").parse().map_err(|_| ParseQuantityError)?;
-        let divisor = divisor.checked_mul(10i128.pow(fraction.len() as u32)).ok_or(ParseQuantityError)?;
-        let scaled = digits.checked_mul(multiplier).and_then(|n| n.checked_mul(1000)).ok_or(ParseQuantityError)?;
-        let milli = scaled / divisor + i128::from(scaled % divisor != 0);
+        let (multiplier, tens, format) = scale(suffix).ok_or(ParseQuantityError)?;
+        let digits = format!("{:0>tens$}{whole}{fraction}", "");
+        let (units, fraction) = digits.split_at(whole.len());
+        let milli = amount(units, fraction, multiplier).ok_or(ParseQuantityError)?;
         Ok(Quantity { milli: if negative { -milli } else { milli }, format })
     }
 }
 
-/// Multiplier, divisor and format of a suffix.
-fn scale(suffix: &str) -> Option<(i128, i128, Format)> {
+/// Thousandths of `units.fraction` times `multiplier`, rounded up, at most [`MOST`].
+fn amount(units: &str, fraction: &str, multiplier: i128) -> Option<i128> {
+    let factor = multiplier * 1000;
+    let units = units.trim_start_matches('0');
+    let whole = (units.len() <= DIGITS).then(|| format!("0{units}").parse::<i128>().ok()).flatten();
+    let Some(whole) = whole.and_then(|whole| whole.checked_mul(factor)) else { return Some(MOST) };
+    let (kept, rest) = fraction.split_at(fraction.len().min(PLACES));
+    let kept: i128 = format!("{kept:0<PLACES$}").parse().ok()?;
+    // Without what both have in common the product is in range.
+    let divisor = 10i128.pow(PLACES as u32);
+    let common = common_divisor(factor, divisor);
+    let (product, divisor) = (kept * (factor / common), divisor / common);
+    let finer = product % divisor != 0 || rest.bytes().any(|digit| digit != b'0');
+    Some((whole + product / divisor + i128::from(finer)).min(MOST))
+}
+
+fn common_divisor(a: i128, b: i128) -> i128 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
+/// What a suffix stands for: a multiplier, the power of ten to divide by, and the format.
+fn scale(suffix: &str) -> Option<(i128, usize, Format)> {
     match suffix {
-        "n" => return Some((1, 1_000_000_000, Format::Decimal)),
-        "u" => return Some((1, 1_000_000, Format::Decimal)),
-        "m" => return Some((1, 1_000, Format::Decimal)),
+        "n" => return Some((1, 9, Format::Decimal)),
+        "u" => return Some((1, 6, Format::Decimal)),
+        "m" => return Some((1, 3, Format::Decimal)),
         _ => {}
     }
     if let Some((_, multiplier, format)) = SUFFIXES.iter().find(|(name, ..)| *name == suffix) {
-        return Some((*multiplier, 1, *format));
+        return Some((*multiplier, 0, *format));
     }
     let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
     if !(-18..=18).contains(&exponent) {
         return None;
     }
-    let power = 10i128.pow(exponent.unsigned_abs());
-    Some(if exponent < 0 { (1, power, Format::Decimal) } else { (power, 1, Format::Decimal) })
+    let power = exponent.unsigned_abs();
+    Some(match exponent {
+        ..0 => (1, power as usize, Format::Decimal),
+        _ => (10i128.pow(power), 0, Format::Decimal),
+    })
 }
 
 impl fmt::Display for Quantity {
@@ -213,9 +241,23 @@ mod tests {
             ("0", 0, "0"),
             ("100n", 1, "1m"),
             ("1000", 1_000_000, "1k"),
+            ("1500u", 2, "2m"),
+            ("12345n", 1, "1m"),
+            ("-.000000000000000000000001", -1, "-1m"),
+            ("0.000000000000000001Ei", 1153, "1153m"),
         ] {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!((quantity.milli(), quantity.to_string().as_str()), (milli, canonical), "{text}");
+        }
+        for (large, written) in [
+            ("9223372036854775807", "9223372036854775807"),
+            ("99999999999999999999999999999999999999999999.5", "9223372036854775807"),
+            ("-16E", "-9223372036854775807"),
+            ("1.123456789012345678E", "1123456789012345678"),
+            ("1.5Ei", "1536Pi"),
+            ("1000000000000000000000000n", "1P"),
+        ] {
+            assert_eq!(large.parse::<Quantity>().map(|quantity| quantity.to_string()), Ok(written.to_string()));
         }
         for bad in ["", "m", "1x", "1.2.3", "e3", "Gi", "1e99", "١"] {
             assert!(bad.parse::<Quantity>().is_err(), "{bad}");

@@ -14,6 +14,10 @@ pub enum Requirement {
     Exists(String),
     /// The label is missing.
     DoesNotExist(String),
+    /// The label is a whole number above this one.
+    GreaterThan(String, i64),
+    /// The label is a whole number below this one.
+    LessThan(String, i64),
 }
 
 impl Requirement {
@@ -23,8 +27,14 @@ impl Requirement {
             Requirement::NotIn(key, values) => get(key).is_none_or(|value| values.iter().all(|v| v != value)),
             Requirement::Exists(key) => get(key).is_some(),
             Requirement::DoesNotExist(key) => get(key).is_none(),
+            Requirement::GreaterThan(key, than) => number(get(key)).is_some_and(|number| number > *than),
+            Requirement::LessThan(key, than) => number(get(key)).is_some_and(|number| number < *than),
         }
     }
+}
+
+fn number(value: Option<&str>) -> Option<i64> {
+    value?.parse().ok()
 }
 
 /// A label selector; all requirements must hold, and none of them selects everything.
@@ -35,7 +45,7 @@ pub struct LabelSelector {
 }
 
 impl LabelSelector {
-    /// Reads the text form: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+    /// Reads the text form: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1,m<2`.
     ///
     /// # Errors
     /// What could not be parsed.
@@ -157,7 +167,20 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
         let value = value.strip_prefix('=').unwrap_or(value);
         return Ok(Requirement::In(checked_key(key)?, vec![checked_value(value)?]));
     }
+    if let Some((key, value)) = part.split_once('>') {
+        return Ok(Requirement::GreaterThan(checked_key(key)?, checked_number(value)?));
+    }
+    if let Some((key, value)) = part.split_once('<') {
+        return Ok(Requirement::LessThan(checked_key(key)?, checked_number(value)?));
+    }
     Ok(Requirement::Exists(checked_key(part)?))
+}
+
+fn checked_number(value: &str) -> Result<i64, String> {
+    let value = checked_value(value)?;
+    value.parse().map_err(|_| {
+        format!("values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer")
+    })
 }
 
 /// A field selector: `metadata.name=a,status.phase!=Running`.
@@ -168,21 +191,21 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
-    /// Reads the text form.
+    /// Reads the text form. In values a backslash stands before a comma, an equals sign or a backslash.
     ///
     /// # Errors
     /// What could not be parsed.
     pub fn parse(text: &str) -> Result<FieldSelector, String> {
         let mut terms = Vec::new();
-        for part in text.split(',').filter(|part| !part.is_empty()) {
-            let (field, value, equal) = if let Some((field, value)) = part.split_once("!=") {
-                (field, value, false)
-            } else if let Some((field, value)) = part.split_once('=') {
-                (field, value.strip_prefix('=').unwrap_or(value), true)
-            } else {
+        for part in split_unescaped(text).into_iter().filter(|part| !part.is_empty()) {
+            let Some((at, operator)) = part.char_indices().find_map(|(at, _)| {
+                let operators = ["!=", "==", "="];
+                operators.into_iter().find(|operator| part[at..].starts_with(operator)).map(|operator| (at, operator))
+            }) else {
                 return Err(format!("invalid selector: '{text}'; can't understand '{part}'"));
             };
-            terms.push((field.trim().to_string(), value.trim().to_string(), equal));
+            let value = unescaped(&part[at + operator.len()..])?;
+            terms.push((part[..at].to_string(), value, operator != "!="));
         }
         Ok(FieldSelector { terms })
     }
@@ -208,6 +231,46 @@ impl FieldSelector {
     }
 }
 
+/// The parts between commas that no backslash stands before.
+fn split_unescaped(text: &str) -> Vec<&str> {
+    let (mut parts, mut escaped, mut start) = (Vec::new(), false, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn unescaped(value: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value.chars();
+    while let Some(c) = rest.next() {
+        match (c, c == '\\') {
+            (_, true) => match rest.next() {
+                Some(c @ ('\\' | ',' | '=')) => out.push(c),
+                other => {
+                    let sequence: String = [c].into_iter().chain(other).collect();
+                    return Err(format!("invalid field selector: invalid escape sequence: {sequence}"));
+                }
+            },
+            (',' | '=', _) => {
+                // Upstream names the character by its number.
+                return Err(format!("invalid field selector: unescaped character in value: {}", u32::from(c)));
+            }
+            _ => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +278,7 @@ mod tests {
     #[test]
     fn text_selectors_select() {
         let labels: BTreeMap<String, String> =
-            [("app", "web"), ("tier", "front")].map(|(k, v)| (k.to_string(), v.to_string())).into();
+            [("app", "web"), ("tier", "front"), ("size", "10")].map(|(k, v)| (k.to_string(), v.to_string())).into();
         for (text, selected) in [
             ("", true),
             ("app=web", true),
@@ -226,10 +289,14 @@ mod tests {
             ("!app", false),
             ("app!=web", false),
             ("gone!=x", true),
+            ("size>9,size<11", true),
+            ("size>10", false),
+            ("app>1", false),
+            ("gone<1", false),
         ] {
             assert_eq!(LabelSelector::parse(text).unwrap().matches(&labels), selected, "{text}");
         }
-        for bad in ["app in (web", "a b", "=x", ",", "app=a b"] {
+        for bad in ["app in (web", "a b", "=x", ",", "app=a b", "a>b", "a>", ">1"] {
             assert!(LabelSelector::parse(bad).is_err(), "{bad}");
         }
     }
@@ -240,5 +307,15 @@ mod tests {
         assert!(FieldSelector::parse("status.phase=Running,spec.nodeName=").unwrap().matches(get));
         assert!(!FieldSelector::parse("status.phase!=Running").unwrap().matches(get));
         assert!(FieldSelector::parse("nonsense").is_err());
+        let parsed = FieldSelector::parse(r"a=b\,c\=d\\,e!=f").unwrap();
+        let term = |field: &str, value: &str, equal| (field.to_string(), value.to_string(), equal);
+        assert_eq!(parsed.terms, [term("a", r"b,c=d\", true), term("e", "f", false)]);
+        for (bad, why) in [
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            (r"a=\n", r"invalid field selector: invalid escape sequence: \n"),
+            (r"a=b\", r"invalid field selector: invalid escape sequence: \"),
+        ] {
+            assert_eq!(FieldSelector::parse(bad).unwrap_err(), why);
+        }
     }
 }

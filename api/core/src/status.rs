@@ -122,7 +122,7 @@ struct Body {
     #[serde(default = "version")]
     api_version: String,
     #[serde(default)]
-    metadata: Empty,
+    metadata: ListMeta,
     status: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     message: String,
@@ -135,7 +135,10 @@ struct Body {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Empty {}
+struct ListMeta {
+    #[serde(rename = "continue", default, skip_serializing_if = "String::is_empty")]
+    continue_token: String,
+}
 
 fn kind() -> String {
     "Status".into()
@@ -161,7 +164,7 @@ impl Status {
         Status(Box::new(Body {
             kind: kind(),
             api_version: version(),
-            metadata: Empty {},
+            metadata: ListMeta::default(),
             status: "Failure".into(),
             message: message.into(),
             reason,
@@ -328,6 +331,13 @@ impl Status {
         status
     }
 
+    /// With a token by which the list that failed may go on in another way.
+    #[must_use]
+    pub fn with_continue(mut self, token: impl Into<String>) -> Status {
+        self.0.metadata.continue_token = token.into();
+        self
+    }
+
     /// With one more cause.
     #[must_use]
     pub fn with_cause(mut self, reason: &str, message: impl Into<String>) -> Status {
@@ -384,6 +394,11 @@ impl Status {
     /// What it is about.
     pub fn details(&self) -> Option<&StatusDetails> {
         self.0.details.as_ref()
+    }
+
+    /// The token by which a list that failed may go on; empty when there is none.
+    pub fn continue_token(&self) -> &str {
+        &self.0.metadata.continue_token
     }
 
     /// Whether it says yes.

@@ -5,7 +5,7 @@ use crate::docs::discovery::Discovery;
 use holdfast_core::gvk::api_version;
 use holdfast_schema::openapi::{self, CustomDocument, Document};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// OpenAPI v3 documents of groups and versions that are not built in, by group and version.
@@ -17,11 +17,22 @@ pub struct Served {
     pub kinds: KindSet,
     pub(crate) discovery: Discovery,
     documents: Documents,
+    openapi_v2: OnceLock<Document>,
 }
 
 impl Served {
     fn new(kinds: KindSet, documents: Documents) -> Arc<Served> {
-        Arc::new(Served { discovery: Discovery::new(kinds.clone()), kinds, documents })
+        let discovery = Discovery::new(kinds.clone());
+        Arc::new(Served { discovery, kinds, documents, openapi_v2: OnceLock::new() })
+    }
+
+    /// The OpenAPI v2 document of all kinds. The first call makes it, which takes long enough to be kept off the request
+    /// threads.
+    pub(crate) fn openapi_v2(&self) -> &Document {
+        if self.documents.is_empty() {
+            return openapi::openapi_v2_document();
+        }
+        self.openapi_v2.get_or_init(|| openapi::openapi_v2_with(self.documents.values().map(|custom| &**custom)))
     }
 
     /// The document of a group and version that is not built in.

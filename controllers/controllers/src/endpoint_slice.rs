@@ -7,7 +7,8 @@ use crate::shared::{Shared, start_after, synced};
 use crate::views::{NodeView, PodView};
 use async_trait::async_trait;
 use holdfast_controller::{
-    Cache, Client, Expectations, Item, Key, Outcome, ReconcileError, Reconciler, WorkQueue, decode, run_controller,
+    Cache, Change, Client, Expectations, Item, Key, Outcome, ReconcileError, Reconciler, WorkQueue, decode,
+    run_controller,
 };
 use holdfast_core::{DeleteOptions, Gvr, Json, Object, Reason, Status, Target, json as path};
 use holdfast_env::{Task, World};
@@ -22,10 +23,44 @@ const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
+/// What of a Service counts for its endpoints.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Service {
+pub(crate) struct Service {
     spec: Spec,
+}
+
+impl Service {
+    pub(crate) fn selector(&self) -> &BTreeMap<String, String> {
+        &self.spec.selector
+    }
+
+    pub(crate) fn has_selector(&self) -> bool {
+        !self.spec.selector.is_empty()
+    }
+
+    /// Whether pods are its endpoints.
+    pub(crate) fn has_pods(&self) -> bool {
+        self.has_selector() && self.spec.r#type != "ExternalName"
+    }
+
+    pub(crate) fn is_headless(&self) -> bool {
+        self.spec.cluster_ip == "None"
+    }
+
+    pub(crate) fn has_ports(&self) -> bool {
+        !self.spec.ports.is_empty()
+    }
+
+    pub(crate) fn publishes_unready(&self) -> bool {
+        self.spec.publish_not_ready_addresses
+    }
+
+    /// The address of a pod of the Service's first family.
+    pub(crate) fn address_of<'a>(&self, pod: &'a PodView) -> Option<&'a str> {
+        let is_v6 = self.spec.ip_families.first().is_some_and(|family| family == "IPv6");
+        pod.ips.iter().find(|ip| ip.contains(':') == is_v6).map(String::as_str)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -60,13 +95,13 @@ struct Controller {
     expectations: Arc<Expectations>,
 }
 
-fn gvr() -> Gvr {
+pub(crate) fn gvr() -> Gvr {
     Gvr::new("discovery.k8s.io", "v1", "endpointslices")
 }
 
-/// The Service of a slice of ours.
-fn service_of(slice: &Item<Arc<Object>>) -> Option<Key> {
-    let ours = slice.meta.labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
+/// The Service of a slice that `manager` made.
+pub(crate) fn service_of(slice: &Item<Arc<Object>>, manager: &str) -> Option<Key> {
+    let ours = slice.meta.labels.get(MANAGED_BY).is_some_and(|name| name == manager);
     let name = slice.meta.labels.get(SERVICE_NAME).filter(|_| ours)?;
     Some(Key::new(&slice.meta.namespace, name))
 }
@@ -77,28 +112,14 @@ pub(crate) fn start(world: &World, client: Arc<dyn Client>, shared: &Shared) -> 
     shared.services.enqueue_self(&queue);
     let seen = expectations.clone();
     shared.slices.enqueue(&queue, move |change| {
-        let service = change.latest().and_then(|slice| service_of(slice));
+        let service = change.latest().and_then(|slice| service_of(slice, MANAGER));
         if let (Some(service), None) = (&service, &change.old) {
             seen.created(service);
         }
         service.into_iter().collect()
     });
     let services = shared.services.cache().clone();
-    shared.pods.enqueue(&queue, move |change| {
-        let unchanged = match (&change.old, &change.new) {
-            (Some(old), Some(new)) => old.revision == new.revision && old.meta.uid == new.meta.uid,
-            _ => false,
-        };
-        if unchanged {
-            return Vec::new();
-        }
-        let all = services.in_namespace(&change.key.namespace);
-        let selecting = all.into_iter().filter(|service| {
-            let selector = decode::<Service>(&service.value).spec.selector;
-            !selector.is_empty() && change.states().any(|pod| selects(&selector, &pod.meta.labels))
-        });
-        selecting.map(|service| service.key()).collect()
-    });
+    shared.pods.enqueue(&queue, move |change| selecting(&services, change));
     let services = shared.services.cache().clone();
     shared.nodes.enqueue(&queue, move |change| {
         let zone = |item: &Arc<Item<NodeView>>| item.meta.labels.get(ZONE).cloned();
@@ -123,7 +144,24 @@ pub(crate) fn start(world: &World, client: Arc<dyn Client>, shared: &Shared) -> 
     })
 }
 
-fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+/// The Services that a changed pod is or was of.
+pub(crate) fn selecting(services: &Cache<Arc<Object>>, change: &Change<PodView>) -> Vec<Key> {
+    let unchanged = match (&change.old, &change.new) {
+        (Some(old), Some(new)) => old.revision == new.revision && old.meta.uid == new.meta.uid,
+        _ => false,
+    };
+    if unchanged {
+        return Vec::new();
+    }
+    let all = services.in_namespace(&change.key.namespace);
+    let selecting = all.into_iter().filter(|service| {
+        let selector = decode::<Service>(&service.value).spec.selector;
+        !selector.is_empty() && change.states().any(|pod| selects(&selector, &pod.meta.labels))
+    });
+    selecting.map(|service| service.key()).collect()
+}
+
+pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
@@ -138,7 +176,7 @@ impl Reconciler for Controller {
             return Ok(Outcome::Done);
         };
         let service: Service = decode(&item.value);
-        if service.spec.selector.is_empty() || service.spec.r#type == "ExternalName" {
+        if !service.has_pods() {
             return Ok(Outcome::Done);
         }
         if !self.expectations.fulfilled(key, self.world.monotonic()) {
@@ -149,7 +187,8 @@ impl Reconciler for Controller {
             .in_namespace(&key.namespace)
             .iter()
             .filter_map(|slice| {
-                (service_of(slice).as_ref() == Some(key) && !slice.meta.is_deleting()).then(|| Slice::of(&slice.value))
+                (service_of(slice, MANAGER).as_ref() == Some(key) && !slice.meta.is_deleting())
+                    .then(|| Slice::of(&slice.value))
             })
             .collect();
         let mut wanted = Vec::new();
@@ -287,14 +326,14 @@ fn labels(object: &Object, service: &Service) -> BTreeMap<String, String> {
     labels.remove(HEADLESS);
     labels.insert(SERVICE_NAME.into(), object.meta.name.clone());
     labels.insert(MANAGED_BY.into(), MANAGER.into());
-    if service.spec.cluster_ip == "None" {
+    if service.is_headless() {
         labels.insert(HEADLESS.into(), String::new());
     }
     labels
 }
 
 /// The ports of a Service at one pod; a name that the pod does not know is left out.
-fn ports(service: &Service, pod: &PodView) -> Json {
+pub(crate) fn ports(service: &Service, pod: &PodView) -> Json {
     let protocol = |text: &str| if text.is_empty() { "TCP".to_string() } else { text.to_string() };
     let mut ports = Vec::new();
     for port in &service.spec.ports {

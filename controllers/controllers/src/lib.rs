@@ -13,6 +13,8 @@ mod config;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoint_slice;
+mod endpoint_slice_mirroring;
+mod endpoints;
 pub mod garbage;
 pub mod limits;
 pub mod namespace;
@@ -24,7 +26,9 @@ mod pod_writes;
 pub mod protection;
 pub mod replicaset;
 pub mod resource_quota;
+mod role_aggregation;
 pub mod service_account;
+mod service_cidr;
 mod shared;
 pub mod taint_eviction;
 pub mod views;
@@ -46,6 +50,8 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         deployment::start(&world, clients("deployment-controller"), &shared),
         replicaset::start(&world, clients("replicaset-controller"), &shared),
         endpoint_slice::start(&world, clients("endpointslice-controller"), &shared),
+        endpoints::start(&world, clients("endpoint-controller"), &shared),
+        endpoint_slice_mirroring::start(&world, clients("endpointslicemirroring-controller"), &shared),
         namespace::start(&world, clients("namespace-controller"), &shared, &config),
         node_lifecycle::start(&world, clients("node-controller"), &shared),
         taint_eviction::start(&world, clients("taint-eviction-controller"), &shared),
@@ -59,6 +65,8 @@ pub fn start_all(world: World, clients: &dyn Fn(&str) -> Arc<dyn Client>, config
         garbage::start(&world, clients("generic-garbage-collector"), &config),
     ];
     tasks.extend(disruption::start(&world, clients("disruption-controller"), &shared, &config));
+    tasks.extend(service_cidr::start(&world, clients("service-cidrs-controller"), &shared));
+    tasks.extend(role_aggregation::start(&world, clients("clusterrole-aggregation-controller")));
     tasks.extend(certificates::start(&world, clients, &config));
     tasks.extend(shared.start());
     tasks

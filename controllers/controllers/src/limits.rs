@@ -11,6 +11,15 @@ pub const REPLICA_BURST: usize = 500;
 /// Most endpoints of an EndpointSlice (upstream's default).
 pub const SLICE_ENDPOINTS: usize = 100;
 
+/// Most addresses of an Endpoints object (upstream's `maxCapacity`).
+pub const ENDPOINTS_ADDRESSES: usize = 1000;
+
+/// Most endpoints of a slice that mirrors hand-made Endpoints (upstream's default).
+pub const MIRRORED_ENDPOINTS: usize = 1000;
+
+/// How long a ServiceCIDR that is deleted stays, so that nobody takes it for usable any more (upstream's grace).
+pub const SERVICE_CIDR_GRACE: Duration = Duration::from_secs(10);
+
 /// How often pods are looked at for garbage (upstream's `gcCheckPeriod`).
 pub const POD_GC_PERIOD: Duration = Duration::from_secs(20);
 

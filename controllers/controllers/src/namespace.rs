@@ -1,4 +1,5 @@
-//! Namespace: deletes the content of a namespace that is going, then lets it go.
+//! Namespace: deletes the content of a namespace that is going, then lets it go. Pods go before everything else, so that none
+//! runs on without what protected it, such as a NetworkPolicy.
 //!
 //! Content is found by listing every kind, not by a cache: what is missed here stays for ever.
 
@@ -15,6 +16,7 @@ use holdfast_env::{Task, World};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Controller {
     world: World,
@@ -28,6 +30,13 @@ pub(crate) fn start(world: &World, client: Arc<dyn Client>, shared: &Shared, con
     shared.namespaces.enqueue(&queue, |change| {
         let going = change.new.as_ref().is_some_and(|namespace| namespace.meta.is_deleting());
         going.then(|| change.key.clone()).into_iter().collect()
+    });
+    let namespaces = shared.namespaces.cache().clone();
+    shared.pods.enqueue(&queue, move |change| {
+        // The last pod may be what the rest waits for.
+        let key = Key::new("", &change.key.namespace);
+        let waits = change.new.is_none() && namespaces.get(&key).is_some_and(|namespace| namespace.meta.is_deleting());
+        waits.then_some(key).into_iter().collect()
     });
     let controller = Arc::new(Controller {
         world: world.clone(),
@@ -44,12 +53,18 @@ pub(crate) fn start(world: &World, client: Arc<dyn Client>, shared: &Shared, con
 /// What is left of a namespace.
 #[derive(Default)]
 struct Left {
-    /// Objects by resource.
+    /// Objects by resource and group.
     objects: BTreeMap<String, usize>,
     /// Objects by finalizer.
     finalizers: BTreeMap<String, usize>,
     /// What could not be deleted.
     errors: Vec<String>,
+}
+
+impl Left {
+    fn is_nothing(&self) -> bool {
+        self.objects.is_empty() && self.errors.is_empty()
+    }
 }
 
 #[async_trait]
@@ -69,12 +84,12 @@ impl Reconciler for Controller {
         if !live.meta.is_deleting() || !finalizers.iter().any(|name| name == "kubernetes") {
             return Ok(Outcome::Done);
         }
-        let left = self.clear(&key.name).await;
-        if !left.objects.is_empty() || !left.errors.is_empty() {
-            self.write_conditions(&live, &left).await?;
-            if let Some(error) = left.errors.first() {
-                return Err(ReconcileError::retry(error));
-            }
+        let left = self.clear(&live).await;
+        let live = self.write_conditions(live, &left).await?;
+        if let Some(error) = left.errors.first() {
+            return Err(ReconcileError::retry(error));
+        }
+        if !left.is_nothing() {
             return Ok(Outcome::RequeueAfter(NAMESPACE_RETRY));
         }
         let mut doc = live.to_json();
@@ -89,20 +104,27 @@ impl Reconciler for Controller {
 
 impl Controller {
     /// Deletes everything in a namespace and says what is still there.
-    async fn clear(&self, namespace: &str) -> Left {
+    async fn clear(&self, namespace: &Object) -> Left {
         let mut left = Left::default();
         let kinds = self.config.kinds.borrow().clone();
-        for kind in kinds.iter().filter(|kind| kind.namespaced && kind.deletable) {
-            if let Err(status) = self.clear_kind(kind, namespace, &mut left).await {
-                left.errors.push(format!("{}: {status}", kind.gvr));
+        let all = || kinds.iter().filter(|kind| kind.namespaced && kind.deletable);
+        for pods_alone in [true, false] {
+            for kind in all().filter(|kind| is_pods(kind) == pods_alone) {
+                if let Err(error) = self.clear_kind(kind, namespace, &mut left).await {
+                    left.errors.push(error);
+                }
+            }
+            if !left.is_nothing() {
+                break;
             }
         }
         left
     }
 
-    async fn clear_kind(&self, kind: &ResourceKind, namespace: &str, left: &mut Left) -> Result<(), Status> {
-        let at = Target::collection(kind.gvr.clone(), namespace);
-        let found = self.client.list(&at, &ListOptions::default()).await?.items;
+    async fn clear_kind(&self, kind: &ResourceKind, namespace: &Object, left: &mut Left) -> Result<(), String> {
+        let name = &namespace.meta.name;
+        let at = Target::collection(kind.gvr.clone(), name);
+        let found = self.list(&at).await?;
         if found.is_empty() {
             return Ok(());
         }
@@ -114,14 +136,40 @@ impl Controller {
             let results = futures_util::future::join_all(deletes).await;
             left.errors.extend(results.into_iter().filter_map(Result::err).map(|status| status.to_string()));
         }
-        let still = self.client.list(&at, &ListOptions::default()).await?.items;
-        if !still.is_empty() {
-            left.objects.insert(kind.gvr.qualified(), still.len());
+        let still = self.list(&at).await?;
+        if still.is_empty() {
+            return Ok(());
         }
+        let gvr = &kind.gvr;
+        left.objects.insert(format!("{}.{}", gvr.resource, gvr.group), still.len());
+        let mut held = false;
         for finalizer in still.iter().flat_map(|object| &object.meta.finalizers) {
+            held = true;
             *left.finalizers.entry(finalizer.clone()).or_insert(0) += 1;
         }
-        Ok(())
+        if held || (is_pods(kind) && self.within_grace(namespace, &found)) {
+            return Ok(());
+        }
+        let text = format!("{}/{}, Resource={}", gvr.group, gvr.version, gvr.resource);
+        Err(format!("unexpected items still remain in namespace: {name} for gvr: {text}"))
+    }
+
+    async fn list(&self, at: &Target) -> Result<Vec<Arc<Object>>, String> {
+        let listed = self.client.list(at, &ListOptions::default()).await;
+        listed.map(|list| list.items).map_err(|status| status.to_string())
+    }
+
+    /// Whether pods may take their time: the longest grace that one has, counted from when the namespace was deleted.
+    fn within_grace(&self, namespace: &Object, pods: &[Arc<Object>]) -> bool {
+        let grace = |pod: &Arc<Object>| {
+            let doc = pod.to_json();
+            let ended = matches!(path::str_at(&doc, &["status", "phase"]), Some("Succeeded" | "Failed"));
+            let own = path::i64_at(&doc, &["spec", "terminationGracePeriodSeconds"]);
+            own.filter(|_| !ended).and_then(|seconds| u64::try_from(seconds).ok())
+        };
+        let longest = Duration::from_secs(pods.iter().filter_map(grace).max().unwrap_or(0));
+        let now = Timestamp::from_wall(self.world.wall().0);
+        namespace.meta.deletion_timestamp.is_some_and(|deleted| now.since(deleted) < longest)
     }
 
     async fn delete(&self, kind: &ResourceKind, object: &Object) -> Result<(), Status> {
@@ -139,63 +187,87 @@ impl Controller {
         }
     }
 
-    /// Tells a user who waits what the namespace waits for.
-    async fn write_conditions(&self, live: &Object, left: &Left) -> Result<(), Status> {
-        let now = Timestamp::from_wall(self.world.wall().0);
-        let count = |counts: &BTreeMap<String, usize>, words: &str| {
-            let parts: Vec<String> =
-                counts.iter().map(|(name, count)| format!("{name} {words} {count} resource instances")).collect();
-            parts.join(", ")
-        };
-        let remaining = format!("Some resources are remaining: {}", count(&left.objects, "has"));
-        let held = format!("Some content in the namespace has finalizers remaining: {}", count(&left.finalizers, "in"));
-        let failed = left.errors.join("; ");
-        let wanted = [
-            (
-                "NamespaceDeletionContentFailure",
-                !left.errors.is_empty(),
-                "ContentDeletionFailed",
-                failed,
-                "ContentDeleted",
-                "All content successfully deleted, may be waiting on finalization",
-            ),
-            (
-                "NamespaceContentRemaining",
-                !left.objects.is_empty(),
-                "SomeResourcesRemain",
-                remaining,
-                "ContentRemoved",
-                "All content successfully removed",
-            ),
-            (
-                "NamespaceFinalizersRemaining",
-                !left.finalizers.is_empty(),
-                "SomeFinalizersRemain",
-                held,
-                "ContentHasNoFinalizers",
-                "All content-preserving finalizers finished",
-            ),
-        ];
+    /// Tells a user who waits what the namespace waits for; the namespace as it is then.
+    async fn write_conditions(&self, live: Arc<Object>, left: &Left) -> Result<Arc<Object>, Status> {
         let mut doc = live.to_json();
         let old = path::items_at(&doc, &["status", "conditions"]).to_vec();
-        let mut conditions = Vec::new();
-        for (kind, holds, reason, message, fine, all_fine) in wanted {
-            let status = if holds { "True" } else { "False" };
-            let before = old.iter().find(|c| path::str_at(c, &["type"]) == Some(kind));
-            let since = before.filter(|c| path::str_at(c, &["status"]) == Some(status));
-            let since = since.and_then(|c| path::at(c, &["lastTransitionTime"]).cloned());
-            conditions.push(json!({
-                "type": kind, "status": status,
-                "lastTransitionTime": since.unwrap_or_else(|| Json::from(now.to_string())),
-                "reason": if holds { reason } else { fine },
-                "message": if holds { message } else { all_fine.to_string() },
-            }));
-        }
+        let conditions = conditions(&old, left, Timestamp::from_wall(self.world.wall().0));
         if conditions == old {
-            return Ok(());
+            return Ok(live);
         }
         path::set(&mut doc, &["status", "conditions"], conditions);
-        let at = Key::of(live).target(core("namespaces")).with_subresource("status");
-        self.client.update(&at, doc).await.map(|_| ())
+        let at = Key::of(&live).target(core("namespaces")).with_subresource("status");
+        self.client.update(&at, doc).await
     }
+}
+
+fn is_pods(kind: &ResourceKind) -> bool {
+    kind.gvr.group.is_empty() && kind.gvr.resource == "pods"
+}
+
+/// The conditions about deletion, with upstream's words; others stay.
+fn conditions(old: &[Json], left: &Left, now: Timestamp) -> Vec<Json> {
+    let count = |counts: &BTreeMap<String, usize>, words: &str| {
+        let parts = counts.iter().map(|(name, count)| format!("{name} {words} {count} resource instances"));
+        let mut parts: Vec<String> = parts.collect();
+        parts.sort_unstable();
+        parts.join(", ")
+    };
+    let remaining = format!("Some resources are remaining: {}", count(&left.objects, "has"));
+    let held = format!("Some content in the namespace has finalizers remaining: {}", count(&left.finalizers, "in"));
+    let mut errors = left.errors.clone();
+    errors.sort_unstable();
+    let failed = format!("Failed to delete all resource types, {} remaining: {}", errors.len(), errors.join(", "));
+    // What is served is known here, so that the first two cannot fail.
+    let fine: Option<(&str, String)> = None;
+    let wanted = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            fine.clone(),
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            fine,
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            (!errors.is_empty()).then_some(("ContentDeletionFailed", failed)),
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        (
+            "NamespaceContentRemaining",
+            (!left.objects.is_empty()).then_some(("SomeResourcesRemain", remaining)),
+            "ContentRemoved",
+            "All content successfully removed",
+        ),
+        (
+            "NamespaceFinalizersRemaining",
+            (!left.finalizers.is_empty()).then_some(("SomeFinalizersRemain", held)),
+            "ContentHasNoFinalizers",
+            "All content-preserving finalizers finished",
+        ),
+    ];
+    let mut conditions = old.to_vec();
+    for (kind, problem, fine, all_fine) in wanted {
+        let status = if problem.is_some() { "True" } else { "False" };
+        let (reason, message) = problem.unwrap_or((fine, all_fine.to_string()));
+        let place = conditions.iter().position(|c| path::str_at(c, &["type"]) == Some(kind));
+        let before = place.map(|place| &conditions[place]);
+        let since = before.filter(|c| path::str_at(c, &["status"]) == Some(status));
+        let since = since.and_then(|c| path::at(c, &["lastTransitionTime"]).cloned());
+        let condition = json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": since.unwrap_or_else(|| Json::from(now.to_string())),
+        });
+        match place {
+            Some(place) => conditions[place] = condition,
+            None => conditions.push(condition),
+        }
+    }
+    conditions
 }

@@ -41,6 +41,7 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
             rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], READ),
             rule(&["apps"], &["deployments", "replicasets"], READ),
             rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+            rule(&[""], &["endpoints"], READ),
         ],
     ),
     (
@@ -69,6 +70,23 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
             rule(&["discovery.k8s.io"], &["endpointslices"], &["create", "update", "delete"]),
             rule(&[""], &["services/finalizers"], &["update"]),
             EVENTS,
+        ],
+    ),
+    ("endpoint-controller", &[rule(&[""], &["endpoints"], &["create", "update", "delete"])]),
+    (
+        "endpointslicemirroring-controller",
+        &[
+            rule(&["discovery.k8s.io"], &["endpointslices"], &["create", "update", "delete"]),
+            rule(&[""], &["endpoints/finalizers"], &["update"]),
+        ],
+    ),
+    (
+        "service-cidrs-controller",
+        &[
+            rule(&["networking.k8s.io"], &["servicecidrs"], &["get", "list", "watch", "update"]),
+            rule(&["networking.k8s.io"], &["servicecidrs/status"], &["update"]),
+            rule(&["networking.k8s.io"], &["ipaddresses"], &["get", "list", "watch", "create", "delete"]),
+            rule(&[""], &["services"], &["get"]),
         ],
     ),
     (
@@ -137,6 +155,10 @@ pub const PERMISSIONS: &[(&str, &[Rule])] = &[
             rule(&[""], &["resourcequotas"], &["get"]),
             rule(&[""], &["resourcequotas/status"], &["update"]),
         ],
+    ),
+    (
+        "clusterrole-aggregation-controller",
+        &[rule(&[RBAC], &["clusterroles"], &["escalate", "get", "list", "update", "watch"])],
     ),
     ("generic-garbage-collector", &[rule(&["*"], &["*"], &["get", "list", "watch", "patch", "delete"])]),
 ];

@@ -17,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) claims: Informer<()>,
     pub(crate) volumes: Informer<VolumeView>,
     pub(crate) slices: Informer<Arc<Object>>,
+    pub(crate) endpoints: Informer<Arc<Object>>,
     pub(crate) deployments: Informer<Arc<Object>>,
     pub(crate) replica_sets: Informer<Arc<Object>>,
     /// Only those named `default`.
@@ -44,6 +45,7 @@ impl Shared {
             claims: Informer::new(world, client.clone(), core("persistentvolumeclaims")),
             volumes: Informer::new(world, client.clone(), core("persistentvolumes")),
             slices: Informer::new(world, client.clone(), slices),
+            endpoints: Informer::new(world, client.clone(), core("endpoints")),
             deployments: Informer::new(world, client.clone(), apps("deployments")),
             replica_sets: Informer::new(world, client.clone(), apps("replicasets")),
             accounts: named(world, &client, "serviceaccounts", "default"),
@@ -60,6 +62,7 @@ impl Shared {
             self.claims.start(),
             self.volumes.start(),
             self.slices.start(),
+            self.endpoints.start(),
             self.deployments.start(),
             self.replica_sets.start(),
             self.accounts.start(),

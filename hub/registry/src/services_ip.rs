@@ -3,14 +3,23 @@
 //! `/allocations/services/<ip>` and `/allocations/nodeports/<port>` name their owner. They are put, under the
 //! condition that they are absent, in the transaction that writes the Service, so that two hubs or two
 //! requests can never hand out the same twice, and nothing leaks when a write fails.
+//!
+//! In the same transaction comes and goes the IPAddress that shows the address to clients. Whoever makes one by hand keeps
+//! that address from Services; whoever deletes one frees nothing, and a controller makes it again. Addresses come from the
+//! hub's own range, then from ServiceCIDRs that are ready.
 
-use crate::engine::{Engine, store_error};
+use crate::engine::{Engine, Resource, known, store_error};
 use crate::generic::commit::{Meaning, Write};
+use crate::generic::managers::tracked;
+use crate::generic::update::Part;
+use crate::strategy::{Rules, strategy_of};
+use crate::{keys, meta};
 use bytes::Bytes;
 use holdfast_core::json::{at, at_mut, items_at, remove, set, str_at};
-use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Status};
+use holdfast_core::{FieldErrors, FieldPath, Gvk, Gvr, Json, Object, Status, WriteOptions};
 use holdfast_store::Condition;
 use ipnet::Ipv4Net;
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -19,10 +28,56 @@ const PORTS: &str = "/allocations/nodeports/";
 /// The range of node ports, upstream's default.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
+const NETWORKING: &str = "networking.k8s.io";
+
+fn addresses() -> Gvr {
+    Gvr::new(NETWORKING, "v1", "ipaddresses")
+}
+
+/// The key of the IPAddress of an address.
+fn published(ip: &str) -> Result<String, Status> {
+    Ok(keys::object(known(&addresses())?, "", ip))
+}
+
+fn freed(key: &str) -> Result<Vec<Allocation>, Status> {
+    let mut changes = vec![Allocation::Free { key: key.to_string() }];
+    if let Some(ip) = key.strip_prefix(IPS) {
+        changes.push(Allocation::Free { key: published(ip)? });
+    }
+    Ok(changes)
+}
+
+/// The Service that has something.
+struct Owner<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl Owner<'_> {
+    /// The IPAddress of an address of it.
+    fn address(&self, engine: &Engine, ip: &str) -> Result<Bytes, Status> {
+        let gvr = addresses();
+        let kind = known(&gvr)?;
+        let mut doc = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+            "metadata": { "name": ip, "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4", "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            } },
+            "spec": { "parentRef": { "resource": "services", "namespace": self.namespace, "name": self.name } },
+        });
+        meta::stamp(&mut doc, engine.env.random_uuid(), engine.now());
+        let strategy = Rules::BuiltIn(strategy_of(kind));
+        let resource = Resource { kind, strategy, gvr: &gvr, namespace: "", name: ip };
+        let options = WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() };
+        let managed = tracked(engine, &resource, Part::Main, None, None, &doc, &options);
+        Ok(Object::with_managed_fields(doc, &managed.text)?.body().clone())
+    }
+}
+
 /// One change of the allocations.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Allocation {
-    Take { key: String, owner: String },
+    Take { key: String, owner: Bytes },
     Free { key: String },
 }
 
@@ -32,7 +87,7 @@ impl Allocation {
         match self {
             Allocation::Take { key, owner } => {
                 write.check(key.clone(), Condition::Absent, Meaning::Allocation);
-                write.put(key, Bytes::from(owner));
+                write.put(key, owner);
             }
             Allocation::Free { key } => write.delete(key),
         }
@@ -85,9 +140,42 @@ impl ServiceAddresses {
         Ipv4Addr::from(u32::from(self.range.network()).saturating_add(1))
     }
 
+    /// The hub's own range.
+    pub(crate) fn range(&self) -> Ipv4Net {
+        self.range.trunc()
+    }
+
+    /// All ranges: the hub's own, and those of the ServiceCIDRs that are ready and stay.
+    async fn ranges(&self, engine: &Engine) -> Result<Vec<Ipv4Net>, Status> {
+        let mut ranges = vec![self.range()];
+        for object in engine.find_all(&Gvr::new(NETWORKING, "v1", "servicecidrs"), "").await? {
+            let doc = object.to_json();
+            let is_ready = |condition: &Json| {
+                str_at(condition, &["type"]) == Some("Ready") && str_at(condition, &["status"]) == Some("True")
+            };
+            if object.meta.is_deleting() || !items_at(&doc, &["status", "conditions"]).iter().any(is_ready) {
+                continue;
+            }
+            let cidrs = items_at(&doc, &["spec", "cidrs"]).iter().filter_map(Json::as_str);
+            for range in cidrs.filter_map(|cidr| cidr.parse::<Ipv4Net>().ok()).map(|range| range.trunc()) {
+                if !ranges.contains(&range) {
+                    ranges.push(range);
+                }
+            }
+        }
+        Ok(ranges)
+    }
+
     /// Frees what a Service that goes held.
-    pub(crate) fn release(&self, old: &Json) -> Vec<Allocation> {
-        held(old).into_iter().map(|key| Allocation::Free { key }).collect()
+    ///
+    /// # Errors
+    /// Never, unless the kind of addresses is not served.
+    pub(crate) fn release(&self, old: &Json) -> Result<Vec<Allocation>, Status> {
+        let mut changes = Vec::new();
+        for key in held(old) {
+            changes.extend(freed(&key)?);
+        }
+        Ok(changes)
     }
 
     /// Fills what a Service needs and was not given; returns the changes that its write carries. What was asked
@@ -107,7 +195,8 @@ impl ServiceAddresses {
             match str_at(doc, &["spec", "clusterIP"]).unwrap_or_default().to_string().as_str() {
                 "None" => {}
                 "" => {
-                    let ip = self.pick_ip(engine).await?.to_string();
+                    let ranges = self.ranges(engine).await?;
+                    let ip = self.pick_ip(engine, &ranges).await?.to_string();
                     set(doc, &["spec", "clusterIP"], ip);
                 }
                 asked => self.check_ip(engine, asked, &before, &mut errors).await?,
@@ -123,19 +212,32 @@ impl ServiceAddresses {
             let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
             return Err(Status::invalid(&Gvk::new("v1", "Service"), name, &errors));
         }
-        let owner = format!(
-            "{}/{}",
-            str_at(doc, &["metadata", "namespace"]).unwrap_or_default(),
-            str_at(doc, &["metadata", "name"]).unwrap_or_default()
-        );
+        let owner = Owner {
+            namespace: str_at(doc, &["metadata", "namespace"]).unwrap_or_default(),
+            name: str_at(doc, &["metadata", "name"]).unwrap_or_default(),
+        };
         let after = held(doc);
-        let mut changes: Vec<Allocation> =
-            after.difference(&before).map(|key| Allocation::Take { key: key.clone(), owner: owner.clone() }).collect();
-        changes.extend(before.difference(&after).map(|key| Allocation::Free { key: key.clone() }));
+        let mut changes = Vec::new();
+        for key in after.difference(&before) {
+            if let Some(ip) = key.strip_prefix(IPS) {
+                changes.push(Allocation::Take { key: published(ip)?, owner: owner.address(engine, ip)? });
+            }
+            let owner = Bytes::from(format!("{}/{}", owner.namespace, owner.name));
+            changes.push(Allocation::Take { key: key.clone(), owner });
+        }
+        for key in before.difference(&after) {
+            changes.extend(freed(key)?);
+        }
         Ok(changes)
     }
 
+    /// Whether nobody has what the key stands for; an address may be kept by an IPAddress alone.
     async fn is_free(&self, engine: &Engine, key: &str) -> Result<bool, Status> {
+        if let Some(ip) = key.strip_prefix(IPS)
+            && engine.store.get(&published(ip)?).await.map_err(store_error)?.is_some()
+        {
+            return Ok(false);
+        }
         Ok(engine.store.get(key).await.map_err(store_error)?.is_none())
     }
 
@@ -152,13 +254,13 @@ impl ServiceAddresses {
             // Already told by validation.
             return Ok(());
         };
-        let usable = self.range.contains(&ip) && ip != self.range.network() && ip != self.range.broadcast();
         let key = format!("{IPS}{asked}");
         if before.contains(&key) {
             return Ok(());
         }
-        if !usable {
-            let range = self.range.trunc();
+        let within = |range: &Ipv4Net| range.contains(&ip) && ip != range.network() && ip != range.broadcast();
+        if !self.ranges(engine).await?.iter().any(within) {
+            let range = self.range();
             let text = format!(
                 "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of \
                  valid IPs is {range}"
@@ -170,20 +272,25 @@ impl ServiceAddresses {
         Ok(())
     }
 
-    /// A free address: at random in the upper part, so that the lower part stays for those asked for by name.
-    async fn pick_ip(&self, engine: &Engine) -> Result<Ipv4Addr, Status> {
-        let (first, last) = (u32::from(self.range.network()) + 1, u32::from(self.range.broadcast()).saturating_sub(1));
-        let size = last.saturating_sub(first).saturating_add(1);
-        let reserved = (size / 16).clamp(16, 256).min(size / 2).max(1);
-        for (low, count) in [(first + reserved, size - reserved), (first + 1, reserved.saturating_sub(1))] {
-            if count == 0 {
-                continue;
-            }
-            let offset = (engine.env.random_u64() % u64::from(count)) as u32;
-            for step in 0..count {
-                let ip = Ipv4Addr::from(low + (offset + step) % count);
-                if self.is_free(engine, &format!("{IPS}{ip}")).await? {
-                    return Ok(ip);
+    /// A free address of the first range that has one: at random in the upper part, so that the lower part stays for those
+    /// asked for by name.
+    async fn pick_ip(&self, engine: &Engine, ranges: &[Ipv4Net]) -> Result<Ipv4Addr, Status> {
+        for range in ranges {
+            let first = u32::from(range.network()).saturating_add(1);
+            let last = u32::from(range.broadcast()).saturating_sub(1);
+            let size = last.saturating_sub(first).saturating_add(1);
+            let reserved = (size / 16).clamp(16, 256).min(size / 2).max(1);
+            let upper = (first.saturating_add(reserved), size - reserved);
+            for (low, count) in [upper, (first.saturating_add(1), reserved.saturating_sub(1))] {
+                if count == 0 {
+                    continue;
+                }
+                let offset = (engine.env.random_u64() % u64::from(count)) as u32;
+                for step in 0..count {
+                    let ip = Ipv4Addr::from(low + (offset + step) % count);
+                    if self.is_free(engine, &format!("{IPS}{ip}")).await? {
+                        return Ok(ip);
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ mod offline_policy;
 mod pod_security;
 mod quotas;
 mod resize;
+mod roles;
 mod selectors;
 mod services;
 mod shared_store;

@@ -3,7 +3,8 @@
 //! what one frame makes an end say or keep is bounded. One for each codec of the streams to pods ([`codecs`]).
 //!
 //! One for each text that server-side apply reads (`apply`): what is taken is consistent with itself. One for expressions
-//! (`cel`): what compiles is evaluated within its budget.
+//! (`cel`): what compiles is evaluated within its budget. One for each sort of patch (`patches`), for selectors and for
+//! quantities (`texts`): they agree with slow models, and what is read is written and read again.
 //!
 //! The corpus of a frame is its golden bytes; texts stand beside their targets. Mutations are drawn from a seed, so a failure is a number.
 
@@ -12,6 +13,8 @@ mod cel;
 pub mod codecs;
 pub mod ends;
 pub mod mutate;
+mod patches;
 pub mod target;
+mod texts;
 
 pub use target::{Target, targets};

@@ -1,7 +1,8 @@
 //! The targets: a record of the link, a codec or a text each, and what its bytes are put through.
 
 use crate::mutate::{Rng, mutate};
-use crate::{apply, cel, codecs, ends};
+use crate::texts::{field_selector, label_selector, quantity};
+use crate::{apply, cel, codecs, ends, patches, texts as short};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
 use holdfast_link_engine::{Frame, FrameReader};
@@ -71,6 +72,27 @@ fn others() -> Vec<Target> {
             |rng, _| apply::input(rng, apply::CONFIGURATIONS),
             apply::configuration,
         ),
+        text(
+            "JsonPatch",
+            || texts(patches::JSON_PATCHES),
+            |rng, _| apply::input(rng, patches::JSON_PATCHES),
+            patches::json,
+        ),
+        text(
+            "MergePatch",
+            || texts(patches::MERGE_PATCHES),
+            |rng, _| apply::input(rng, patches::MERGE_PATCHES),
+            patches::merge,
+        ),
+        text(
+            "StrategicPatch",
+            || texts(patches::STRATEGIC_PATCHES),
+            |rng, _| apply::input(rng, patches::STRATEGIC_PATCHES),
+            patches::strategic,
+        ),
+        codec("LabelSelector", || texts(short::LABELS), label_selector),
+        codec("FieldSelector", || texts(short::FIELDS), field_selector),
+        codec("Quantity", || texts(short::QUANTITIES), quantity),
     ]
 }
 

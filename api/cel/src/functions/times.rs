@@ -1,12 +1,12 @@
 //! Parts of timestamps and durations.
 //!
-//! Time zones are `UTC`, the empty text, and offsets such as `+02:00`. Zones with names need the database of the
-//! machine, which nothing here may read; they are errors.
+//! Time zones are `UTC`, the empty text, offsets such as `+02:00`, and the names of the IANA database, such as `Europe/Paris`.
 
 use super::{Args, Library};
 use crate::error::EvalError;
 use crate::types::Type;
-use crate::value::{Outcome, Value};
+use crate::value::time::Time;
+use crate::value::{Outcome, Value, zones};
 use jiff::civil::DateTime;
 
 type Part = fn(DateTime) -> i64;
@@ -81,17 +81,17 @@ fn spans<'a>(args: Args<'_, 'a>, unit: i64, part: Part) -> Outcome<'a> {
 
 fn timestamp<'a>(args: Args<'_, 'a>, part: Part) -> Outcome<'a> {
     let Value::Timestamp(time) = args.value(0)? else { return Err(EvalError::no_such_overload()) };
-    let offset = if args.len() > 1 { offset(args.text(1)?)? } else { 0 };
+    let offset = if args.len() > 1 { offset(args.text(1)?, *time)? } else { 0 };
     Ok(Value::Int(part(time.civil(offset)?)))
 }
 
-/// Seconds east of UTC.
-fn offset(zone: &str) -> Result<i64, EvalError> {
+/// Seconds east of UTC, at a moment.
+fn offset(zone: &str, at: Time) -> Result<i64, EvalError> {
     if matches!(zone, "" | "UTC") {
         return Ok(0);
     }
     let unknown = || EvalError::new(format!("unknown time zone {zone}"));
-    let (hours, minutes) = zone.split_once(':').ok_or_else(unknown)?;
+    let Some((hours, minutes)) = zone.split_once(':') else { return zones::offset(zone, at) };
     let (hours, minutes): (i64, i64) = (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
     if !(-24..=24).contains(&hours) || !(0..60).contains(&minutes) {
         return Err(unknown());

@@ -10,6 +10,7 @@ mod map;
 pub(crate) mod number;
 mod text;
 pub mod time;
+pub(crate) mod zones;
 
 pub use list::List;
 pub use map::{Key, Map, Object};

@@ -186,6 +186,17 @@ fn times() {
         "timestamp('2023-05-06T07:08:09.123Z').getHours('-02:30') == 4",
         "timestamp('2023-05-06T07:08:09.123Z').getMinutes('+00:55') == 3",
         "timestamp('2023-05-06T07:08:09.123Z').getSeconds('UTC') == 9",
+        // Summer, winter, the hour that comes twice, years beyond the table, and before there were zones.
+        "timestamp('2023-05-06T07:08:09Z').getHours('Europe/Paris') == 9",
+        "timestamp('2023-01-06T07:08:09Z').getHours('Europe/Paris') == 8",
+        "timestamp('2023-10-29T00:30:00Z').getHours('Europe/Paris') == 2",
+        "timestamp('2023-10-29T01:30:00Z').getHours('Europe/Paris') == 2",
+        "timestamp('2223-07-06T07:08:09Z').getHours('Europe/Paris') == 9",
+        "timestamp('1800-07-06T00:00:00Z').getSeconds('Europe/Paris') == 21",
+        "timestamp('2023-05-06T23:08:09Z').getDate('Asia/Kathmandu') == 7",
+        "timestamp('2023-05-06T23:08:09Z').getMinutes('Asia/Kathmandu') == 53",
+        "timestamp('2023-01-01T00:30:00Z').getFullYear('America/New_York') == 2022",
+        "timestamp('2023-05-06T07:08:09Z').getHours('US/Central') == 2",
         "timestamp('2023-05-06T07:08:09.123Z').getMilliseconds() == 123",
         "duration('3h2m1s').getHours() == 3 && duration('3h2m1s').getMinutes() == 182",
         "duration('1.5s').getMilliseconds() == 1500 && duration('90s').getSeconds() == 90",
@@ -195,6 +206,8 @@ fn times() {
     all_wrong(&[
         ("timestamp('9999-12-31T23:59:59Z') + duration('1s')", "timestamp overflow"),
         ("timestamp(0).getHours('Mars/Base')", "unknown time zone Mars/Base"),
+        ("timestamp(0).getHours('europe/paris')", "unknown time zone europe/paris"),
+        ("timestamp(0).getHours('../etc/localtime')", "unknown time zone ../etc/localtime"),
         ("duration('2562047h') + duration('1h')", "duration overflow"),
     ]);
 }

@@ -98,7 +98,7 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
                 }
             }
             Some(Patch::Delete) => {
-                gone.insert(map.get(key).ok_or_else(|| no_key(&map, key))?.to_string());
+                gone.insert(key_of(&map, key)?.to_string());
             }
             Some(Patch::Merge) | None => elements.push(map),
         }
@@ -110,7 +110,7 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
     let mut places = Places::of(&list, key);
     let mut patched = Vec::with_capacity(elements.len());
     for map in elements {
-        let value = map.get(key).cloned().ok_or_else(|| no_key(&map, key))?;
+        let value = key_of(&map, key)?.clone();
         let identity = value.to_string();
         patched.push(Json::Object(Map::from_iter([(key.to_string(), value)])));
         match places.0.get(&identity).and_then(|at| list.get_mut(*at)) {
@@ -125,6 +125,11 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
         }
     }
     Ok(Merged::Merged { list, patched })
+}
+
+/// The value that an element of a patch is known by. Null is none: it would be dropped with the other nulls.
+fn key_of<'m>(map: &'m Map<String, Json>, key: &str) -> Result<&'m Json, Status> {
+    map.get(key).filter(|value| !value.is_null()).ok_or_else(|| no_key(map, key))
 }
 
 /// Merges lists of scalars; each value once.

@@ -181,6 +181,7 @@ fn bad_patches_are_refused() {
         (json!([]), 400, "must be a JSON object"),
         (json!({"$patch": "destroy"}), 400, "unknown patch type: \"destroy\""),
         (containers(json!([{"image": "x"}])), 422, "does not contain declared merge key: name"),
+        (containers(json!([{"name": null, "image": "x"}])), 422, "does not contain declared merge key: name"),
         (containers(json!([{"$patch": "delete"}])), 422, "does not contain declared merge key: name"),
         (containers(json!(["x"])), 422, "is no map"),
         (json!({"spec": {"$retainKeys": "containers"}}), 400, "invalid patch format of retainKeys"),

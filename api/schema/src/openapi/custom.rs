@@ -1,10 +1,10 @@
-//! The OpenAPI v3 document of a group and version that CustomResourceDefinitions made.
+//! The OpenAPI v3 document of a group and version that CustomResourceDefinitions made, and what they add to that of v2.
 
 use super::dialect::Dialect;
 use super::operations::META;
-use super::{Document, components, kubernetes_version, paths, security};
+use super::{Document, components, custom_v2, kubernetes_version, paths, security};
 use holdfast_core::Json;
-use holdfast_core::json::set;
+use holdfast_core::json::{object_at, set};
 use holdfast_kinds::Kind;
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
@@ -38,6 +38,27 @@ impl CustomDocument {
         self.made.get_or_init(|| self.make())
     }
 
+    /// Adds its paths and definitions to a document of v2, where they do not stand already.
+    pub(super) fn add_to_v2(&self, document: &mut Json) {
+        let entries: Vec<&Kind> = self.kinds.iter().map(|(kind, _)| *kind).collect();
+        let new = paths::of(Dialect::V2, &entries, &[]);
+        let paths = object_at(document, &["paths"]);
+        for (path, item) in new {
+            paths.entry(path).or_insert(item);
+        }
+        let definitions = object_at(document, &["definitions"]);
+        for (kind, schema) in &self.kinds {
+            let given: Json = serde_json::from_str(schema).unwrap_or_default();
+            let mut built = custom_v2::converted(&given);
+            if built.get("properties").is_some() {
+                custom_v2::add_object_fields(&mut built);
+            }
+            add_kind(&mut built, kind, kind.kind);
+            definitions.entry(kind.schema).or_insert(built);
+            definitions.entry(format!("{}List", kind.schema)).or_insert_with(|| of_list(Dialect::V2, kind));
+        }
+    }
+
     fn make(&self) -> Document {
         let entries: Vec<&Kind> = self.kinds.iter().map(|(kind, _)| *kind).collect();
         let paths = paths::of(Dialect::V3, &entries, &[(&self.group, &self.version)]);
@@ -47,7 +68,7 @@ impl CustomDocument {
         }
         for (kind, schema) in &self.kinds {
             schemas.insert(kind.schema.into(), of_object(kind, serde_json::from_str(schema).unwrap_or_default()));
-            schemas.insert(format!("{}List", kind.schema), of_list(kind));
+            schemas.insert(format!("{}List", kind.schema), of_list(Dialect::V3, kind));
         }
         Document::of(&json!({
             "openapi": "3.0.0",
@@ -69,28 +90,40 @@ fn of_object(kind: &Kind, mut schema: Json) -> Json {
         json!({"allOf": [Dialect::V3.reference(&format!("{META}ObjectMeta"))],
             "description": "What every object has: name, labels, owners and the like."}),
     );
-    set(
-        &mut schema,
-        &["x-kubernetes-group-version-kind"],
-        json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]),
-    );
+    add_kind(&mut schema, kind, kind.kind);
     schema
 }
 
-fn of_list(kind: &Kind) -> Json {
+/// Says of which kind a type is, and by which fields its objects are selected.
+fn add_kind(schema: &mut Json, kind: &Kind, name: &str) {
+    let gvk = json!([{"group": kind.group, "version": kind.version, "kind": name}]);
+    set(schema, &["x-kubernetes-group-version-kind"], gvk);
+    if !kind.field_selectors.is_empty() {
+        let fields: Vec<Json> = kind.field_selectors.iter().map(|field| json!({"fieldPath": field})).collect();
+        set(schema, &["x-kubernetes-selectable-fields"], fields);
+    }
+}
+
+fn of_list(dialect: Dialect, kind: &Kind) -> Json {
     let text = |of: &str| json!({"type": "string", "description": of});
-    json!({
+    let reference = dialect.reference(&format!("{META}ListMeta"));
+    let mut metadata = match dialect {
+        Dialect::V2 => reference,
+        Dialect::V3 => json!({"allOf": [reference]}),
+    };
+    set(&mut metadata, &["description"], "Metadata of the list.");
+    let mut list = json!({
         "description": format!("{0}List is a list of {0}.", kind.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
             "apiVersion": text("The version of this form of the list."),
             "kind": text("What the list is of."),
-            "metadata": {"allOf": [Dialect::V3.reference(&format!("{META}ListMeta"))], "description": "Metadata of the list."},
+            "metadata": metadata,
             "items": {"type": "array", "description": format!("Items of kind {}.", kind.kind),
-                "items": Dialect::V3.reference(kind.schema)},
+                "items": dialect.reference(kind.schema)},
         },
-        "x-kubernetes-group-version-kind":
-            [{"group": kind.group, "version": kind.version, "kind": format!("{}List", kind.kind)}],
-    })
+    });
+    add_kind(&mut list, kind, &format!("{}List", kind.kind));
+    list
 }

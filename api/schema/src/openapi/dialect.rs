@@ -16,6 +16,10 @@ pub(super) const PATCHES: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
+/// Those of custom kinds, whose lists say themselves how they merge.
+pub(super) const CUSTOM_PATCHES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// A version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {

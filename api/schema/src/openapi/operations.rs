@@ -1,6 +1,6 @@
 //! Operations: what each verb takes and gives.
 
-use super::dialect::{Dialect, ENCODINGS, PATCHES, WATCH_ENCODINGS};
+use super::dialect::{CUSTOM_PATCHES, Dialect, ENCODINGS, PATCHES, WATCH_ENCODINGS};
 use super::object;
 use super::parameters::{self, DELETE, FORCE, LIST, SELECT, WRITE};
 use holdfast_core::Json;
@@ -96,7 +96,8 @@ impl About<'_> {
     pub(super) fn patch(&self) -> Json {
         let parameters = parameters::query(self.dialect, WRITE.iter().chain([&FORCE]));
         let mut operation = self.start("patch", "", "patch", "partially update the specified", parameters);
-        self.dialect.add_body(&mut operation, &format!("{META}Patch"), PATCHES, true);
+        let media = if self.kind.custom.is_some() { CUSTOM_PATCHES } else { PATCHES };
+        self.dialect.add_body(&mut operation, &format!("{META}Patch"), media, true);
         self.answer(&mut operation, self.schema, &[OK, CREATED]);
         operation.into()
     }

@@ -100,8 +100,13 @@ fn verbs(about: &About<'_>, verbs: &[&str]) -> Map<String, Json> {
 fn subresource(dialect: Dialect, kind: &Kind, sub: &Subresource) -> Json {
     let scope = if kind.namespaced { "Namespaced" } else { "" };
     let subject = format!("{scope}{}{}", kind.kind, capitalised(sub.name));
-    let schema = schema_of(sub.group, sub.version, sub.kind);
     let gvk = (sub.group, sub.version, sub.kind);
+    // The status of a custom kind is of that kind, which no table knows.
+    let schema = if gvk == (kind.group, kind.version, kind.kind) {
+        kind.schema.to_string()
+    } else {
+        schema_of(sub.group, sub.version, sub.kind)
+    };
     let about = About { dialect, kind, schema: &schema, gvk, subject: &subject };
     let (mut item, query) = match sub.name {
         "log" => (Map::from_iter([("get".to_string(), about.log())]), LOG),

@@ -1,6 +1,7 @@
 //! Whether a schema is structural: upstream's rules and texts
 //! (`k8s.io/apiextensions-apiserver/pkg/apiserver/schema`, and its API's validation).
 
+use super::costs::Costs;
 use super::{MAX_DEPTH, NodeType, Structural};
 use holdfast_core::json::{at, bool_at, items_at, str_at};
 use holdfast_core::{FieldError, FieldErrors, FieldPath, Json, Pattern};
@@ -33,6 +34,15 @@ const OUTSIDE: [(&str, &str); 8] = [
 
 /// Problems of an `openAPIV3Schema`.
 pub fn check(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    check_with(schema, path, Some(Costs::default()), errors);
+}
+
+/// Problems of one that stands already: what its rules cost is not held against it any more.
+pub fn check_again(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    check_with(schema, path, None, errors);
+}
+
+fn check_with(schema: &Json, path: &FieldPath, costs: Option<Costs>, errors: &mut FieldErrors) {
     match str_at(schema, &["type"]).unwrap_or_default() {
         "object" => {}
         "" => errors.required(&path.child("type"), "must not be empty at the root"),
@@ -47,7 +57,7 @@ pub fn check(schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     node(schema, path, 0, true, errors);
     // Expressions are checked against types, so those must be right.
     if errors.0.len() == before {
-        super::expressions::compile_all(&mut Structural::parse_node(schema), schema, path, errors);
+        super::expressions::compile_all(&mut Structural::parse_node(schema), schema, path, costs, errors);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `x-kubernetes-validations`: rules in the Common Expression Language, compiled once with the schema.
 //! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules>)
 
+use super::costs::{Costs, Occurrences, Size};
 use super::{Additional, NodeList, NodeType, Structural};
 use holdfast_cel::{
     Bindings, Budget, Declarations, EvalError, ListKeys, ObjectTypes, Program, Type, Types, Value, compile, display,
@@ -126,14 +127,25 @@ fn declare(node: &Structural, name: &str, whole: bool, types: &mut ObjectTypes) 
     }
 }
 
-/// Compiles the rules of a schema into its nodes; what does not compile goes to `errors`, at its path in the schema.
-pub(super) fn compile_all(node: &mut Structural, schema: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+/// Compiles the rules of a schema into its nodes; what does not compile goes to `errors`, at its path in the schema, and with
+/// `costs` what costs too much by estimate.
+pub(super) fn compile_all(
+    node: &mut Structural,
+    schema: &Json,
+    path: &FieldPath,
+    costs: Option<Costs>,
+    errors: &mut FieldErrors,
+) {
     if !mentions(schema) {
         return;
     }
     let mut types = ObjectTypes::default();
     declare(node, "self", true, &mut types);
-    compile_at(node, schema, "self", &Types::of(Arc::new(types)), path, errors);
+    let mut compiler = Compiler { types: Types::of(Arc::new(types)), costs, errors };
+    compiler.walk(node, schema, &Place { name: "self".into(), path: path.clone(), often: Occurrences::ONCE });
+    if let Some(costs) = compiler.costs {
+        costs.judge(path, errors);
+    }
 }
 
 /// Whether a schema has rules anywhere.
@@ -145,100 +157,111 @@ fn mentions(value: &Json) -> bool {
     }
 }
 
-fn compile_at(
-    node: &mut Structural,
-    schema: &Json,
-    name: &str,
-    types: &Types,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
-    let rules = items_at(schema, &[KEY]);
-    if !rules.is_empty() {
-        node.checks = checks(node, rules, name, types, &path.child(KEY), errors).map(Arc::new);
-    }
-    for (field, below) in &mut node.properties {
-        if let Some(schema) = schema.get("properties").and_then(|all| all.get(field)) {
-            let path = path.child("properties").key(field);
-            compile_at(below, schema, &format!("{name}.{field}"), types, &path, errors);
-        }
-    }
-    if let (Additional::Values(values), Some(schema)) = (&mut node.additional, schema.get("additionalProperties")) {
-        compile_at(values, schema, &format!("{name}.@values"), types, &path.child("additionalProperties"), errors);
-    }
-    if let (Some(items), Some(schema)) = (&mut node.items, schema.get("items")) {
-        compile_at(items, schema, &format!("{name}.@items"), types, &path.child("items"), errors);
-    }
+/// Where a node is.
+struct Place {
+    /// The name of its type; `self` for the root.
+    name: String,
+    /// Its path in the schema.
+    path: FieldPath,
+    often: Occurrences,
 }
 
-fn checks(
-    node: &Structural,
-    rules: &[Json],
-    name: &str,
-    types: &Types,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) -> Option<Checks> {
-    if rules.len() > MAX_RULES {
-        errors.too_many(path, rules.len(), MAX_RULES);
-        return None;
-    }
-    let Some(ty) = type_of(node, name) else {
-        errors.forbidden(path, "a rule needs a node whose type expressions know");
-        return None;
-    };
-    let with = |old: Type| {
-        let declarations = Declarations::new(types.clone()).with("self", ty.clone());
-        Arc::new(declarations.with("oldSelf", old))
-    };
-    let (plain, optional) = (with(ty.clone()), with(Type::optional(ty.clone())));
-    let mut compiled = Vec::new();
-    for (index, rule) in rules.iter().map(Rule::parse).enumerate() {
-        let path = path.index(index);
-        let declarations = if rule.optional_old { &optional } else { &plain };
-        if rule.rule.trim().is_empty() {
-            errors.required(&path.child("rule"), "rule is not specified");
-            continue;
+struct Compiler<'e> {
+    types: Types,
+    costs: Option<Costs>,
+    errors: &'e mut FieldErrors,
+}
+
+impl Compiler<'_> {
+    /// Compiles the rules of a node and of all below it.
+    fn walk(&mut self, node: &mut Structural, schema: &Json, place: &Place) {
+        let rules = items_at(schema, &[KEY]);
+        if !rules.is_empty() {
+            node.checks = self.checks(node, rules, place).map(Arc::new);
         }
-        let program = match compile(declarations, &rule.rule) {
-            Ok(program) if *program.output_type() == Type::Bool => program,
-            Ok(_) => {
-                errors.invalid(
-                    &path.child("rule"),
-                    rule.rule.as_str(),
-                    "compilation failed: cel expression must evaluate to a bool",
-                );
-                continue;
+        let often = place.often.below(node);
+        let below = |name: &str, path: FieldPath| Place { name: format!("{}.{name}", place.name), path, often };
+        for (field, child) in &mut node.properties {
+            if let Some(schema) = schema.get("properties").and_then(|all| all.get(field)) {
+                self.walk(child, schema, &below(field, place.path.child("properties").key(field)));
             }
-            Err(issues) => {
-                errors.invalid(
-                    &path.child("rule"),
-                    rule.rule.as_str(),
-                    format!("compilation failed: {}", display(&issues)),
-                );
-                continue;
-            }
-        };
-        let message = match rule.message_expression.trim() {
-            "" => None,
-            source => match compile(declarations, source) {
-                Ok(program) if *program.output_type() == Type::String => Some(program),
-                Ok(_) => {
-                    let why = "messageExpression must evaluate to a string";
-                    errors.invalid(&path.child("messageExpression"), source, why);
-                    continue;
-                }
-                Err(issues) => {
-                    let why = format!("compilation failed: {}", display(&issues));
-                    errors.invalid(&path.child("messageExpression"), source, why);
-                    continue;
-                }
-            },
-        };
-        let is_transition = program.uses("oldSelf");
-        compiled.push(Check { rule, declarations: declarations.clone(), program, message, is_transition });
+        }
+        if let (Additional::Values(values), Some(schema)) = (&mut node.additional, schema.get("additionalProperties")) {
+            self.walk(values, schema, &below("@values", place.path.child("additionalProperties")));
+        }
+        if let (Some(items), Some(schema)) = (&mut node.items, schema.get("items")) {
+            self.walk(items, schema, &below("@items", place.path.child("items")));
+        }
     }
-    Some(Checks { node_type: node.node_type.map_or("", NodeType::as_str), checks: compiled })
+
+    fn checks(&mut self, node: &Structural, rules: &[Json], place: &Place) -> Option<Checks> {
+        let path = place.path.child(KEY);
+        if rules.len() > MAX_RULES {
+            self.errors.too_many(&path, rules.len(), MAX_RULES);
+            return None;
+        }
+        let Some(ty) = type_of(node, &place.name) else {
+            self.errors.forbidden(&path, "a rule needs a node whose type expressions know");
+            return None;
+        };
+        let with = |old: Type| {
+            let declarations = Declarations::new(self.types.clone()).with("self", ty.clone());
+            Arc::new(declarations.with("oldSelf", old))
+        };
+        let (plain, optional) = (with(ty.clone()), with(Type::optional(ty.clone())));
+        let size = self.costs.as_ref().and_then(|_| Size::of(node, place.name == "self"));
+        let mut compiled = Vec::new();
+        for (index, rule) in rules.iter().map(Rule::parse).enumerate() {
+            let path = path.index(index);
+            let declarations = if rule.optional_old { &optional } else { &plain };
+            let Some(program) = self.rule(&rule, declarations, &path.child("rule")) else { continue };
+            if let (Some(costs), Some(size)) = (&mut self.costs, &size) {
+                costs.rule(&program, size, place.often, &path.child("rule"), self.errors);
+            }
+            let path = path.child("messageExpression");
+            let Ok(message) = self.message(&rule, declarations, &path) else { continue };
+            if let (Some(costs), Some(size), Some(message)) = (&mut self.costs, &size, &message) {
+                costs.message(message, size, &path, self.errors);
+            }
+            let is_transition = program.uses("oldSelf");
+            compiled.push(Check { rule, declarations: declarations.clone(), program, message, is_transition });
+        }
+        Some(Checks { node_type: node.node_type.map_or("", NodeType::as_str), checks: compiled })
+    }
+
+    fn rule(&mut self, rule: &Rule, declarations: &Arc<Declarations>, path: &FieldPath) -> Option<Program> {
+        if rule.rule.trim().is_empty() {
+            self.errors.required(path, "rule is not specified");
+            return None;
+        }
+        let why = match compile(declarations, &rule.rule) {
+            Ok(program) if *program.output_type() == Type::Bool => return Some(program),
+            Ok(_) => "compilation failed: cel expression must evaluate to a bool".to_string(),
+            Err(issues) => format!("compilation failed: {}", display(&issues)),
+        };
+        self.errors.invalid(path, rule.rule.as_str(), why);
+        None
+    }
+
+    /// What makes the message of a rule, if it has such; `Err` when that does not compile.
+    fn message(
+        &mut self,
+        rule: &Rule,
+        declarations: &Arc<Declarations>,
+        path: &FieldPath,
+    ) -> Result<Option<Program>, ()> {
+        let source = rule.message_expression.trim();
+        if source.is_empty() {
+            return Ok(None);
+        }
+        let why = match compile(declarations, source) {
+            Ok(program) if *program.output_type() == Type::String => return Ok(Some(program)),
+            Ok(_) => "messageExpression must evaluate to a string".to_string(),
+            Err(issues) => format!("compilation failed: {}", display(&issues)),
+        };
+        self.errors.invalid(path, source, why);
+        Err(())
+    }
 }
 
 /// Runs the rules of a whole object. `old` is what it was before, for rules about changes.

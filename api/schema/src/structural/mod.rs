@@ -6,6 +6,7 @@
 //! (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>)
 
 mod check;
+mod costs;
 mod expressions;
 mod formats;
 mod prune;
@@ -14,7 +15,7 @@ mod tests;
 mod typing;
 mod validate;
 
-pub use check::check;
+pub use check::{check, check_again};
 pub use typing::AnyPlace;
 
 use expressions::Checks;
@@ -163,7 +164,7 @@ impl Structural {
     pub fn parse(schema: &Json) -> Structural {
         let mut root = Structural::parse_node(schema);
         // Rules that do not compile were refused with the definition.
-        expressions::compile_all(&mut root, schema, &FieldPath::default(), &mut FieldErrors::new());
+        expressions::compile_all(&mut root, schema, &FieldPath::default(), None, &mut FieldErrors::new());
         root
     }
 

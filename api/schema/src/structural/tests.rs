@@ -196,7 +196,7 @@ fn ruled() -> Structural {
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
     "x-kubernetes-validations": [
         {"rule": "self.least <= self.most", "message": "least may not be more than most"},
-        {"rule": "self.fixed == oldSelf.fixed", "messageExpression": "'fixed was ' + string(oldSelf.fixed)", "fieldPath": ".fixed"},
+        {"rule": "self.fixed == oldSelf.fixed", "messageExpression": "'fixed was %d'.format([oldSelf.fixed])", "fieldPath": ".fixed"},
         {"rule": "!has(self.secret)", "reason": "FieldValueForbidden", "fieldPath": ".secret", "message": "no secrets"},
     ],
     "properties": {
@@ -281,4 +281,104 @@ fn rules_that_do_not_compile_are_refused_at_their_place() {
     );
     assert!(texts[1].ends_with("cel expression must evaluate to a bool"), "{texts:?}");
     assert_eq!(texts[2], format!("{at}[2].rule: Required value: rule is not specified"));
+}
+
+/// A schema with one property `a`, and what is wrong with its rules.
+fn costly(a: Json) -> Vec<String> {
+    let mut errors = FieldErrors::new();
+    check(&json!({"type": "object", "properties": {"a": a}}), &FieldPath::new("schema"), &mut errors);
+    errors.0.iter().map(ToString::to_string).collect()
+}
+
+fn with_rule(mut schema: Json, rule: &str) -> Json {
+    schema["x-kubernetes-validations"] = json!([{ "rule": rule }]);
+    schema
+}
+
+const HINT: &str = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and \
+                    strings are declared)";
+
+#[test]
+fn rules_that_may_cost_too_much_are_refused() {
+    let at = "schema.properties[a].x-kubernetes-validations[0]";
+    let texts = |bounds: Json| {
+        let mut schema = json!({"type": "array", "items": {"type": "string"}});
+        schema.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
+        with_rule(schema, "self.all(x, self.all(y, x == y))")
+    };
+    // Nothing bounds the list.
+    let text = format!("{at}.rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x {HINT}");
+    assert_eq!(costly(texts(json!({})))[0], text);
+    let bound = texts(json!({"maxItems": 10, "items": {"type": "string", "maxLength": 10}}));
+    assert_eq!(costly(bound), [""; 0]);
+    // The bound of the text counts as well as that of the list.
+    let long = costly(texts(json!({"maxItems": 100, "items": {"type": "string", "maxLength": 100_000}}))).remove(0);
+    assert!(
+        long.starts_with(&format!("{at}.rule: Forbidden: estimated rule cost exceeds budget by factor of ")),
+        "{long}"
+    );
+
+    // Names are short, whatever the schema says of them.
+    let named = with_rule(json!({"type": "object"}), "self.metadata.name.contains(self.metadata.generateName)");
+    let mut errors = FieldErrors::new();
+    check(&named, &FieldPath::new("schema"), &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
+
+    // A message that is made counts too.
+    let schema = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [
+        {"rule": "true", "messageExpression": "self.filter(x, self.exists(y, x + 'a' == y)).join(',')"}]});
+    let told = costly(schema);
+    let text = "estimated messageExpression cost exceeds budget by factor of more than 100x";
+    assert!(told[0].starts_with(&format!("{at}.messageExpression: Forbidden: {text}")), "{told:?}");
+}
+
+#[test]
+fn a_rule_costs_as_often_as_it_may_run() {
+    // One evaluation is cheap; nobody says how many there are.
+    let element = with_rule(json!({"type": "string", "maxLength": 1000}), "self.contains('abcdef')");
+    let unbounded = json!({"type": "array", "items": element});
+    let told = costly(unbounded.clone());
+    let at = "schema.properties[a].items.x-kubernetes-validations[0].rule";
+    assert!(
+        told[0].starts_with(&format!("{at}: Forbidden: estimated rule cost exceeds budget by factor of ")),
+        "{told:?}"
+    );
+    let mut bounded = unbounded;
+    bounded["maxItems"] = json!(100);
+    assert_eq!(costly(bounded), [""; 0]);
+    let map = |most: Option<u64>| {
+        let mut map = json!({"type": "object", "additionalProperties": element});
+        if let Some(most) = most {
+            map["maxProperties"] = json!(most);
+        }
+        map
+    };
+    assert_eq!((costly(map(None)).is_empty(), costly(map(Some(100)))), (false, vec![]));
+    // What is bounded within what is not is not bounded.
+    let nested = json!({"type": "array", "items": map(Some(100))});
+    assert!(!costly(nested).is_empty());
+}
+
+#[test]
+fn the_rules_of_a_schema_have_a_budget_together() {
+    // Each is within its limit, and all are not.
+    let expensive = with_rule(
+        json!({"type": "array", "maxItems": 1000, "items": {"type": "integer"}}),
+        "self.all(x, self.all(y, x + y > 0))",
+    );
+    let properties: serde_json::Map<String, Json> = (0..20).map(|n| (format!("p{n:02}"), expensive.clone())).collect();
+    let schema = json!({"type": "object", "properties": properties});
+    let mut errors = FieldErrors::new();
+    check(&schema, &FieldPath::new("schema"), &mut errors);
+    let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 5, "{texts:#?}");
+    let part = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+    let [dearest @ .., total] = &texts[..] else { panic!("{texts:?}") };
+    assert!(dearest.iter().all(|text| text.ends_with(part)), "{texts:#?}");
+    let what = "schema: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+    assert!(total.starts_with(&format!("{what} exceeds budget by factor of 1.")) && total.ends_with(HINT), "{total}");
+
+    let mut errors = FieldErrors::new();
+    check_again(&schema, &FieldPath::new("schema"), &mut errors);
+    assert!(errors.is_empty(), "what stands may stay: {errors:?}");
 }

@@ -40,12 +40,16 @@ pub async fn answer(
 enum Found {
     Index(Bytes),
     Document(&'static Document),
+    V2(Arc<Served>),
     Custom(Arc<CustomDocument>),
 }
 
-fn find(served: &Served, rest: &str) -> Result<Found, Status> {
+fn find(served: &Arc<Served>, rest: &str) -> Result<Found, Status> {
     match rest {
-        "v2" => Ok(Found::Document(openapi::openapi_v2_document())),
+        "v2" => {
+            served.openapi_v2();
+            Ok(Found::V2(served.clone()))
+        }
         "v3" => {
             let index = holdfast_schema::openapi_v3_index(served.documents());
             Ok(Found::Index(encode::document_bytes(&index, Encoding::Json).into()))
@@ -76,6 +80,7 @@ impl Found {
                 (bytes, hash, false)
             }
             Found::Document(document) => of(document)?,
+            Found::V2(served) => of(served.openapi_v2())?,
             Found::Custom(document) => of(document.get())?,
         };
         let etag = format!("\"{hash}\"");

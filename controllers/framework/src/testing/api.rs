@@ -29,13 +29,17 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("", "v1", "secrets", "Secret", true),
     ("", "v1", "serviceaccounts", "ServiceAccount", true),
     ("", "v1", "events", "Event", true),
+    ("", "v1", "endpoints", "Endpoints", true),
     ("apps", "v1", "deployments", "Deployment", true),
     ("apps", "v1", "replicasets", "ReplicaSet", true),
     ("apps", "v1", "statefulsets", "StatefulSet", true),
     ("", "v1", "replicationcontrollers", "ReplicationController", true),
     ("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
+    ("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", false),
+    ("networking.k8s.io", "v1", "ipaddresses", "IPAddress", false),
     ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false),
     ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false),
 ];
 

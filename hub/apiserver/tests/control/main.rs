@@ -6,6 +6,7 @@
 mod certificates;
 mod quotas;
 mod requests;
+mod roles;
 mod webhooks;
 
 use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};
@@ -237,6 +238,11 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
     })
     .await;
 
+    hub.wait("Endpoints for old clients", "endpoints", "demo", |all| {
+        all.len() == 1 && all[0]["subsets"][0]["addresses"].as_array().is_some_and(|list| list.len() == 4)
+    })
+    .await;
+
     // A new image rolls, and there are exactly two sets: defaulting makes no template differ from itself.
     let at = Target::object(gvr("apps/deployments"), "demo", "web");
     let current = hub.all("apps/deployments", "demo").await.remove(0);
@@ -267,7 +273,9 @@ async fn a_work_load_lives_and_ends_over_the_real_registry() {
     hub.admin.delete(&Target::object(gvr("namespaces"), "", "demo"), &DeleteOptions::default()).await.unwrap();
     let is_demo = |namespace: &Json| namespace["metadata"]["name"] == "demo";
     hub.wait("the end of the namespace", "namespaces", "", |all| !all.iter().any(is_demo)).await;
-    for resource in ["pods", "services", "discovery.k8s.io/endpointslices", "configmaps", "serviceaccounts"] {
+    for resource in
+        ["pods", "services", "discovery.k8s.io/endpointslices", "endpoints", "configmaps", "serviceaccounts"]
+    {
         assert_eq!(hub.all(resource, "demo").await.len(), 0, "{resource}");
     }
 }

@@ -177,3 +177,79 @@ async fn custom_kinds_are_discovered() {
     hub.delete(&format!("{DEFINITIONS}/founds.found.example.com")).await.ok();
     until(&hub, "/apis/found.example.com/v1", |code, _| code == 404).await;
 }
+
+/// What is served, and nothing else, is in the document that old clients read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_document_follows_definitions() {
+    let hub = Hub::start().await;
+    let served = async |names: &[(&str, bool)]| {
+        let document = hub.get("/openapi/v2").await.ok();
+        for (name, wanted) in names {
+            assert_eq!(document["definitions"].get(*name).is_some(), *wanted, "{name}");
+            assert_eq!(document["definitions"].get(format!("{name}List")).is_some(), *wanted, "{name}List");
+        }
+        document
+    };
+    served(&[("com.example.a.v1.one", false)]).await;
+    let spec = json!({"type": "object", "properties": {"bars": {"type": "array", "nullable": true,
+        "items": {"type": "string"}}, "size": {"type": "integer", "minimum": 1}}});
+    let validated = json!({"type": "object", "properties": {"spec": spec}});
+    let embedded = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}}}});
+    let both = |mut doc: Json| {
+        let mut second = doc["spec"]["versions"][0].clone();
+        (second["name"], second["storage"]) = (json!("v2"), json!(false));
+        doc["spec"]["versions"].as_array_mut().unwrap().push(second);
+        doc
+    };
+    hub.create(DEFINITIONS, both(definition("ones", "a.example.com", "Namespaced", validated))).await;
+    hub.create(DEFINITIONS, definition("twos", "a.example.com", "Cluster", anything())).await;
+    hub.create(DEFINITIONS, definition("threes", "b.example.com", "Cluster", embedded)).await;
+    let all = [
+        ("com.example.a.v1.one", true),
+        ("com.example.a.v2.one", true),
+        ("com.example.a.v1.two", true),
+        ("com.example.b.v1.three", true),
+    ];
+    let document = served(&all).await;
+    let of = |name: &str| document["definitions"][name].clone();
+    let size = json!({"type": "integer", "minimum": 1});
+    assert_eq!(of("com.example.a.v1.one")["properties"]["spec"]["properties"], json!({"bars": {}, "size": size}));
+    assert!(of("com.example.a.v1.one")["properties"]["metadata"]["$ref"].is_string());
+    assert_eq!(of("com.example.a.v1.two").get("properties"), None);
+    let open = json!({"x-kubernetes-preserve-unknown-fields": true});
+    assert_eq!(of("com.example.b.v1.three")["properties"]["spec"], open);
+    let path = "/apis/a.example.com/v2/namespaces/{namespace}/ones/{name}";
+    assert_eq!(document["paths"][path]["get"]["x-kubernetes-group-version-kind"]["kind"], "one");
+    assert!(document["definitions"].get("io.k8s.api.core.v1.Pod").is_some(), "beside what is built in");
+
+    // A version is not served any more, one is renamed, one goes.
+    let ones = format!("{DEFINITIONS}/ones.a.example.com");
+    let patch = json!([{"op": "replace", "path": "/spec/versions/1/served", "value": false}]);
+    hub.patch(&ones, "json-patch", &patch).await.ok();
+    served(&[("com.example.a.v1.one", true), ("com.example.a.v2.one", false)]).await;
+    let patch = json!([{"op": "replace", "path": "/spec/versions/1/served", "value": true},
+        {"op": "replace", "path": "/spec/versions/1/name", "value": "v3"}]);
+    hub.patch(&ones, "json-patch", &patch).await.ok();
+    served(&[("com.example.a.v1.one", true), ("com.example.a.v2.one", false), ("com.example.a.v3.one", true)]).await;
+    hub.delete(&format!("{DEFINITIONS}/threes.b.example.com")).await.ok();
+    until(&hub, "/openapi/v2", |_, document| document["definitions"].get("com.example.b.v1.three").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_that_may_cost_too_much_are_refused() {
+    let hub = Hub::start().await;
+    let rule = json!([{"rule": "self.all(x, self.all(y, x == y))"}]);
+    let schema = |bounds: Json| {
+        let mut list = json!({"type": "array", "items": {"type": "string", "maxLength": 10}});
+        list.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
+        list["x-kubernetes-validations"] = rule.clone();
+        json!({"type": "object", "properties": {"list": list}})
+    };
+    let refused =
+        hub.post(DEFINITIONS, &definition("ones", "c.example.com", "Cluster", schema(json!({})))).await.refused(422);
+    let text = "spec.versions[0].schema.openAPIV3Schema.properties[list].x-kubernetes-validations[0].rule: Forbidden: estimated \
+                rule cost exceeds budget by factor of more than 100x";
+    assert!(refused.contains(text), "{refused}");
+    hub.create(DEFINITIONS, definition("ones", "c.example.com", "Cluster", schema(json!({"maxItems": 10})))).await;
+}

@@ -7,6 +7,7 @@ use holdfast_core::{Json, Lineage, Timestamp};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{EVICTION_AFTER, HubRegistry, HubRegistryConfig, JwtIssuer};
+use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
 use http::{Request, Response};
@@ -30,6 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 type Sender = SendRequest<Full<Bytes>>;
 
 pub(crate) struct Hub {
+    pub(crate) store: Arc<dyn Store>,
     address: SocketAddr,
     tls: Arc<ClientConfig>,
     /// The connection of plain requests; each watch has its own.
@@ -79,8 +81,9 @@ impl Hub {
         let now = Timestamp::from_wall(world.wall().0);
         let pki = Arc::new(Pki::open(&folder.path().join("pki"), now, Duration::ZERO).unwrap());
         let issuer = JwtIssuer::from_pem(pki.service_account_key_pem.as_bytes(), "https://hub", "https://hub").unwrap();
+        let store: Arc<dyn Store> = CachedStore::open(MemoryLog::new()).unwrap();
         let registry = Arc::new(HubRegistry::new(HubRegistryConfig {
-            store: CachedStore::open(MemoryLog::new()).unwrap(),
+            store: store.clone(),
             env: world.clone(),
             service_cidr: "10.96.0.0/24".parse().unwrap(),
             token_issuer: Arc::new(issuer),
@@ -106,6 +109,7 @@ impl Hub {
         .unwrap();
         let address = server.listen(listener, None).unwrap();
         let hub = Hub {
+            store,
             address,
             tls: client_config(&pki),
             sender: Mutex::new(None),

@@ -38,6 +38,34 @@ async fn lists_come_in_pages_of_one_state() {
     assert_eq!(hub.names(&format!("{PATH}?limit={}", ALL + 1)).await.len(), ALL);
 }
 
+/// A token whose revision is gone is answered with one that lists the rest as it is by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_list_goes_on_with_what_is_there() {
+    const PATH: &str = "/api/v1/namespaces/one/configmaps";
+    let hub = Hub::start().await;
+    for name in ["a", "b", "c", "d"] {
+        hub.create(PATH, json!({"metadata": {"name": name}})).await;
+    }
+    let first = hub.get(&format!("{PATH}?limit=1")).await.ok();
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    hub.delete(&format!("{PATH}/b")).await.ok();
+    hub.create(PATH, json!({"metadata": {"name": "e"}})).await;
+    hub.store.compact(hub.store.revision()).await.unwrap();
+
+    let expired = hub.get(&format!("{PATH}?limit=2&continue={token}")).await;
+    assert_eq!((expired.code, &expired.body["reason"]), (410, &json!("Expired")), "{:#}", expired.body);
+    let token = expired.body["metadata"]["continue"].as_str().unwrap().to_string();
+    let text = "or use the continue token in this response to retrieve the remainder of the results";
+    assert!(expired.refused(410).contains(text));
+    let rest = hub.get(&format!("{PATH}?limit=2&continue={token}")).await.ok();
+    assert_eq!(crate::hub::names(&rest), ["c", "d"]);
+    assert_ne!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let token = rest["metadata"]["continue"].as_str().unwrap();
+    let last = hub.get(&format!("{PATH}?limit=2&continue={token}")).await.ok();
+    assert_eq!(crate::hub::names(&last), ["e"]);
+    assert_eq!(last["metadata"]["resourceVersion"], rest["metadata"]["resourceVersion"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_immutable_stays_as_it_is() {
     let hub = Hub::start().await;

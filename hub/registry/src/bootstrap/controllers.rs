@@ -78,6 +78,37 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
             ],
         ),
         (
+            "endpoint-controller",
+            vec![
+                events(),
+                rule(&[""], &["pods", "services"], READ),
+                rule(&[""], &["endpoints"], &["get", "list", "watch", "create", "delete", "update"]),
+                rule(&[""], &["endpoints/restricted"], &["create"]),
+            ],
+        ),
+        (
+            "endpointslicemirroring-controller",
+            vec![
+                events(),
+                rule(&[""], &["endpoints", "services"], READ),
+                rule(&[""], &["endpoints/finalizers", "services/finalizers"], &["update"]),
+                rule(&["discovery.k8s.io"], &["endpointslices"], ALL),
+                rule(&["discovery.k8s.io"], &["endpointslices/restricted"], &["create"]),
+            ],
+        ),
+        (
+            // It makes and removes IPAddresses too, which upstream's API server does itself.
+            "service-cidrs-controller",
+            vec![
+                events(),
+                rule(&["networking.k8s.io"], &["servicecidrs"], &["get", "list", "watch", "patch", "update"]),
+                rule(&["networking.k8s.io"], &["servicecidrs/finalizers"], &["patch", "update"]),
+                rule(&["networking.k8s.io"], &["servicecidrs/status"], &["patch", "update"]),
+                rule(&["networking.k8s.io"], &["ipaddresses"], &["get", "list", "watch", "create", "delete"]),
+                rule(&[""], &["services"], &["get"]),
+            ],
+        ),
+        (
             "namespace-controller",
             vec![
                 rule(&[""], &["namespaces"], &["get", "list", "watch", "delete"]),
@@ -97,6 +128,7 @@ pub(super) fn controllers() -> Vec<(&'static str, Vec<Json>)> {
                 rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], READ),
                 rule(&["apps"], &["deployments", "replicasets"], READ),
                 rule(&["discovery.k8s.io"], &["endpointslices"], READ),
+                rule(&[""], &["endpoints"], READ),
                 rule(&["coordination.k8s.io"], &["leases"], READ),
             ],
         ),

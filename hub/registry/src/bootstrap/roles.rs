@@ -151,7 +151,7 @@ fn certificates() -> Vec<Json> {
     all
 }
 
-/// `view`, `edit` and `admin`, to be bound within namespaces. They join the `aggregate-to-*` roles.
+/// `view`, `edit` and `admin`, to be bound within namespaces. They join the `aggregate-to-*` roles, and each other.
 fn user_facing() -> Vec<Json> {
     let joins = |name: &str, to: &str, label: &str| {
         let labels = if to.is_empty() { json!({}) } else { json!({ to: "true" }) };
@@ -215,14 +215,14 @@ fn user_facing() -> Vec<Json> {
         "statefulsets/status",
     ];
     let roles = ["roles", "rolebindings"];
-    // A role that joins others must not match its own selector by another role's rules twice; labels are disjoint.
+    // `edit` joins all of `view`, and `admin` all of `edit`, with what others gave them.
     vec![
-        joins("view", "", view),
-        joins("edit", "", edit),
+        joins("view", edit, view),
+        joins("edit", admin, edit),
         joins("admin", "", admin),
         cluster_role(
             "system:aggregate-to-view",
-            &json!({ view: "true", edit: "true", admin: "true" }),
+            &json!({ view: "true" }),
             vec![
                 rule(&[""], &readers, READ),
                 rule(&["apps"], &app_readers, READ),
@@ -241,7 +241,7 @@ fn user_facing() -> Vec<Json> {
         ),
         cluster_role(
             "system:aggregate-to-edit",
-            &json!({ edit: "true", admin: "true" }),
+            &json!({ edit: "true" }),
             vec![
                 rule(&[""], &core, WRITE),
                 rule(&[""], &["secrets"], &[READ, WRITE].concat()),
@@ -264,12 +264,12 @@ fn user_facing() -> Vec<Json> {
         ),
         cluster_role(
             "holdfast:aggregate-to-view",
-            &json!({ view: "true", edit: "true", admin: "true" }),
+            &json!({ view: "true" }),
             vec![rule(&["edge.holdfast.io"], &["offlinepolicies"], READ)],
         ),
         cluster_role(
             "holdfast:aggregate-to-edit",
-            &json!({ edit: "true", admin: "true" }),
+            &json!({ edit: "true" }),
             vec![rule(&["edge.holdfast.io"], &["offlinepolicies"], WRITE)],
         ),
         cluster_role(

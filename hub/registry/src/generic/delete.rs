@@ -187,7 +187,7 @@ pub(crate) async fn delete(
                     node_records::all(&old.meta.uid).into_iter().for_each(|key| write.delete(key));
                 }
                 if is_core("Service") {
-                    engine.services.release(&old_doc).into_iter().for_each(|allocation| allocation.join(&mut write));
+                    engine.services.release(&old_doc)?.into_iter().for_each(|allocation| allocation.join(&mut write));
                 }
                 true
             }

@@ -32,8 +32,13 @@ pub(crate) async fn list(
     let (mut at, mut after) = match &options.continue_token {
         Some(token) => {
             let (revision, after) = ContinueToken::decode(token, engine.lineage)?;
-            engine.not_older_than(revision).await?;
-            (Some(revision), Some(format!("{prefix}{after}")))
+            match revision {
+                Some(revision) => engine.not_older_than(revision).await?,
+                None => {
+                    engine.sync().await?;
+                }
+            }
+            (revision, Some(format!("{prefix}{after}")))
         }
         None => (start(engine, options).await?, None),
     };
@@ -41,6 +46,7 @@ pub(crate) async fn list(
         return list_one(engine, resource, &selection, namespace, name, &prefix).await;
     }
 
+    let began_after = after.clone();
     let everything = selection.is_everything();
     let mut items = Vec::new();
     loop {
@@ -51,9 +57,11 @@ pub(crate) async fn list(
             (_, false) => missing.max(FILTER_PAGE),
         };
         let request = RangeRequest { prefix: prefix.clone(), after: after.clone(), limit, at };
-        let range = engine.store.range(request).await.map_err(|err| match err {
-            StoreError::Compacted { .. } if options.continue_token.is_some() => continue_token::expired(),
-            err => store_error(err),
+        let range = engine.store.range(request).await.map_err(|err| match (err, &began_after) {
+            (StoreError::Compacted { .. }, Some(after)) => {
+                continue_token::expired(after.strip_prefix(&prefix).unwrap_or(after), engine.lineage)
+            }
+            (err, _) => store_error(err),
         })?;
         // All pages show the same state.
         at = Some(range.revision);

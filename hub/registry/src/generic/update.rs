@@ -374,7 +374,7 @@ async fn store(
     if is_service && !gone {
         allocations = engine.services.allocate(engine, Some(old_doc), &mut doc).await?;
     } else if is_service {
-        allocations = engine.services.release(old_doc);
+        allocations = engine.services.release(old_doc)?;
     }
     // Times of managers alone are no reason to write.
     let same = !gone && managed.same && doc == *old_doc;

@@ -64,63 +64,78 @@ impl Strategy for CustomResourceDefinition {
         }
     }
 
+    fn judges_changes_whole(&self) -> bool {
+        true
+    }
+
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
-        let spec = FieldPath::new("spec");
-        let text = |field: &str| str_at(doc, &["spec", field]).unwrap_or_default();
-        let (group, name) = (text("group"), str_at(doc, &["metadata", "name"]).unwrap_or_default());
-        let plural = str_at(doc, &["spec", "names", "plural"]).unwrap_or_default();
-        if name != format!("{plural}.{group}") {
-            errors.invalid(&FieldPath::new("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group");
-        }
-        validate_group(doc, group, &spec.child("group"), errors);
-        match text("scope") {
-            "Cluster" | "Namespaced" => {}
-            "" => errors.required(&spec.child("scope"), ""),
-            other => errors.not_supported(&spec.child("scope"), other, &["Cluster", "Namespaced"]),
-        }
-        if bool_at(doc, &["spec", "preserveUnknownFields"]) == Some(true) {
-            errors.invalid(
-                &spec.child("preserveUnknownFields"),
-                true,
-                "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
-            );
-        }
-        validate_names(doc, &spec.child("names"), errors);
-        validate_versions(doc, &spec.child("versions"), errors);
-        match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
-            "None" => {}
-            "Webhook" => errors.forbidden(
-                &spec.child("conversion").child("strategy"),
-                "conversion by webhook is not implemented: use None",
-            ),
-            other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
-        }
+        judge(doc, &Json::Null, errors);
     }
 
     fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
-        let mut fixed = vec![("group", vec!["spec", "group"]), ("names.plural", vec!["spec", "names", "plural"])];
-        if established {
-            fixed.extend([("scope", vec!["spec", "scope"]), ("names.kind", vec!["spec", "names", "kind"])]);
-        }
-        for (name, path) in fixed {
-            immutable(doc, old, &path, &FieldPath::new(&format!("spec.{name}")), errors);
-        }
-        let names: Vec<&str> =
-            items_at(doc, &["spec", "versions"]).iter().filter_map(|version| str_at(version, &["name"])).collect();
-        for (index, stored) in items_at(old, &["status", "storedVersions"]).iter().enumerate() {
-            let stored = stored.as_str().unwrap_or_default();
-            if !names.contains(&stored) {
-                errors.invalid(
-                    &FieldPath::new("status.storedVersions").index(index),
-                    stored,
-                    format!(
-                        "missing from spec.versions; {stored} was previously a storage version, and must remain in \
+        judge(doc, old, errors);
+        judge_change(doc, old, errors);
+    }
+}
+
+/// Problems of a definition, as a change leaves it of `old`.
+fn judge(doc: &Json, old: &Json, errors: &mut FieldErrors) {
+    let spec = FieldPath::new("spec");
+    let text = |field: &str| str_at(doc, &["spec", field]).unwrap_or_default();
+    let (group, name) = (text("group"), str_at(doc, &["metadata", "name"]).unwrap_or_default());
+    let plural = str_at(doc, &["spec", "names", "plural"]).unwrap_or_default();
+    if name != format!("{plural}.{group}") {
+        errors.invalid(&FieldPath::new("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group");
+    }
+    validate_group(doc, group, &spec.child("group"), errors);
+    match text("scope") {
+        "Cluster" | "Namespaced" => {}
+        "" => errors.required(&spec.child("scope"), ""),
+        other => errors.not_supported(&spec.child("scope"), other, &["Cluster", "Namespaced"]),
+    }
+    if bool_at(doc, &["spec", "preserveUnknownFields"]) == Some(true) {
+        errors.invalid(
+            &spec.child("preserveUnknownFields"),
+            true,
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+        );
+    }
+    validate_names(doc, &spec.child("names"), errors);
+    validate_versions(doc, old, &spec.child("versions"), errors);
+    match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
+        "None" => {}
+        "Webhook" => errors.forbidden(
+            &spec.child("conversion").child("strategy"),
+            "conversion by webhook is not implemented: use None",
+        ),
+        other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
+    }
+}
+
+/// Problems of the change itself.
+fn judge_change(doc: &Json, old: &Json, errors: &mut FieldErrors) {
+    let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
+    let mut fixed = vec![("group", vec!["spec", "group"]), ("names.plural", vec!["spec", "names", "plural"])];
+    if established {
+        fixed.extend([("scope", vec!["spec", "scope"]), ("names.kind", vec!["spec", "names", "kind"])]);
+    }
+    for (name, path) in fixed {
+        immutable(doc, old, &path, &FieldPath::new(&format!("spec.{name}")), errors);
+    }
+    let names: Vec<&str> =
+        items_at(doc, &["spec", "versions"]).iter().filter_map(|version| str_at(version, &["name"])).collect();
+    for (index, stored) in items_at(old, &["status", "storedVersions"]).iter().enumerate() {
+        let stored = stored.as_str().unwrap_or_default();
+        if !names.contains(&stored) {
+            errors.invalid(
+                &FieldPath::new("status.storedVersions").index(index),
+                stored,
+                format!(
+                    "missing from spec.versions; {stored} was previously a storage version, and must remain in \
                          spec.versions until a storage migration ensures no data remains persisted in {stored} and \
                          removes {stored} from status.storedVersions"
-                    ),
-                );
-            }
+                ),
+            );
         }
     }
 }
@@ -178,7 +193,7 @@ fn validate_names(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn validate_versions(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+fn validate_versions(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     let versions = items_at(doc, &["spec", "versions"]);
     let mut seen = Vec::new();
     let mut unique = true;
@@ -189,7 +204,13 @@ fn validate_versions(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         unique &= !seen.contains(&name);
         seen.push(name);
         match at(version, &["schema", "openAPIV3Schema"]) {
-            Some(schema) => structural::check(schema, &path.child("schema").child("openAPIV3Schema"), errors),
+            Some(schema) => {
+                let mut before = items_at(old, &["spec", "versions"]).iter();
+                let before = before.find(|version| str_at(version, &["name"]) == Some(name));
+                let stood = before.and_then(|version| at(version, &["schema", "openAPIV3Schema"])) == Some(schema);
+                let check = if stood { structural::check_again } else { structural::check };
+                check(schema, &path.child("schema").child("openAPIV3Schema"), errors);
+            }
             None => errors.required(&path.child("schema").child("openAPIV3Schema"), "schemas are required"),
         }
         validate_scale(version, &path.child("subresources").child("scale"), errors);

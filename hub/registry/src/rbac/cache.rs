@@ -9,7 +9,7 @@ use crate::limits::CACHE_RETRY;
 use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{Gvr, Json, LabelSelector, Revision, Status};
 use holdfast_store::{RangeRequest, Record, StoreError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -68,7 +68,7 @@ impl Cache {
         let mut roles: HashMap<(&str, &str), Arc<Vec<Rule>>> = HashMap::new();
         for entry in self.entries.values() {
             let Entry::Role { namespace, name, rules, joins, .. } = entry else { continue };
-            let rules = if joins.is_empty() { rules.clone() } else { Arc::new(self.joined(joins)) };
+            let rules = if joins.is_empty() { rules.clone() } else { Arc::new(self.joined(name, joins)) };
             roles.insert((namespace, name), rules);
         }
         let mut policy = Policy::default();
@@ -83,19 +83,26 @@ impl Cache {
         policy
     }
 
-    fn joined(&self, selectors: &[LabelSelector]) -> Vec<Rule> {
-        self.entries
-            .values()
-            .filter_map(|entry| match entry {
-                Entry::Role { namespace, labels, rules, .. }
-                    if namespace.is_empty() && selectors.iter().any(|selector| selector.matches(labels)) =>
-                {
-                    Some(rules.iter().cloned())
+    /// The rules of all roles that a role joins, through others that do the same: what is written in those is a copy that
+    /// the controller may not have made yet.
+    fn joined<'a>(&'a self, name: &'a str, selectors: &'a [LabelSelector]) -> Vec<Rule> {
+        let mut seen = HashSet::from([name]);
+        let (mut pending, mut joined) = (vec![selectors], Vec::new());
+        while let Some(selectors) = pending.pop() {
+            for entry in self.entries.values() {
+                let Entry::Role { namespace, name, labels, rules, joins } = entry else { continue };
+                let selected = namespace.is_empty() && selectors.iter().any(|selector| selector.matches(labels));
+                if !selected || !seen.insert(name) {
+                    continue;
                 }
-                _ => None,
-            })
-            .flatten()
-            .collect()
+                if joins.is_empty() {
+                    joined.extend(rules.iter().cloned());
+                } else {
+                    pending.push(joins);
+                }
+            }
+        }
+        joined
     }
 
     /// Follows changes for ever. A lost watch is begun anew from the state.

@@ -51,7 +51,53 @@ impl Rule {
             && (self.names.is_empty() || self.names.iter().any(|name| name == target.name()))
     }
 
-    fn to_json(&self) -> Json {
+    /// The rules of one verb on one thing that make up this one.
+    pub(crate) fn parts(&self) -> Vec<Rule> {
+        let one = |verb: &String| Rule { verbs: vec![verb.clone()], ..Rule::default() };
+        let mut parts = Vec::new();
+        for group in &self.groups {
+            for resource in &self.resources {
+                for part in self.verbs.iter().map(one) {
+                    let part = Rule { groups: vec![group.clone()], resources: vec![resource.clone()], ..part };
+                    if self.names.is_empty() {
+                        parts.push(part);
+                    } else {
+                        parts.extend(self.names.iter().map(|name| Rule { names: vec![name.clone()], ..part.clone() }));
+                    }
+                }
+            }
+        }
+        for path in &self.paths {
+            parts.extend(self.verbs.iter().map(one).map(|part| Rule { paths: vec![path.clone()], ..part }));
+        }
+        parts
+    }
+
+    /// Whether this rule alone allows all that one of [`Rule::parts`] does.
+    pub(crate) fn covers(&self, part: &Rule) -> bool {
+        let all = |mine: &[String], theirs: &[String]| theirs.iter().all(|value| has(mine, value));
+        let path = |path: &String| {
+            self.paths
+                .iter()
+                .any(|mine| mine == path || mine.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix)))
+        };
+        let resource = |resource: &String| {
+            let part = resource.split_once('/').map(|(_, part)| format!("*/{part}"));
+            has(&self.resources, resource) || part.is_some_and(|part| self.resources.contains(&part))
+        };
+        let names = match (self.names.is_empty(), part.names.is_empty()) {
+            (true, _) => true,
+            (false, true) => false,
+            (false, false) => part.names.iter().all(|name| self.names.contains(name)),
+        };
+        all(&self.verbs, &part.verbs)
+            && all(&self.groups, &part.groups)
+            && part.resources.iter().all(resource)
+            && part.paths.iter().all(path)
+            && names
+    }
+
+    pub(crate) fn to_json(&self) -> Json {
         if self.paths.is_empty() {
             let mut rule = json!({ "verbs": self.verbs, "apiGroups": self.groups, "resources": self.resources });
             if !self.names.is_empty() {

@@ -39,6 +39,15 @@ async fn pages_show_one_state() {
     options.continue_token = first.continue_token;
     let status = list(&cluster, &options).await.unwrap_err();
     assert!(status.code() == 410 && status.message().starts_with("The provided continue parameter is too old"));
+
+    // The rest, as it is now: without what was deleted, and with what came since.
+    cluster.create("configmaps", "default", config_map("m9", json!({}))).await.unwrap();
+    options.continue_token = Some(status.continue_token().to_string());
+    let rest = list(&cluster, &options).await.unwrap();
+    assert_eq!((names(&rest), rest.remaining, rest.revision), (vec!["m3", "m4"], Some(1), cluster.store.revision()));
+    options.continue_token = rest.continue_token;
+    let end = list(&cluster, &options).await.unwrap();
+    assert_eq!((names(&end), end.revision, &end.continue_token), (vec!["m9"], rest.revision, &None));
     options.continue_token = Some("nonsense".into());
     assert_eq!(list(&cluster, &options).await.unwrap_err().code(), 400);
 }

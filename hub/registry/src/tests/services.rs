@@ -82,3 +82,104 @@ async fn a_full_range_is_told() {
     let status = cluster.create("services", "default", service("last", json!({}))).await.unwrap_err();
     assert!(status.message().contains("range is full"), "{status}");
 }
+
+const ADDRESSES: &str = "networking.k8s.io/ipaddresses";
+const CIDRS: &str = "networking.k8s.io/servicecidrs";
+
+#[tokio::test]
+async fn an_address_is_shown_as_long_as_a_service_has_it() {
+    let cluster = cluster().await;
+    let api = cluster.get(ADDRESSES, "", "10.96.0.1").await.unwrap();
+    let parent = json!({ "resource": "services", "namespace": "default", "name": "kubernetes" });
+    assert_eq!(api["spec"], json!({ "parentRef": parent }));
+    assert_eq!(
+        api["metadata"]["labels"],
+        json!({ "ipaddress.kubernetes.io/ip-family": "IPv4", "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io" })
+    );
+    assert!(api["metadata"]["uid"].is_string() && api["metadata"]["creationTimestamp"].is_string(), "{api:#}");
+
+    let mut watch =
+        cluster.registry.watch(&cluster.cx, &target(ADDRESSES, "", ""), &ListOptions::default()).await.unwrap();
+    assert_eq!(cluster.next(&mut watch).await.0, "ADDED 10.96.0.1");
+    let asked = json!({ "clusterIP": "10.96.0.7" });
+    let made = cluster.create("services", "default", service("a", asked.clone())).await.unwrap();
+    let (event, revision) = cluster.next(&mut watch).await;
+    assert_eq!((event.as_str(), revision), ("ADDED 10.96.0.7", made.revision.0), "one transaction");
+    cluster
+        .merge("services", "a", json!({ "spec": { "type": "ExternalName", "externalName": "x.example" } }))
+        .await
+        .unwrap();
+    assert_eq!(cluster.next(&mut watch).await.0, "DELETED 10.96.0.7");
+    cluster.delete("services", "default", "a").await.unwrap();
+    cluster.create("services", "default", service("a", asked.clone())).await.unwrap();
+    cluster.delete("services", "default", "a").await.unwrap();
+    for sort in ["ADDED", "DELETED"] {
+        assert_eq!(cluster.next(&mut watch).await.0, format!("{sort} 10.96.0.7"));
+    }
+
+    // An address that somebody keeps by hand is nobody else's.
+    let gateway = json!({ "group": "example.com", "resource": "gateways", "namespace": "default", "name": "g" });
+    let kept = json!({ "metadata": { "name": "10.96.0.7" }, "spec": { "parentRef": gateway } });
+    cluster.create(ADDRESSES, "", kept).await.unwrap();
+    let taken = cluster.create("services", "default", service("a", asked.clone())).await.unwrap_err();
+    assert!(taken.message().ends_with("provided IP is already allocated"), "{taken}");
+    cluster.delete(ADDRESSES, "", "10.96.0.7").await.unwrap();
+    cluster.create("services", "default", service("a", asked.clone())).await.unwrap();
+    // Who deletes what shows the address of a Service frees nothing.
+    cluster.delete(ADDRESSES, "", "10.96.0.7").await.unwrap();
+    let taken = cluster.create("services", "default", service("b", asked)).await.unwrap_err();
+    assert!(taken.message().ends_with("provided IP is already allocated"), "{taken}");
+}
+
+#[tokio::test]
+async fn further_ranges_serve_once_they_are_ready() {
+    let cluster = cluster().await;
+    let default = cluster.get(CIDRS, "", "kubernetes").await.unwrap();
+    assert_eq!(default["spec"]["cidrs"], json!(["10.96.0.0/24"]));
+    let condition = &default["status"]["conditions"][0];
+    assert_eq!((&condition["type"], &condition["status"]), (&json!("Ready"), &json!("True")));
+    assert_eq!(default["metadata"]["finalizers"], json!(["networking.k8s.io/service-cidr-finalizer"]));
+    cluster.registry.ensure_defaults(6443).await.unwrap();
+    assert_eq!(cluster.get(CIDRS, "", "kubernetes").await.unwrap(), default, "nothing is written at the next start");
+
+    let more = json!({ "metadata": { "name": "more" }, "spec": { "cidrs": ["10.97.0.0/30"] } });
+    cluster.create(CIDRS, "", more).await.unwrap();
+    let asked = || service("a", json!({ "clusterIP": "10.97.0.1" }));
+    let outside = cluster.create("services", "default", asked()).await.unwrap_err();
+    assert!(outside.message().contains("is not in the valid range"), "{outside}");
+    let mut doc = cluster.get(CIDRS, "", "more").await.unwrap();
+    doc["status"]["conditions"] = json!([{ "type": "Ready", "status": "True", "reason": "", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+    cluster.update_part(CIDRS, "status", doc).await.unwrap();
+    cluster.create("services", "default", asked()).await.unwrap();
+    for n in 0..253 {
+        cluster.create("services", "default", service(&format!("s{n}"), json!({}))).await.unwrap();
+    }
+    let last = cluster.create("services", "default", service("b", json!({}))).await.unwrap().to_json();
+    assert_eq!(last["spec"]["clusterIP"], "10.97.0.2");
+    let status = cluster.create("services", "default", service("last", json!({}))).await.unwrap_err();
+    assert!(status.message().contains("range is full"), "{status}");
+}
+
+#[tokio::test]
+async fn the_default_range_is_what_the_hub_was_told() {
+    let store: Arc<dyn Store> = CachedStore::open(MemoryLog::new()).unwrap();
+    let first = cluster_on(store.clone()).await;
+    let uid = first.get(CIDRS, "", "kubernetes").await.unwrap()["metadata"]["uid"].clone();
+    let issuer = JwtIssuer::from_pem(crate::tokens::tests_key().as_bytes(), "https://hub", "https://hub").unwrap();
+    let second = HubRegistry::new(HubRegistryConfig {
+        store,
+        env: first.env.clone(),
+        service_cidr: "10.98.0.0/16".parse().unwrap(),
+        token_issuer: Arc::new(issuer),
+        lineage: Lineage(1),
+        eviction_after: crate::EVICTION_AFTER,
+    });
+    second.ensure_defaults(6443).await.unwrap();
+    let anew = first.get(CIDRS, "", "kubernetes").await.unwrap();
+    assert_eq!(
+        (&anew["spec"]["cidrs"], anew["status"]["conditions"][0]["status"] == "True"),
+        (&json!(["10.98.0.0/16"]), true)
+    );
+    assert_ne!(anew["metadata"]["uid"], uid);
+}
