@@ -7,7 +7,7 @@
 //! locks himself out, nor are the reviews of `authentication.k8s.io` and `authorization.k8s.io`, nor what the hub itself
 //! writes.
 //!
-//! *Left out:* type checking of policies (`status.typeChecking`), and an audit log: what would annotate it is logged.
+//! *Left out:* type checking of policies (`status.typeChecking`).
 
 mod asker;
 mod cache;

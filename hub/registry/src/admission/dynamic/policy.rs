@@ -150,6 +150,10 @@ struct Documents {
     namespace: Json,
 }
 
+/// The annotation of the audit log that says which validations failed under bindings that audit
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/>).
+const AUDITED: &str = "validation.policy.admission.k8s.io/validation_failure";
+
 /// Judges a request by all policies. The first that denies is told of; all warn and audit.
 pub(super) async fn judge(
     policies: &[(Arc<Policy>, Vec<Arc<Binding>>)],
@@ -158,6 +162,7 @@ pub(super) async fn judge(
     old: Option<&Json>,
 ) -> Result<(), Status> {
     let mut refusal = None;
+    let mut audited = Vec::new();
     for (policy, bindings) in policies {
         let kind = match policy.criteria.matches(asked, object, old).await {
             Ok(Some(kind)) => kind,
@@ -206,9 +211,12 @@ pub(super) async fn judge(
             let Some(documents) = &documents else { continue };
             for param in &params {
                 let verdict = policy.judge(documents, param, asked);
-                enforce(&mut refusal, asked, policy, binding, verdict);
+                enforce(&mut refusal, &mut audited, asked, policy, binding, verdict);
             }
         }
+    }
+    if !audited.is_empty() {
+        asked.cx.annotate(AUDITED, &Json::Array(audited).to_string());
     }
     refusal.map_or(Ok(()), Err)
 }
@@ -262,12 +270,24 @@ fn misconfigured(
 }
 
 /// Does what a binding wants done with a verdict.
-fn enforce(refusal: &mut Option<Status>, asked: &Asked<'_>, policy: &Policy, binding: &Binding, verdict: Verdict) {
+fn enforce(
+    refusal: &mut Option<Status>,
+    audited: &mut Vec<Json>,
+    asked: &Asked<'_>,
+    policy: &Policy,
+    binding: &Binding,
+    verdict: Verdict,
+) {
     for denial in verdict.denials {
         if binding.audits {
-            let (policy, binding, failure) = (&policy.name, &binding.name, &denial.message);
-            let request = &asked.cx.request_id;
-            tracing::info!(policy, binding, failure, request, "A write failed a policy that audits");
+            let actions = [("Deny", binding.denies), ("Warn", binding.warns), ("Audit", true)];
+            let actions: Vec<&str> = actions.into_iter().filter(|(_, does)| *does).map(|(action, _)| action).collect();
+            audited.push(serde_json::json!({
+                "message": denial.message,
+                "policy": policy.name,
+                "binding": binding.name,
+                "validationActions": actions,
+            }));
         }
         if binding.warns {
             let (policy, binding) = (&policy.name, &binding.name);
@@ -322,8 +342,7 @@ impl Policy {
         for (key, expression) in &self.annotations {
             match evaluation.evaluate(expression) {
                 Ok(Value::String(value)) if !value.trim().is_empty() => {
-                    let (policy, value, request) = (&self.name, value.trim(), &asked.cx.request_id);
-                    tracing::debug!(policy, key, value, request, "A policy annotated a request");
+                    asked.cx.annotate(&format!("{}/{key}", self.name), value.trim());
                 }
                 Ok(_) => {}
                 Err(failure) => verdict.broken.extend(error(failure.to_string())),

@@ -86,13 +86,7 @@ pub(super) async fn ask(asked: &Asked<'_>, hook: &Hook, shown: &Shown<'_>, mutat
     let answer = read(&answer, &uid, version, mutating)
         .map_err(|why| Problem::Call(format!("received invalid webhook response: {why}")))?;
     for (key, value) in &answer.annotations {
-        tracing::debug!(
-            webhook = hook.name,
-            key,
-            value,
-            request = asked.cx.request_id,
-            "A webhook annotated a request"
-        );
+        asked.cx.annotate(&format!("{}/{key}", hook.name), value);
     }
     answer.warnings.into_iter().for_each(|warning| asked.cx.warn(warning));
     if let Some(result) = answer.refusal {
