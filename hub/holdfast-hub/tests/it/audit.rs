@@ -117,7 +117,7 @@ fn who_asked_for_what_is_noted_as_the_policy_says() {
     let event = judged.iter().find(|event| event["objectRef"]["name"] == "long").unwrap();
     let failure = event["annotations"]["validation.policy.admission.k8s.io/validation_failure"].as_str();
     let failure: Value = serde_json::from_str(failure.unwrap_or_else(|| panic!("{event}"))).unwrap();
-    assert_eq!(failure[0]["message"], "one entry each");
+    assert_eq!((&failure[0]["message"], &failure[0]["expressionIndex"]), (&"one entry each".into(), &0.into()));
     assert_eq!(failure[0]["validationActions"], serde_json::json!(["Audit"]));
     assert_eq!(event["annotations"]["few/entries"], "2");
     // Of the hub's own nothing is noted: the policy says so.

@@ -14,10 +14,15 @@ use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{Gvk, Json, LabelSelector, Reason, Status};
 use holdfast_kinds::{Kind, convert};
 use holdfast_store::RangeRequest;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Longest text of a `messageExpression`, as upstream.
 const MESSAGE_BYTES: usize = 5 << 10;
+/// Longest value of an audit annotation, as upstream.
+const ANNOTATION_BYTES: usize = 10 << 10;
+/// Failures of validations that the audit log is told of at most, as upstream.
+const AUDITED_FAILURES: usize = 50;
 
 /// A policy, compiled.
 #[derive(Debug)]
@@ -48,9 +53,27 @@ pub(super) struct Binding {
     pub(super) policy: String,
     params: Option<ParamRef>,
     criteria: Option<Criteria>,
-    denies: bool,
-    warns: bool,
-    audits: bool,
+    actions: Vec<Action>,
+}
+
+/// What a binding wants done with what fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Deny,
+    Warn,
+    Audit,
+}
+
+impl Action {
+    const ALL: [(&'static str, Action); 3] = [("Deny", Action::Deny), ("Warn", Action::Warn), ("Audit", Action::Audit)];
+
+    fn parse(text: &str) -> Option<Action> {
+        Action::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, action)| action)
+    }
+
+    fn as_str(self) -> &'static str {
+        Action::ALL.into_iter().find(|(_, action)| *action == self).map_or("", |(name, _)| name)
+    }
 }
 
 #[derive(Debug)]
@@ -101,8 +124,7 @@ impl Policy {
 
 impl Binding {
     pub(super) fn read(name: &str, spec: &Json) -> Binding {
-        let acts =
-            |action: &str| items_at(spec, &["validationActions"]).iter().any(|acts| acts.as_str() == Some(action));
+        let actions = items_at(spec, &["validationActions"]).iter().filter_map(Json::as_str).filter_map(Action::parse);
         let params = at(spec, &["paramRef"]).map(|of| ParamRef {
             name: text(of, "name"),
             namespace: text(of, "namespace"),
@@ -114,23 +136,23 @@ impl Binding {
             policy: text(spec, "policyName"),
             criteria: at(spec, &["matchResources"]).map(|matches| Criteria::read(matches, "resourceRules")),
             params,
-            denies: acts("Deny"),
-            warns: acts("Warn"),
-            audits: acts("Audit"),
+            actions: actions.collect(),
         }
     }
 }
 
 /// Why a policy says no.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Denial {
     message: String,
     reason: Reason,
+    /// The number of the validation.
+    index: usize,
 }
 
 impl Denial {
     fn error(message: impl Into<String>) -> Denial {
-        Denial { message: message.into(), reason: Reason::Invalid }
+        Denial { message: message.into(), reason: Reason::Invalid, index: 0 }
     }
 }
 
@@ -138,6 +160,8 @@ impl Denial {
 #[derive(Default)]
 struct Verdict {
     denials: Vec<Denial>,
+    /// Annotations of the audit log, by their keys.
+    annotations: Vec<(String, String)>,
     /// Annotations without a value deny whatever the binding's actions are.
     broken: Vec<Denial>,
 }
@@ -184,6 +208,7 @@ pub(super) async fn judge(
             },
         };
         let mut documents = None;
+        let mut annotations = Annotations::default();
         for binding in bindings {
             let of_binding = async {
                 if let Some(criteria) = &binding.criteria
@@ -210,15 +235,41 @@ pub(super) async fn judge(
             }
             let Some(documents) = &documents else { continue };
             for param in &params {
-                let verdict = policy.judge(documents, param, asked);
+                let mut verdict = policy.judge(documents, param, asked);
+                annotations.take(&mut verdict);
                 enforce(&mut refusal, &mut audited, asked, policy, binding, verdict);
             }
         }
+        annotations.publish(asked, &policy.name);
     }
+    audited.truncate(AUDITED_FAILURES);
     if !audited.is_empty() {
         asked.cx.annotate(AUDITED, &Json::Array(audited).to_string());
     }
     refusal.map_or(Ok(()), Err)
+}
+
+/// What the bindings of a policy, with all their parameters, add to the audit log.
+#[derive(Default)]
+struct Annotations(BTreeMap<String, Vec<String>>);
+
+impl Annotations {
+    /// What differs between parameters is told of each.
+    fn take(&mut self, verdict: &mut Verdict) {
+        for (key, mut value) in verdict.annotations.drain(..) {
+            value.truncate(value.floor_char_boundary(ANNOTATION_BYTES));
+            let values = self.0.entry(key).or_default();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+    }
+
+    fn publish(self, asked: &Asked<'_>, policy: &str) {
+        for (key, values) in self.0 {
+            asked.cx.annotate(&format!("{policy}/{key}"), &values.join(", "));
+        }
+    }
 }
 
 async fn shown(
@@ -278,26 +329,26 @@ fn enforce(
     binding: &Binding,
     verdict: Verdict,
 ) {
+    let actions: Vec<&str> = binding.actions.iter().map(|action| action.as_str()).collect();
     for denial in verdict.denials {
-        if binding.audits {
-            let actions = [("Deny", binding.denies), ("Warn", binding.warns), ("Audit", true)];
-            let actions: Vec<&str> = actions.into_iter().filter(|(_, does)| *does).map(|(action, _)| action).collect();
-            audited.push(serde_json::json!({
-                "message": denial.message,
-                "policy": policy.name,
-                "binding": binding.name,
-                "validationActions": actions,
-            }));
-        }
-        if binding.warns {
-            let (policy, binding) = (&policy.name, &binding.name);
-            asked.cx.warn(format!(
-                "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}",
-                denial.message
-            ));
-        }
-        if binding.denies {
-            deny(refusal, asked, &by(policy, Some(binding)), denial);
+        for action in &binding.actions {
+            match action {
+                Action::Audit => audited.push(serde_json::json!({
+                    "message": denial.message,
+                    "policy": policy.name,
+                    "binding": binding.name,
+                    "expressionIndex": denial.index,
+                    "validationActions": actions,
+                })),
+                Action::Warn => {
+                    let (policy, binding) = (&policy.name, &binding.name);
+                    asked.cx.warn(format!(
+                        "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}",
+                        denial.message
+                    ));
+                }
+                Action::Deny => deny(refusal, asked, &by(policy, Some(binding)), denial.clone()),
+            }
         }
     }
     for denial in verdict.broken {
@@ -323,14 +374,16 @@ impl Policy {
             }
         }
         let mut evaluation = Evaluation::new(input, &self.variables);
-        for validation in &self.validations {
+        for (index, validation) in self.validations.iter().enumerate() {
             match evaluation.evaluate(&validation.expression) {
                 Ok(Value::Bool(true)) => {}
                 Ok(_) => {
                     let message = message(validation, &mut evaluation);
-                    verdict.denials.push(Denial { message, reason: validation.reason.clone() });
+                    verdict.denials.push(Denial { message, reason: validation.reason.clone(), index });
                 }
-                Err(failure @ Failure::Expression(_)) => verdict.denials.extend(error(failure.to_string())),
+                Err(failure @ Failure::Expression(_)) => {
+                    verdict.denials.extend(error(failure.to_string()).map(|denial| Denial { index, ..denial }));
+                }
                 Err(failure @ Failure::OutOfBudget) => {
                     // Nothing that was found before counts, as upstream has it.
                     verdict.denials = error(failure.to_string()).into_iter().collect();
@@ -342,7 +395,7 @@ impl Policy {
         for (key, expression) in &self.annotations {
             match evaluation.evaluate(expression) {
                 Ok(Value::String(value)) if !value.trim().is_empty() => {
-                    asked.cx.annotate(&format!("{}/{key}", self.name), value.trim());
+                    verdict.annotations.push((key.clone(), value.trim().to_string()));
                 }
                 Ok(_) => {}
                 Err(failure) => verdict.broken.extend(error(failure.to_string())),

@@ -117,6 +117,11 @@ pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Statu
     let Some(template) = at(doc, path) else { return Ok(()) };
     let Some(spec) = template.get("spec") else { return Ok(()) };
     let metadata = template.get("metadata");
+    // What is refused is audited too.
+    let audited = Policy::of(labels, "audit").violations(metadata, spec);
+    if !audited.is_empty() {
+        cx.cx.annotate(&format!("{PREFIX}audit-violations"), &format!("would violate {audited}"));
+    }
     if path.is_empty() {
         let enforced = Policy::of(labels, "enforce");
         cx.cx.annotate(&format!("{PREFIX}enforce-policy"), &enforced.shown());
@@ -128,10 +133,6 @@ pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Statu
     let warned = Policy::of(labels, "warn").violations(metadata, spec);
     if !warned.is_empty() {
         cx.cx.warn(format!("would violate {warned}"));
-    }
-    let audited = Policy::of(labels, "audit").violations(metadata, spec);
-    if !audited.is_empty() {
-        cx.cx.annotate(&format!("{PREFIX}audit-violations"), &format!("would violate {audited}"));
     }
     Ok(())
 }
