@@ -25,6 +25,7 @@ mod services_ip;
 mod strategy;
 mod subresources;
 pub mod tokens;
+mod webhook;
 
 #[cfg(test)]
 mod tests;

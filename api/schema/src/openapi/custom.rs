@@ -80,7 +80,7 @@ fn of_object(kind: &Kind, mut schema: Json) -> Json {
 fn of_list(kind: &Kind) -> Json {
     let text = |of: &str| json!({"type": "string", "description": of});
     json!({
-        "description": format!("{0}List is a list of {0}.", kind.kind),
+        "description": format!("{} is a list of {}.", kind.list_kind(), kind.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -91,6 +91,6 @@ fn of_list(kind: &Kind) -> Json {
                 "items": Dialect::V3.reference(kind.schema)},
         },
         "x-kubernetes-group-version-kind":
-            [{"group": kind.group, "version": kind.version, "kind": format!("{}List", kind.kind)}],
+            [{"group": kind.group, "version": kind.version, "kind": kind.list_kind()}],
     })
 }

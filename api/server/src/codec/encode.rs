@@ -90,7 +90,7 @@ impl Encoder {
         self.compressed(document(code, &shown, encoding))
     }
 
-    /// A list of objects of `kind` (without `List`).
+    /// A list of objects; `kind` is what that is called.
     pub fn list(&self, list: ObjectList, api_version: &str, kind: &str) -> Response<Body> {
         let Negotiated { encoding, shape } = self.negotiated;
         let mut metadata = json!({"resourceVersion": list.revision.to_string()});
@@ -101,7 +101,7 @@ impl Encoder {
             metadata["remainingItemCount"] = remaining.into();
         }
         if (encoding, shape) == (Encoding::Json, Shape::Whole) {
-            let kind = Json::from(format!("{kind}List"));
+            let kind = Json::from(kind);
             let api_version = Json::from(api_version);
             let head = format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":[");
             return self.spliced(ListBody::new(head.into_bytes(), list.items));
@@ -110,7 +110,7 @@ impl Encoder {
         let shown = match shape {
             Shape::Whole => {
                 let items: Json = items().map(Object::to_json_whole).collect();
-                json!({"kind": format!("{kind}List"), "apiVersion": api_version, "metadata": metadata, "items": items})
+                json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items})
             }
             Shape::Metadata => {
                 let items: Json = items().map(|item| partial(item.to_json_whole())).collect();

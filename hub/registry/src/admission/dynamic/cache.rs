@@ -8,8 +8,7 @@ use super::policy::{Binding, Policy};
 use super::rules::Criteria;
 use crate::engine::{Engine, decode, known, store_error};
 use crate::keys;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::webhook::Webhook;
 use holdfast_core::json::{at, i64_at, items_at, str_at};
 use holdfast_core::{Gvr, Json, Status};
 use holdfast_store::{RangeRequest, Record, StoreError, Watcher};
@@ -21,20 +20,12 @@ use std::time::Duration;
 pub(super) const GROUP: &str = "admissionregistration.k8s.io";
 const DEFAULT_SECONDS: i64 = 10;
 
-/// Where a webhook is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
-    Url(String),
-    Service { namespace: String, name: String, path: String, port: u16 },
-}
-
 /// A webhook of a configuration.
 #[derive(Debug)]
 pub(super) struct Hook {
     pub(super) configuration: String,
     pub(super) name: String,
-    pub(super) address: Address,
-    pub(super) ca_bundle: Arc<[u8]>,
+    pub(super) webhook: Webhook,
     pub(super) criteria: Criteria,
     pub(super) conditions: Conditions,
     /// Whether a request fails with the call.
@@ -50,26 +41,12 @@ pub(super) struct Hook {
 impl Hook {
     fn read(configuration: &str, hook: &Json) -> Hook {
         let text = |path: &[&str]| str_at(hook, path).unwrap_or_default().to_string();
-        let service = |field: &str| text(&["clientConfig", "service", field]);
-        let address = match str_at(hook, &["clientConfig", "url"]) {
-            Some(url) => Address::Url(url.to_string()),
-            None => Address::Service {
-                namespace: service("namespace"),
-                name: service("name"),
-                path: service("path"),
-                port: i64_at(hook, &["clientConfig", "service", "port"])
-                    .and_then(|port| u16::try_from(port).ok())
-                    .unwrap_or(443),
-            },
-        };
-        let bundle = STANDARD.decode(text(&["clientConfig", "caBundle"])).unwrap_or_default();
         let seconds = i64_at(hook, &["timeoutSeconds"]).unwrap_or(DEFAULT_SECONDS);
         let versions = items_at(hook, &["admissionReviewVersions"]).iter().filter_map(Json::as_str);
         Hook {
             configuration: configuration.to_string(),
             name: text(&["name"]),
-            address,
-            ca_bundle: bundle.into(),
+            webhook: Webhook::read(at(hook, &["clientConfig"]).unwrap_or(&Json::Null)),
             criteria: Criteria::read(hook, "rules"),
             conditions: Conditions::new(hook, Scope { params: false, authorizer: true }),
             fails: text(&["failurePolicy"]) != "Ignore",

@@ -80,13 +80,13 @@ async fn one(
     rounds: &mut Rounds,
 ) -> Result<bool, Status> {
     let Some(kind) = wanted(asked, hook, Some(&*doc), old).await? else { return Ok(false) };
-    let (object, old) = (asked.shown(kind, Some(&*doc)), asked.shown(kind, old));
+    let (object, old) = (asked.shown(kind, Some(&*doc)).await?, asked.shown(kind, old).await?);
     let outcome = ask(asked, hook, &Shown { kind, object: &object, old: &old }, true).await;
     let mut changed = false;
     match outcome {
         Ok(allowed) => {
             if let Some(patch) = allowed.patch {
-                let made = patched(asked, hook, kind, object, &patch)?;
+                let made = patched(asked, hook, kind, object, &patch).await?;
                 changed = made != *doc;
                 *doc = made;
             }
@@ -102,7 +102,7 @@ async fn one(
     Ok(changed)
 }
 
-fn patched(
+async fn patched(
     asked: &Asked<'_>,
     hook: &Hook,
     kind: &'static Kind,
@@ -117,14 +117,14 @@ fn patched(
     if !object.is_object() {
         return Err(fault(&"it leaves no object"));
     }
-    asked.taken(kind, object).map_err(|status| fault(&status.message()))
+    asked.taken(kind, object).await.map_err(|status| fault(&status.message()))
 }
 
 /// Asks about what nobody can change.
 pub(super) async fn only_ask(all: &Configurations, asked: &Asked<'_>, old: &Json) -> Result<(), Status> {
     for hook in &all.mutating {
         let Some(kind) = wanted(asked, hook, None, Some(old)).await? else { continue };
-        let old = asked.shown(kind, Some(old));
+        let old = asked.shown(kind, Some(old)).await?;
         match ask(asked, hook, &Shown { kind, object: &NULL, old: &old }, true).await {
             Ok(allowed) if allowed.patch.is_some() => {
                 let text = format!(
@@ -151,7 +151,8 @@ pub(super) async fn wanted(
     if hook.conditions.is_empty() {
         return Ok(Some(kind));
     }
-    let (object, old, request) = (asked.shown(kind, object), asked.shown(kind, old), asked.request(kind));
+    let (object, old) = (asked.shown(kind, object).await?, asked.shown(kind, old).await?);
+    let request = asked.request(kind);
     let input = Input {
         object: &object,
         old: &old,

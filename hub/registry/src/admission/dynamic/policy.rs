@@ -8,11 +8,12 @@ use super::expressions::{
 use super::rules::Criteria;
 use super::{Asked, NULL};
 use crate::engine::{Engine, decode, store_error};
+use crate::generic::view;
 use crate::keys;
 use holdfast_cel::Value;
 use holdfast_core::json::{at, items_at, str_at};
-use holdfast_core::{Gvk, Json, LabelSelector, Reason, Status};
-use holdfast_kinds::{Kind, convert};
+use holdfast_core::{Gvk, Json, LabelSelector, Object, Reason, Status};
+use holdfast_kinds::Kind;
 use holdfast_store::RangeRequest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -231,7 +232,15 @@ pub(super) async fn judge(
                 }
             };
             if documents.is_none() && !params.is_empty() {
-                documents = Some(shown(asked, kind, object, old).await?);
+                let namespace = if asked.is_namespace() { None } else { asked.namespace_object().await? };
+                match shown(asked, kind, object, old, namespace).await {
+                    Ok(shown) => documents = Some(shown),
+                    Err(status) => {
+                        let why = format!("failed to convert object version: {}", status.message());
+                        misconfigured(&mut refusal, asked, policy, Some(binding), &why);
+                        continue;
+                    }
+                }
             }
             let Some(documents) = &documents else { continue };
             for param in &params {
@@ -277,11 +286,11 @@ async fn shown(
     kind: &'static Kind,
     object: Option<&Json>,
     old: Option<&Json>,
+    namespace: Option<&Arc<Object>>,
 ) -> Result<Documents, Status> {
-    let namespace = if asked.is_namespace() { None } else { asked.namespace_object().await? };
     Ok(Documents {
-        object: asked.shown(kind, object),
-        old: asked.shown(kind, old),
+        object: asked.shown(kind, object).await?,
+        old: asked.shown(kind, old).await?,
         request: asked.request(kind),
         namespace: namespace.map_or(Json::Null, |namespace| namespace.to_json()),
     })
@@ -453,7 +462,7 @@ async fn parameters(
     match &of.selector {
         None => {
             if let Some(record) = store.get(&keys::object(kind, namespace, &of.name)).await.map_err(store_error)? {
-                params.push(convert::shown_document(kind, &*decode(&record)?));
+                params.push(view::document(asked.engine, kind, decode(&record)?).await?);
             }
         }
         Some(selector) => {
@@ -461,7 +470,7 @@ async fn parameters(
             for record in store.range(request).await.map_err(store_error)?.records {
                 let object = decode(&record)?;
                 if selector.matches(&object.meta.labels) {
-                    params.push(convert::shown_document(kind, &object));
+                    params.push(view::document(asked.engine, kind, object).await?);
                 }
             }
         }
