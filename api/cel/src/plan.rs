@@ -11,7 +11,7 @@ use crate::functions::regexes::{Pattern, takes_pattern};
 use crate::functions::{Args, Overload, named_type};
 use crate::issue::Issues;
 use crate::program::Declarations;
-use crate::syntax::ast::{ACCUMULATOR, Bind, Comprehension, Element, Expr, Kind, Literal};
+use crate::syntax::ast::{ACCUMULATOR, Bind, Comprehension, Element, Expr, FieldInit, Kind, Literal};
 use crate::types::{Field, Type};
 use crate::value::{Key, List, Map, Outcome, Text, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,8 @@ pub(crate) enum Op {
     Call(Box<CallOp>),
     List(Vec<(bool, Op)>),
     Map(Vec<(bool, Op, Op)>),
+    /// The type's name; whether a field is optional, its name and its value.
+    Object(Arc<str>, Vec<(bool, Box<str>, Op)>),
     Fold(Box<FoldOp>),
     Gather(Box<GatherOp>),
     Bind { init: Box<Op>, body: Box<Op> },
@@ -166,8 +168,10 @@ impl Planner<'_, '_> {
                 self.locals.pop();
                 Op::Bind { init, body }
             }
-            // The checker refuses it.
-            Kind::Struct { .. } => Op::Const(Value::Null),
+            Kind::Struct { name, fields } => {
+                let field = |f: &FieldInit| (f.optional, f.name.as_str().into(), self.plan(&f.value, true));
+                Op::Object(name.as_str().into(), fields.iter().map(field).collect())
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! a write that follows the write of a configuration is judged by it.
 
 use super::expressions::{Conditions, Scope};
+use super::mutation::Mutations;
 use super::policy::{Binding, Policy};
 use super::rules::Criteria;
 use crate::engine::{Engine, decode, known, store_error};
@@ -68,6 +69,8 @@ enum Entry {
     Validating(Vec<Arc<Hook>>),
     Policy(Arc<Policy>),
     Binding(Arc<Binding>),
+    Mutations(Arc<Mutations>),
+    MutationsBinding(Arc<Binding>),
 }
 
 impl Entry {
@@ -83,6 +86,8 @@ impl Entry {
             "ValidatingWebhookConfiguration" => Entry::Validating(hooks()),
             "ValidatingAdmissionPolicy" => Entry::Policy(Arc::new(Policy::read(name, spec))),
             "ValidatingAdmissionPolicyBinding" => Entry::Binding(Arc::new(Binding::read(name, spec))),
+            "MutatingAdmissionPolicy" => Entry::Mutations(Arc::new(Mutations::read(name, spec))),
+            "MutatingAdmissionPolicyBinding" => Entry::MutationsBinding(Arc::new(Binding::read(name, spec))),
             _ => return None,
         })
     }
@@ -102,13 +107,15 @@ pub(crate) struct Configurations {
     pub(super) validating: Vec<Arc<Hook>>,
     /// Policies that are bound, with their bindings.
     pub(super) policies: Vec<(Arc<Policy>, Vec<Arc<Binding>>)>,
+    /// The same of policies that mutate.
+    pub(super) mutations: Vec<(Arc<Mutations>, Vec<Arc<Binding>>)>,
 }
 
 impl Configurations {
     /// Whether anybody has a say at a stage.
     pub(super) fn has(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Mutating => !self.mutating.is_empty(),
+            Stage::Mutating => !self.mutating.is_empty() || !self.mutations.is_empty(),
             Stage::Validating => !self.validating.is_empty() || !self.policies.is_empty(),
         }
     }
@@ -116,19 +123,29 @@ impl Configurations {
     fn of(entries: &BTreeMap<Arc<str>, Entry>) -> Configurations {
         let mut all = Configurations::default();
         let mut bindings: BTreeMap<&str, Vec<Arc<Binding>>> = BTreeMap::new();
+        let mut of_mutations: BTreeMap<&str, Vec<Arc<Binding>>> = BTreeMap::new();
         for entry in entries.values() {
             match entry {
                 Entry::Mutating(hooks) => all.mutating.extend(hooks.iter().cloned()),
                 Entry::Validating(hooks) => all.validating.extend(hooks.iter().cloned()),
                 Entry::Binding(binding) => bindings.entry(&binding.policy).or_default().push(binding.clone()),
-                Entry::Policy(_) => {}
+                Entry::MutationsBinding(binding) => {
+                    of_mutations.entry(&binding.policy).or_default().push(binding.clone());
+                }
+                Entry::Policy(_) | Entry::Mutations(_) => {}
             }
         }
         for entry in entries.values() {
-            if let Entry::Policy(policy) = entry
-                && let Some(bound) = bindings.remove(&*policy.name)
-            {
-                all.policies.push((policy.clone(), bound));
+            match entry {
+                Entry::Policy(policy) => {
+                    let bound = bindings.remove(&*policy.basis.name);
+                    all.policies.extend(bound.map(|bound| (policy.clone(), bound)));
+                }
+                Entry::Mutations(policy) => {
+                    let bound = of_mutations.remove(&*policy.basis.name);
+                    all.mutations.extend(bound.map(|bound| (policy.clone(), bound)));
+                }
+                _ => {}
             }
         }
         all

@@ -111,14 +111,21 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     types
 });
 
+/// The object that a configuration is, and those below it, after their fields: `Object.spec.template`.
+const OBJECT: &str = "Object";
+/// An operation of a JSON patch.
+const PATCH: &str = "JSONPatch";
+
 /// The types of every expression, and those of a policy's variables.
 struct Known {
     variables: Fields,
+    /// Whether the objects of patches can be made.
+    patches: bool,
 }
 
 impl TypeProvider for Known {
     fn has_object(&self, object: &str) -> bool {
-        object == VARIABLES || OBJECTS.0.contains_key(object)
+        object == VARIABLES || OBJECTS.0.contains_key(object) || self.is_made(object)
     }
 
     fn field(&self, object: &str, name: &str) -> Option<&Field> {
@@ -127,6 +134,21 @@ impl TypeProvider for Known {
 
     fn property(&self, object: &str, property: &str) -> Option<&Field> {
         self.field(object, property)
+    }
+
+    fn is_made(&self, object: &str) -> bool {
+        let below = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        self.patches && (object == PATCH || object.strip_prefix(OBJECT).is_some_and(below))
+    }
+
+    /// Nothing is known of the fields of objects.
+    fn made_field(&self, object: &str, field: &str) -> Option<Type> {
+        match (object, field) {
+            (PATCH, "op" | "path" | "from") => Some(Type::String),
+            (PATCH, "value") => Some(Type::Dyn),
+            (PATCH, _) => None,
+            _ => Some(Type::Dyn),
+        }
     }
 }
 
@@ -140,15 +162,15 @@ pub(crate) struct Scope {
 impl Scope {
     /// Without variables.
     pub(crate) fn declare(self) -> Arc<Declarations> {
-        self.declare_with(None)
+        self.declare_with(None, false)
     }
 
-    fn declare_with(self, variables: Option<&[Variable]>) -> Arc<Declarations> {
+    fn declare_with(self, variables: Option<&[Variable]>, patches: bool) -> Arc<Declarations> {
         let fields = variables.unwrap_or_default().iter().map(|variable| {
             let ty = variable.program.as_ref().map_or(Type::Dyn, |program| program.output_type().clone());
             (variable.name.clone(), Field { ty, property: variable.name.clone() })
         });
-        let types = Types::of(Arc::new(Known { variables: fields.collect() }));
+        let types = Types::of(Arc::new(Known { variables: fields.collect(), patches }));
         let mut declarations = Declarations::new(types)
             .with("object", Type::Dyn)
             .with("oldObject", Type::Dyn)
@@ -175,6 +197,10 @@ pub(crate) enum Yields {
     Bool,
     String,
     StringOrNull,
+    /// An `Object`.
+    Configuration,
+    /// A list of `JSONPatch`.
+    Patches,
     Anything,
 }
 
@@ -190,6 +216,8 @@ pub(crate) fn checked(declarations: &Arc<Declarations>, source: &str, yields: Yi
         Yields::Bool if *found != Type::Bool => "bool",
         Yields::String if *found != Type::String => "string",
         Yields::StringOrNull if !matches!(found, Type::String | Type::Null) => "one of [string null_type]",
+        Yields::Configuration if *found != Type::object(OBJECT) => "Object",
+        Yields::Patches if *found != Type::list(Type::object(PATCH)) => "list(JSONPatch)",
         _ => return Ok(program),
     };
     Err(format!("must evaluate to {wanted} but got {found}"))
@@ -210,7 +238,7 @@ pub(crate) fn variables(list: &[Json], scope: Scope, mut wrong: impl FnMut(usize
     let mut variables: Vec<Variable> = Vec::new();
     for (index, variable) in list.iter().enumerate() {
         let text = |field: &str| str_at(variable, &[field]).unwrap_or_default();
-        let declarations = scope.declare_with(Some(&variables));
+        let declarations = scope.declare_with(Some(&variables), false);
         let program = checked(&declarations, text("expression"), Yields::Anything);
         if let Err(why) = &program {
             wrong(index, why.clone());
@@ -222,7 +250,12 @@ pub(crate) fn variables(list: &[Json], scope: Scope, mut wrong: impl FnMut(usize
 
 /// What expressions of a policy may name, its variables included if it has any.
 pub(crate) fn declarations(scope: Scope, variables: &[Variable]) -> Arc<Declarations> {
-    scope.declare_with((!variables.is_empty()).then_some(variables))
+    scope.declare_with((!variables.is_empty()).then_some(variables), false)
+}
+
+/// What the expressions of mutations may name, and make.
+pub(crate) fn declarations_of_mutations(scope: Scope, variables: &[Variable]) -> Arc<Declarations> {
+    scope.declare_with((!variables.is_empty()).then_some(variables), true)
 }
 
 /// What an expression is evaluated on. `null` for what is not there.

@@ -1,7 +1,7 @@
 //! Admission that users configure: webhooks, and policies in expressions.
 //!
-//! Mutating webhooks ([`mutating`]) come after the built-in mutating plug-ins, policies ([`policy`]) and then
-//! validating webhooks ([`validating`]) after the built-in validating ones. [`cache`] has the configurations compiled,
+//! Policies that mutate ([`mutation`]) and then mutating webhooks ([`mutating`]) come after the built-in mutating plug-ins,
+//! policies that validate ([`policy`]) and then validating webhooks ([`validating`]) after the built-in validating ones. [`cache`] has the configurations compiled,
 //! [`rules`] says which requests they are about, [`review`] is what a webhook is told and answers, [`asker`] lets
 //! expressions ask about rights. Objects of the configurations' own group are judged by none of this, so that nobody
 //! locks himself out, nor are the reviews of `authentication.k8s.io` and `authorization.k8s.io`, nor what the hub itself
@@ -14,6 +14,7 @@ mod cache;
 mod connect;
 pub(crate) mod expressions;
 mod mutating;
+mod mutation;
 mod policy;
 mod review;
 mod rules;
@@ -189,7 +190,7 @@ impl<'a> Attempt<'a> {
         document
     }
 
-    /// Asks mutating webhooks about `doc`, which they may change, and which is in stored form where it is an object of
+    /// Asks policies and mutating webhooks about `doc`, which they may change, and which is in stored form where it is an object of
     /// the kind. When it did change, built-in plug-ins may look again, and then [`Again::run`] is due.
     ///
     /// # Errors

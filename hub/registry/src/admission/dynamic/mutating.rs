@@ -1,9 +1,10 @@
-//! Mutating webhooks: one after the other, by the names of their configurations, each on what those before it made.
+//! Mutating webhooks: one after the other, by the names of their configurations, each on what those before it made. The
+//! policies that mutate ([`super::mutation`]) come before them, in both rounds.
 
 use super::cache::{Configurations, Hook};
 use super::expressions::Input;
 use super::review::{Shown, ask, settle};
-use super::{Asked, NULL};
+use super::{Asked, NULL, mutation};
 use holdfast_core::{Json, Status};
 use holdfast_kinds::Kind;
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ pub(crate) struct Again<'a> {
     all: Arc<Configurations>,
     asked: Asked<'a>,
     rounds: Rounds,
+    policies: mutation::Rounds,
     /// What the first round left.
     left: Json,
 }
@@ -40,8 +42,8 @@ pub(super) async fn first<'a>(
     doc: &mut Json,
     old: Option<&Json>,
 ) -> Result<Option<Again<'a>>, Status> {
-    let mut rounds = Rounds::default();
-    let mut changed = false;
+    let (mut rounds, mut policies) = (Rounds::default(), mutation::Rounds::default());
+    let mut changed = mutation::round(&all.mutations, &asked, doc, old, &mut policies).await?;
     for (number, hook) in all.mutating.iter().enumerate() {
         changed |= one(&asked, hook, number, doc, old, &mut rounds).await?;
     }
@@ -49,7 +51,7 @@ pub(super) async fn first<'a>(
         return Ok(None);
     }
     let left = doc.clone();
-    Ok(Some(Again { all, asked, rounds, left }))
+    Ok(Some(Again { all, asked, rounds, policies, left }))
 }
 
 impl Again<'_> {
@@ -58,6 +60,7 @@ impl Again<'_> {
     /// # Errors
     /// As the first one.
     pub(crate) async fn run(mut self, doc: &mut Json, old: Option<&Json>) -> Result<(), Status> {
+        mutation::round(&self.all.mutations, &self.asked, doc, old, &mut self.policies).await?;
         if self.left != *doc {
             self.rounds.changed();
         }

@@ -25,16 +25,24 @@ const ANNOTATION_BYTES: usize = 10 << 10;
 /// Failures of validations that the audit log is told of at most, as upstream.
 const AUDITED_FAILURES: usize = 50;
 
+/// What policies of both sorts have.
+#[derive(Debug)]
+pub(super) struct Basis {
+    pub(super) name: String,
+    pub(super) param_kind: Option<Gvk>,
+    pub(super) criteria: Criteria,
+    pub(super) conditions: Conditions,
+    /// Whether a request fails when the policy cannot be put to use.
+    pub(super) fails: bool,
+    pub(super) variables: Vec<Variable>,
+    /// What expressions may name beside the variables.
+    pub(super) scope: Scope,
+}
+
 /// A policy, compiled.
 #[derive(Debug)]
 pub(super) struct Policy {
-    pub(super) name: String,
-    param_kind: Option<Gvk>,
-    criteria: Criteria,
-    conditions: Conditions,
-    /// Whether a request fails when the policy cannot judge it.
-    fails: bool,
-    variables: Vec<Variable>,
+    pub(super) basis: Basis,
     validations: Vec<Validation>,
     annotations: Vec<(String, Compiled)>,
 }
@@ -50,10 +58,11 @@ struct Validation {
 /// A binding, read.
 #[derive(Debug)]
 pub(super) struct Binding {
-    name: String,
+    pub(super) name: String,
     pub(super) policy: String,
-    params: Option<ParamRef>,
-    criteria: Option<Criteria>,
+    pub(super) params: Option<ParamRef>,
+    pub(super) criteria: Option<Criteria>,
+    /// What one of a policy that validates wants done.
     actions: Vec<Action>,
 }
 
@@ -78,7 +87,7 @@ impl Action {
 }
 
 #[derive(Debug)]
-struct ParamRef {
+pub(super) struct ParamRef {
     name: String,
     namespace: String,
     selector: Option<LabelSelector>,
@@ -86,18 +95,32 @@ struct ParamRef {
     required: bool,
 }
 
-fn text(of: &Json, field: &str) -> String {
+pub(super) fn text(of: &Json, field: &str) -> String {
     str_at(of, &[field]).unwrap_or_default().to_string()
+}
+
+impl Basis {
+    pub(super) fn read(name: &str, spec: &Json) -> Basis {
+        let param_kind = at(spec, &["paramKind"]).map(|kind| Gvk::new(&text(kind, "apiVersion"), &text(kind, "kind")));
+        let scope = Scope { params: param_kind.is_some(), authorizer: true };
+        Basis {
+            name: name.to_string(),
+            criteria: Criteria::read(at(spec, &["matchConstraints"]).unwrap_or(&NULL), "resourceRules"),
+            conditions: Conditions::new(spec, scope),
+            fails: text(spec, "failurePolicy") != "Ignore",
+            // What does not compile was refused when it was written, or fails whoever needs it.
+            variables: variables(items_at(spec, &["variables"]), scope, |_, _| {}),
+            param_kind,
+            scope,
+        }
+    }
 }
 
 impl Policy {
     pub(super) fn read(name: &str, spec: &Json) -> Policy {
-        let param_kind = at(spec, &["paramKind"]).map(|kind| Gvk::new(&text(kind, "apiVersion"), &text(kind, "kind")));
-        let scope = Scope { params: param_kind.is_some(), authorizer: true };
-        // What does not compile was refused when it was written, or fails whoever needs it.
-        let variables = variables(items_at(spec, &["variables"]), scope, |_, _| {});
-        let declared = declarations(scope, &variables);
-        let of_messages = declarations(Scope { authorizer: false, ..scope }, &variables);
+        let basis = Basis::read(name, spec);
+        let declared = declarations(basis.scope, &basis.variables);
+        let of_messages = declarations(Scope { authorizer: false, ..basis.scope }, &basis.variables);
         let validation = |validation: &Json| Validation {
             expression: Compiled::new(&declared, &text(validation, "expression"), Yields::Bool),
             message: text(validation, "message").trim().to_string(),
@@ -111,14 +134,9 @@ impl Policy {
             (text(annotation, "key"), Compiled::new(&declared, source.trim(), Yields::StringOrNull))
         };
         Policy {
-            name: name.to_string(),
-            criteria: Criteria::read(at(spec, &["matchConstraints"]).unwrap_or(&NULL), "resourceRules"),
-            conditions: Conditions::new(spec, scope),
-            fails: text(spec, "failurePolicy") != "Ignore",
             validations: items_at(spec, &["validations"]).iter().map(validation).collect(),
             annotations: items_at(spec, &["auditAnnotations"]).iter().map(annotation).collect(),
-            param_kind,
-            variables,
+            basis,
         }
     }
 }
@@ -168,11 +186,19 @@ struct Verdict {
 }
 
 /// The documents of a request, for one policy.
-struct Documents {
-    object: Json,
-    old: Json,
-    request: Json,
-    namespace: Json,
+pub(super) struct Documents {
+    pub(super) object: Json,
+    pub(super) old: Json,
+    pub(super) request: Json,
+    pub(super) namespace: Json,
+}
+
+impl Documents {
+    /// What expressions are evaluated on.
+    pub(super) fn input<'d>(&'d self, params: &'d Json, asked: &'d Asked<'_>) -> Input<'d> {
+        let Documents { object, old, request, namespace } = self;
+        Input { object, old, request, namespace, params, asker: asked.asker.as_ref() }
+    }
 }
 
 /// The annotation of the audit log that says which validations failed under bindings that audit
@@ -189,7 +215,7 @@ pub(super) async fn judge(
     let mut refusal = None;
     let mut audited = Vec::new();
     for (policy, bindings) in policies {
-        let kind = match policy.criteria.matches(asked, object, old).await {
+        let kind = match policy.basis.criteria.matches(asked, object, old).await {
             Ok(Some(kind)) => kind,
             Ok(None) => continue,
             Err(status) => {
@@ -197,7 +223,7 @@ pub(super) async fn judge(
                 continue;
             }
         };
-        let params = match &policy.param_kind {
+        let params = match &policy.basis.param_kind {
             None => None,
             Some(gvk) => match kind_of(asked.engine, gvk) {
                 Some(kind) => Some(kind),
@@ -249,7 +275,7 @@ pub(super) async fn judge(
                 enforce(&mut refusal, &mut audited, asked, policy, binding, verdict);
             }
         }
-        annotations.publish(asked, &policy.name);
+        annotations.publish(asked, &policy.basis.name);
     }
     audited.truncate(AUDITED_FAILURES);
     if !audited.is_empty() {
@@ -281,7 +307,7 @@ impl Annotations {
     }
 }
 
-async fn shown(
+pub(super) async fn shown(
     asked: &Asked<'_>,
     kind: &'static Kind,
     object: Option<&Json>,
@@ -310,8 +336,8 @@ fn deny(refusal: &mut Option<Status>, asked: &Asked<'_>, by: &str, denial: Denia
 
 fn by(policy: &Policy, binding: Option<&Binding>) -> String {
     match binding {
-        Some(binding) => format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name),
-        None => format!("ValidatingAdmissionPolicy '{}'", policy.name),
+        Some(binding) => format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.basis.name, binding.name),
+        None => format!("ValidatingAdmissionPolicy '{}'", policy.basis.name),
     }
 }
 
@@ -323,7 +349,7 @@ fn misconfigured(
     binding: Option<&Binding>,
     why: &str,
 ) {
-    if policy.fails {
+    if policy.basis.fails {
         let what = if binding.is_some() { "binding" } else { "policy" };
         deny(refusal, asked, &by(policy, binding), Denial::error(format!("failed to configure {what}: {why}")));
     }
@@ -344,13 +370,13 @@ fn enforce(
             match action {
                 Action::Audit => audited.push(serde_json::json!({
                     "message": denial.message,
-                    "policy": policy.name,
+                    "policy": policy.basis.name,
                     "binding": binding.name,
                     "expressionIndex": denial.index,
                     "validationActions": actions,
                 })),
                 Action::Warn => {
-                    let (policy, binding) = (&policy.name, &binding.name);
+                    let (policy, binding) = (&policy.basis.name, &binding.name);
                     asked.cx.warn(format!(
                         "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}",
                         denial.message
@@ -367,13 +393,12 @@ fn enforce(
 
 impl Policy {
     fn judge(&self, documents: &Documents, params: &Json, asked: &Asked<'_>) -> Verdict {
-        let Documents { object, old, request, namespace } = documents;
-        let input = Input { object, old, request, namespace, params, asker: asked.asker.as_ref() };
+        let input = documents.input(params, asked);
         let mut verdict = Verdict::default();
-        let error = |message: String| self.fails.then(|| Denial::error(message));
-        if !self.conditions.is_empty() {
+        let error = |message: String| self.basis.fails.then(|| Denial::error(message));
+        if !self.basis.conditions.is_empty() {
             // Conditions see no namespace.
-            match self.conditions.hold(Input { namespace: &NULL, ..input }) {
+            match self.basis.conditions.hold(Input { namespace: &NULL, ..input }) {
                 Ok(true) => {}
                 Ok(false) => return verdict,
                 Err(why) => {
@@ -382,7 +407,7 @@ impl Policy {
                 }
             }
         }
-        let mut evaluation = Evaluation::new(input, &self.variables);
+        let mut evaluation = Evaluation::new(input, &self.basis.variables);
         for (index, validation) in self.validations.iter().enumerate() {
             match evaluation.evaluate(&validation.expression) {
                 Ok(Value::Bool(true)) => {}
@@ -439,7 +464,7 @@ pub(crate) fn kind_of(engine: &Engine, gvk: &Gvk) -> Option<&'static Kind> {
 ///
 /// # Errors
 /// The inner one: what is wrong with the binding, or that there are none where there have to be some.
-async fn parameters(
+pub(super) async fn parameters(
     asked: &Asked<'_>,
     kind: Option<&'static Kind>,
     of: Option<&ParamRef>,
