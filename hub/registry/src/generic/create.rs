@@ -169,6 +169,7 @@ async fn prepare(
         let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
         return Err(Status::invalid(&kind.gvk(), name, &errors));
     }
+    admission::dynamic::observe(engine, kind, doc);
     strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     admission::validate_create(&admission, doc).await?;
     attempt.validate(Some(doc), None).await?;

@@ -293,6 +293,7 @@ async fn prepare(
         return Err(Status::invalid(&kind.gvk(), resource.name, &errors));
     }
     if is_whole {
+        admission::dynamic::observe(engine, kind, doc);
         strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     }
     admission::validate_update(&admission, part, doc, old).await?;

@@ -5,9 +5,7 @@
 //! [`rules`] says which requests they are about, [`review`] is what a webhook is told and answers, [`asker`] lets
 //! expressions ask about rights. Objects of the configurations' own group are judged by none of this, so that nobody
 //! locks himself out, nor are the reviews of `authentication.k8s.io` and `authorization.k8s.io`, nor what the hub itself
-//! writes.
-//!
-//! *Left out:* type checking of policies (`status.typeChecking`).
+//! writes. [`types`] says what of a policy does not fit the kinds that it is about.
 
 mod asker;
 mod cache;
@@ -18,11 +16,13 @@ mod mutation;
 mod policy;
 mod review;
 mod rules;
+mod types;
 mod validating;
 
 pub(crate) use cache::Cache;
 pub(crate) use connect::connect;
 pub(crate) use policy::kind_of;
+pub(crate) use types::observe;
 
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{Typed, to_storage};
