@@ -21,18 +21,36 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) enum Op {
     Const(Value<'static>),
-    Variable { slot: usize, cost: u64 },
-    Local { index: usize, cost: u64 },
+    Variable {
+        slot: usize,
+        cost: u64,
+    },
+    Local {
+        index: usize,
+        cost: u64,
+    },
     Field(Box<FieldOp>),
     Index(Box<IndexOp>),
     And(Vec<Op>),
     Or(Vec<Op>),
     Condition(Box<[Op; 3]>),
-    Equal { operands: Box<[Op; 2]>, negated: bool },
+    Equal {
+        operands: Box<[Op; 2]>,
+        negated: bool,
+    },
     NotFalse(Box<Op>),
-    In { operands: Box<[Op; 2]>, by_size: bool },
-    InSet { operand: Box<Op>, set: Arc<BTreeSet<Key<'static>>> },
-    OrElse { operands: Box<[Op; 2]>, value: bool },
+    In {
+        operands: Box<[Op; 2]>,
+        by_size: bool,
+    },
+    InSet {
+        operand: Box<Op>,
+        set: Arc<BTreeSet<Key<'static>>>,
+    },
+    OrElse {
+        operands: Box<[Op; 2]>,
+        value: bool,
+    },
     Call(Box<CallOp>),
     List(Vec<(bool, Op)>),
     Map(Vec<(bool, Op, Op)>),
@@ -40,7 +58,10 @@ pub(crate) enum Op {
     Object(Arc<str>, Vec<(bool, Box<str>, Op)>),
     Fold(Box<FoldOp>),
     Gather(Box<GatherOp>),
-    Bind { init: Box<Op>, body: Box<Op> },
+    Bind {
+        init: Box<Op>,
+        body: Box<Op>,
+    },
 }
 
 /// `operand.name`, `operand.?name`, `has(operand.name)`.

@@ -38,9 +38,7 @@ impl Webhook {
                 namespace: service("namespace"),
                 name: service("name"),
                 path: service("path"),
-                port: i64_at(client, &["service", "port"])
-                    .and_then(|port| u16::try_from(port).ok())
-                    .unwrap_or(HTTPS),
+                port: i64_at(client, &["service", "port"]).and_then(|port| u16::try_from(port).ok()).unwrap_or(HTTPS),
             },
         };
         let bundle = STANDARD.decode(str_at(client, &["caBundle"]).unwrap_or_default()).unwrap_or_default();

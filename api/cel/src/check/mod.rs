@@ -301,10 +301,8 @@ impl Checker<'_, '_> {
             };
             if !self.known.assignable(&wanted, &found) {
                 let found = self.known.resolve(&found, true);
-                self.issues.add(
-                    at,
-                    format!("expected type of field '{name}' is '{wanted}' but provided type is '{found}'"),
-                );
+                self.issues
+                    .add(at, format!("expected type of field '{name}' is '{wanted}' but provided type is '{found}'"));
             }
         }
         name.clone_from(&full);

@@ -284,8 +284,7 @@ fn told(ends: &[(&str, &str)]) -> Vec<(String, String)> {
 #[tokio::test]
 async fn custom_objects_are_converted_over_tls() {
     let (hub, hooks) = (hub().await, hooks(&["localhost"]).await);
-    let client =
-        json!({ "url": format!("https://localhost:{}/convert", hooks.port), "caBundle": hooks.bundle });
+    let client = json!({ "url": format!("https://localhost:{}/convert", hooks.port), "caBundle": hooks.bundle });
     let _task = hub.registry.start_custom_kinds().await.unwrap();
     hub.create(DEFINITIONS, "", two_versions(client)).await.unwrap();
     hub.make_end("a", "local:80").await;
@@ -315,7 +314,8 @@ async fn custom_objects_are_converted_over_tls() {
 async fn a_conversion_that_fails_over_tls_is_told() {
     let (hub, hooks) = (hub().await, hooks(&["localhost"]).await);
     let _task = hub.registry.start_custom_kinds().await.unwrap();
-    let client = |path: &str| json!({ "url": format!("https://localhost:{}{path}", hooks.port), "caBundle": hooks.bundle });
+    let client =
+        |path: &str| json!({ "url": format!("https://localhost:{}{path}", hooks.port), "caBundle": hooks.bundle });
     hub.create(DEFINITIONS, "", two_versions(client("/garbage"))).await.unwrap();
     hub.make_end("a", "local:80").await;
     for (path, text) in [
@@ -323,8 +323,11 @@ async fn a_conversion_that_fails_over_tls_is_told() {
         ("/long", "the answer is longer than 3145728 bytes"),
         ("/error", "an error on the server (\"broken\") has prevented the request from succeeding"),
         ("/nowhere", "the server could not find the requested resource"),
-        ("/allow", "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got \
-                    admission.k8s.io/v1, Kind=AdmissionReview"),
+        (
+            "/allow",
+            "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got \
+                    admission.k8s.io/v1, Kind=AdmissionReview",
+        ),
     ] {
         let at = Target::object(super::gvr(DEFINITIONS), "", "ends.stable.example.com");
         let patch = json!({ "spec": { "conversion": { "webhook": { "clientConfig": client(path) } } } });

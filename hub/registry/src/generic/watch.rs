@@ -23,7 +23,11 @@ use std::time::Duration;
 /// # Errors
 /// 400 and 422 for options that make no sense. A revision that is gone is a 410 on the stream's first poll, as
 /// clients expect it (`too old resource version`).
-pub(crate) async fn watch(engine: &Arc<Engine>, resource: &Resource<'_>, options: &ListOptions) -> Result<Watch, Status> {
+pub(crate) async fn watch(
+    engine: &Arc<Engine>,
+    resource: &Resource<'_>,
+    options: &ListOptions,
+) -> Result<Watch, Status> {
     options.validate(true)?;
     let name = (!resource.name.is_empty()).then_some(resource.name);
     let selection = Selection::new(resource.kind, options, name)?;

@@ -1,8 +1,8 @@
 //! CustomResourceDefinition (`k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation` is the reference for texts).
 
+use super::webhooks::{validate_client, validate_review_versions};
 use crate::custom::FINALIZER;
 use crate::custom::definition::{condition, storage_version};
-use super::webhooks::{validate_client, validate_review_versions};
 use crate::meta::immutable;
 use crate::strategy::Strategy;
 use holdfast_core::json::{at, bool_at, default, items_at, items_at_mut, set, str_at};

@@ -17,12 +17,7 @@ pub(crate) struct Stored {
     name: fn(&str) -> Vec<String>,
 }
 
-const BASE: Stored = Stored {
-    status: "",
-    counts: false,
-    unconditional: true,
-    name: names::dns_subdomain,
-};
+const BASE: Stored = Stored { status: "", counts: false, unconditional: true, name: names::dns_subdomain };
 
 static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };

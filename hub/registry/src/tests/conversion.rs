@@ -83,7 +83,8 @@ impl WebhookCalls for Converter {
 
 /// A version with a schema that calls the count `field`.
 fn version(name: &str, field: &str, stored: bool) -> Json {
-    let part = json!({ "type": "object", "properties": { field: { "type": "integer" }, "color": { "type": "string" } } });
+    let part =
+        json!({ "type": "object", "properties": { field: { "type": "integer" }, "color": { "type": "string" } } });
     json!({
         "name": name, "served": true, "storage": stored,
         "subresources": { "status": {}, "scale": {
@@ -151,7 +152,14 @@ impl Shop {
         updated.map(|(object, _)| object.to_json())
     }
 
-    async fn patch(&self, version: &str, name: &str, patch_type: PatchType, body: Json, by: &str) -> Result<Json, Status> {
+    async fn patch(
+        &self,
+        version: &str,
+        name: &str,
+        patch_type: PatchType,
+        body: Json,
+        by: &str,
+    ) -> Result<Json, Status> {
         let options = WriteOptions { field_manager: by.into(), ..strict() };
         let (cx, patch) = (&self.cluster.cx, Patch { patch_type, body });
         let patched = self.cluster.registry.patch(cx, &at(version, name), patch, &options).await;
@@ -279,7 +287,8 @@ async fn a_list_and_a_watch_ask_once_for_all_objects() {
         shop.create("v1", name, json!({ "drawers": count })).await.unwrap();
     }
     assert_eq!(shop.calls(), []);
-    let trays = |items: &[Json]| -> Vec<i64> { items.iter().map(|doc| doc["spec"]["trays"].as_i64().unwrap()).collect() };
+    let trays =
+        |items: &[Json]| -> Vec<i64> { items.iter().map(|doc| doc["spec"]["trays"].as_i64().unwrap()).collect() };
     let listed = shop.list("v2", &ListOptions::default()).await.unwrap();
     assert_eq!(trays(&listed), [1, 2, 3]);
     assert_eq!(shop.calls(), [call("v2", &["a", "b", "c"])]);
@@ -351,7 +360,9 @@ async fn a_webhook_that_fails_fails_the_request() {
         let failed = shop.get("v2", "a").await.unwrap_err();
         assert!(failed.message().starts_with(&format!("{by} {text}")), "{failed}");
     }
-    let mut watch = shop.watch("v2", &ListOptions { resource_version: Some(shop.cluster.store.revision()), ..ListOptions::default() }).await;
+    let mut watch = shop
+        .watch("v2", &ListOptions { resource_version: Some(shop.cluster.store.revision()), ..ListOptions::default() })
+        .await;
     shop.patch("v1", "a", PatchType::Merge, json!({ "spec": { "drawers": 2 } }), "").await.unwrap();
     let failed = shop.cluster.env.timeout(Duration::from_secs(5), watch.next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!(failed.code(), 500);
@@ -361,7 +372,10 @@ async fn a_webhook_that_fails_fails_the_request() {
     shop.create("v1", "b", json!({ "drawers": 2 })).await.unwrap();
     shop.ails(Ails::Version);
     let failed = shop.list("v2", &ListOptions::default()).await.unwrap_err();
-    assert!(failed.message().contains("returned invalid converted object at index 0: invalid groupVersion"), "{failed}");
+    assert!(
+        failed.message().contains("returned invalid converted object at index 0: invalid groupVersion"),
+        "{failed}"
+    );
     // A definition goes without its webhook.
     shop.ails(Ails::Unreachable);
     shop.cluster.delete(CRDS, "", NAME).await.unwrap();
@@ -410,7 +424,8 @@ async fn reads_fill_later_defaults_and_drop_what_is_not_known_any_more() {
     let shop = shop_of(plain).await;
     assert_eq!(shop.cluster.registry.kinds().now().kinds.by_gvr(&at("v1", "").gvr).unwrap().list_kind(), "Registers");
     shop.create("v1", "a", json!({ "drawers": 1 })).await.unwrap();
-    let mut watch = shop.watch("v1", &ListOptions { resource_version: Some(Revision(0)), ..ListOptions::default() }).await;
+    let mut watch =
+        shop.watch("v1", &ListOptions { resource_version: Some(Revision(0)), ..ListOptions::default() }).await;
     assert_eq!(shop.cluster.next(&mut watch).await.0, "ADDED a");
     let spec = |version: u8| format!("/spec/versions/{version}/schema/openAPIV3Schema/properties/spec/properties");
     shop.redefine(json!([

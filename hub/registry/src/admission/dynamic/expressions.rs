@@ -192,21 +192,13 @@ impl Scope {
         self.declare_with(None, false, &Documented::default())
     }
 
-    fn declare_with(
-        self,
-        variables: Option<&[Variable]>,
-        patches: bool,
-        documented: &Documented,
-    ) -> Arc<Declarations> {
+    fn declare_with(self, variables: Option<&[Variable]>, patches: bool, documented: &Documented) -> Arc<Declarations> {
         let fields = variables.unwrap_or_default().iter().map(|variable| {
             let ty = variable.program.as_ref().map_or(Type::Dyn, |program| program.output_type().clone());
             (variable.name.clone(), Field { ty, property: variable.name.clone() })
         });
-        let types = Types::of(Arc::new(Known {
-            variables: fields.collect(),
-            patches,
-            documents: documented.types.clone(),
-        }));
+        let types =
+            Types::of(Arc::new(Known { variables: fields.collect(), patches, documents: documented.types.clone() }));
         let mut declarations = Declarations::new(types)
             .with("object", documented.object.clone())
             .with("oldObject", documented.object.clone())

@@ -292,7 +292,8 @@ fn applied(object: &Json, mut config: Json, kind: &'static Kind, asked: &Asked<'
     }
     with_schema(kind, asked, |typed| {
         let place = typed.and_then(|typed| typed.place(asked.engine)).ok_or_else(|| {
-            let late = "There can be a delay between when CustomResourceDefinitions are created and when they are available.";
+            let late =
+                "There can be a delay between when CustomResourceDefinitions are created and when they are available.";
             format!("Resource kind {} not found. {late}", asked.gvk(kind))
         })?;
         apply::check(&place, &config, false)
@@ -305,7 +306,8 @@ fn applied(object: &Json, mut config: Json, kind: &'static Kind, asked: &Asked<'
                 "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {found}"
             ));
         }
-        apply::merge(&place, object, &config).map_err(|why| format!("error applying patch: failed to merge patch: {why}"))
+        apply::merge(&place, object, &config)
+            .map_err(|why| format!("error applying patch: failed to merge patch: {why}"))
     })
 }
 

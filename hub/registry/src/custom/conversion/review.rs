@@ -3,7 +3,7 @@
 
 use super::{gvk_of, shown};
 use crate::meta;
-use holdfast_core::json::{at, items_at, set, str_at};
+use holdfast_core::json::{at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 use serde_json::json;
 

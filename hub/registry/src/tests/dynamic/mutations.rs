@@ -15,7 +15,8 @@ fn json_patch(expression: &str) -> Json {
 
 /// A policy about writes of these resources.
 fn mutating(resources: &[&str], mutations: &[Json], fields: Json) -> Json {
-    let rule = json!({ "operations": ["CREATE", "UPDATE"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources });
+    let rule =
+        json!({ "operations": ["CREATE", "UPDATE"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources });
     let spec = json!({ "matchConstraints": { "resourceRules": [rule] }, "mutations": mutations,
         "reinvocationPolicy": "Never" });
     and(spec, fields)
@@ -126,7 +127,8 @@ async fn what_a_policy_cannot_do_fails_the_request_unless_it_may() {
         cluster.delete("configmaps", "default", "x").await.unwrap();
         cluster.unmutate("p").await;
     }
-    let atomic = "Object{spec: Object.spec{nodeSelector: {'a': 'b'}, tolerations: [Object.spec.tolerations{key: 'x'}]}}";
+    let atomic =
+        "Object{spec: Object.spec{nodeSelector: {'a': 'b'}, tolerations: [Object.spec.tolerations{key: 'x'}]}}";
     cluster.mutate("p", mutating(&["pods"], &[apply(atomic)], json!({}))).await;
     let refused = cluster.create("pods", "default", pod("web")).await.unwrap_err();
     let why = "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: \
@@ -189,7 +191,9 @@ async fn policies_that_make_no_sense_are_refused() {
             "spec.mutations[0].patchType: Unsupported value: \"Merge\": supported values: \"ApplyConfiguration\", \"JSONPatch\"",
         ),
         (
-            with(json!({ "mutations": [{ "patchType": "JSONPatch", "applyConfiguration": { "expression": "Object{}" } }] })),
+            with(
+                json!({ "mutations": [{ "patchType": "JSONPatch", "applyConfiguration": { "expression": "Object{}" } }] }),
+            ),
             "[spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch, \
              spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified when \
              patchType is JSONPatch]",

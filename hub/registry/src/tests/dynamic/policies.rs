@@ -256,9 +256,7 @@ async fn expressions_are_held_against_the_kinds_that_they_are_about() {
     let cluster = cluster().await;
     let _task = cluster.registry.start_custom_kinds().await.unwrap();
     cluster.create(CRDS, "", definition()).await.unwrap();
-    let rule = |group: &str, resources: Json| {
-        json!({ "operations": ["*"], "apiGroups": [group], "apiVersions": ["v1"], "resources": resources })
-    };
+    let rule = |group: &str, resources: Json| json!({ "operations": ["*"], "apiGroups": [group], "apiVersions": ["v1"], "resources": resources });
     let spec = json!({
         "matchConstraints": { "resourceRules": [
             rule("apps", json!(["deployments", "deployments/scale"])), rule("shop.example.com", json!(["tills"])),
@@ -279,11 +277,7 @@ async fn expressions_are_held_against_the_kinds_that_they_are_about() {
     let places: Vec<&Json> = warnings.iter().map(|warning| &warning["fieldRef"]).collect();
     assert_eq!(
         places,
-        [
-            "spec.validations[1].expression",
-            "spec.validations[1].messageExpression",
-            "spec.validations[2].expression",
-        ]
+        ["spec.validations[1].expression", "spec.validations[1].messageExpression", "spec.validations[2].expression",]
     );
     let text = |index: usize| warnings[index]["warning"].as_str().unwrap();
     assert_eq!(
@@ -291,7 +285,11 @@ async fn expressions_are_held_against_the_kinds_that_they_are_about() {
         "shop.example.com/v1, Kind=Till: ERROR: <input>:1:12: undefined field 'replicas'\n | object.spec.replicas > 1\n | \
          ...........^\n"
     );
-    assert!(text(1).starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:5: found no matching overload for '_+_'"), "{}", text(1));
+    assert!(
+        text(1).starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:5: found no matching overload for '_+_'"),
+        "{}",
+        text(1)
+    );
     assert!(text(1).contains("\n\nshop.example.com/v1, Kind=Till: "), "{}", text(1));
     assert!(text(2).contains("undefined field 'spec'"), "{}", text(2));
 
