@@ -6,7 +6,7 @@
 
 use super::CustomKind;
 use crate::engine::Engine;
-use crate::limits::VIEWS_BYTES;
+use crate::limits::{CONVERTED_OBJECTS, VIEWS_BYTES};
 use holdfast_core::{Json, Object, Revision, Status};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,7 +84,8 @@ impl CustomKind {
         }
     }
 
-    /// Objects of the store in this version. All that have to be converted are converted at once.
+    /// Objects of the store in this version. All that have to be converted are converted at once, as far as one call takes
+    /// them.
     ///
     /// # Errors
     /// 500 when they cannot be converted.
@@ -103,14 +104,14 @@ impl CustomKind {
                 }
             }
         }
-        if fresh.is_empty() {
-            return Ok(shown);
-        }
-        let originals: Vec<Arc<Object>> = fresh.iter().map(|(at, _)| shown[*at].clone()).collect();
-        for ((at, key), made) in fresh.into_iter().zip(self.made(engine, &originals).await?) {
-            views.put(key, made.clone().map_or(View::Same, View::Made));
-            if let Some(made) = made {
-                shown[at] = made;
+        // So many trees at once: a list may be as long as the store.
+        for some in fresh.chunks(CONVERTED_OBJECTS) {
+            let originals: Vec<Arc<Object>> = some.iter().map(|(at, _)| shown[*at].clone()).collect();
+            for ((at, key), made) in some.iter().zip(self.made(engine, &originals).await?) {
+                views.put(key.clone(), made.clone().map_or(View::Same, View::Made));
+                if let Some(made) = made {
+                    shown[*at] = made;
+                }
             }
         }
         Ok(shown)

@@ -322,6 +322,18 @@ async fn a_list_and_a_watch_ask_once_for_all_objects() {
 }
 
 #[tokio::test]
+async fn a_call_takes_so_many_objects_at_most() {
+    let shop = shop_of(definition()).await;
+    let most = crate::limits::CONVERTED_OBJECTS;
+    for number in 0..most + 2 {
+        shop.create("v1", &format!("a{number:04}"), json!({ "drawers": 1 })).await.unwrap();
+    }
+    assert_eq!(shop.list("v2", &ListOptions::default()).await.unwrap().len(), most + 2);
+    let counts: Vec<usize> = shop.calls().iter().map(|(_, names)| names.len()).collect();
+    assert_eq!(counts, [most, 2]);
+}
+
+#[tokio::test]
 async fn a_webhook_that_fails_fails_the_request() {
     let shop = shop_of(definition()).await;
     shop.create("v1", "a", json!({ "drawers": 1 })).await.unwrap();
