@@ -3,12 +3,13 @@
 //! Errors are values to `&&`, `||` and loops; only the end of the budget is none. Loops' variables stand on a stack, each
 //! at the place that the plan gave it.
 
-use crate::cost::{LIST_BASE, MAP_BASE, compare_cost};
+use crate::cost::{LIST_BASE, MAP_BASE, STRUCT_BASE, compare_cost};
 use crate::error::EvalError;
 use crate::functions::standard::insert;
 use crate::plan::{CallOp, FieldOp, FoldOp, GatherOp, Gathered, IndexOp, Op, borrowed, invoke};
 use crate::value::{Key, List, Map, Object, Outcome, Value, contains, equal};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Evaluates, and says what it cost. Costs over `limit` end it.
 pub(crate) fn evaluate<'a>(op: &'a Op, variables: &[Option<Value<'a>>], limit: u64) -> (Outcome<'a>, u64) {
@@ -76,6 +77,7 @@ impl<'a> Run<'a, '_> {
             Op::Call(call) => self.call(call),
             Op::List(elements) => self.list(elements),
             Op::Map(entries) => self.map(entries),
+            Op::Object(name, fields) => self.object(name, fields),
             Op::Fold(fold) => self.scoped(|run, depth| run.fold(fold, depth)),
             Op::Gather(gather) => self.scoped(|run, depth| run.gather(gather, depth)),
             Op::Bind { init, body } => self.scoped(|run, _| {
@@ -289,6 +291,25 @@ impl<'a> Run<'a, '_> {
         }
         self.charge(MAP_BASE)?;
         Ok(Value::Map(Map::Made(made.into())))
+    }
+
+    fn object(&mut self, name: &Arc<str>, fields: &'a [(bool, Box<str>, Op)]) -> Outcome<'a> {
+        let mut made = BTreeMap::new();
+        for (optional, field, value) in fields {
+            let value = match (optional, self.eval(value)?) {
+                (false, value) => value,
+                (true, Value::Optional(Some(value))) => (*value).clone(),
+                (true, Value::Optional(None)) => continue,
+                (true, value) => {
+                    let what = value.type_name();
+                    let message = format!("cannot initialize optional entry '{field}' from non-optional value {what}");
+                    return Err(EvalError::new(message));
+                }
+            };
+            made.insert(field.clone(), Ok(value));
+        }
+        self.charge(STRUCT_BASE)?;
+        Ok(Value::Object(Object::Made(name.clone(), Arc::new(made))))
     }
 
     fn fold(&mut self, op: &'a FoldOp, depth: usize) -> Outcome<'a> {

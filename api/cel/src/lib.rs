@@ -6,8 +6,8 @@
 //! [`Budget`] of cost. Documents are evaluated where they are, never copied.
 //!
 //! What is evaluated, what it costs and what is said of errors follows cel-go and Kubernetes' libraries, since rules are
-//! written against those. What is not built is an undeclared reference on compiling: the making of objects
-//! (`Object{…}`).
+//! written against those. Objects are made (`Object{…}`) where the [`TypeProvider`] says so. What is not built is an undeclared
+//! reference on compiling.
 //!
 //! Pure: no I/O, no clock, no randomness. [`limits`] bounds everything that an expression may take.
 

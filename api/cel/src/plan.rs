@@ -11,7 +11,7 @@ use crate::functions::regexes::{Pattern, takes_pattern};
 use crate::functions::{Args, Overload, named_type};
 use crate::issue::Issues;
 use crate::program::Declarations;
-use crate::syntax::ast::{ACCUMULATOR, Bind, Comprehension, Element, Expr, Kind, Literal};
+use crate::syntax::ast::{ACCUMULATOR, Bind, Comprehension, Element, Expr, FieldInit, Kind, Literal};
 use crate::types::{Field, Type};
 use crate::value::{Key, List, Map, Outcome, Text, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,24 +21,47 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) enum Op {
     Const(Value<'static>),
-    Variable { slot: usize, cost: u64 },
-    Local { index: usize, cost: u64 },
+    Variable {
+        slot: usize,
+        cost: u64,
+    },
+    Local {
+        index: usize,
+        cost: u64,
+    },
     Field(Box<FieldOp>),
     Index(Box<IndexOp>),
     And(Vec<Op>),
     Or(Vec<Op>),
     Condition(Box<[Op; 3]>),
-    Equal { operands: Box<[Op; 2]>, negated: bool },
+    Equal {
+        operands: Box<[Op; 2]>,
+        negated: bool,
+    },
     NotFalse(Box<Op>),
-    In { operands: Box<[Op; 2]>, by_size: bool },
-    InSet { operand: Box<Op>, set: Arc<BTreeSet<Key<'static>>> },
-    OrElse { operands: Box<[Op; 2]>, value: bool },
+    In {
+        operands: Box<[Op; 2]>,
+        by_size: bool,
+    },
+    InSet {
+        operand: Box<Op>,
+        set: Arc<BTreeSet<Key<'static>>>,
+    },
+    OrElse {
+        operands: Box<[Op; 2]>,
+        value: bool,
+    },
     Call(Box<CallOp>),
     List(Vec<(bool, Op)>),
     Map(Vec<(bool, Op, Op)>),
+    /// The type's name; whether a field is optional, its name and its value.
+    Object(Arc<str>, Vec<(bool, Box<str>, Op)>),
     Fold(Box<FoldOp>),
     Gather(Box<GatherOp>),
-    Bind { init: Box<Op>, body: Box<Op> },
+    Bind {
+        init: Box<Op>,
+        body: Box<Op>,
+    },
 }
 
 /// `operand.name`, `operand.?name`, `has(operand.name)`.
@@ -166,8 +189,10 @@ impl Planner<'_, '_> {
                 self.locals.pop();
                 Op::Bind { init, body }
             }
-            // The checker refuses it.
-            Kind::Struct { .. } => Op::Const(Value::Null),
+            Kind::Struct { name, fields } => {
+                let field = |f: &FieldInit| (f.optional, f.name.as_str().into(), self.plan(&f.value, true));
+                Op::Object(name.as_str().into(), fields.iter().map(field).collect())
+            }
         }
     }
 

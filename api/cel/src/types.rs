@@ -180,6 +180,14 @@ pub trait TypeProvider: Send + Sync {
     fn field(&self, object: &str, name: &str) -> Option<&Field>;
     /// The field with this name in JSON.
     fn property(&self, object: &str, property: &str) -> Option<&Field>;
+    /// Whether expressions may make objects of this type, as in `Object.spec{replicas: 1}`.
+    fn is_made(&self, _object: &str) -> bool {
+        false
+    }
+    /// The type of a field of an object that expressions may make.
+    fn made_field(&self, _object: &str, _field: &str) -> Option<Type> {
+        None
+    }
 }
 
 /// The provider of a program's object types, if it has one.
@@ -205,6 +213,14 @@ impl Types {
 
     pub(crate) fn property(&self, object: &str, property: &str) -> Option<&Field> {
         self.0.as_ref()?.property(object, property)
+    }
+
+    pub(crate) fn is_made(&self, object: &str) -> bool {
+        self.0.as_ref().is_some_and(|p| p.is_made(object))
+    }
+
+    pub(crate) fn made_field(&self, object: &str, field: &str) -> Option<Type> {
+        self.0.as_ref()?.made_field(object, field)
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) const MUTATING_ADMISSION_POLICY: Kind = Kind {
     schema: "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy",
     columns: &[NAME, column("Mutations", "integer", "How many mutations it has."), PARAM_KIND, AGE],
     row: |doc, now| policy_row(doc, now, "mutations"),
+    support: Support::Full,
     ..COMMON
 };
 
@@ -92,6 +93,7 @@ pub(crate) const MUTATING_ADMISSION_POLICY_BINDING: Kind = Kind {
     schema: "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicyBinding",
     columns: BINDING,
     row: binding_row,
+    support: Support::Full,
     ..COMMON
 };
 

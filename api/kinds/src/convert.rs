@@ -6,7 +6,6 @@ pub(crate) mod hpa;
 
 use crate::Kind;
 use holdfast_core::gvk::{api_version, parse_api_version};
-use holdfast_core::json::set;
 use holdfast_core::{Json, Object, Status};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -32,10 +31,10 @@ pub fn storage_version(kind: &Kind) -> &Kind {
     stored.unwrap_or(kind)
 }
 
-/// Whether a kind is another view of objects that are stored as a different one, which is served too.
+/// Whether a kind is another view of objects that a different one shows as well, which is served too and stands for all.
 pub fn is_view(kind: &Kind) -> bool {
     match kind.custom {
-        Some(custom) => custom.stored_version != kind.version,
+        Some(custom) => custom.main_version != kind.version,
         None => {
             let stored = storage_version(kind);
             (stored.group, stored.version) != (kind.group, kind.version)
@@ -48,13 +47,11 @@ pub fn is_converted(kind: &Kind, object: &Object) -> bool {
     object.gvk.version != kind.version || object.gvk.group != kind.group
 }
 
-/// The form in which a document is stored.
+/// The form in which a document of a built-in kind is stored. One of a custom kind stays in its version: how that is stored is
+/// for its definition to say.
 pub fn to_storage(kind: &Kind, doc: &mut Json) {
-    match kind.custom {
-        // Versions of a custom kind differ in nothing but their name, unless a webhook says so.
-        Some(custom) => set(doc, &["apiVersion"], api_version(kind.group, custom.stored_version)),
-        None if is_view(kind) => convert(doc, storage_version(kind)),
-        None => {}
+    if kind.custom.is_none() && is_view(kind) {
+        convert(doc, storage_version(kind));
     }
 }
 

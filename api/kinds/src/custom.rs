@@ -37,9 +37,11 @@ pub struct CustomColumn {
 pub struct CustomDefinition {
     pub group: String,
     pub version: String,
-    /// The version in which objects are stored.
-    pub stored: String,
+    /// The version that stands for all where each object counts once.
+    pub main: String,
     pub kind: String,
+    /// The kind of lists; empty for that of built-in kinds.
+    pub list_kind: String,
     pub plural: String,
     pub singular: String,
     pub short_names: Vec<String>,
@@ -55,8 +57,10 @@ pub struct CustomDefinition {
 /// What a custom kind has that built-in ones have not.
 #[derive(Debug)]
 pub struct Custom {
-    /// The version in which its objects are stored.
-    pub stored_version: &'static str,
+    /// The version that stands for all where each object counts once.
+    pub main_version: &'static str,
+    /// The kind of its lists; empty for that of built-in kinds.
+    pub(crate) list_kind: &'static str,
     cells: Vec<(Option<JsonPath>, &'static str)>,
     selectable: BTreeMap<String, JsonPath>,
 }
@@ -177,7 +181,8 @@ impl Vocabulary {
             definition.selectable.iter().map(|path| path.trim_start_matches('.').to_string()).collect();
         let paths = definition.selectable.iter().zip(&selectable);
         let custom = Custom {
-            stored_version: self.word(&definition.stored),
+            main_version: self.word(&definition.main),
+            list_kind: self.word(&definition.list_kind),
             cells,
             selectable: paths.filter_map(|(path, name)| Some((name.clone(), JsonPath::parse(path).ok()?))).collect(),
         };
@@ -223,7 +228,7 @@ mod tests {
         CustomDefinition {
             group: "shop.example.com".into(),
             version: "v1".into(),
-            stored: "v1".into(),
+            main: "v1".into(),
             kind: "Till".into(),
             plural: "tills".into(),
             singular: "till".into(),
@@ -245,6 +250,9 @@ mod tests {
         assert!(std::ptr::eq(kind, intern(&definition()).unwrap()));
         assert_eq!(kind.schema, "com.example.shop.v1.Till");
         assert_eq!(crate::storage_prefix(kind), "/registry/shop.example.com/tills/");
+        assert_eq!(kind.list_kind(), "TillList");
+        let listed = intern(&CustomDefinition { list_kind: "Tills".into(), ..definition() }).unwrap();
+        assert_eq!(listed.list_kind(), "Tills");
         assert!(kind.subresource("status").is_some() && kind.subresource("scale").is_none());
         let other = intern(&CustomDefinition { singular: "cashbox".into(), ..definition() }).unwrap();
         assert!(!std::ptr::eq(kind, other));

@@ -2,6 +2,7 @@
 
 use crate::custom::Custom;
 use holdfast_core::{Gvk, Gvr, Json, Timestamp};
+use std::borrow::Cow;
 
 /// How much of a kind the hub knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,14 @@ impl Kind {
         support: Support::Full,
         custom: None,
     };
+
+    /// The kind of a list of its objects.
+    pub fn list_kind(&self) -> Cow<'static, str> {
+        match self.custom.map(|custom| custom.list_kind) {
+            Some(own) if !own.is_empty() => Cow::Borrowed(own),
+            _ => Cow::Owned(format!("{}List", self.kind)),
+        }
+    }
 
     /// The cells of an object's row, one for each column.
     pub fn cells(&self, doc: &Json, now: Timestamp) -> Vec<Json> {

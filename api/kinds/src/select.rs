@@ -48,7 +48,7 @@ impl Selection {
         self.fields.required("metadata.namespace")
     }
 
-    /// Whether it selects `object`, which is in its storage version.
+    /// Whether it selects `object`, in whatever version of a built-in kind; of a custom kind, in the version of the kind.
     pub fn matches(&self, object: &Object) -> bool {
         if !self.labels.matches(&object.meta.labels) {
             return false;

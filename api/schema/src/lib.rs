@@ -13,6 +13,7 @@
 
 pub mod apply;
 pub mod check;
+mod declared;
 mod facts;
 mod merge;
 pub mod openapi;

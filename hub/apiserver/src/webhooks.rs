@@ -34,7 +34,7 @@ pub const ANSWER_BYTES: usize = 3 << 20;
 pub const CALLS: usize = 256;
 /// Bytes of an error's body that are told.
 const ERROR_BYTES: usize = 2 << 10;
-const AGENT: &str = "holdfast-hub-admission";
+const AGENT: &str = "holdfast-hub";
 
 /// Asks webhooks.
 pub struct WebhookClient {

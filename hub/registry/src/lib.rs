@@ -26,6 +26,7 @@ mod services_ip;
 mod strategy;
 mod subresources;
 pub mod tokens;
+mod webhook;
 
 #[cfg(test)]
 mod tests;

@@ -42,3 +42,13 @@ pub(crate) const DISRUPTED_PODS: usize = 2000;
 pub(crate) const EVICTION_TRIES: usize = 20;
 /// Longest pause between two of these tries; it is drawn, so that those who met once do not meet again.
 pub(crate) const EVICTION_PAUSE: Duration = Duration::from_millis(50);
+/// How long a webhook may take to convert objects, as upstream.
+pub(crate) const CONVERSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Objects that a webhook converts in one call: a page of clients that ask for pages.
+pub(crate) const CONVERTED_OBJECTS: usize = 500;
+/// Bytes of these objects, unless one alone is larger. The answer, which is bounded too, may be three times as long.
+pub(crate) const CONVERTED_BYTES: usize = 1 << 20;
+/// Rounds in which documents are converted for the managers of fields, of which each may name a version of its own.
+pub(crate) const CONVERSION_ROUNDS: usize = 16;
+/// Bytes of what reads of custom kinds made of stored objects, kept for the next read.
+pub(crate) const VIEWS_BYTES: usize = 16 << 20;

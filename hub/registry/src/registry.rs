@@ -5,7 +5,7 @@ use crate::config::HubRegistryConfig;
 use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
-use crate::generic::{self, decode::shown};
+use crate::generic::{self, view};
 use crate::subresources::{binding, components, eviction, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
@@ -124,7 +124,7 @@ impl Registry for HubRegistry {
             Part::Main | Part::Status | Part::Scale | Part::Approval | Part::EphemeralContainers | Part::Resize => {}
             Part::Finalize => return Err(Status::method_not_allowed(&at.gvr, "get")),
         }
-        shown(resource.kind, self.engine.read(&resource).await?)
+        view::shown(&self.engine, &resource, self.engine.read(&resource).await?).await
     }
 
     async fn list(&self, cx: &RequestContext, at: &Target, options: &ListOptions) -> Result<ObjectList, Status> {

@@ -185,6 +185,8 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         }
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &kinds::admission_policy::Policy,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &kinds::admission_policy::Binding,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &kinds::mutating_policy::Policy,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &kinds::mutating_policy::Binding,
         ("apps", "ControllerRevision") => &kinds::controller_revision::ControllerRevision,
         ("apps", "DaemonSet") => &kinds::daemon_set::DaemonSet,
         ("apps", "StatefulSet") => &kinds::stateful_set::StatefulSet,

@@ -4,6 +4,7 @@ mod admission;
 mod apply;
 mod bad_input;
 mod certificates;
+mod conversion;
 mod custom;
 mod defaults;
 mod delegated;

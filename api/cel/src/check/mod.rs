@@ -54,8 +54,7 @@ impl Checker<'_, '_> {
             Kind::Call { .. } => self.call(expr),
             Kind::List(_) => self.list(expr),
             Kind::Map(_) => self.map(expr),
-            // Nothing that Kubernetes' rules may name can be made like this.
-            Kind::Struct { name, .. } => self.undeclared(expr.at, name),
+            Kind::Struct { .. } => self.structure(expr),
             Kind::Comprehension(_) => self.comprehension(expr),
             Kind::Bind(_) => self.bind(expr),
         };
@@ -132,11 +131,17 @@ impl Checker<'_, '_> {
     }
 
     fn field(&mut self, at: u32, object: &str, field: &str) -> Type {
-        if !self.declarations.types().has_object(object) && !crate::kubernetes::is_own_type(object) {
+        let types = self.declarations.types();
+        if types.is_made(object)
+            && let Some(ty) = types.made_field(object, field)
+        {
+            return ty;
+        }
+        if !types.has_object(object) && !crate::kubernetes::is_own_type(object) {
             self.issues.add(at, format!("unexpected failed resolution of '{object}'"));
             return Type::Error;
         }
-        match self.declarations.types().field(object, field) {
+        match types.field(object, field) {
             Some(field) => field.ty.clone(),
             None => {
                 self.issues.add(at, format!("undefined field '{field}'"));
@@ -152,7 +157,7 @@ impl Checker<'_, '_> {
         if let Some(prefix) = target.as_ref().and_then(|t| t.qualified_name()) {
             // `a.b.c()`: a function with dots in its name goes before a method.
             let qualified = format!("{prefix}.{function}");
-            if functions::overloads(&qualified).is_some() {
+            if self.overloads(&qualified).is_some() {
                 *target = None;
                 *function = qualified;
             }
@@ -162,7 +167,7 @@ impl Checker<'_, '_> {
         } else if let Some(global) = function.strip_prefix('.') {
             *function = global.to_string();
         }
-        let Some(overloads) = functions::overloads(function) else {
+        let Some(overloads) = self.overloads(function) else {
             let name = function.clone();
             return self.undeclared(at, &name);
         };
@@ -194,6 +199,12 @@ impl Checker<'_, '_> {
                 Type::Error
             }
         }
+    }
+
+    /// The overloads of a function. Those that help to write patches are there where patches can be made.
+    fn overloads(&self, function: &str) -> Option<&'static [Overload]> {
+        let there = !functions::is_of_patches(function) || self.declarations.types().is_made(functions::PATCH);
+        functions::overloads(function).filter(|_| there)
     }
 
     /// All overloads that fit, and what they yield.
@@ -270,6 +281,32 @@ impl Checker<'_, '_> {
             Some(key) => key,
         };
         Type::map(key, value.unwrap_or_else(|| self.known.fresh()))
+    }
+
+    fn structure(&mut self, expr: &mut Expr) -> Type {
+        let at = expr.at;
+        let types = self.declarations.types();
+        let Kind::Struct { name, fields } = &mut expr.kind else { return Type::Error };
+        let full = name.strip_prefix('.').unwrap_or(name).to_string();
+        if !types.is_made(&full) {
+            return self.undeclared(at, &full);
+        }
+        for field in fields {
+            self.check(&mut field.value);
+            let found = self.element(&field.value, field.optional);
+            let (at, name) = (field.value.at, &field.name);
+            let Some(wanted) = types.made_field(&full, name) else {
+                self.issues.add(at, format!("undefined field '{name}'"));
+                continue;
+            };
+            if !self.known.assignable(&wanted, &found) {
+                let found = self.known.resolve(&found, true);
+                self.issues
+                    .add(at, format!("expected type of field '{name}' is '{wanted}' but provided type is '{found}'"));
+            }
+        }
+        name.clone_from(&full);
+        Type::object(&full)
     }
 
     fn bind(&mut self, expr: &mut Expr) -> Type {

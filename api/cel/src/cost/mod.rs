@@ -17,7 +17,7 @@ pub(crate) const LIST_BASE: u64 = 10;
 /// Making a map.
 pub(crate) const MAP_BASE: u64 = 30;
 /// Making an object.
-const STRUCT_BASE: u64 = 40;
+pub(crate) const STRUCT_BASE: u64 = 40;
 /// A code point of text that is gone through once.
 const TRAVERSAL: f64 = 0.1;
 /// A code point of a pattern, for text of unit cost.

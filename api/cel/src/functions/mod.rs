@@ -8,12 +8,15 @@ mod arithmetic;
 pub(crate) mod convert;
 mod lists;
 mod optional;
+mod patches;
 pub(crate) mod printf;
 pub(crate) mod regexes;
 mod sets;
 pub(crate) mod standard;
 mod strings;
 mod times;
+
+pub(crate) use patches::{PATCH, is_of_patches};
 
 use crate::error::EvalError;
 use crate::types::Type;
@@ -151,6 +154,7 @@ static TABLE: LazyLock<BTreeMap<&'static str, Vec<Overload>>> = LazyLock::new(||
     times::declare(&mut library);
     lists::declare_kubernetes(&mut library);
     optional::declare(&mut library);
+    patches::declare(&mut library);
     strings::declare(&mut library);
     sets::declare(&mut library);
     lists::declare(&mut library);

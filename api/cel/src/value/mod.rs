@@ -6,6 +6,7 @@
 mod compare;
 mod json;
 mod list;
+mod made;
 mod map;
 pub(crate) mod number;
 mod text;

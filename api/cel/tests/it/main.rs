@@ -6,6 +6,7 @@ mod costs;
 mod errors;
 mod kubernetes;
 mod language;
+mod made;
 mod objects;
 mod properties;
 

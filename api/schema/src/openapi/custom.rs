@@ -113,7 +113,7 @@ fn of_list(dialect: Dialect, kind: &Kind) -> Json {
     };
     set(&mut metadata, &["description"], "Metadata of the list.");
     let mut list = json!({
-        "description": format!("{0}List is a list of {0}.", kind.kind),
+        "description": format!("{} is a list of {}.", kind.list_kind(), kind.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -124,6 +124,6 @@ fn of_list(dialect: Dialect, kind: &Kind) -> Json {
                 "items": dialect.reference(kind.schema)},
         },
     });
-    add_kind(&mut list, kind, &format!("{}List", kind.kind));
+    add_kind(&mut list, kind, kind.list_kind());
     list
 }

@@ -127,6 +127,14 @@ fn declare(node: &Structural, name: &str, whole: bool, types: &mut ObjectTypes) 
     }
 }
 
+impl Structural {
+    /// The type of whole objects in expressions. The types of objects are added to `types`, of metadata what rules may see.
+    pub(crate) fn declare_objects(&self, name: &str, types: &mut ObjectTypes) -> Type {
+        declare(self, name, true, types);
+        type_of(self, name).unwrap_or(Type::Dyn)
+    }
+}
+
 /// Compiles the rules of a schema into its nodes; what does not compile goes to `errors`, at its path in the schema, and with
 /// `costs` what costs too much by estimate.
 pub(super) fn compile_all(

@@ -150,7 +150,7 @@ async fn serve_call(
             };
             encoder.object(code, &object)
         }
-        Reply::List(list) => encoder.list(list, &gvr.api_version(), kind.kind),
+        Reply::List(list) => encoder.list(list, &gvr.api_version(), &kind.list_kind()),
         Reply::Deleted(Deleted::Gone(object)) if kind.returns_deleted => encoder.object(StatusCode::OK, &object),
         Reply::Deleted(Deleted::Gone(object)) => {
             let name = if name.is_empty() { &object.meta.name } else { &name };

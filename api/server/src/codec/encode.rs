@@ -95,7 +95,7 @@ impl Encoder {
         self.compressed(plain(code, encoding.content_type(), Body::full(json)))
     }
 
-    /// A list of objects of `kind` (without `List`).
+    /// A list of objects; `kind` is what that is called.
     pub fn list(&self, list: ObjectList, api_version: &str, kind: &str) -> Response<Body> {
         let Negotiated { encoding, shape } = self.negotiated;
         let mut metadata = json!({"resourceVersion": list.revision.to_string()});
@@ -110,7 +110,7 @@ impl Encoder {
             format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":").into_bytes()
         };
         if (encoding, shape) == (Encoding::Json, Shape::Whole) {
-            let mut head = head(format!("{kind}List"), api_version);
+            let mut head = head(kind.to_string(), api_version);
             head.push(b'[');
             return self.spliced(ListBody::new(head, list.items));
         }
@@ -118,7 +118,7 @@ impl Encoder {
         let mut out = Vec::new();
         match shape {
             Shape::Whole => {
-                out = head(format!("{kind}List"), api_version);
+                out = head(kind.to_string(), api_version);
                 write_list(items, &mut out, Object::write_json);
                 out.push(b'}');
             }

@@ -68,6 +68,7 @@ async fn answer(
             let patch = base64::engine::general_purpose::STANDARD.encode(patch);
             (200, say(json!({ "allowed": true, "patchType": "JSONPatch", "patch": patch })))
         }
+        "/convert" => (200, converted(&review)),
         "/garbage" => (200, "{ not json".to_string()),
         "/long" => (200, "x".repeat(ANSWER_BYTES + 1)),
         "/error" => (500, "broken".to_string()),
@@ -75,6 +76,32 @@ async fn answer(
         _ => (404, String::new()),
     };
     Ok(Response::builder().status(status).body(Full::new(body.into())).unwrap())
+}
+
+/// The answer of a webhook by which `host` and `port` of v1 are `hostPort` in v2.
+fn converted(review: &Json) -> String {
+    let request = &review["request"];
+    let wanted = request["desiredAPIVersion"].as_str().unwrap();
+    let convert = |doc: &Json| {
+        let mut doc = doc.clone();
+        let text = |field: &str| doc[field].as_str().unwrap().to_string();
+        if wanted.ends_with("/v2") {
+            let joined = format!("{}:{}", text("host"), text("port"));
+            holdfast_core::json::remove(&mut doc, &["host"]);
+            holdfast_core::json::remove(&mut doc, &["port"]);
+            doc["hostPort"] = joined.into();
+        } else {
+            let joined = text("hostPort");
+            let (host, port) = joined.split_once(':').unwrap();
+            holdfast_core::json::remove(&mut doc, &["hostPort"]);
+            (doc["host"], doc["port"]) = (host.into(), port.into());
+        }
+        doc["apiVersion"] = wanted.into();
+        doc
+    };
+    let objects: Vec<Json> = request["objects"].as_array().unwrap().iter().map(convert).collect();
+    let response = json!({ "uid": request["uid"], "result": { "status": "Success" }, "convertedObjects": objects });
+    json!({ "apiVersion": review["apiVersion"], "kind": review["kind"], "response": response }).to_string()
 }
 
 async fn hooks(names: &[&str]) -> Hooks {
@@ -199,6 +226,117 @@ async fn calls_that_fail_are_told_or_overlooked() {
         assert!(refused.code() == 500 && refused.message().starts_with(start), "{refused}");
         assert!(refused.message().contains(text), "{text}: {refused}");
         hub.under(MUTATING, client, "Ignore").await.unwrap();
+    }
+}
+
+/// A kind of which v1, the stored version, says `host` and `port`, and v2 `hostPort`.
+fn two_versions(client: Json) -> Json {
+    let version = |name: &str, fields: &[&str], stored: bool| {
+        let fields: serde_json::Map<String, Json> =
+            fields.iter().map(|field| ((*field).to_string(), json!({ "type": "string" }))).collect();
+        let selectable: Vec<Json> = fields.keys().map(|field| json!({ "jsonPath": format!(".{field}") })).collect();
+        json!({ "name": name, "served": true, "storage": stored, "selectableFields": selectable,
+            "schema": { "openAPIV3Schema": { "type": "object", "properties": fields } } })
+    };
+    json!({ "metadata": { "name": "ends.stable.example.com" }, "spec": {
+        "group": "stable.example.com", "scope": "Namespaced", "names": { "plural": "ends", "kind": "End" },
+        "versions": [version("v1", &["host", "port"], true), version("v2", &["hostPort"], false)],
+        "conversion": { "strategy": "Webhook",
+            "webhook": { "clientConfig": client, "conversionReviewVersions": ["v1", "v1beta1"] } },
+    } })
+}
+
+const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
+fn ends(version: &str) -> Target {
+    Target::collection(holdfast_core::Gvr::new("stable.example.com", version, "ends"), "default")
+}
+
+fn end(name: &str, at: &str) -> Json {
+    let (host, port) = at.split_once(':').unwrap();
+    json!({ "apiVersion": "stable.example.com/v1", "kind": "End", "metadata": { "name": name }, "host": host, "port": port })
+}
+
+impl Hub {
+    async fn make_end(&self, name: &str, at: &str) {
+        let options = WriteOptions::default();
+        self.registry.create(&self.cx, &ends("v1"), end(name, at), &options).await.unwrap();
+    }
+
+    /// The ends in v2 that a field selects.
+    async fn list_ends(&self, fields: &str) -> Result<Vec<(String, String)>, Status> {
+        let fields = holdfast_core::FieldSelector::parse(fields).unwrap();
+        let options = holdfast_core::ListOptions { fields, ..Default::default() };
+        let list = self.registry.list(&self.cx, &ends("v2"), &options).await?;
+        let shown = |object: &Arc<Object>| {
+            let doc = object.to_json();
+            assert_eq!(doc["apiVersion"], "stable.example.com/v2");
+            (object.meta.name.clone(), doc["hostPort"].as_str().unwrap_or_default().to_string())
+        };
+        Ok(list.items.iter().map(shown).collect())
+    }
+}
+
+fn told(ends: &[(&str, &str)]) -> Vec<(String, String)> {
+    ends.iter().map(|(name, at)| ((*name).to_string(), (*at).to_string())).collect()
+}
+
+#[tokio::test]
+async fn custom_objects_are_converted_over_tls() {
+    let (hub, hooks) = (hub().await, hooks(&["localhost"]).await);
+    let client = json!({ "url": format!("https://localhost:{}/convert", hooks.port), "caBundle": hooks.bundle });
+    let _task = hub.registry.start_custom_kinds().await.unwrap();
+    hub.create(DEFINITIONS, "", two_versions(client)).await.unwrap();
+    hub.make_end("a", "local:80").await;
+    let name = Target { name: Some("a".into()), ..ends("v2") };
+    let shown = hub.registry.get(&hub.cx, &name).await.unwrap().to_json();
+    assert_eq!((&shown["hostPort"], shown.get("host")), (&json!("local:80"), None));
+    let asked = std::mem::take(&mut *hooks.asked.lock().unwrap());
+    assert_eq!(asked, [format!("POST localhost:{}/convert?timeout=30s application/json", hooks.port)]);
+
+    // From now on objects are stored in v2: a list has some of either sort.
+    let operations = json!([
+        { "op": "replace", "path": "/spec/versions/0/storage", "value": false },
+        { "op": "replace", "path": "/spec/versions/1/storage", "value": true },
+    ]);
+    let patch = holdfast_core::Patch { patch_type: holdfast_core::PatchType::Json, body: operations };
+    let at = Target::object(super::gvr(DEFINITIONS), "", "ends.stable.example.com");
+    hub.registry.patch(&hub.cx, &at, patch, &WriteOptions::default()).await.unwrap();
+    hub.make_end("b", "local:8080").await;
+    assert_eq!(hub.list_ends("").await.unwrap(), told(&[("a", "local:80"), ("b", "local:8080")]));
+    let older = hub.registry.list(&hub.cx, &ends("v1"), &Default::default()).await.unwrap();
+    let ports: Vec<Json> = older.items.iter().map(|object| object.to_json()["port"].clone()).collect();
+    assert_eq!(ports, ["80", "8080"]);
+    assert_eq!(hub.list_ends("hostPort=local:80").await.unwrap(), told(&[("a", "local:80")]));
+}
+
+#[tokio::test]
+async fn a_conversion_that_fails_over_tls_is_told() {
+    let (hub, hooks) = (hub().await, hooks(&["localhost"]).await);
+    let _task = hub.registry.start_custom_kinds().await.unwrap();
+    let client =
+        |path: &str| json!({ "url": format!("https://localhost:{}{path}", hooks.port), "caBundle": hooks.bundle });
+    hub.create(DEFINITIONS, "", two_versions(client("/garbage"))).await.unwrap();
+    hub.make_end("a", "local:80").await;
+    for (path, text) in [
+        ("/garbage", "couldn't get version/kind; json parse error"),
+        ("/long", "the answer is longer than 3145728 bytes"),
+        ("/error", "an error on the server (\"broken\") has prevented the request from succeeding"),
+        ("/nowhere", "the server could not find the requested resource"),
+        (
+            "/allow",
+            "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got \
+                    admission.k8s.io/v1, Kind=AdmissionReview",
+        ),
+    ] {
+        let at = Target::object(super::gvr(DEFINITIONS), "", "ends.stable.example.com");
+        let patch = json!({ "spec": { "conversion": { "webhook": { "clientConfig": client(path) } } } });
+        let patch = holdfast_core::Patch { patch_type: holdfast_core::PatchType::Merge, body: patch };
+        hub.registry.patch(&hub.cx, &at, patch, &WriteOptions::default()).await.unwrap();
+        let failed = hub.list_ends("").await.unwrap_err();
+        let start = "conversion webhook for stable.example.com/v1, Kind=End failed: ";
+        assert!(failed.code() == 500 && failed.message().starts_with(start), "{failed}");
+        assert!(failed.message().contains(text), "{text}: {failed}");
     }
 }
 

@@ -99,13 +99,26 @@ async fn defaults_reach_what_is_made_while_they_stand() {
     let patch = json!([{"op": "add", "path": format!("{properties}/a/default"), "value": "A"}]);
     hub.patch(&path, "json-patch", &patch).await.ok();
     assert_eq!(hub.create(tills, till("two")).await["a"], "A");
+    assert_eq!(hub.get(&format!("{tills}/one")).await.ok()["a"], "A");
     let patch = json!([{"op": "remove", "path": format!("{properties}/a/default")},
         {"op": "add", "path": format!("{properties}/b/default"), "value": "B"}]);
     hub.patch(&path, "json-patch", &patch).await.ok();
     let third = hub.create(tills, till("three")).await;
     assert_eq!((third.get("a"), &third["b"]), (None, &json!("B")));
-    // What was stored with a default keeps it.
-    assert_eq!(hub.get(&format!("{tills}/two")).await.ok()["a"], "A");
+    // What was stored with a default keeps it; what was stored without one is read with it.
+    let two = hub.get(&format!("{tills}/two")).await.ok();
+    assert_eq!((&two["a"], &two["b"]), (&json!("A"), &json!("B")));
+    let one = hub.get(&format!("{tills}/one")).await.ok();
+    assert_eq!((one.get("a"), &one["b"]), (None, &json!("B")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_is_called_as_its_definition_says() {
+    let hub = Hub::start().await;
+    let mut doc = definition("boxs", "list.example.com", "Cluster", anything());
+    doc["spec"]["names"]["listKind"] = "Boxes".into();
+    hub.create(DEFINITIONS, doc).await;
+    assert_eq!(hub.get("/apis/list.example.com/v1/boxs").await.ok()["kind"], "Boxes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ mod lists;
 mod lives;
 mod namespaces;
 mod pods;
+mod policies;
 mod scales;
 mod watches;
 mod webhooks;

@@ -13,9 +13,27 @@ omitManagedFields: true
 rules:
   - {level: None, userGroups: ['system:serviceaccounts']}
   - {level: Metadata, resources: [{group: '', resources: [secrets]}]}
+  - {level: Metadata, resources: [{group: '', resources: [pods]}], omitStages: [RequestReceived]}
   - {level: RequestResponse, resources: [{group: '', resources: [configmaps]}], omitStages: [RequestReceived]}
   - {level: Metadata, nonResourceURLs: [/metrics]}
   - {level: None}
+";
+
+/// Wants ConfigMaps of one entry, and only notes those that are not.
+const POLICY_OF_MAPS: &str = "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: few}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]
+  validations: [{expression: 'size(object.data) < 2', message: one entry each}]
+  auditAnnotations: [{key: entries, valueExpression: 'string(size(object.data))'}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: few}
+spec: {policyName: few, validationActions: [Audit]}
 ";
 
 fn events(log: &Path) -> Vec<Value> {
@@ -87,6 +105,21 @@ fn who_asked_for_what_is_noted_as_the_policy_says() {
     let watched = of(&log, "watch", "configmaps", 2);
     let stages: Vec<&Value> = watched.iter().map(|event| &event["stage"]).collect();
     assert_eq!(stages[..2], ["ResponseStarted", "ResponseComplete"]);
+
+    kubectl.ok("label namespace default pod-security.kubernetes.io/audit=baseline", "");
+    kubectl.ok("apply -f -", POLICY_OF_MAPS);
+    kubectl.ok("run one --image=registry.local/agnhost:1 --privileged", "");
+    let ran = of(&log, "create", "pods", 1);
+    let said = ran[0]["annotations"]["pod-security.kubernetes.io/audit-violations"].as_str().unwrap_or_default();
+    assert!(said.starts_with("would violate PodSecurity \"baseline:latest\": privileged"), "{}", ran[0]);
+    kubectl.ok("create configmap long --from-literal=a=2 --from-literal=b=2", "");
+    let judged = of(&log, "create", "configmaps", 2);
+    let event = judged.iter().find(|event| event["objectRef"]["name"] == "long").unwrap();
+    let failure = event["annotations"]["validation.policy.admission.k8s.io/validation_failure"].as_str();
+    let failure: Value = serde_json::from_str(failure.unwrap_or_else(|| panic!("{event}"))).unwrap();
+    assert_eq!((&failure[0]["message"], &failure[0]["expressionIndex"]), (&"one entry each".into(), &0.into()));
+    assert_eq!(failure[0]["validationActions"], serde_json::json!(["Audit"]));
+    assert_eq!(event["annotations"]["few/entries"], "2");
     // Of the hub's own nothing is noted: the policy says so.
     assert!(!std::fs::read_to_string(&log).unwrap().contains("kube-system:"));
 }

@@ -14,16 +14,18 @@ const BATCH: usize = 500;
 
 /// Deletes the objects of all versions. Returns whether none is left.
 pub(super) async fn clear(engine: &Engine, definition: &Definition) -> Result<bool, Status> {
-    // All versions share one place; a definition that was never served has no object.
+    // All versions share one place.
     let Some(custom) = definition.versions.first() else { return Ok(true) };
     let request = RangeRequest { prefix: keys::prefix(custom.kind), limit: BATCH, ..Default::default() };
     let range = engine.store.range(request).await.map_err(store_error)?;
     let gvr = custom.kind.gvr();
     for record in &range.records {
         let object = decode(record)?;
+        // By the version that an object is in: nobody has to be asked to convert what goes.
+        let own = definition.versions.iter().find(|custom| custom.kind.version == object.gvk.version).unwrap_or(custom);
         let resource = Resource {
-            kind: custom.kind,
-            strategy: Rules::Custom(CustomStrategy(custom.clone())),
+            kind: own.kind,
+            strategy: Rules::Custom(CustomStrategy(own.clone())),
             gvr: &gvr,
             namespace: &object.meta.namespace,
             name: &object.meta.name,

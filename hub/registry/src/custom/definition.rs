@@ -1,5 +1,6 @@
 //! A CustomResourceDefinition, read; and whether its names are free.
 
+use super::conversion::Conversion;
 use super::{Catalogue, CustomKind, ScalePaths};
 use holdfast_core::json::{at, bool_at, items_at, set, str_at};
 use holdfast_core::{Json, Timestamp};
@@ -7,6 +8,7 @@ use holdfast_kinds::custom::{CustomColumn, CustomDefinition, intern};
 use holdfast_kinds::jsonpath::JsonPath;
 use holdfast_schema::structural::Structural;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Group, version and kind of definitions.
@@ -23,7 +25,7 @@ pub(crate) struct Definition {
     pub(crate) established: bool,
     pub(crate) deleting: bool,
     pub(crate) held: bool,
-    /// The served versions.
+    /// All versions that have a schema.
     pub(crate) versions: Vec<Arc<CustomKind>>,
     /// The conditions of its status.
     pub(crate) conditions: Vec<Json>,
@@ -71,11 +73,7 @@ impl Definition {
         let names = Names::of(doc);
         let deleting = at(doc, &["metadata", "deletionTimestamp"]).is_some();
         let group = str_at(doc, &["spec", "group"]).unwrap_or_default().to_string();
-        let versions = items_at(doc, &["spec", "versions"])
-            .iter()
-            .filter(|version| bool_at(version, &["served"]) == Some(true))
-            .filter_map(|version| read_version(doc, version, &group, &names, deleting, before))
-            .collect();
+        let versions = read_versions(doc, &group, &names, deleting, before).unwrap_or_default();
         let finalizers = items_at(doc, &["metadata", "finalizers"]);
         let conditions = items_at(doc, &["status", "conditions"]).to_vec();
         Definition {
@@ -91,46 +89,67 @@ impl Definition {
     }
 }
 
-fn read_version(
+/// The versions; `None` when none is the storage version.
+fn read_versions(
     doc: &Json,
-    version: &Json,
     group: &str,
     names: &Names,
     terminating: bool,
     before: Option<&Definition>,
-) -> Option<Arc<CustomKind>> {
+) -> Option<Vec<Arc<CustomKind>>> {
     let stored = storage_version(doc)?;
-    let schema = at(version, &["schema", "openAPIV3Schema"])?;
-    let scale = at(version, &["subresources", "scale"]).and_then(read_scale);
-    let definition = CustomDefinition {
-        group: group.to_string(),
-        version: str_at(version, &["name"])?.to_string(),
-        stored: stored.to_string(),
-        kind: names.kind.clone(),
-        plural: names.plural.clone(),
-        singular: names.singular.clone(),
-        short_names: names.short_names.clone(),
-        categories: texts(at(doc, &["spec", "names", "categories"])),
-        namespaced: str_at(doc, &["spec", "scope"]) == Some("Namespaced"),
-        has_status: at(version, &["subresources", "status"]).is_some(),
-        has_scale: scale.is_some(),
-        columns: columns(version),
-        selectable: items_at(version, &["selectableFields"])
-            .iter()
-            .filter_map(|field| str_at(field, &["jsonPath"]).map(str::to_string))
-            .collect(),
-    };
-    let Some(kind) = intern(&definition) else {
-        tracing::error!(group, kind = names.kind, "No room for another definition: restart the hub");
-        return None;
-    };
-    let text: Arc<str> = schema.to_string().into();
-    let known = before.into_iter().flat_map(|before| &before.versions).find(|known| std::ptr::eq(known.kind, kind));
-    let (text, parsed) = match known.filter(|known| known.text == text) {
-        Some(known) => (known.text.clone(), known.schema.clone()),
-        None => (text, Arc::new(Structural::parse(schema))),
-    };
-    Some(Arc::new(CustomKind { kind, schema: parsed, text, terminating, scale }))
+    let versions = items_at(doc, &["spec", "versions"]);
+    let known = |name: &str| before?.versions.iter().find(|known| known.kind.version == name);
+    let mut schemas = BTreeMap::new();
+    let mut read: Vec<(&Json, &str, Arc<str>)> = Vec::new();
+    for version in versions {
+        let Some(name) = str_at(version, &["name"]) else { continue };
+        let Some(schema) = at(version, &["schema", "openAPIV3Schema"]) else { continue };
+        let text = schema.to_string();
+        let (text, parsed) = match known(name).filter(|known| *known.text == *text) {
+            Some(known) => (known.text.clone(), known.schema.clone()),
+            None => (text.into(), Arc::new(Structural::parse(schema))),
+        };
+        schemas.insert(name.to_string(), parsed);
+        read.push((version, name, text));
+    }
+    let before = before.and_then(|before| before.versions.first()).map(|known| &known.conversion);
+    let conversion = Conversion::read(doc, stored, schemas.clone(), before);
+    let is_served = |version: &Json| bool_at(version, &["served"]) == Some(true);
+    // One version stands for all where each object counts once: that in which they are stored, if it is served.
+    let serves = |wanted: &str| versions.iter().any(|of| is_served(of) && str_at(of, &["name"]) == Some(wanted));
+    let first = versions.iter().find(|version| is_served(version)).and_then(|version| str_at(version, &["name"]));
+    let main = if serves(stored) { stored } else { first.unwrap_or(stored) };
+    let kinds = read.into_iter().filter_map(|(version, name, text)| {
+        let scale = at(version, &["subresources", "scale"]).and_then(read_scale);
+        let definition = CustomDefinition {
+            group: group.to_string(),
+            version: name.to_string(),
+            main: main.to_string(),
+            kind: names.kind.clone(),
+            list_kind: names.list_kind.clone(),
+            plural: names.plural.clone(),
+            singular: names.singular.clone(),
+            short_names: names.short_names.clone(),
+            categories: texts(at(doc, &["spec", "names", "categories"])),
+            namespaced: str_at(doc, &["spec", "scope"]) == Some("Namespaced"),
+            has_status: at(version, &["subresources", "status"]).is_some(),
+            has_scale: scale.is_some(),
+            columns: columns(version),
+            selectable: items_at(version, &["selectableFields"])
+                .iter()
+                .filter_map(|field| str_at(field, &["jsonPath"]).map(str::to_string))
+                .collect(),
+        };
+        let Some(kind) = intern(&definition) else {
+            tracing::error!(group, kind = names.kind, "No room for another definition: restart the hub");
+            return None;
+        };
+        let schema = schemas.get(name)?.clone();
+        let (served, conversion) = (is_served(version), conversion.clone());
+        Some(Arc::new(CustomKind { kind, schema, text, served, terminating, scale, conversion }))
+    });
+    Some(kinds.collect())
 }
 
 /// The name of the version in which objects are stored.

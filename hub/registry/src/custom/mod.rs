@@ -3,17 +3,21 @@
 //! [`CustomKinds`] keeps a compiled copy of the established definitions, fed by a watch, and tells the API server what is
 //! served. Whether a definition's names are free is decided when it is written ([`definition::judge`]), so that it comes into
 //! the store established; the write waits until this hub serves it. Task: one, which follows the watch, judges definitions
-//! again when names come free, and clears away the objects of one that is being deleted.
+//! again when names come free, and clears away the objects of one that is being deleted. [`conversion`] takes objects from one
+//! version to another, [`view`] is what reads show of what is stored.
 
 mod cleanup;
+mod conversion;
 pub(crate) mod definition;
 mod follow;
 mod strategy;
+mod view;
 
 pub(crate) use definition::{CRD_KIND, FINALIZER};
 pub(crate) use strategy::CustomStrategy;
 
 use crate::engine::Engine;
+use conversion::Conversion;
 use definition::Definition;
 use holdfast_core::{Gvk, Gvr, Json, Revision, Status};
 use holdfast_env::Task;
@@ -24,21 +28,31 @@ use holdfast_server::{Documents, KindSet, LiveKinds};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
+use view::Views;
 
-/// A served version of a definition.
+/// A version of a definition.
 #[derive(Debug)]
 pub(crate) struct CustomKind {
     pub(crate) kind: &'static Kind,
     pub(crate) schema: Arc<Structural>,
     /// Its `openAPIV3Schema` as JSON.
     pub(crate) text: Arc<str>,
+    /// Whether it is served. One that is not may be what objects are stored in.
+    pub(crate) served: bool,
     /// The definition is going: nothing new may be made.
     pub(crate) terminating: bool,
     /// Paths of the subresource `scale`.
     pub(crate) scale: Option<ScalePaths>,
+    /// How its objects go to and from the other versions.
+    pub(crate) conversion: Arc<Conversion>,
 }
 
 impl CustomKind {
+    /// Whether clients see the same objects by both.
+    fn shows_as(&self, other: &CustomKind) -> bool {
+        std::ptr::eq(self.kind, other.kind) && self.conversion.id == other.conversion.id
+    }
+
     /// Drops the fields of an object that neither its schema nor every object's metadata has; returns their paths.
     ///
     /// # Errors
@@ -75,7 +89,7 @@ pub(crate) struct Catalogue {
 impl Catalogue {
     fn new(revision: Revision, definitions: BTreeMap<Arc<str>, Arc<Definition>>) -> Catalogue {
         let kinds = definitions.values().filter(|d| d.established).flat_map(|definition| &definition.versions);
-        let served = kinds.map(|kind| (kind.kind.gvr(), kind.clone())).collect();
+        let served = kinds.filter(|kind| kind.served).map(|kind| (kind.kind.gvr(), kind.clone())).collect();
         Catalogue { revision, definitions, served }
     }
 }
@@ -86,6 +100,7 @@ pub(crate) struct CustomKinds {
     live: Arc<LiveKinds>,
     /// Up to where definitions are served; `None` while nobody follows them.
     seen: watch::Sender<Option<Revision>>,
+    views: Views,
 }
 
 impl CustomKinds {
@@ -94,6 +109,7 @@ impl CustomKinds {
             catalogue: RwLock::default(),
             live: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
             seen: watch::Sender::new(None),
+            views: Views::default(),
         }
     }
 
@@ -128,6 +144,13 @@ impl CustomKinds {
     pub(crate) async fn served_since(&self, revision: Revision) {
         // The sender is ours: this cannot fail.
         let _ = self.seen.subscribe().wait_for(|seen| seen.is_none_or(|seen| seen >= revision)).await;
+    }
+
+    /// Waits until a kind is not served any more, or shows objects in another way: who watches it has to begin anew.
+    pub(crate) async fn replaced(&self, kind: &CustomKind) {
+        let differs = |_: &Option<Revision>| self.by_gvr(&kind.kind.gvr()).is_none_or(|now| !now.shows_as(kind));
+        // The sender is ours: this cannot fail.
+        let _ = self.seen.subscribe().wait_for(differs).await;
     }
 
     fn publish(&self, catalogue: Catalogue) {

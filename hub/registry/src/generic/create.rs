@@ -4,6 +4,7 @@ use super::commit::{Meaning, Outcome, Write, adopts};
 use super::decode;
 use super::managers::{Managed, take_sent, tracked};
 use super::update::Part;
+use super::view;
 use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
@@ -69,21 +70,24 @@ pub(crate) async fn create_managed(
     let sent = take_sent(&mut doc);
     meta::clear_for_create(&mut doc);
     resource.strategy.default(&mut doc);
-    let managed =
-        managed.unwrap_or_else(|| tracked(engine, resource, Part::Main, sent.as_ref(), None, &doc, options)).text;
+    let managed = match managed {
+        Some(managed) => managed,
+        None => tracked(engine, resource, Part::Main, sent.as_ref(), None, &doc, options).await,
+    }
+    .text;
     prepare(engine, cx, resource, &mut doc, options).await?;
 
     let mut names_left = NAME_RETRIES;
     let mut allocations_left = ALLOCATION_RETRIES;
     loop {
-        // Only what a lost try would leave in the document needs a copy of it.
-        let before = is_service(kind).then(|| doc.clone());
+        // A lost try leaves addresses in the document of a service, and one of a custom kind in another version.
+        let before = (is_service(kind) || kind.custom.is_some()).then(|| doc.clone());
         let (meaning, object) = match store(engine, cx, resource, doc, &managed, options).await? {
             Stored::Done(object) => {
                 if is_definition(kind) && !options.dry_run {
                     engine.customs.served_since(object.revision).await;
                 }
-                return decode::shown(kind, object);
+                return view::written(engine, resource, object).await;
             }
             Stored::Lost(meaning, object) => (meaning, object),
         };
@@ -165,6 +169,7 @@ async fn prepare(
         let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
         return Err(Status::invalid(&kind.gvk(), name, &errors));
     }
+    admission::dynamic::observe(engine, kind, doc);
     strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     admission::validate_create(&admission, doc).await?;
     attempt.validate(Some(doc), None).await?;
@@ -200,6 +205,7 @@ async fn store(
     let (kind, gvr, namespace) = (resource.kind, resource.gvr, resource.namespace);
     let admission = Admission { engine, cx, kind, gvr, namespace };
     let mut charge = resource_quota::charge(&admission, &doc, None, !adopts(cx)).await?;
+    let doc = view::to_stored(engine, resource, doc).await?;
     let object = Object::with_managed_fields(doc, managed)?;
     if options.dry_run {
         let exists = engine.store.get(&key).await.map_err(crate::engine::store_error)?.is_some();

@@ -1,11 +1,11 @@
-//! From a client's document to one of the kind's schema, in its storage version.
+//! From a client's document to one of the kind's schema; of a built-in kind, in its storage version.
 
 use crate::custom::CustomKind;
 use crate::engine::{Engine, Resource};
 use holdfast_core::json::{set, str_at};
 use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{Gvk, Json, Status};
-pub(crate) use holdfast_kinds::convert::{shown, shown_document, to_storage};
+pub(crate) use holdfast_kinds::convert::to_storage;
 use holdfast_schema::structural::AnyPlace;
 use holdfast_schema::{strict_error, strict_texts};
 use holdfast_server::RequestContext;

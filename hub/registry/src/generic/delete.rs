@@ -3,7 +3,7 @@
 //! [`plan`] decides, without I/O, what a deletion does to an object; the rest commits it.
 
 use super::commit::{Meaning, Outcome, Write, extension};
-use super::decode;
+use super::view;
 use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
@@ -143,10 +143,15 @@ pub(crate) async fn delete(
         };
         let old = decode_record(&record)?;
         check_preconditions(resource, options.preconditions.as_ref(), &old)?;
-        let mut old_doc = old.to_json();
-        remove(&mut old_doc, &["metadata", "resourceVersion"]);
+        let old_doc = without_version(old.to_json());
         let admission = Admission { engine, cx, kind: resource.kind, gvr: resource.gvr, namespace: resource.namespace };
-        admission::validate_delete(&admission, resource.name, &old_doc).await?;
+        // As the client sees it: what cannot be shown cannot be deleted, as upstream has it.
+        let shown = match resource.strategy.custom() {
+            Some(custom) => Some(without_version(custom.show_one(engine, old.clone()).await?.to_json())),
+            None => None,
+        };
+        let judged = shown.as_ref().unwrap_or(&old_doc);
+        admission::validate_delete(&admission, resource.name, judged).await?;
         let attempt = Attempt {
             engine,
             cx,
@@ -156,28 +161,28 @@ pub(crate) async fn delete(
             revision: Some(old.revision),
             options: Options::Delete(options),
         };
-        attempt.delete(&old_doc).await?;
+        attempt.delete(judged).await?;
 
         let plan = plan(&*resource.strategy, is_core("Namespace"), &old_doc, options, engine.now());
         let mut write = Write::default();
         write.check(key.clone(), Condition::ModifiedAt(old.revision), Meaning::Subject);
         let removed = match plan {
             Plan::Pending if extension(cx).is_none() || dry_run => {
-                return Ok(Deleted::Marked(decode::shown(resource.kind, old)?));
+                return Ok(Deleted::Marked(view::shown(engine, resource, old).await?));
             }
             Plan::Pending => false,
             Plan::Mark(doc) => {
                 let object = Object::with_managed_fields(doc, old.managed_fields())?;
                 if dry_run {
                     let object = Arc::new(object.at_revision(old.revision));
-                    return Ok(Deleted::Marked(decode::shown(resource.kind, object)?));
+                    return Ok(Deleted::Marked(view::written(engine, resource, object).await?));
                 }
                 write.put(key.clone(), object.body().clone());
                 false
             }
             Plan::Remove => {
                 if dry_run {
-                    return Ok(Deleted::Gone(decode::shown(resource.kind, old)?));
+                    return Ok(Deleted::Gone(view::shown(engine, resource, old).await?));
                 }
                 write.delete(key.clone());
                 if is_core("Namespace") {
@@ -195,15 +200,20 @@ pub(crate) async fn delete(
         match write.commit(engine, cx, resource.gvr, resource.name).await? {
             Outcome::Committed(revision, _) if removed => {
                 let object = Arc::new(old.at_revision(revision));
-                return Ok(Deleted::Gone(decode::shown(resource.kind, object)?));
+                return Ok(Deleted::Gone(view::written(engine, resource, object).await?));
             }
             Outcome::Committed(_, object) => {
-                return Ok(Deleted::Marked(decode::shown(resource.kind, object.unwrap_or(old))?));
+                return Ok(Deleted::Marked(view::written(engine, resource, object.unwrap_or(old)).await?));
             }
             Outcome::Lost(_) => {}
         }
     }
     Err(Status::stale(resource.gvr, resource.name))
+}
+
+fn without_version(mut doc: Json) -> Json {
+    remove(&mut doc, &["metadata", "resourceVersion"]);
+    doc
 }
 
 /// What contradicts itself in options.

@@ -1,6 +1,7 @@
 //! Lists: pages, revisions, selectors. A list with a selector and a limit reads on until the page is full.
 
 use super::continue_token::{self, ContinueToken};
+use super::view;
 use crate::engine::{Engine, Resource, decode, store_error};
 use crate::keys;
 use crate::limits::FILTER_PAGE;
@@ -67,12 +68,13 @@ pub(crate) async fn list(
         at = Some(range.revision);
         let last_read = range.records.last().map(|record| record.key.clone());
         let read = range.records.len() as u64;
-        for (index, record) in range.records.iter().enumerate() {
-            let object = decode(record)?;
+        let objects = range.records.iter().map(|record| decode(record)).collect::<Result<Vec<_>, _>>()?;
+        let shown = view::shown_all(engine, resource, objects).await?;
+        for (index, (record, object)) in range.records.iter().zip(shown).enumerate() {
             if !everything && !selection.matches(&object) {
                 continue;
             }
-            items.push(super::decode::shown(resource.kind, object)?);
+            items.push(object);
             if options.limit != 0 && items.len() == options.limit {
                 let left = read - index as u64 - 1 + range.remaining;
                 return Ok(page(engine, items, range.revision, &prefix, &record.key, left, everything));
@@ -134,33 +136,22 @@ async fn list_one(
     name: &str,
     prefix: &str,
 ) -> Result<ObjectList, Status> {
-    let mut items = Vec::new();
     let revision;
-    if resource.kind.namespaced && namespace.is_empty() {
-        let range = engine
-            .store
-            .range(RangeRequest { prefix: prefix.to_string(), ..Default::default() })
-            .await
-            .map_err(store_error)?;
+    let records = if resource.kind.namespaced && namespace.is_empty() {
+        let request = RangeRequest { prefix: prefix.to_string(), ..Default::default() };
+        let range = engine.store.range(request).await.map_err(store_error)?;
         revision = range.revision;
         let suffix = format!("/{name}");
-        for record in range.records.iter().filter(|record| record.key.ends_with(&suffix)) {
-            let object = decode(record)?;
-            if selection.matches(&object) {
-                items.push(super::decode::shown(resource.kind, object)?);
-            }
-        }
+        range.records.into_iter().filter(|record| record.key.ends_with(&suffix)).collect()
     } else {
         // The revision is read first: the object is then at least as new as it says.
         revision = engine.store.revision();
         let key = keys::object(resource.kind, namespace, name);
-        if let Some(record) = engine.store.get(&key).await.map_err(store_error)? {
-            let object = decode(&record)?;
-            if selection.matches(&object) {
-                items.push(super::decode::shown(resource.kind, object)?);
-            }
-        }
-    }
+        Vec::from_iter(engine.store.get(&key).await.map_err(store_error)?)
+    };
+    let objects = records.iter().map(|record| decode(record)).collect::<Result<Vec<_>, _>>()?;
+    let mut items = view::shown_all(engine, resource, objects).await?;
+    items.retain(|object| selection.matches(object));
     let newest = items.iter().map(|object| object.revision).max().unwrap_or_default();
     Ok(ObjectList { items, revision: revision.max(newest), continue_token: None, remaining: None })
 }

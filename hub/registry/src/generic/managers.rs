@@ -6,14 +6,14 @@ use super::decode::Typed;
 use super::update::Part;
 use crate::custom::CustomKind;
 use crate::engine::{Engine, Resource};
-use crate::limits::MANAGED_FIELDS_BYTES;
+use crate::limits::{CONVERSION_ROUNDS, MANAGED_FIELDS_BYTES};
 use holdfast_core::json::{remove, str_at};
 use holdfast_core::{Gvk, Json, Object, Reason, Status, WriteOptions};
 use holdfast_kinds::{Kind, convert};
 use holdfast_schema::Schema;
 use holdfast_schema::apply::{self, ApplyError, Conflict, Element, FieldSet, Managers, Versions, Write};
 use holdfast_schema::structural::AnyPlace;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The managers after a write.
 pub(crate) struct Managed {
@@ -42,12 +42,49 @@ struct KindVersions {
     kind: &'static Kind,
     /// The served versions of a custom kind.
     custom: Vec<Arc<CustomKind>>,
+    made: Mutex<Made>,
+}
+
+/// What a webhook makes of documents.
+#[derive(Default)]
+struct Made {
+    /// Documents, the `apiVersion` that was wanted of each, and what it is in that.
+    known: Vec<(Json, String, Json)>,
+    /// What has to be made before who owns what can be told.
+    missing: Vec<(Json, String)>,
 }
 
 impl KindVersions {
     fn of(engine: &Engine, kind: &'static Kind) -> KindVersions {
         let custom = if kind.custom.is_some() { engine.customs.versions_of(kind) } else { Vec::new() };
-        KindVersions { schema: engine.schema, kind, custom }
+        KindVersions { schema: engine.schema, kind, custom, made: Mutex::default() }
+    }
+
+    /// How versions of the kind are converted, where somebody has to be asked.
+    fn asked(&self) -> Option<&Arc<CustomKind>> {
+        self.custom.first().filter(|custom| custom.conversion.asks())
+    }
+
+    /// What `run` finds, once all that it looks at is there in the versions in which it wants to look at it.
+    ///
+    /// # Errors
+    /// Those of the conversion.
+    async fn settled<T: Send>(&self, engine: &Engine, run: impl Fn() -> T + Send + Sync) -> Result<T, Status> {
+        for _ in 0..CONVERSION_ROUNDS {
+            let found = run();
+            let missing = std::mem::take(&mut self.made().missing);
+            let Some(custom) = self.asked().filter(|_| !missing.is_empty()) else { return Ok(found) };
+            for (doc, api_version) in missing {
+                let version = Gvk::new(&api_version, self.kind.kind).version;
+                let made = custom.conversion.convert_one(engine, doc.clone(), &version).await?;
+                self.made().known.push((doc, api_version, made));
+            }
+        }
+        Err(Status::internal("the managers of fields name too many versions"))
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kind(&self, api_version: &str) -> Option<&'static Kind> {
@@ -77,6 +114,15 @@ impl Versions for KindVersions {
 
     fn convert(&self, doc: &Json, api_version: &str) -> Option<Json> {
         let kind = self.kind(api_version)?;
+        if self.asked().is_some() {
+            let mut made = self.made();
+            let known = made.known.iter().find(|(of, version, _)| version == api_version && of == doc);
+            if let Some((.., converted)) = known {
+                return Some(converted.clone());
+            }
+            made.missing.push((doc.clone(), api_version.to_string()));
+            return None;
+        }
         let mut doc = doc.clone();
         convert::convert(&mut doc, kind);
         Some(doc)
@@ -114,11 +160,11 @@ pub(crate) fn take_sent(doc: &mut Json) -> Option<Json> {
     remove(doc, &["metadata", "managedFields"]).filter(|sent| !sent.is_null())
 }
 
-/// The managers after an update from `old` to `new`, both in stored form and with what the kind restores restored.
+/// The managers after an update from `old` to `new`, both as writes are judged and with what the kind restores restored.
 /// `sent` is what the client sent as `managedFields`: it may replace them. Without `old` it is a create.
 ///
 /// Nothing fails here: where documents cannot be compared the managers stay as they were, as upstream has it.
-pub(crate) fn tracked(
+pub(crate) async fn tracked(
     engine: &Engine,
     resource: &Resource<'_>,
     part: Part,
@@ -139,7 +185,10 @@ pub(crate) fn tracked(
     let old_doc = old.map(|(_, doc)| convert::requested(resource.kind, doc));
     let new_doc = convert::requested(resource.kind, new);
     let context = Context::new(engine, resource, part, &new_doc);
-    let managed = match apply::update(&context.write(engine, part, options), old_doc.as_deref(), &new_doc, managers) {
+    let write = context.write(engine, part, options);
+    let update = || apply::update(&write, old_doc.as_deref(), &new_doc, managers.clone());
+    let updated = context.versions.settled(engine, update).await.map_err(|status| status.to_string());
+    let managed = match updated.flatten() {
         Ok(managers) => Managed::new(&managers, &before),
         Err(err) => {
             tracing::debug!(kind = resource.kind.kind, name = resource.name, err, "Could not tell who owns the fields");
@@ -156,7 +205,7 @@ pub(crate) fn tracked(
 ///
 /// # Errors
 /// 409 about fields of other managers, 400 for what does not fit the schema, 413 for too many managers.
-pub(crate) fn applied(
+pub(crate) async fn applied(
     engine: &Engine,
     resource: &Resource<'_>,
     part: Part,
@@ -168,14 +217,9 @@ pub(crate) fn applied(
     let before =
         Managers::parse(text).map_err(|err| Status::internal(format!("failed to decode managed fields: {err}")))?;
     let context = Context::new(engine, resource, part, config);
-    let applied = apply::apply(
-        &context.write(engine, part, options),
-        live.map(|(_, doc)| doc),
-        config,
-        before.clone(),
-        options.force,
-    );
-    let applied = applied.map_err(refusal)?;
+    let write = context.write(engine, part, options);
+    let apply = || apply::apply(&write, live.map(|(_, doc)| doc), config, before.clone(), options.force);
+    let applied = context.versions.settled(engine, apply).await?.map_err(refusal)?;
     let managed = Managed::new(&applied.managers, &before);
     if managed.text.len() > MANAGED_FIELDS_BYTES {
         let text = format!("metadata.managedFields would be longer than {MANAGED_FIELDS_BYTES} bytes");

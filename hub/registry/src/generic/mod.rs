@@ -10,4 +10,5 @@ pub(crate) mod list;
 pub(crate) mod managers;
 pub(crate) mod patch;
 pub(crate) mod update;
+pub(crate) mod view;
 pub(crate) mod watch;

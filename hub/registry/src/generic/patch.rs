@@ -3,9 +3,10 @@
 use super::create::create_managed;
 use super::decode::Typed;
 use super::managers::{applied, check_config, speaks_of_managers, with_managers};
-use super::update::{Part, Wanted, change, may_create};
+use super::update::{Change, Part, Wanted, change, may_create};
 use crate::engine::{Engine, Resource};
 use crate::limits::CONFLICT_RETRIES;
+use async_trait::async_trait;
 use holdfast_core::json::{remove, set, str_at};
 use holdfast_core::{Json, Object, Patch, PatchType, Reason, Status, WriteOptions};
 use holdfast_server::RequestContext;
@@ -27,12 +28,30 @@ pub(crate) async fn patch(
         return apply(engine, cx, resource, part, &patch.body, options).await;
     }
     let whole = patch.patch_type == PatchType::Json && speaks_of_managers(&patch.body);
-    let apply = |object: &Object, current: Json| {
+    let apply = |object: &Object, current: Json| -> Result<Wanted, Status> {
         let current = if whole { with_managers(current, object) } else { current };
         patched(engine, resource.kind.schema, current, patch).map(Wanted::from)
     };
     let object = change(engine, cx, resource, part, &apply, options).await?;
     Ok((object, false))
+}
+
+/// The change that an apply is.
+struct Applying<'a> {
+    engine: &'a Engine,
+    resource: &'a Resource<'a>,
+    part: Part,
+    config: &'a Json,
+    options: &'a WriteOptions,
+}
+
+#[async_trait]
+impl Change for Applying<'_> {
+    async fn make(&self, object: &Object, current: Json) -> Result<Wanted, Status> {
+        let Applying { engine, resource, part, config, options } = *self;
+        let (doc, managed) = applied(engine, resource, part, config, Some((object, &current)), options).await?;
+        Ok(Wanted { doc, managed: Some(managed) })
+    }
 }
 
 async fn apply(
@@ -51,10 +70,7 @@ async fn apply(
             resource.name
         )));
     }
-    let merge = |object: &Object, current: Json| {
-        let (doc, managed) = applied(engine, resource, part, &config, Some((object, &current)), options)?;
-        Ok(Wanted { doc, managed: Some(managed) })
-    };
+    let merge = Applying { engine, resource, part, config: &config, options };
     for _ in 0..CONFLICT_RETRIES {
         match change(engine, cx, resource, part, &merge, options).await {
             Err(status) if status.is(Reason::NotFound) && part == Part::Main && is_free(engine, resource).await? => {}
@@ -66,7 +82,7 @@ async fn apply(
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(Status::conflict(resource.gvr, resource.name, why));
         }
-        let (mut doc, managed) = applied(engine, resource, part, &config, None, options)?;
+        let (mut doc, managed) = applied(engine, resource, part, &config, None, options).await?;
         remove(&mut doc, &["metadata", "resourceVersion"]);
         match create_managed(engine, cx, resource, doc, Some(managed), options).await {
             // Somebody else was faster: then it is there to be applied to.

@@ -4,6 +4,7 @@ use super::commit::{Meaning, Outcome, Write, extension};
 use super::create::is_definition;
 use super::decode;
 use super::managers::{self, Managed, take_sent};
+use super::view::{self, Before};
 use crate::admission::dynamic::{Attempt, Operation, Options};
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
@@ -13,9 +14,9 @@ use crate::meta;
 use crate::node_records;
 use crate::strategy::{Strategy, desired_state_differs};
 use crate::subresources::scale;
+use async_trait::async_trait;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
-use holdfast_kinds::convert::is_converted;
 use holdfast_server::{Attributes, Decision, RequestContext};
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -88,7 +89,18 @@ impl From<Json> for Wanted {
 }
 
 /// Makes of an object, and its document in the version that was asked for, what is wanted.
-pub(crate) type Change<'c> = dyn Fn(&Object, Json) -> Result<Wanted, Status> + Send + Sync + 'c;
+#[async_trait]
+pub(crate) trait Change: Send + Sync {
+    /// What is wanted.
+    async fn make(&self, object: &Object, doc: Json) -> Result<Wanted, Status>;
+}
+
+#[async_trait]
+impl<F: Fn(&Object, Json) -> Result<Wanted, Status> + Send + Sync> Change for F {
+    async fn make(&self, object: &Object, doc: Json) -> Result<Wanted, Status> {
+        self(object, doc)
+    }
+}
 
 /// Replaces an object.
 ///
@@ -126,7 +138,8 @@ pub(crate) async fn update(
         errors.invalid(&FieldPath::new("metadata.resourceVersion"), 0, "must be specified for an update");
         return Err(Status::invalid(&resource.kind.gvk(), resource.name, &errors));
     }
-    let object = change(engine, cx, resource, part, &|_, _| Ok(body.clone().into()), options).await?;
+    let replace = |_: &Object, _: Json| -> Result<Wanted, Status> { Ok(body.clone().into()) };
+    let object = change(engine, cx, resource, part, &replace, options).await?;
     Ok((object, false))
 }
 
@@ -150,7 +163,7 @@ pub(crate) async fn change(
     cx: &RequestContext,
     resource: &Resource<'_>,
     part: Part,
-    change: &Change<'_>,
+    change: &dyn Change,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
     let key = resource.key();
@@ -159,10 +172,8 @@ pub(crate) async fn change(
             return Err(resource.not_found());
         };
         let old = decode_record(&record)?;
-        let current = decode::shown_document(resource.kind, &old);
-        let mut old_doc = if is_converted(resource.kind, &old) { old.to_json() } else { current.clone() };
-        remove(&mut old_doc, &["metadata", "resourceVersion"]);
-        let Wanted { mut doc, managed } = change(&old, current)?;
+        let Before { shown, judged: old_doc } = view::before(engine, resource, &old).await?;
+        let Wanted { mut doc, managed } = change.make(&old, shown).await?;
         let asked = str_at(&doc, &["metadata", "resourceVersion"]).unwrap_or_default().to_string();
         if !asked.is_empty() && asked != "0" && asked != old.revision.to_string() {
             if asked.parse::<u64>().is_err() {
@@ -183,7 +194,7 @@ pub(crate) async fn change(
             if is_definition(resource.kind) && !options.dry_run {
                 engine.customs.served_since(object.revision).await;
             }
-            return decode::shown(resource.kind, object);
+            return view::written(engine, resource, object).await;
         }
     }
     Err(Status::stale(resource.gvr, resource.name))
@@ -209,11 +220,6 @@ async fn prepare(
     meta::restore_for_update(doc, old);
     strategy.default(doc);
     let admission = Admission { engine, cx, kind, gvr: resource.gvr, namespace: resource.namespace };
-    // What the writer asked for is its own; what admission and the kind make of it is nobody's.
-    let managed = |doc: &Json| {
-        let old = Some((old_object, old));
-        managed.unwrap_or_else(|| managers::tracked(engine, resource, part, sent.as_ref(), old, doc, options))
-    };
     let attempt = Attempt {
         engine,
         cx,
@@ -229,17 +235,24 @@ async fn prepare(
             holdfast_core::json::copy(old, doc, &["status"]);
         }
     };
-    let managed = if is_whole {
+    if is_whole {
         keep_status(doc);
-        let managed = managed(doc);
+    } else {
+        confine(engine, resource, part, doc, old);
+    }
+    // What the writer asked for is its own; what admission and the kind make of it is nobody's.
+    let managed = match managed {
+        Some(managed) => managed,
+        None => {
+            let old = Some((old_object, old));
+            managers::tracked(engine, resource, part, sent.as_ref(), old, doc, options).await
+        }
+    };
+    if is_whole {
         confine(engine, resource, part, doc, old);
         admission::mutate_update(&admission, doc, old).await?;
         strategy.default(doc);
-        managed
-    } else {
-        confine(engine, resource, part, doc, old);
-        managed(doc)
-    };
+    }
     if part == Part::Scale {
         scale::mutate(&attempt, doc, old).await?;
     } else if let Some(again) = attempt.mutate(doc, Some(old)).await? {
@@ -280,6 +293,7 @@ async fn prepare(
         return Err(Status::invalid(&kind.gvk(), resource.name, &errors));
     }
     if is_whole {
+        admission::dynamic::observe(engine, kind, doc);
         strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     }
     admission::validate_update(&admission, part, doc, old).await?;
@@ -376,8 +390,20 @@ async fn store(
     } else if is_service {
         allocations = engine.services.release(old_doc)?;
     }
-    // Times of managers alone are no reason to write.
-    let same = !gone && managed.same && doc == *old_doc;
+    if !gone {
+        doc = view::to_stored(engine, resource, doc).await?;
+    }
+    // Times of managers alone are no reason to write. A custom kind's object that is stored in an older version, or without
+    // a later default, is written anew even so.
+    let unchanged = match resource.kind.custom {
+        Some(_) => {
+            let mut stored = old.to_json();
+            remove(&mut stored, &["metadata", "resourceVersion"]);
+            doc == stored
+        }
+        None => doc == *old_doc,
+    };
+    let same = !gone && managed.same && unchanged;
     let mut charge = resource_quota::Charge::default();
     if !gone && !same {
         let (kind, gvr, namespace) = (resource.kind, resource.gvr, resource.namespace);

@@ -3,7 +3,7 @@
 use super::rules::text;
 use super::webhooks::{choice, default_policy, reserved_name, strings, validate_match_conditions, validate_rule};
 use super::{conditions, selectors};
-use crate::admission::dynamic::expressions::{Scope, Yields, checked, declarations, variables};
+use crate::admission::dynamic::expressions::{Scope, Variable, Yields, checked, declarations, variables};
 use crate::strategy::Strategy;
 use holdfast_cel::names::RESERVED;
 use holdfast_core::json::{at, items_at, set, str_at};
@@ -81,12 +81,7 @@ impl Strategy for Binding {
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let (spec, path) = (at(doc, &["spec"]).unwrap_or(&Json::Null), FieldPath::new("spec"));
-        let policy = text(spec, "policyName");
-        if policy.is_empty() {
-            errors.required(&path.child("policyName"), "");
-        } else {
-            errors.all_invalid(&path.child("policyName"), policy, names::dns_subdomain(policy));
-        }
+        validate_policy_name(spec, &path.child("policyName"), errors);
         if let Some(params) = spec.get("paramRef") {
             validate_params(params, &path.child("paramRef"), errors);
         }
@@ -102,7 +97,21 @@ impl Strategy for Binding {
     }
 }
 
+/// Problems of the name of the policy that is bound.
+pub(super) fn validate_policy_name(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    match text(spec, "policyName") {
+        "" => errors.required(path, ""),
+        policy => errors.all_invalid(path, policy, names::dns_subdomain(policy)),
+    }
+}
+
 fn validate_policy(name: &str, spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let scope = validate_basis(spec, path, errors);
+    validate_expressions(name, spec, scope, path, errors);
+}
+
+/// Problems of what policies of both sorts have; returns what their expressions may name.
+pub(super) fn validate_basis(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) -> Scope {
     if spec.get("failurePolicy").is_none() {
         errors.required(&path.child("failurePolicy"), "");
     }
@@ -123,11 +132,16 @@ fn validate_policy(name: &str, spec: &Json, path: &FieldPath, errors: &mut Field
     let scope = Scope { params: spec.get("paramKind").is_some(), authorizer: true };
     let conditions = items_at(spec, &["matchConditions"]);
     validate_match_conditions(conditions, scope, &path.child("matchConditions"), errors);
-    validate_expressions(name, spec, scope, path, errors);
+    scope
 }
 
-/// Variables, validations and annotations.
-fn validate_expressions(name: &str, spec: &Json, scope: Scope, path: &FieldPath, errors: &mut FieldErrors) {
+/// Problems of variables; returns them compiled.
+pub(super) fn validate_variables(
+    spec: &Json,
+    scope: Scope,
+    path: &FieldPath,
+    errors: &mut FieldErrors,
+) -> Vec<Variable> {
     let list = items_at(spec, &["variables"]);
     let mut wrong = Vec::new();
     let known = variables(list, scope, |index, why| wrong.push((index, why)));
@@ -145,6 +159,12 @@ fn validate_expressions(name: &str, spec: &Json, scope: Scope, path: &FieldPath,
             errors.invalid(&path.child("expression"), expression, why.as_str());
         }
     }
+    known
+}
+
+/// Variables, validations and annotations.
+fn validate_expressions(name: &str, spec: &Json, scope: Scope, path: &FieldPath, errors: &mut FieldErrors) {
+    let known = validate_variables(spec, scope, path, errors);
     let (validations, annotations) = (items_at(spec, &["validations"]), items_at(spec, &["auditAnnotations"]));
     if validations.is_empty() && annotations.is_empty() {
         let text = "validations or auditAnnotations must contain at least one item";
@@ -238,7 +258,7 @@ fn validate_param_kind(of: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn validate_matches(matches: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn validate_matches(matches: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     choice(matches, "matchPolicy", &["Equivalent", "Exact"], path, errors);
     for field in ["namespaceSelector", "objectSelector"] {
         if let Some(selector) = matches.get(field) {
@@ -261,7 +281,7 @@ fn validate_matches(matches: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     }
 }
 
-fn validate_params(params: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn validate_params(params: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     const EXCLUSIVE: &str = "name and selector are mutually exclusive";
     let (name, selector) = (text(params, "name"), params.get("selector"));
     if !name.is_empty() {

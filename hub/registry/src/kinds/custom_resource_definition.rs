@@ -1,5 +1,6 @@
 //! CustomResourceDefinition (`k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation` is the reference for texts).
 
+use super::webhooks::{validate_client, validate_review_versions};
 use crate::custom::FINALIZER;
 use crate::custom::definition::{condition, storage_version};
 use crate::meta::immutable;
@@ -102,13 +103,8 @@ fn judge(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     }
     validate_names(doc, &spec.child("names"), errors);
     validate_versions(doc, old, &spec.child("versions"), errors);
-    match str_at(doc, &["spec", "conversion", "strategy"]).unwrap_or_default() {
-        "None" => {}
-        "Webhook" => errors.forbidden(
-            &spec.child("conversion").child("strategy"),
-            "conversion by webhook is not implemented: use None",
-        ),
-        other => errors.not_supported(&spec.child("conversion").child("strategy"), other, &["None", "Webhook"]),
+    if let Some(conversion) = at(doc, &["spec", "conversion"]) {
+        validate_conversion(conversion, &spec.child("conversion"), errors);
     }
 }
 
@@ -191,6 +187,39 @@ fn validate_names(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             errors.all_invalid(&path.child(field).index(index), name, names::dns_label_1035(name));
         }
     }
+}
+
+/// Problems of a conversion. Upstream names its fields as they were in an older version.
+fn validate_conversion(conversion: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    const STRATEGIES: [&str; 2] = ["None", "Webhook"];
+    const UNWANTED: &str = "should not be set when strategy is not set to Webhook";
+    let strategy = str_at(conversion, &["strategy"]).unwrap_or_default();
+    match strategy {
+        "" => errors.required(&path.child("strategy"), ""),
+        known if STRATEGIES.contains(&known) => {}
+        other => errors.not_supported(&path.child("strategy"), other, &STRATEGIES),
+    }
+    let (at_client, at_versions) = (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
+    let client = at(conversion, &["webhook", "clientConfig"]).filter(|client| !client.is_null());
+    let versions = items_at(conversion, &["webhook", "conversionReviewVersions"]);
+    if strategy != "Webhook" {
+        if client.is_some() {
+            errors.forbidden(&at_client, UNWANTED);
+        }
+        if !versions.is_empty() {
+            errors.forbidden(&at_versions, UNWANTED);
+        }
+        return;
+    }
+    match client {
+        Some(client) => validate_client(client, &at_client, errors),
+        None => errors.required(&at_client, "required when strategy is set to Webhook"),
+    }
+    let versions: Vec<&str> = versions.iter().filter_map(Json::as_str).collect();
+    if versions.is_empty() {
+        return errors.required(&at_versions, "");
+    }
+    validate_review_versions(&versions, &at_versions, errors);
 }
 
 fn validate_versions(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldErrors) {

@@ -21,6 +21,7 @@ pub(crate) mod job;
 pub(crate) mod job_status;
 pub(crate) mod lease;
 pub(crate) mod limit_range;
+pub(crate) mod mutating_policy;
 pub(crate) mod namespace;
 pub(crate) mod network_policy;
 pub(crate) mod node;

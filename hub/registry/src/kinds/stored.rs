@@ -1,6 +1,5 @@
 //! Kinds that are stored only: what of them is the server's to set is right, what they contain nobody judges yet.
 
-use super::webhooks;
 use crate::strategy::Strategy;
 use holdfast_core::json::set;
 use holdfast_core::{Json, names};
@@ -16,38 +15,18 @@ pub(crate) struct Stored {
     unconditional: bool,
     /// What is wrong with a name.
     name: fn(&str) -> Vec<String>,
-    /// Sets what upstream's defaulting sets.
-    default: fn(&mut Json),
-    /// What a client is warned of.
-    warnings: fn(&Json) -> Vec<String>,
 }
 
-const BASE: Stored = Stored {
-    status: "",
-    counts: false,
-    unconditional: true,
-    name: names::dns_subdomain,
-    default: |_| {},
-    warnings: |_| Vec::new(),
-};
-const POLICY: Stored = Stored {
-    counts: true,
-    unconditional: false,
-    default: webhooks::default_policy,
-    warnings: webhooks::reserved_name,
-    ..BASE
-};
+const BASE: Stored = Stored { status: "", counts: false, unconditional: true, name: names::dns_subdomain };
 
 static PLAIN: Stored = BASE;
 static COUNTED: Stored = Stored { counts: true, ..BASE };
-static ADMISSION: Stored = POLICY;
 static WITH_STATUS: Stored = Stored { status: "{}", ..BASE };
 static API_SERVICE: Stored = Stored { status: "{}", unconditional: false, name: names::path_segment, ..BASE };
 
 /// The rules of a kind that has no file of its own.
 pub(crate) fn of(kind: &Kind) -> &'static Stored {
     match (kind.group, kind.kind) {
-        ("admissionregistration.k8s.io", _) => &ADMISSION,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("resource.k8s.io", "DeviceClass" | "ResourceSlice") => &COUNTED,
         ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
@@ -66,14 +45,6 @@ impl Strategy for Stored {
 
     fn unconditional_update(&self) -> bool {
         self.unconditional
-    }
-
-    fn default(&self, doc: &mut Json) {
-        (self.default)(doc);
-    }
-
-    fn warnings(&self, doc: &Json) -> Vec<String> {
-        (self.warnings)(doc)
     }
 
     fn name_problems(&self, name: &str) -> Vec<String> {

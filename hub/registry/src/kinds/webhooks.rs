@@ -16,7 +16,7 @@ pub(crate) struct WebhookConfiguration;
 const ANY: &str = "*";
 const MAX_MATCH_CONDITIONS: usize = 64;
 const MAX_TIMEOUT_SECONDS: i64 = 30;
-/// Versions of `AdmissionReview` that the server could send.
+/// Versions of reviews that the server could send.
 const REVIEWS: &[&str] = &["v1", "v1beta1"];
 const REVIEWS_TEXT: &str = "v1, v1beta1";
 
@@ -49,7 +49,12 @@ impl Strategy for WebhookConfiguration {
         for (index, hook) in items_at(doc, &["webhooks"]).iter().enumerate() {
             let (path, name) = (FieldPath::new("webhooks").index(index), text(hook, "name"));
             validate_hook(hook, &path, errors);
-            validate_review_versions(hook, &path.child("admissionReviewVersions"), errors);
+            let (path_of_versions, versions) =
+                (path.child("admissionReviewVersions"), strings(hook, "admissionReviewVersions"));
+            match &versions[..] {
+                [] => errors.required(&path_of_versions, format!("must specify one of {REVIEWS_TEXT}")),
+                versions => validate_review_versions(versions, &path_of_versions, errors),
+            }
             if !name.is_empty() && !seen.insert(name) {
                 errors.duplicate(&path.child("name"), name);
             }
@@ -119,15 +124,18 @@ fn validate_hook(hook: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         }
     }
     choice(hook, "reinvocationPolicy", &["IfNeeded", "Never"], path, errors);
-    let client = hook.get("clientConfig").unwrap_or(&Json::Null);
-    let client_path = path.child("clientConfig");
-    match (client.get("url").and_then(Json::as_str), client.get("service")) {
-        (Some(url), None) => validate_url(url, &client_path.child("url"), errors),
-        (None, Some(service)) => validate_service(service, &client_path.child("service"), errors),
-        _ => errors.required(&client_path, "exactly one of url or service is required"),
-    }
+    validate_client(hook.get("clientConfig").unwrap_or(&Json::Null), &path.child("clientConfig"), errors);
     let scope = Scope { params: false, authorizer: true };
     validate_match_conditions(items_at(hook, &["matchConditions"]), scope, &path.child("matchConditions"), errors);
+}
+
+/// Problems of what says where a webhook is.
+pub(super) fn validate_client(client: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    match (client.get("url").and_then(Json::as_str), client.get("service")) {
+        (Some(url), None) => validate_url(url, &path.child("url"), errors),
+        (None, Some(service)) => validate_service(service, &path.child("service"), errors),
+        _ => errors.required(path, "exactly one of url or service is required"),
+    }
 }
 
 /// Tells of a text that is there and none of `allowed`.
@@ -306,11 +314,8 @@ pub(super) fn validate_match_conditions(conditions: &[Json], scope: Scope, path:
     }
 }
 
-fn validate_review_versions(hook: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    let versions = strings(hook, "admissionReviewVersions");
-    if versions.is_empty() {
-        return errors.required(path, format!("must specify one of {REVIEWS_TEXT}"));
-    }
+/// Problems of the versions in which a webhook takes reviews; of every sort of review we speak the same two.
+pub(super) fn validate_review_versions(versions: &[&str], path: &FieldPath, errors: &mut FieldErrors) {
     let mut seen = BTreeSet::new();
     for (index, version) in versions.iter().enumerate() {
         if seen.insert(*version) {
@@ -320,6 +325,6 @@ fn validate_review_versions(hook: &Json, path: &FieldPath, errors: &mut FieldErr
         }
     }
     if !versions.iter().any(|version| REVIEWS.contains(version)) {
-        errors.invalid(path, versions, format!("must include at least one of {REVIEWS_TEXT}"));
+        errors.invalid(path, versions.to_vec(), format!("must include at least one of {REVIEWS_TEXT}"));
     }
 }

@@ -97,7 +97,8 @@ fn view_of(paths: &ScalePaths, object: &Object) -> Result<Arc<Object>, Status> {
 /// Reads the scale.
 pub(crate) async fn get(engine: &Engine, resource: &Resource<'_>) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
-    view_of(&paths(resource)?, &*engine.read(resource).await?)
+    let object = crate::generic::view::shown(engine, resource, engine.read(resource).await?).await?;
+    view_of(&paths(resource)?, &object)
 }
 
 /// How the new scale comes to be.
@@ -143,7 +144,7 @@ async fn write(
 ) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
     let paths = paths(resource)?;
-    let apply = |object: &Object, mut doc: Json| {
+    let apply = |object: &Object, mut doc: Json| -> Result<Wanted, Status> {
         let current = view(&paths, &doc);
         let before = Managers::parse(object.managed_fields()).unwrap_or_default();
         let version = resource.kind.gvk().api_version();

@@ -271,7 +271,22 @@ async fn definitions_that_make_no_sense_are_refused() {
         ),
         (
             json!({ "spec": { "conversion": { "strategy": "Webhook" } } }),
-            "spec.conversion.strategy: Forbidden: conversion by webhook is not implemented",
+            "[spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook, \
+             spec.conversion.conversionReviewVersions: Required value]",
+        ),
+        (
+            json!({ "spec": { "conversion": { "strategy": "None", "webhook": {
+                "clientConfig": { "url": "https://x" }, "conversionReviewVersions": ["v1"] } } } }),
+            "[spec.conversion.webhookClientConfig: Forbidden: should not be set when strategy is not set to Webhook, \
+             spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook]",
+        ),
+        (
+            json!({ "spec": { "conversion": { "strategy": "Webhook", "webhook": {
+                "clientConfig": { "url": "http://x" }, "conversionReviewVersions": ["v2", "v2"] } } } }),
+            "[spec.conversion.webhookClientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; \
+             desired format: https://host[/path], spec.conversion.conversionReviewVersions[1]: Invalid value: \"v2\": \
+             duplicate version, spec.conversion.conversionReviewVersions: Invalid value: [\"v2\",\"v2\"]: must include at \
+             least one of v1, v1beta1]",
         ),
         (
             json!({ "spec": { "versions": [{ "name": "v1", "served": true, "storage": true }] } }),

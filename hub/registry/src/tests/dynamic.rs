@@ -1,5 +1,6 @@
 //! Admission that users configure, with webhooks that answer from a script.
 
+mod mutations;
 mod policies;
 mod services;
 

@@ -38,7 +38,7 @@ fn body(kind: &Kind, name: &str) -> Json {
         } }),
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => json!({ "spec": {
             "matchConstraints": { "resourceRules": [rule] }, "reinvocationPolicy": "Never",
-            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": "[]" } }],
+            "mutations": [{ "patchType": "ApplyConfiguration", "applyConfiguration": { "expression": "Object{}" } }],
         } }),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
             json!({ "spec": { "policyName": "a", "validationActions": ["Deny"] } })

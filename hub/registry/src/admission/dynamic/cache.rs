@@ -4,12 +4,12 @@
 //! a write that follows the write of a configuration is judged by it.
 
 use super::expressions::{Conditions, Scope};
+use super::mutation::Mutations;
 use super::policy::{Binding, Policy};
 use super::rules::Criteria;
 use crate::engine::{Engine, decode, known, store_error};
 use crate::keys;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::webhook::Webhook;
 use holdfast_core::json::{at, i64_at, items_at, str_at};
 use holdfast_core::{Gvr, Json, Status};
 use holdfast_store::{RangeRequest, Record, StoreError, Watcher};
@@ -21,20 +21,12 @@ use std::time::Duration;
 pub(super) const GROUP: &str = "admissionregistration.k8s.io";
 const DEFAULT_SECONDS: i64 = 10;
 
-/// Where a webhook is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
-    Url(String),
-    Service { namespace: String, name: String, path: String, port: u16 },
-}
-
 /// A webhook of a configuration.
 #[derive(Debug)]
 pub(super) struct Hook {
     pub(super) configuration: String,
     pub(super) name: String,
-    pub(super) address: Address,
-    pub(super) ca_bundle: Arc<[u8]>,
+    pub(super) webhook: Webhook,
     pub(super) criteria: Criteria,
     pub(super) conditions: Conditions,
     /// Whether a request fails with the call.
@@ -50,26 +42,12 @@ pub(super) struct Hook {
 impl Hook {
     fn read(configuration: &str, hook: &Json) -> Hook {
         let text = |path: &[&str]| str_at(hook, path).unwrap_or_default().to_string();
-        let service = |field: &str| text(&["clientConfig", "service", field]);
-        let address = match str_at(hook, &["clientConfig", "url"]) {
-            Some(url) => Address::Url(url.to_string()),
-            None => Address::Service {
-                namespace: service("namespace"),
-                name: service("name"),
-                path: service("path"),
-                port: i64_at(hook, &["clientConfig", "service", "port"])
-                    .and_then(|port| u16::try_from(port).ok())
-                    .unwrap_or(443),
-            },
-        };
-        let bundle = STANDARD.decode(text(&["clientConfig", "caBundle"])).unwrap_or_default();
         let seconds = i64_at(hook, &["timeoutSeconds"]).unwrap_or(DEFAULT_SECONDS);
         let versions = items_at(hook, &["admissionReviewVersions"]).iter().filter_map(Json::as_str);
         Hook {
             configuration: configuration.to_string(),
             name: text(&["name"]),
-            address,
-            ca_bundle: bundle.into(),
+            webhook: Webhook::read(at(hook, &["clientConfig"]).unwrap_or(&Json::Null)),
             criteria: Criteria::read(hook, "rules"),
             conditions: Conditions::new(hook, Scope { params: false, authorizer: true }),
             fails: text(&["failurePolicy"]) != "Ignore",
@@ -91,6 +69,8 @@ enum Entry {
     Validating(Vec<Arc<Hook>>),
     Policy(Arc<Policy>),
     Binding(Arc<Binding>),
+    Mutations(Arc<Mutations>),
+    MutationsBinding(Arc<Binding>),
 }
 
 impl Entry {
@@ -106,6 +86,8 @@ impl Entry {
             "ValidatingWebhookConfiguration" => Entry::Validating(hooks()),
             "ValidatingAdmissionPolicy" => Entry::Policy(Arc::new(Policy::read(name, spec))),
             "ValidatingAdmissionPolicyBinding" => Entry::Binding(Arc::new(Binding::read(name, spec))),
+            "MutatingAdmissionPolicy" => Entry::Mutations(Arc::new(Mutations::read(name, spec))),
+            "MutatingAdmissionPolicyBinding" => Entry::MutationsBinding(Arc::new(Binding::read(name, spec))),
             _ => return None,
         })
     }
@@ -125,13 +107,15 @@ pub(crate) struct Configurations {
     pub(super) validating: Vec<Arc<Hook>>,
     /// Policies that are bound, with their bindings.
     pub(super) policies: Vec<(Arc<Policy>, Vec<Arc<Binding>>)>,
+    /// The same of policies that mutate.
+    pub(super) mutations: Vec<(Arc<Mutations>, Vec<Arc<Binding>>)>,
 }
 
 impl Configurations {
     /// Whether anybody has a say at a stage.
     pub(super) fn has(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Mutating => !self.mutating.is_empty(),
+            Stage::Mutating => !self.mutating.is_empty() || !self.mutations.is_empty(),
             Stage::Validating => !self.validating.is_empty() || !self.policies.is_empty(),
         }
     }
@@ -139,19 +123,29 @@ impl Configurations {
     fn of(entries: &BTreeMap<Arc<str>, Entry>) -> Configurations {
         let mut all = Configurations::default();
         let mut bindings: BTreeMap<&str, Vec<Arc<Binding>>> = BTreeMap::new();
+        let mut of_mutations: BTreeMap<&str, Vec<Arc<Binding>>> = BTreeMap::new();
         for entry in entries.values() {
             match entry {
                 Entry::Mutating(hooks) => all.mutating.extend(hooks.iter().cloned()),
                 Entry::Validating(hooks) => all.validating.extend(hooks.iter().cloned()),
                 Entry::Binding(binding) => bindings.entry(&binding.policy).or_default().push(binding.clone()),
-                Entry::Policy(_) => {}
+                Entry::MutationsBinding(binding) => {
+                    of_mutations.entry(&binding.policy).or_default().push(binding.clone());
+                }
+                Entry::Policy(_) | Entry::Mutations(_) => {}
             }
         }
         for entry in entries.values() {
-            if let Entry::Policy(policy) = entry
-                && let Some(bound) = bindings.remove(&*policy.name)
-            {
-                all.policies.push((policy.clone(), bound));
+            match entry {
+                Entry::Policy(policy) => {
+                    let bound = bindings.remove(&*policy.basis.name);
+                    all.policies.extend(bound.map(|bound| (policy.clone(), bound)));
+                }
+                Entry::Mutations(policy) => {
+                    let bound = of_mutations.remove(&*policy.basis.name);
+                    all.mutations.extend(bound.map(|bound| (policy.clone(), bound)));
+                }
+                _ => {}
             }
         }
         all

@@ -8,7 +8,8 @@
 use holdfast_cel::kubernetes::authorizer::{self, authorizer_type, resource_check_type};
 use holdfast_cel::limits::{BUDGET, MATCH_CONDITIONS_BUDGET, PER_CALL_COST};
 use holdfast_cel::{
-    Bindings, Budget, Declarations, EvalError, Field, Program, Type, TypeProvider, Types, Value, compile, display,
+    Bindings, Budget, Declarations, EvalError, Field, ObjectTypes, Program, Type, TypeProvider, Types, Value, compile,
+    display,
 };
 use holdfast_core::Json;
 use holdfast_core::json::{items_at, str_at};
@@ -111,22 +112,70 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     types
 });
 
+/// The object that a configuration is, and those below it, after their fields: `Object.spec.template`.
+const OBJECT: &str = "Object";
+/// An operation of a JSON patch.
+const PATCH: &str = "JSONPatch";
+
 /// The types of every expression, and those of a policy's variables.
 struct Known {
     variables: Fields,
+    /// Whether the objects of patches can be made.
+    patches: bool,
+    /// Those of documents, where they are known.
+    documents: Arc<ObjectTypes>,
+}
+
+/// What documents are, where that is known.
+#[derive(Clone)]
+pub(super) struct Documented {
+    pub(super) object: Type,
+    pub(super) params: Type,
+    /// The object types of both.
+    pub(super) types: Arc<ObjectTypes>,
+}
+
+impl Default for Documented {
+    fn default() -> Documented {
+        Documented { object: Type::Dyn, params: Type::Dyn, types: Arc::default() }
+    }
 }
 
 impl TypeProvider for Known {
     fn has_object(&self, object: &str) -> bool {
-        object == VARIABLES || OBJECTS.0.contains_key(object)
+        object == VARIABLES
+            || OBJECTS.0.contains_key(object)
+            || self.is_made(object)
+            || self.documents.has_object(object)
     }
 
     fn field(&self, object: &str, name: &str) -> Option<&Field> {
-        if object == VARIABLES { self.variables.get(name) } else { OBJECTS.0.get(object)?.get(name) }
+        if object == VARIABLES {
+            return self.variables.get(name);
+        }
+        match OBJECTS.0.get(object) {
+            Some(fields) => fields.get(name),
+            None => self.documents.field(object, name),
+        }
     }
 
     fn property(&self, object: &str, property: &str) -> Option<&Field> {
         self.field(object, property)
+    }
+
+    fn is_made(&self, object: &str) -> bool {
+        let below = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        self.patches && (object == PATCH || object.strip_prefix(OBJECT).is_some_and(below))
+    }
+
+    /// Nothing is known of the fields of objects.
+    fn made_field(&self, object: &str, field: &str) -> Option<Type> {
+        match (object, field) {
+            (PATCH, "op" | "path" | "from") => Some(Type::String),
+            (PATCH, "value") => Some(Type::Dyn),
+            (PATCH, _) => None,
+            _ => Some(Type::Dyn),
+        }
     }
 }
 
@@ -140,22 +189,23 @@ pub(crate) struct Scope {
 impl Scope {
     /// Without variables.
     pub(crate) fn declare(self) -> Arc<Declarations> {
-        self.declare_with(None)
+        self.declare_with(None, false, &Documented::default())
     }
 
-    fn declare_with(self, variables: Option<&[Variable]>) -> Arc<Declarations> {
+    fn declare_with(self, variables: Option<&[Variable]>, patches: bool, documented: &Documented) -> Arc<Declarations> {
         let fields = variables.unwrap_or_default().iter().map(|variable| {
             let ty = variable.program.as_ref().map_or(Type::Dyn, |program| program.output_type().clone());
             (variable.name.clone(), Field { ty, property: variable.name.clone() })
         });
-        let types = Types::of(Arc::new(Known { variables: fields.collect() }));
+        let types =
+            Types::of(Arc::new(Known { variables: fields.collect(), patches, documents: documented.types.clone() }));
         let mut declarations = Declarations::new(types)
-            .with("object", Type::Dyn)
-            .with("oldObject", Type::Dyn)
+            .with("object", documented.object.clone())
+            .with("oldObject", documented.object.clone())
             .with("namespaceObject", Type::object(NAMESPACE))
             .with("request", Type::object(REQUEST));
         if self.params {
-            declarations = declarations.with("params", Type::Dyn);
+            declarations = declarations.with("params", documented.params.clone());
         }
         if self.authorizer {
             declarations = declarations
@@ -175,6 +225,10 @@ pub(crate) enum Yields {
     Bool,
     String,
     StringOrNull,
+    /// An `Object`.
+    Configuration,
+    /// A list of `JSONPatch`.
+    Patches,
     Anything,
 }
 
@@ -190,6 +244,8 @@ pub(crate) fn checked(declarations: &Arc<Declarations>, source: &str, yields: Yi
         Yields::Bool if *found != Type::Bool => "bool",
         Yields::String if *found != Type::String => "string",
         Yields::StringOrNull if !matches!(found, Type::String | Type::Null) => "one of [string null_type]",
+        Yields::Configuration if *found != Type::object(OBJECT) => "Object",
+        Yields::Patches if *found != Type::list(Type::object(PATCH)) => "list(JSONPatch)",
         _ => return Ok(program),
     };
     Err(format!("must evaluate to {wanted} but got {found}"))
@@ -206,11 +262,20 @@ pub(crate) struct Variable {
 }
 
 /// The variables of a policy, compiled in their order. Problems go to `wrong`, by the variable's number.
-pub(crate) fn variables(list: &[Json], scope: Scope, mut wrong: impl FnMut(usize, String)) -> Vec<Variable> {
+pub(crate) fn variables(list: &[Json], scope: Scope, wrong: impl FnMut(usize, String)) -> Vec<Variable> {
+    variables_of(list, scope, &Documented::default(), wrong)
+}
+
+fn variables_of(
+    list: &[Json],
+    scope: Scope,
+    documented: &Documented,
+    mut wrong: impl FnMut(usize, String),
+) -> Vec<Variable> {
     let mut variables: Vec<Variable> = Vec::new();
     for (index, variable) in list.iter().enumerate() {
         let text = |field: &str| str_at(variable, &[field]).unwrap_or_default();
-        let declarations = scope.declare_with(Some(&variables));
+        let declarations = scope.declare_with(Some(&variables), false, documented);
         let program = checked(&declarations, text("expression"), Yields::Anything);
         if let Err(why) = &program {
             wrong(index, why.clone());
@@ -222,7 +287,18 @@ pub(crate) fn variables(list: &[Json], scope: Scope, mut wrong: impl FnMut(usize
 
 /// What expressions of a policy may name, its variables included if it has any.
 pub(crate) fn declarations(scope: Scope, variables: &[Variable]) -> Arc<Declarations> {
-    scope.declare_with((!variables.is_empty()).then_some(variables))
+    scope.declare_with((!variables.is_empty()).then_some(variables), false, &Documented::default())
+}
+
+/// What the expressions of mutations may name, and make.
+pub(crate) fn declarations_of_mutations(scope: Scope, variables: &[Variable]) -> Arc<Declarations> {
+    scope.declare_with((!variables.is_empty()).then_some(variables), true, &Documented::default())
+}
+
+/// What the expressions of a policy may name, where it is known what documents are. A variable that is wrong is anything.
+pub(super) fn declarations_of_types(scope: Scope, list: &[Json], documented: &Documented) -> Arc<Declarations> {
+    let variables = variables_of(list, scope, documented, |_, _| {});
+    scope.declare_with((!variables.is_empty()).then_some(&variables[..]), false, documented)
 }
 
 /// What an expression is evaluated on. `null` for what is not there.

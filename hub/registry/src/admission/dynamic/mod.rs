@@ -1,32 +1,34 @@
 //! Admission that users configure: webhooks, and policies in expressions.
 //!
-//! Mutating webhooks ([`mutating`]) come after the built-in mutating plug-ins, policies ([`policy`]) and then
-//! validating webhooks ([`validating`]) after the built-in validating ones. [`cache`] has the configurations compiled,
+//! Policies that mutate ([`mutation`]) and then mutating webhooks ([`mutating`]) come after the built-in mutating plug-ins,
+//! policies that validate ([`policy`]) and then validating webhooks ([`validating`]) after the built-in validating ones. [`cache`] has the configurations compiled,
 //! [`rules`] says which requests they are about, [`review`] is what a webhook is told and answers, [`asker`] lets
 //! expressions ask about rights. Objects of the configurations' own group are judged by none of this, so that nobody
 //! locks himself out, nor are the reviews of `authentication.k8s.io` and `authorization.k8s.io`, nor what the hub itself
-//! writes.
-//!
-//! *Left out:* type checking of policies (`status.typeChecking`), and an audit log: what would annotate it is logged.
+//! writes. [`types`] says what of a policy does not fit the kinds that it is about.
 
 mod asker;
 mod cache;
 mod connect;
 pub(crate) mod expressions;
 mod mutating;
+mod mutation;
 mod policy;
 mod review;
 mod rules;
+mod types;
 mod validating;
 
 pub(crate) use cache::Cache;
 pub(crate) use connect::connect;
 pub(crate) use policy::kind_of;
 pub(crate) use review::FAILED_WEBHOOK;
+pub(crate) use types::observe;
 
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{Typed, to_storage};
 use crate::generic::managers::take_sent;
+use crate::generic::view;
 use asker::HubAsker;
 use cache::{Configurations, GROUP, Stage};
 use expressions::Asker;
@@ -35,7 +37,7 @@ use holdfast_core::json::{remove, set};
 use holdfast_core::user::MASTERS;
 use holdfast_core::verbs::FieldValidation;
 use holdfast_core::{DeleteOptions, Gvk, Gvr, Json, Object, Revision, Status, WriteOptions};
-use holdfast_kinds::{Kind, convert};
+use holdfast_kinds::Kind;
 use holdfast_server::RequestContext;
 use mutating::Again;
 use serde_json::json;
@@ -189,7 +191,7 @@ impl<'a> Attempt<'a> {
         document
     }
 
-    /// Asks mutating webhooks about `doc`, which they may change, and which is in stored form where it is an object of
+    /// Asks policies and mutating webhooks about `doc`, which they may change, and which is in stored form where it is an object of
     /// the kind. When it did change, built-in plug-ins may look again, and then [`Again::run`] is due.
     ///
     /// # Errors
@@ -287,20 +289,26 @@ impl Asked<'_> {
     }
 
     /// A document of the request in a version of the kind, as webhooks and expressions see it.
-    fn shown(&self, kind: &Kind, doc: Option<&Json>) -> Json {
-        let Some(doc) = doc else { return Json::Null };
-        let mut doc = if self.is_own() { convert::requested(kind, doc).into_owned() } else { doc.clone() };
+    ///
+    /// # Errors
+    /// 500 when it cannot be converted.
+    async fn shown(&self, kind: &Kind, doc: Option<&Json>) -> Result<Json, Status> {
+        let Some(doc) = doc else { return Ok(Json::Null) };
+        let mut doc = match self.is_own() {
+            true => view::in_version(self.engine, self.resource.strategy.custom(), kind, doc).await?,
+            false => doc.clone(),
+        };
         if let Some(revision) = self.revision.filter(|_| doc.get("metadata").is_some()) {
             set(&mut doc, &["metadata", "resourceVersion"], revision.to_string());
         }
-        doc
+        Ok(doc)
     }
 
     /// A document that a webhook made, as the engine goes on with it.
     ///
     /// # Errors
-    /// 400 for what does not fit the schema.
-    fn taken(&self, kind: &'static Kind, mut doc: Json) -> Result<Json, Status> {
+    /// 400 for what does not fit the schema, 500 for what cannot be converted.
+    async fn taken(&self, kind: &'static Kind, mut doc: Json) -> Result<Json, Status> {
         take_sent(&mut doc);
         remove(&mut doc, &["metadata", "resourceVersion"]);
         if !self.is_own() {
@@ -317,9 +325,13 @@ impl Asked<'_> {
             None => Typed::BuiltIn(kind.schema),
         };
         fields.drop_unknown(self.engine, &mut doc)?;
-        to_storage(kind, &mut doc);
-        self.resource.strategy.default(&mut doc);
-        Ok(doc)
+        let (Some(custom), Some(own)) = (typed, self.resource.strategy.custom()) else {
+            to_storage(kind, &mut doc);
+            self.resource.strategy.default(&mut doc);
+            return Ok(doc);
+        };
+        custom.schema.default(&mut doc);
+        view::in_version(self.engine, Some(own), self.kind, &doc).await
     }
 
     /// 403 about the object.

@@ -1,9 +1,10 @@
-//! Mutating webhooks: one after the other, by the names of their configurations, each on what those before it made.
+//! Mutating webhooks: one after the other, by the names of their configurations, each on what those before it made. The
+//! policies that mutate ([`super::mutation`]) come before them, in both rounds.
 
 use super::cache::{Configurations, Hook};
 use super::expressions::Input;
 use super::review::{Shown, ask, settle};
-use super::{Asked, NULL};
+use super::{Asked, NULL, mutation};
 use holdfast_core::{Json, Status};
 use holdfast_kinds::Kind;
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ pub(crate) struct Again<'a> {
     all: Arc<Configurations>,
     asked: Asked<'a>,
     rounds: Rounds,
+    policies: mutation::Rounds,
     /// What the first round left.
     left: Json,
 }
@@ -40,8 +42,8 @@ pub(super) async fn first<'a>(
     doc: &mut Json,
     old: Option<&Json>,
 ) -> Result<Option<Again<'a>>, Status> {
-    let mut rounds = Rounds::default();
-    let mut changed = false;
+    let (mut rounds, mut policies) = (Rounds::default(), mutation::Rounds::default());
+    let mut changed = mutation::round(&all.mutations, &asked, doc, old, &mut policies).await?;
     for (number, hook) in all.mutating.iter().enumerate() {
         changed |= one(&asked, hook, number, doc, old, &mut rounds).await?;
     }
@@ -49,7 +51,7 @@ pub(super) async fn first<'a>(
         return Ok(None);
     }
     let left = doc.clone();
-    Ok(Some(Again { all, asked, rounds, left }))
+    Ok(Some(Again { all, asked, rounds, policies, left }))
 }
 
 impl Again<'_> {
@@ -58,6 +60,7 @@ impl Again<'_> {
     /// # Errors
     /// As the first one.
     pub(crate) async fn run(mut self, doc: &mut Json, old: Option<&Json>) -> Result<(), Status> {
+        mutation::round(&self.all.mutations, &self.asked, doc, old, &mut self.policies).await?;
         if self.left != *doc {
             self.rounds.changed();
         }
@@ -80,13 +83,13 @@ async fn one(
     rounds: &mut Rounds,
 ) -> Result<bool, Status> {
     let Some(kind) = wanted(asked, hook, Some(&*doc), old).await? else { return Ok(false) };
-    let (object, old) = (asked.shown(kind, Some(&*doc)), asked.shown(kind, old));
+    let (object, old) = (asked.shown(kind, Some(&*doc)).await?, asked.shown(kind, old).await?);
     let outcome = ask(asked, hook, &Shown { kind, object: &object, old: &old }, true).await;
     let mut changed = false;
     match outcome {
         Ok(allowed) => {
             if let Some(patch) = allowed.patch {
-                let made = patched(asked, hook, kind, object, &patch)?;
+                let made = patched(asked, hook, kind, object, &patch).await?;
                 changed = made != *doc;
                 *doc = made;
             }
@@ -102,7 +105,7 @@ async fn one(
     Ok(changed)
 }
 
-fn patched(
+async fn patched(
     asked: &Asked<'_>,
     hook: &Hook,
     kind: &'static Kind,
@@ -117,14 +120,14 @@ fn patched(
     if !object.is_object() {
         return Err(fault(&"it leaves no object"));
     }
-    asked.taken(kind, object).map_err(|status| fault(&status.message()))
+    asked.taken(kind, object).await.map_err(|status| fault(&status.message()))
 }
 
 /// Asks about what nobody can change.
 pub(super) async fn only_ask(all: &Configurations, asked: &Asked<'_>, old: &Json) -> Result<(), Status> {
     for hook in &all.mutating {
         let Some(kind) = wanted(asked, hook, None, Some(old)).await? else { continue };
-        let old = asked.shown(kind, Some(old));
+        let old = asked.shown(kind, Some(old)).await?;
         match ask(asked, hook, &Shown { kind, object: &NULL, old: &old }, true).await {
             Ok(allowed) if allowed.patch.is_some() => {
                 let text = format!(
@@ -151,7 +154,8 @@ pub(super) async fn wanted(
     if hook.conditions.is_empty() {
         return Ok(Some(kind));
     }
-    let (object, old, request) = (asked.shown(kind, object), asked.shown(kind, old), asked.request(kind));
+    let (object, old) = (asked.shown(kind, object).await?, asked.shown(kind, old).await?);
+    let request = asked.request(kind);
     let input = Input {
         object: &object,
         old: &old,

@@ -8,27 +8,41 @@ use super::expressions::{
 use super::rules::Criteria;
 use super::{Asked, NULL};
 use crate::engine::{Engine, decode, store_error};
+use crate::generic::view;
 use crate::keys;
 use holdfast_cel::Value;
 use holdfast_core::json::{at, items_at, str_at};
-use holdfast_core::{Gvk, Json, LabelSelector, Reason, Status};
-use holdfast_kinds::{Kind, convert};
+use holdfast_core::{Gvk, Json, LabelSelector, Object, Reason, Status};
+use holdfast_kinds::Kind;
 use holdfast_store::RangeRequest;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Longest text of a `messageExpression`, as upstream.
 const MESSAGE_BYTES: usize = 5 << 10;
+/// Longest value of an audit annotation, as upstream.
+const ANNOTATION_BYTES: usize = 10 << 10;
+/// Failures of validations that the audit log is told of at most, as upstream.
+const AUDITED_FAILURES: usize = 50;
+
+/// What policies of both sorts have.
+#[derive(Debug)]
+pub(super) struct Basis {
+    pub(super) name: String,
+    pub(super) param_kind: Option<Gvk>,
+    pub(super) criteria: Criteria,
+    pub(super) conditions: Conditions,
+    /// Whether a request fails when the policy cannot be put to use.
+    pub(super) fails: bool,
+    pub(super) variables: Vec<Variable>,
+    /// What expressions may name beside the variables.
+    pub(super) scope: Scope,
+}
 
 /// A policy, compiled.
 #[derive(Debug)]
 pub(super) struct Policy {
-    pub(super) name: String,
-    param_kind: Option<Gvk>,
-    criteria: Criteria,
-    conditions: Conditions,
-    /// Whether a request fails when the policy cannot judge it.
-    fails: bool,
-    variables: Vec<Variable>,
+    pub(super) basis: Basis,
     validations: Vec<Validation>,
     annotations: Vec<(String, Compiled)>,
 }
@@ -44,17 +58,36 @@ struct Validation {
 /// A binding, read.
 #[derive(Debug)]
 pub(super) struct Binding {
-    name: String,
+    pub(super) name: String,
     pub(super) policy: String,
-    params: Option<ParamRef>,
-    criteria: Option<Criteria>,
-    denies: bool,
-    warns: bool,
-    audits: bool,
+    pub(super) params: Option<ParamRef>,
+    pub(super) criteria: Option<Criteria>,
+    /// What one of a policy that validates wants done.
+    actions: Vec<Action>,
+}
+
+/// What a binding wants done with what fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Deny,
+    Warn,
+    Audit,
+}
+
+impl Action {
+    const ALL: [(&'static str, Action); 3] = [("Deny", Action::Deny), ("Warn", Action::Warn), ("Audit", Action::Audit)];
+
+    fn parse(text: &str) -> Option<Action> {
+        Action::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, action)| action)
+    }
+
+    fn as_str(self) -> &'static str {
+        Action::ALL.into_iter().find(|(_, action)| *action == self).map_or("", |(name, _)| name)
+    }
 }
 
 #[derive(Debug)]
-struct ParamRef {
+pub(super) struct ParamRef {
     name: String,
     namespace: String,
     selector: Option<LabelSelector>,
@@ -62,18 +95,32 @@ struct ParamRef {
     required: bool,
 }
 
-fn text(of: &Json, field: &str) -> String {
+pub(super) fn text(of: &Json, field: &str) -> String {
     str_at(of, &[field]).unwrap_or_default().to_string()
+}
+
+impl Basis {
+    pub(super) fn read(name: &str, spec: &Json) -> Basis {
+        let param_kind = at(spec, &["paramKind"]).map(|kind| Gvk::new(&text(kind, "apiVersion"), &text(kind, "kind")));
+        let scope = Scope { params: param_kind.is_some(), authorizer: true };
+        Basis {
+            name: name.to_string(),
+            criteria: Criteria::read(at(spec, &["matchConstraints"]).unwrap_or(&NULL), "resourceRules"),
+            conditions: Conditions::new(spec, scope),
+            fails: text(spec, "failurePolicy") != "Ignore",
+            // What does not compile was refused when it was written, or fails whoever needs it.
+            variables: variables(items_at(spec, &["variables"]), scope, |_, _| {}),
+            param_kind,
+            scope,
+        }
+    }
 }
 
 impl Policy {
     pub(super) fn read(name: &str, spec: &Json) -> Policy {
-        let param_kind = at(spec, &["paramKind"]).map(|kind| Gvk::new(&text(kind, "apiVersion"), &text(kind, "kind")));
-        let scope = Scope { params: param_kind.is_some(), authorizer: true };
-        // What does not compile was refused when it was written, or fails whoever needs it.
-        let variables = variables(items_at(spec, &["variables"]), scope, |_, _| {});
-        let declared = declarations(scope, &variables);
-        let of_messages = declarations(Scope { authorizer: false, ..scope }, &variables);
+        let basis = Basis::read(name, spec);
+        let declared = declarations(basis.scope, &basis.variables);
+        let of_messages = declarations(Scope { authorizer: false, ..basis.scope }, &basis.variables);
         let validation = |validation: &Json| Validation {
             expression: Compiled::new(&declared, &text(validation, "expression"), Yields::Bool),
             message: text(validation, "message").trim().to_string(),
@@ -87,22 +134,16 @@ impl Policy {
             (text(annotation, "key"), Compiled::new(&declared, source.trim(), Yields::StringOrNull))
         };
         Policy {
-            name: name.to_string(),
-            criteria: Criteria::read(at(spec, &["matchConstraints"]).unwrap_or(&NULL), "resourceRules"),
-            conditions: Conditions::new(spec, scope),
-            fails: text(spec, "failurePolicy") != "Ignore",
             validations: items_at(spec, &["validations"]).iter().map(validation).collect(),
             annotations: items_at(spec, &["auditAnnotations"]).iter().map(annotation).collect(),
-            param_kind,
-            variables,
+            basis,
         }
     }
 }
 
 impl Binding {
     pub(super) fn read(name: &str, spec: &Json) -> Binding {
-        let acts =
-            |action: &str| items_at(spec, &["validationActions"]).iter().any(|acts| acts.as_str() == Some(action));
+        let actions = items_at(spec, &["validationActions"]).iter().filter_map(Json::as_str).filter_map(Action::parse);
         let params = at(spec, &["paramRef"]).map(|of| ParamRef {
             name: text(of, "name"),
             namespace: text(of, "namespace"),
@@ -114,23 +155,23 @@ impl Binding {
             policy: text(spec, "policyName"),
             criteria: at(spec, &["matchResources"]).map(|matches| Criteria::read(matches, "resourceRules")),
             params,
-            denies: acts("Deny"),
-            warns: acts("Warn"),
-            audits: acts("Audit"),
+            actions: actions.collect(),
         }
     }
 }
 
 /// Why a policy says no.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Denial {
     message: String,
     reason: Reason,
+    /// The number of the validation.
+    index: usize,
 }
 
 impl Denial {
     fn error(message: impl Into<String>) -> Denial {
-        Denial { message: message.into(), reason: Reason::Invalid }
+        Denial { message: message.into(), reason: Reason::Invalid, index: 0 }
     }
 }
 
@@ -138,17 +179,31 @@ impl Denial {
 #[derive(Default)]
 struct Verdict {
     denials: Vec<Denial>,
+    /// Annotations of the audit log, by their keys.
+    annotations: Vec<(String, String)>,
     /// Annotations without a value deny whatever the binding's actions are.
     broken: Vec<Denial>,
 }
 
 /// The documents of a request, for one policy.
-struct Documents {
-    object: Json,
-    old: Json,
-    request: Json,
-    namespace: Json,
+pub(super) struct Documents {
+    pub(super) object: Json,
+    pub(super) old: Json,
+    pub(super) request: Json,
+    pub(super) namespace: Json,
 }
+
+impl Documents {
+    /// What expressions are evaluated on.
+    pub(super) fn input<'d>(&'d self, params: &'d Json, asked: &'d Asked<'_>) -> Input<'d> {
+        let Documents { object, old, request, namespace } = self;
+        Input { object, old, request, namespace, params, asker: asked.asker.as_ref() }
+    }
+}
+
+/// The annotation of the audit log that says which validations failed under bindings that audit
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/>).
+const AUDITED: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 /// Judges a request by all policies. The first that denies is told of; all warn and audit.
 pub(super) async fn judge(
@@ -158,8 +213,9 @@ pub(super) async fn judge(
     old: Option<&Json>,
 ) -> Result<(), Status> {
     let mut refusal = None;
+    let mut audited = Vec::new();
     for (policy, bindings) in policies {
-        let kind = match policy.criteria.matches(asked, object, old).await {
+        let kind = match policy.basis.criteria.matches(asked, object, old).await {
             Ok(Some(kind)) => kind,
             Ok(None) => continue,
             Err(status) => {
@@ -167,7 +223,7 @@ pub(super) async fn judge(
                 continue;
             }
         };
-        let params = match &policy.param_kind {
+        let params = match &policy.basis.param_kind {
             None => None,
             Some(gvk) => match kind_of(asked.engine, gvk) {
                 Some(kind) => Some(kind),
@@ -179,6 +235,7 @@ pub(super) async fn judge(
             },
         };
         let mut documents = None;
+        let mut annotations = Annotations::default();
         for binding in bindings {
             let of_binding = async {
                 if let Some(criteria) = &binding.criteria
@@ -201,28 +258,65 @@ pub(super) async fn judge(
                 }
             };
             if documents.is_none() && !params.is_empty() {
-                documents = Some(shown(asked, kind, object, old).await?);
+                let namespace = if asked.is_namespace() { None } else { asked.namespace_object().await? };
+                match shown(asked, kind, object, old, namespace).await {
+                    Ok(shown) => documents = Some(shown),
+                    Err(status) => {
+                        let why = format!("failed to convert object version: {}", status.message());
+                        misconfigured(&mut refusal, asked, policy, Some(binding), &why);
+                        continue;
+                    }
+                }
             }
             let Some(documents) = &documents else { continue };
             for param in &params {
-                let verdict = policy.judge(documents, param, asked);
-                enforce(&mut refusal, asked, policy, binding, verdict);
+                let mut verdict = policy.judge(documents, param, asked);
+                annotations.take(&mut verdict);
+                enforce(&mut refusal, &mut audited, asked, policy, binding, verdict);
             }
         }
+        annotations.publish(asked, &policy.basis.name);
+    }
+    audited.truncate(AUDITED_FAILURES);
+    if !audited.is_empty() {
+        asked.cx.annotate(AUDITED, &Json::Array(audited).to_string());
     }
     refusal.map_or(Ok(()), Err)
 }
 
-async fn shown(
+/// What the bindings of a policy, with all their parameters, add to the audit log.
+#[derive(Default)]
+struct Annotations(BTreeMap<String, Vec<String>>);
+
+impl Annotations {
+    /// What differs between parameters is told of each.
+    fn take(&mut self, verdict: &mut Verdict) {
+        for (key, mut value) in verdict.annotations.drain(..) {
+            value.truncate(value.floor_char_boundary(ANNOTATION_BYTES));
+            let values = self.0.entry(key).or_default();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+    }
+
+    fn publish(self, asked: &Asked<'_>, policy: &str) {
+        for (key, values) in self.0 {
+            asked.cx.annotate(&format!("{policy}/{key}"), &values.join(", "));
+        }
+    }
+}
+
+pub(super) async fn shown(
     asked: &Asked<'_>,
     kind: &'static Kind,
     object: Option<&Json>,
     old: Option<&Json>,
+    namespace: Option<&Arc<Object>>,
 ) -> Result<Documents, Status> {
-    let namespace = if asked.is_namespace() { None } else { asked.namespace_object().await? };
     Ok(Documents {
-        object: asked.shown(kind, object),
-        old: asked.shown(kind, old),
+        object: asked.shown(kind, object).await?,
+        old: asked.shown(kind, old).await?,
         request: asked.request(kind),
         namespace: namespace.map_or(Json::Null, |namespace| namespace.to_json()),
     })
@@ -242,8 +336,8 @@ fn deny(refusal: &mut Option<Status>, asked: &Asked<'_>, by: &str, denial: Denia
 
 fn by(policy: &Policy, binding: Option<&Binding>) -> String {
     match binding {
-        Some(binding) => format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name),
-        None => format!("ValidatingAdmissionPolicy '{}'", policy.name),
+        Some(binding) => format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.basis.name, binding.name),
+        None => format!("ValidatingAdmissionPolicy '{}'", policy.basis.name),
     }
 }
 
@@ -255,29 +349,41 @@ fn misconfigured(
     binding: Option<&Binding>,
     why: &str,
 ) {
-    if policy.fails {
+    if policy.basis.fails {
         let what = if binding.is_some() { "binding" } else { "policy" };
         deny(refusal, asked, &by(policy, binding), Denial::error(format!("failed to configure {what}: {why}")));
     }
 }
 
 /// Does what a binding wants done with a verdict.
-fn enforce(refusal: &mut Option<Status>, asked: &Asked<'_>, policy: &Policy, binding: &Binding, verdict: Verdict) {
+fn enforce(
+    refusal: &mut Option<Status>,
+    audited: &mut Vec<Json>,
+    asked: &Asked<'_>,
+    policy: &Policy,
+    binding: &Binding,
+    verdict: Verdict,
+) {
+    let actions: Vec<&str> = binding.actions.iter().map(|action| action.as_str()).collect();
     for denial in verdict.denials {
-        if binding.audits {
-            let (policy, binding, failure) = (&policy.name, &binding.name, &denial.message);
-            let request = &asked.cx.request_id;
-            tracing::info!(policy, binding, failure, request, "A write failed a policy that audits");
-        }
-        if binding.warns {
-            let (policy, binding) = (&policy.name, &binding.name);
-            asked.cx.warn(format!(
-                "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}",
-                denial.message
-            ));
-        }
-        if binding.denies {
-            deny(refusal, asked, &by(policy, Some(binding)), denial);
+        for action in &binding.actions {
+            match action {
+                Action::Audit => audited.push(serde_json::json!({
+                    "message": denial.message,
+                    "policy": policy.basis.name,
+                    "binding": binding.name,
+                    "expressionIndex": denial.index,
+                    "validationActions": actions,
+                })),
+                Action::Warn => {
+                    let (policy, binding) = (&policy.basis.name, &binding.name);
+                    asked.cx.warn(format!(
+                        "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {}",
+                        denial.message
+                    ));
+                }
+                Action::Deny => deny(refusal, asked, &by(policy, Some(binding)), denial.clone()),
+            }
         }
     }
     for denial in verdict.broken {
@@ -287,13 +393,12 @@ fn enforce(refusal: &mut Option<Status>, asked: &Asked<'_>, policy: &Policy, bin
 
 impl Policy {
     fn judge(&self, documents: &Documents, params: &Json, asked: &Asked<'_>) -> Verdict {
-        let Documents { object, old, request, namespace } = documents;
-        let input = Input { object, old, request, namespace, params, asker: asked.asker.as_ref() };
+        let input = documents.input(params, asked);
         let mut verdict = Verdict::default();
-        let error = |message: String| self.fails.then(|| Denial::error(message));
-        if !self.conditions.is_empty() {
+        let error = |message: String| self.basis.fails.then(|| Denial::error(message));
+        if !self.basis.conditions.is_empty() {
             // Conditions see no namespace.
-            match self.conditions.hold(Input { namespace: &NULL, ..input }) {
+            match self.basis.conditions.hold(Input { namespace: &NULL, ..input }) {
                 Ok(true) => {}
                 Ok(false) => return verdict,
                 Err(why) => {
@@ -302,15 +407,17 @@ impl Policy {
                 }
             }
         }
-        let mut evaluation = Evaluation::new(input, &self.variables);
-        for validation in &self.validations {
+        let mut evaluation = Evaluation::new(input, &self.basis.variables);
+        for (index, validation) in self.validations.iter().enumerate() {
             match evaluation.evaluate(&validation.expression) {
                 Ok(Value::Bool(true)) => {}
                 Ok(_) => {
                     let message = message(validation, &mut evaluation);
-                    verdict.denials.push(Denial { message, reason: validation.reason.clone() });
+                    verdict.denials.push(Denial { message, reason: validation.reason.clone(), index });
                 }
-                Err(failure @ Failure::Expression(_)) => verdict.denials.extend(error(failure.to_string())),
+                Err(failure @ Failure::Expression(_)) => {
+                    verdict.denials.extend(error(failure.to_string()).map(|denial| Denial { index, ..denial }));
+                }
                 Err(failure @ Failure::OutOfBudget) => {
                     // Nothing that was found before counts, as upstream has it.
                     verdict.denials = error(failure.to_string()).into_iter().collect();
@@ -322,8 +429,7 @@ impl Policy {
         for (key, expression) in &self.annotations {
             match evaluation.evaluate(expression) {
                 Ok(Value::String(value)) if !value.trim().is_empty() => {
-                    let (policy, value, request) = (&self.name, value.trim(), &asked.cx.request_id);
-                    tracing::debug!(policy, key, value, request, "A policy annotated a request");
+                    verdict.annotations.push((key.clone(), value.trim().to_string()));
                 }
                 Ok(_) => {}
                 Err(failure) => verdict.broken.extend(error(failure.to_string())),
@@ -358,7 +464,7 @@ pub(crate) fn kind_of(engine: &Engine, gvk: &Gvk) -> Option<&'static Kind> {
 ///
 /// # Errors
 /// The inner one: what is wrong with the binding, or that there are none where there have to be some.
-async fn parameters(
+pub(super) async fn parameters(
     asked: &Asked<'_>,
     kind: Option<&'static Kind>,
     of: Option<&ParamRef>,
@@ -381,7 +487,7 @@ async fn parameters(
     match &of.selector {
         None => {
             if let Some(record) = store.get(&keys::object(kind, namespace, &of.name)).await.map_err(store_error)? {
-                params.push(convert::shown_document(kind, &*decode(&record)?));
+                params.push(view::document(asked.engine, kind, decode(&record)?).await?);
             }
         }
         Some(selector) => {
@@ -389,7 +495,7 @@ async fn parameters(
             for record in store.range(request).await.map_err(store_error)?.records {
                 let object = decode(&record)?;
                 if selector.matches(&object.meta.labels) {
-                    params.push(convert::shown_document(kind, &object));
+                    params.push(view::document(asked.engine, kind, object).await?);
                 }
             }
         }

@@ -2,18 +2,14 @@
 //! (`k8s.io/apiserver/pkg/admission/plugin/webhook/request`, `.../errors` and `pkg/util/webhook` are the reference.)
 
 use super::Asked;
-use super::cache::{Address, Hook};
-use crate::subresources::proxy;
+use super::cache::Hook;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use holdfast_core::json::{at, bool_at, i64_at, items_at, set, str_at};
 use holdfast_core::{Json, Reason, Status};
 use holdfast_kinds::Kind;
-use holdfast_server::{CallFailure, WebhookRoute, WebhookTarget};
 use serde_json::json;
 
-const HTTPS: u16 = 443;
 /// How upstream begins to tell of a webhook that could not be asked, or whose answer is none.
 pub(crate) const FAILED_WEBHOOK: &str = "failed calling webhook";
 
@@ -82,19 +78,14 @@ pub(super) async fn ask(asked: &Asked<'_>, hook: &Hook, shown: &Shown<'_>, mutat
     }
     let mut review = json!({ "apiVersion": format!("admission.k8s.io/{version}"), "kind": "AdmissionReview" });
     set(&mut review, &["request"], request);
-    let answer = post(asked, hook, review).await.map_err(Problem::Call)?;
+    let answer = hook.webhook.post(asked.engine, &review, hook.timeout).await;
+    let answer = answer.map_err(|why| Problem::Call(format!("failed to call webhook: {why}")))?;
     let (answer, _) = holdfast_schema::parse_json(&answer)
         .map_err(|status| Problem::Call(format!("failed to call webhook: {}", status.message())))?;
     let answer = read(&answer, &uid, version, mutating)
         .map_err(|why| Problem::Call(format!("received invalid webhook response: {why}")))?;
     for (key, value) in &answer.annotations {
-        tracing::debug!(
-            webhook = hook.name,
-            key,
-            value,
-            request = asked.cx.request_id,
-            "A webhook annotated a request"
-        );
+        asked.cx.annotate(&format!("{}/{key}", hook.name), value);
     }
     answer.warnings.into_iter().for_each(|warning| asked.cx.warn(warning));
     if let Some(result) = answer.refusal {
@@ -111,89 +102,6 @@ pub(super) async fn ask(asked: &Asked<'_>, hook: &Hook, shown: &Shown<'_>, mutat
         Ok(_) => Err(Problem::Call("received undecodable patch in webhook response: it is no list".into())),
         Err(why) => Err(Problem::Call(format!("received undecodable patch in webhook response: {why}"))),
     }
-}
-
-async fn post(asked: &Asked<'_>, hook: &Hook, review: Json) -> Result<Bytes, String> {
-    let engine = asked.engine;
-    let Some(calls) = engine.webhook_calls.get() else { return Err("the hub cannot call webhooks yet".into()) };
-    let body = serde_json::to_vec(&review).map_err(|err| format!("could not create admission objects: {err}"))?;
-    let call = async {
-        let target = target(asked, hook).await?;
-        let failed = |failure: CallFailure| match failure {
-            CallFailure::Transport(why) => format!("Post {:?}: {why}", url(hook)),
-            other => other.to_string(),
-        };
-        calls.post(&target, body.into(), hook.timeout).await.map_err(failed)
-    };
-    let answer = engine.env.timeout(hook.timeout, call).await;
-    let answer = answer.unwrap_or_else(|| Err(format!("Post {:?}: context deadline exceeded", url(hook))));
-    answer.map_err(|why| format!("failed to call webhook: {why}"))
-}
-
-/// Where a request goes, as upstream names it.
-fn url(hook: &Hook) -> String {
-    let url = match &hook.address {
-        Address::Url(url) => url.clone(),
-        Address::Service { namespace, name, path, port } => {
-            format!("https://{name}.{namespace}.svc:{port}{}", rooted(path))
-        }
-    };
-    format!("{url}?timeout={}s", hook.timeout.as_secs())
-}
-
-fn rooted(path: &str) -> String {
-    if path.starts_with('/') { path.to_string() } else { format!("/{path}") }
-}
-
-/// The way to a webhook. A service is reached through the link of the node of one of its pods.
-async fn target(asked: &Asked<'_>, hook: &Hook) -> Result<WebhookTarget, String> {
-    let ca_bundle = hook.ca_bundle.clone();
-    match &hook.address {
-        Address::Url(url) => {
-            let rest = url.strip_prefix("https://").ok_or("its url is not https")?;
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let (host, port) = host_and_port(authority).ok_or("its url names no host and port")?;
-            Ok(WebhookTarget {
-                authority: authority.to_string(),
-                path: rooted(path),
-                server_name: host.to_string(),
-                route: WebhookRoute::Network { host: host.to_string(), port },
-                ca_bundle,
-            })
-        }
-        Address::Service { namespace, name, path, port } => {
-            let (ports, pod_port) = proxy::endpoint(asked.engine, namespace, name, &port.to_string())
-                .await
-                .map_err(|status| status.to_string())?;
-            let server_name = format!("{name}.{namespace}.svc");
-            Ok(WebhookTarget {
-                authority: format!("{server_name}:{port}"),
-                path: rooted(path),
-                server_name,
-                route: WebhookRoute::Pod { ports, port: pod_port },
-                ca_bundle,
-            })
-        }
-    }
-}
-
-/// The host, without brackets, and the port of an authority.
-fn host_and_port(authority: &str) -> Option<(&str, u16)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = match port {
-        None | Some("") => HTTPS,
-        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
-    };
-    (!host.is_empty()).then_some((host, port))
 }
 
 /// An answer in the right form.
@@ -280,17 +188,6 @@ fn rejection(hook: &str, mut result: Json) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_and_ports_are_told_apart() {
-        assert_eq!(host_and_port("a.b"), Some(("a.b", 443)));
-        assert_eq!(host_and_port("a.b:8443"), Some(("a.b", 8443)));
-        assert_eq!(host_and_port("[::1]:8443"), Some(("::1", 8443)));
-        assert_eq!(host_and_port("[::1]"), Some(("::1", 443)));
-        for bad in ["", ":1", "a:x", "a:0", "[::1"] {
-            assert_eq!(host_and_port(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_rejection_is_the_webhooks_with_its_name() {

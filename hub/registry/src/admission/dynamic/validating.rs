@@ -28,10 +28,14 @@ pub(super) async fn judge(
     for hook in hooks {
         let Some(kind) = wanted(asked, hook, object, old).await? else { continue };
         let known = versions.iter().position(|version| std::ptr::eq(version.kind, kind));
-        let at = known.unwrap_or_else(|| {
-            versions.push(Version { kind, object: asked.shown(kind, object), old: asked.shown(kind, old) });
-            versions.len() - 1
-        });
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let (object, old) = (asked.shown(kind, object).await?, asked.shown(kind, old).await?);
+                versions.push(Version { kind, object, old });
+                versions.len() - 1
+            }
+        };
         calls.push((&**hook, at));
     }
     let answers = calls.into_iter().map(|(hook, at)| {

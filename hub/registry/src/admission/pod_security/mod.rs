@@ -1,8 +1,8 @@
 //! PodSecurity: the Pod Security Standards, by the labels of a namespace
 //! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>, and `k8s.io/pod-security-admission` for the texts).
 //!
-//! `enforce` refuses pods; `warn` tells whoever makes a pod or something with a template of one. `audit` would annotate an audit
-//! log, which there is not yet. Whoever makes a namespace stricter is told which of its pods are not as it now asks
+//! `enforce` refuses pods; `warn` tells whoever makes a pod or something with a template of one, and `audit` the audit log.
+//! Whoever makes a namespace stricter is told which of its pods are not as it now asks
 //! ([`existing`]).
 
 mod checks;
@@ -117,8 +117,15 @@ pub(crate) async fn validate(cx: &Admission<'_>, doc: &Json) -> Result<(), Statu
     let Some(template) = at(doc, path) else { return Ok(()) };
     let Some(spec) = template.get("spec") else { return Ok(()) };
     let metadata = template.get("metadata");
+    // What is refused is audited too.
+    let audited = Policy::of(labels, "audit").violations(metadata, spec);
+    if !audited.is_empty() {
+        cx.cx.annotate(&format!("{PREFIX}audit-violations"), &format!("would violate {audited}"));
+    }
     if path.is_empty() {
-        let violations = Policy::of(labels, "enforce").violations(metadata, spec);
+        let enforced = Policy::of(labels, "enforce");
+        cx.cx.annotate(&format!("{PREFIX}enforce-policy"), &enforced.shown());
+        let violations = enforced.violations(metadata, spec);
         if !violations.is_empty() {
             return Err(cx.forbidden(doc, format!("violates {violations}")));
         }

@@ -250,3 +250,52 @@ async fn nobody_reads_through_a_policy_what_he_may_not_read() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn expressions_are_held_against_the_kinds_that_they_are_about() {
+    let cluster = cluster().await;
+    let _task = cluster.registry.start_custom_kinds().await.unwrap();
+    cluster.create(CRDS, "", definition()).await.unwrap();
+    let rule = |group: &str, resources: Json| json!({ "operations": ["*"], "apiGroups": [group], "apiVersions": ["v1"], "resources": resources });
+    let spec = json!({
+        "matchConstraints": { "resourceRules": [
+            rule("apps", json!(["deployments", "deployments/scale"])), rule("shop.example.com", json!(["tills"])),
+            rule("", json!(["*"])),
+        ] },
+        "paramKind": { "apiVersion": "v1", "kind": "ConfigMap" },
+        "variables": [{ "name": "count", "expression": "object.spec.replicas" }],
+        "validations": [
+            { "expression": "object.metadata.labels.size() > 0 && params.data.x == object.metadata.name" },
+            { "expression": "object.spec.replicas > 1", "messageExpression": "'x' + object.spec.replicas" },
+            { "expression": "variables.count > 1 && params.spec.x" },
+        ],
+    });
+    cluster.policy("p", spec.clone()).await;
+    let policy = cluster.get(POLICIES, "", "p").await.unwrap();
+    assert_eq!(policy["status"]["observedGeneration"], 1);
+    let warnings = policy["status"]["typeChecking"]["expressionWarnings"].as_array().unwrap();
+    let places: Vec<&Json> = warnings.iter().map(|warning| &warning["fieldRef"]).collect();
+    assert_eq!(
+        places,
+        ["spec.validations[1].expression", "spec.validations[1].messageExpression", "spec.validations[2].expression",]
+    );
+    let text = |index: usize| warnings[index]["warning"].as_str().unwrap();
+    assert_eq!(
+        text(0),
+        "shop.example.com/v1, Kind=Till: ERROR: <input>:1:12: undefined field 'replicas'\n | object.spec.replicas > 1\n | \
+         ...........^\n"
+    );
+    assert!(
+        text(1).starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:5: found no matching overload for '_+_'"),
+        "{}",
+        text(1)
+    );
+    assert!(text(1).contains("\n\nshop.example.com/v1, Kind=Till: "), "{}", text(1));
+    assert!(text(2).contains("undefined field 'spec'"), "{}", text(2));
+
+    let mut fine = policy.clone();
+    fine["spec"]["validations"] = json!([{ "expression": "has(object.spec)" }]);
+    cluster.update(POLICIES, fine).await.unwrap();
+    let policy = cluster.get(POLICIES, "", "p").await.unwrap();
+    assert_eq!(policy["status"], json!({ "observedGeneration": 2, "typeChecking": {} }));
+}
