@@ -124,6 +124,6 @@ fn of_list(dialect: Dialect, kind: &Kind) -> Json {
                 "items": dialect.reference(kind.schema)},
         },
     });
-    add_kind(&mut list, kind, kind.list_kind());
+    add_kind(&mut list, kind, &kind.list_kind());
     list
 }

@@ -1,5 +1,7 @@
 //! Webhooks over real connections: TLS on loopback, and through a pod.
 
+mod custom;
+
 use async_trait::async_trait;
 use base64::Engine;
 use bytes::Bytes;
@@ -73,7 +75,10 @@ async fn answer(
         "/long" => (200, "x".repeat(ANSWER_BYTES + 1)),
         "/error" => (500, "broken".to_string()),
         "/hang" => std::future::pending().await,
-        _ => (404, String::new()),
+        path => match custom::response(path, &review["request"]) {
+            Some(response) => (200, say(response)),
+            None => (404, String::new()),
+        },
     };
     Ok(Response::builder().status(status).body(Full::new(body.into())).unwrap())
 }

@@ -144,12 +144,16 @@ async fn write(
 ) -> Result<Arc<Object>, Status> {
     check_kind(resource)?;
     let paths = paths(resource)?;
+    let versions = if resource.kind.custom.is_some() { engine.customs.versions_of(resource.kind) } else { Vec::new() };
     let apply = |object: &Object, mut doc: Json| -> Result<Wanted, Status> {
         let current = view(&paths, &doc);
         let before = Managers::parse(object.managed_fields()).unwrap_or_default();
         let version = resource.kind.gvk().api_version();
+        // Each version of a custom kind has its replicas elsewhere.
         let path = |asked: &str| {
-            (asked == version).then(|| paths.spec_replicas.iter().map(|name| Element::field(name.clone())).collect())
+            let other = || versions.iter().find(|custom| custom.kind.gvk().api_version() == asked)?.scale.as_ref();
+            let paths = if asked == version { Some(&paths) } else { other() };
+            paths.map(|paths| paths.spec_replicas.iter().map(|name| Element::field(name.clone())).collect())
         };
         let replicas = Replicas { api_version: &version, path: &path };
         let of_scale = to_scale(&before, replicas);

@@ -282,6 +282,30 @@ async fn managers_are_compared_in_their_own_versions() {
 }
 
 #[tokio::test]
+async fn a_scale_belongs_to_the_managers_of_all_versions() {
+    let shop = shop_of(definition()).await;
+    let apply = async |version: &str, by: &str, spec: Json| {
+        shop.patch(version, "a", PatchType::Apply, till(version, "a", spec), by).await.unwrap()
+    };
+    apply("v1", "old", json!({ "drawers": 1, "color": "red" })).await;
+    apply("v2", "new", json!({ "trays": 1 })).await;
+    let scale = json!({ "metadata": { "name": "a", "namespace": "default" }, "spec": { "replicas": 7 } });
+    shop.update("v2", "a", "scale", scale).await.unwrap();
+    let (registry, cx) = (&shop.cluster.registry, &shop.cluster.cx);
+    let scaled = registry.get(cx, &at("v2", "a")).await.unwrap().to_json_whole();
+    let mut owners: Vec<(&str, &str, &Json)> = (scaled["metadata"]["managedFields"].as_array().unwrap().iter())
+        .map(|entry| {
+            let version = entry["apiVersion"].as_str().unwrap();
+            (entry["manager"].as_str().unwrap(), version, &entry["fieldsV1"]["f:spec"])
+        })
+        .collect();
+    owners.sort_by_key(|(manager, ..)| *manager);
+    let trays = json!({ "f:trays": {} });
+    let color = json!({ "f:color": {} });
+    assert_eq!(owners, [("old", "shop.example.com/v1", &color), ("unknown", "shop.example.com/v2", &trays)]);
+}
+
+#[tokio::test]
 async fn a_list_and_a_watch_ask_once_for_all_objects() {
     let shop = shop_of(definition()).await;
     for (name, count) in [("a", 1), ("b", 2), ("c", 3)] {
