@@ -55,7 +55,7 @@ struct Owner<'a> {
 
 impl Owner<'_> {
     /// The IPAddress of an address of it.
-    fn address(&self, engine: &Engine, ip: &str) -> Result<Bytes, Status> {
+    async fn address(&self, engine: &Engine, ip: &str) -> Result<Bytes, Status> {
         let gvr = addresses();
         let kind = known(&gvr)?;
         let mut doc = json!({
@@ -69,7 +69,7 @@ impl Owner<'_> {
         let strategy = Rules::BuiltIn(strategy_of(kind));
         let resource = Resource { kind, strategy, gvr: &gvr, namespace: "", name: ip };
         let options = WriteOptions { field_manager: "holdfast-hub".into(), ..WriteOptions::default() };
-        let managed = tracked(engine, &resource, Part::Main, None, None, &doc, &options);
+        let managed = tracked(engine, &resource, Part::Main, None, None, &doc, &options).await;
         Ok(Object::with_managed_fields(doc, &managed.text)?.body().clone())
     }
 }
@@ -220,7 +220,7 @@ impl ServiceAddresses {
         let mut changes = Vec::new();
         for key in after.difference(&before) {
             if let Some(ip) = key.strip_prefix(IPS) {
-                changes.push(Allocation::Take { key: published(ip)?, owner: owner.address(engine, ip)? });
+                changes.push(Allocation::Take { key: published(ip)?, owner: owner.address(engine, ip).await? });
             }
             let owner = Bytes::from(format!("{}/{}", owner.namespace, owner.name));
             changes.push(Allocation::Take { key: key.clone(), owner });

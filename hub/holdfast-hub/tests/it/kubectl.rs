@@ -400,3 +400,31 @@ fn kubectl_goes_over_to_server_side_apply_and_back() {
     assert_eq!(kubectl.ok(image, ""), "registry.local/agnhost:1");
     assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("unchanged"));
 }
+
+/// What every cluster has and what is made of a Service, as a user sees it.
+#[test]
+fn the_api_and_services_have_endpoints_and_addresses() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start_with(root.path(), &["--advertise", "192.0.2.7"]);
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    let port = hub.told("api").rsplit(':').next().unwrap().to_string();
+    let endpoints = kubectl.ok("get endpoints kubernetes", "");
+    assert!(endpoints.contains(&format!("192.0.2.7:{port}")), "{endpoints}");
+    let slice =
+        kubectl.ok("get endpointslices kubernetes -o jsonpath={.endpoints[*].addresses[*]}/{.ports[0].port}", "");
+    assert_eq!(slice, format!("192.0.2.7/{port}"));
+    let range = kubectl.ok("get servicecidr kubernetes -o jsonpath={.spec.cidrs[0]}", "");
+    kubectl.ok("wait --for=condition=Ready servicecidr/kubernetes --timeout=20s", "");
+    let first = kubectl.ok("get service kubernetes -o jsonpath={.spec.clusterIP}", "");
+    let parent = kubectl.ok(&format!("get ipaddress {first} -o jsonpath={{.spec.parentRef.name}}"), "");
+    assert!(parent == "kubernetes" && range.contains('/'), "{parent} {range}");
+
+    kubectl.ok("create service clusterip web --tcp=80:8080", "");
+    let made = kubectl.ok("get service web -o jsonpath={.spec.clusterIP}", "");
+    let addresses = kubectl.ok("get ipaddresses", "");
+    assert!(addresses.contains(&made) && addresses.contains("services/default/web"), "{addresses}");
+    kubectl.ok("wait --for=create endpoints/web --timeout=20s", "");
+    kubectl.ok("delete service web", "");
+    assert!(!kubectl.ok("get ipaddresses", "").contains(&made));
+    kubectl.ok("wait --for=delete endpoints/web --timeout=20s", "");
+}
