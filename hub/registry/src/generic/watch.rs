@@ -155,7 +155,9 @@ async fn made(
         };
         places.push((old, new, event.revision));
     }
+    let turn = custom.conversion.turn(engine).await;
     let shown = custom.show(engine, objects).await?;
+    drop(turn);
     let of = |at: Option<usize>| at.map(|at| shown[at].clone());
     let told = places.into_iter().filter_map(|(old, new, revision)| {
         let (event_type, object) = transition(selection, of(old), of(new), revision)?;

@@ -63,6 +63,8 @@ impl WebhookCalls for Converter {
         let objects = request["objects"].as_array().unwrap();
         let names = objects.iter().map(|doc| doc["metadata"]["name"].as_str().unwrap_or_default().to_string());
         self.calls.lock().unwrap().push((wanted.to_string(), names.collect()));
+        // Others get to ask meanwhile.
+        tokio::task::yield_now().await;
         let mut made: Vec<Json> = objects.iter().map(|doc| renamed(doc.clone(), wanted)).collect();
         let mut response = json!({ "uid": uid, "result": { "status": "Success" } });
         match *self.ails.lock().unwrap() {
@@ -343,6 +345,17 @@ async fn a_list_and_a_watch_ask_once_for_all_objects() {
     assert_eq!(shop.calls(), [call("v2", &["a", "b"])], "one call for what came at once, none for what was seen");
     assert_eq!(shop.cluster.next(&mut twos).await.0, "ADDED a");
     assert_eq!(shop.cluster.next(&mut twos).await.0, "DELETED b");
+}
+
+#[tokio::test]
+async fn watchers_share_what_one_of_them_had_converted() {
+    let shop = shop_of(definition()).await;
+    let (mut one, mut two) =
+        (shop.watch("v2", &ListOptions::default()).await, shop.watch("v2", &ListOptions::default()).await);
+    shop.create("v1", "a", json!({ "drawers": 1 })).await.unwrap();
+    let (first, second) = tokio::join!(shop.cluster.next(&mut one), shop.cluster.next(&mut two));
+    assert_eq!((first.0, second.0), ("ADDED a".to_string(), "ADDED a".to_string()));
+    assert_eq!(shop.calls(), [call("v2", &["a"])]);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use review::Wanted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The conversion of a definition's objects.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Conversion {
     /// The schemas of all versions, served or not.
     schemas: BTreeMap<String, Arc<Structural>>,
     way: Way,
+    turn: Mutex<()>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -95,12 +97,21 @@ impl Conversion {
         }
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let group = str_at(doc, &["spec", "group"]).unwrap_or_default().to_string();
-        Arc::new(Conversion { id, group, stored: stored.to_string(), schemas, way })
+        Arc::new(Conversion { id, group, stored: stored.to_string(), schemas, way, turn: Mutex::new(()) })
     }
 
     /// Whether somebody has to be asked, so that a conversion may take time, and fail.
     pub(crate) fn asks(&self) -> bool {
         matches!(self.way, Way::Asking { .. })
+    }
+
+    /// Waits for those who want the same things at the same instant, as all watchers of a version do: the first has them
+    /// converted for all. Nobody waits longer than a call takes at most.
+    pub(crate) async fn turn(&self, engine: &Engine) -> Option<MutexGuard<'_, ()>> {
+        match self.asks() {
+            true => engine.env.timeout(CONVERSION_TIMEOUT, self.turn.lock()).await,
+            false => None,
+        }
     }
 
     /// Brings a stored document to the schema of the version that it is in: what that does not know goes, and what has a
