@@ -85,12 +85,7 @@ pub async fn of(store: &dyn Store, node: &NodeUid) -> Result<CertificateRecord, 
 ///
 /// # Errors
 /// The store's.
-pub async fn issued(
-    store: &dyn Store,
-    node: &NodeUid,
-    alive: &Check,
-    certificate: &[u8],
-) -> Result<bool, StoreError> {
+pub async fn issued(store: &dyn Store, node: &NodeUid, alive: &Check, certificate: &[u8]) -> Result<bool, StoreError> {
     let known = Known::of(certificate);
     change(store, node, Some(alive), |record| record.issued = Some(known.clone())).await
 }
@@ -116,12 +111,7 @@ pub async fn confirmed(
 ///
 /// # Errors
 /// The store's.
-pub async fn renewed(
-    store: &dyn Store,
-    node: &NodeUid,
-    shown: &[u8],
-    certificate: &[u8],
-) -> Result<bool, StoreError> {
+pub async fn renewed(store: &dyn Store, node: &NodeUid, shown: &[u8], certificate: &[u8]) -> Result<bool, StoreError> {
     let (shown, known) = (Known::of(shown), Known::of(certificate));
     change(store, node, None, |record| record.renew(&shown, &known)).await
 }

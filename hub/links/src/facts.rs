@@ -8,8 +8,8 @@
 use crate::adoption::{self, KeptPod, Verdict};
 use crate::sessions::{Mark, mark};
 use holdfast_core::{
-    Backoff, DeleteOptions, Gvr, Json, NodeUid, Object, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target, UserInfo,
-    WriteOptions, json,
+    Backoff, DeleteOptions, Gvr, Json, NodeUid, Object, OutboxGen, Patch, PatchType, Reason, Revision, Status, Target,
+    UserInfo, WriteOptions, json,
 };
 use holdfast_env::World;
 use holdfast_link_engine::wire::{FactSort, WireFact};

@@ -13,8 +13,8 @@ use holdfast_env::{BiStream, Connection, NetError, SendStream, Transport, World}
 use holdfast_link_engine::limits::{FRAME, HANDSHAKE, MAX_FRAME_BYTES, STRANGER_FRAME_BYTES};
 use holdfast_link_engine::mux::Side;
 use holdfast_link_engine::wire::{
-    FactAck, FactBatch, FactSort, Heartbeat, Hello, JoinReply, JoinRequest, Open, Payload, RenewRequest, SessionReady, TimeResetReply,
-    TimeResetRequest, VERSION_MIN, WireFact, encode,
+    FactAck, FactBatch, FactSort, Heartbeat, Hello, JoinReply, JoinRequest, Open, Payload, RenewRequest, SessionReady,
+    TimeResetReply, TimeResetRequest, VERSION_MIN, WireFact, encode,
 };
 use holdfast_link_engine::{FrameReader, HubItem, HubView, Stream};
 use std::sync::{Arc, Mutex};

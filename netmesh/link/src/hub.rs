@@ -249,7 +249,8 @@ impl Driver {
             let (mut sender, receiver) = self.connection.open_bi().await?;
             sender.set_priority(stream.priority());
             self.senders.insert(stream, Background::start(&self.env, sender));
-            let reader = read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone(), HubInput::Frame);
+            let reader =
+                read_frames(self.env.clone(), stream, FrameRecv::new(receiver), self.inputs.clone(), HubInput::Frame);
             self.tasks.push(self.env.spawn("link-reader", Box::pin(reader)));
         }
         match self.senders.get_mut(&stream) {
@@ -285,7 +286,12 @@ async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived
 }
 
 /// Takes the node's streams: one control, one facts, one renewal at a time.
-async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHost>, inputs: mpsc::Sender<Arrived<HubInput>>) {
+async fn accept(
+    env: World,
+    connection: Arc<dyn Connection>,
+    host: Arc<dyn HubHost>,
+    inputs: mpsc::Sender<Arrived<HubInput>>,
+) {
     let mut readers: BTreeMap<Stream, Task> = BTreeMap::new();
     let mut renewal: Option<Task> = None;
     while let Ok((mut sender, receiver)) = connection.accept_bi().await {
@@ -301,7 +307,10 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn HubHo
                 }
                 readers.insert(
                     stream,
-                    env.spawn("link-reader", Box::pin(read_frames(env.clone(), stream, frames, inputs.clone(), HubInput::Frame))),
+                    env.spawn(
+                        "link-reader",
+                        Box::pin(read_frames(env.clone(), stream, frames, inputs.clone(), HubInput::Frame)),
+                    ),
                 );
             }
             Some(Ok(Open { stream: Stream::Renew })) if renewal.as_ref().is_none_or(Task::is_finished) => {

@@ -250,7 +250,12 @@ async fn datagrams(connection: Arc<dyn Connection>, inputs: mpsc::Sender<Arrived
 }
 
 /// Takes the hub's streams: one sync stream, and calls.
-async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeHost>, inputs: mpsc::Sender<Arrived<NodeInput>>) {
+async fn accept(
+    env: World,
+    connection: Arc<dyn Connection>,
+    host: Arc<dyn NodeHost>,
+    inputs: mpsc::Sender<Arrived<NodeInput>>,
+) {
     let mut calls: Vec<Task> = Vec::new();
     let mut readers: Vec<Task> = Vec::new();
     while let Ok(stream) = connection.accept_bi().await {
@@ -263,9 +268,10 @@ async fn accept(env: World, connection: Arc<dyn Connection>, host: Arc<dyn NodeH
                 if inputs.send(Arrived::Opened(Stream::Sync, sender)).await.is_err() {
                     return;
                 }
-                readers.push(
-                    env.spawn("link-sync", Box::pin(read_frames(env.clone(), Stream::Sync, frames, inputs.clone(), NodeInput::Frame))),
-                );
+                readers.push(env.spawn(
+                    "link-sync",
+                    Box::pin(read_frames(env.clone(), Stream::Sync, frames, inputs.clone(), NodeInput::Frame)),
+                ));
             }
             Some(Ok(Open { stream: Stream::Call })) if calls.len() < MAX_CALLS => {
                 let host = host.clone();

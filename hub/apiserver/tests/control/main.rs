@@ -11,7 +11,9 @@ mod webhooks;
 use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};
 use holdfast_controller::{Client, ResourceKind};
 use holdfast_controllers::{ControllersConfig, PERMISSIONS, start_all};
-use holdfast_core::{DeleteOptions, Gvr, Json, Lineage, ListOptions, Patch, PatchType, Target, Timestamp, UserInfo, Watch};
+use holdfast_core::{
+    DeleteOptions, Gvr, Json, Lineage, ListOptions, Patch, PatchType, Target, Timestamp, UserInfo, Watch,
+};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer};

@@ -51,7 +51,8 @@ impl Authority {
         let run = |args: &[&str]| Command::new("openssl").args(args).output();
         let (ca, leaf) = (ca.to_str().unwrap(), leaf.to_str().unwrap());
         let at = NOW.to_string();
-        let Ok(verified) = run(&["verify", "-x509_strict", "-check_ss_sig", "-attime", &at, "-CAfile", ca, leaf]) else {
+        let Ok(verified) = run(&["verify", "-x509_strict", "-check_ss_sig", "-attime", &at, "-CAfile", ca, leaf])
+        else {
             eprintln!("skipped: no openssl on this machine");
             return None;
         };
@@ -103,7 +104,10 @@ fn a_certificate_reads_as_it_was_judged_whoever_reads_it() {
         assert_eq!((read.common_name.as_str(), &read.organizations[..]), ("jané", &["dev, ops=+\"".to_string()][..]));
         assert_eq!(read.dns_names, ["node.example.com"]);
         assert_eq!(read.addresses, ["10.0.0.7", "fd00::7"]);
-        assert_eq!((&read.emails[..], &read.uris[..]), (&["jane@example.com".to_string()][..], &["spiffe://example.com/jane".to_string()][..]));
+        assert_eq!(
+            (&read.emails[..], &read.uris[..]),
+            (&["jane@example.com".to_string()][..], &["spiffe://example.com/jane".to_string()][..])
+        );
 
         let certificate = authority.certified(&request, &["digital signature", "client auth"]).unwrap();
         let (rest, parsed) = X509Certificate::from_der(&certificate).unwrap();
@@ -326,11 +330,13 @@ fn a_subject_that_swallows_what_follows_is_refused() {
 
     let server_auth = der::value(der::SEQUENCE, &der::value(der::OBJECT_IDENTIFIER, SERVER_AUTH));
     let names = sequence(&[&der::value(der::IMPLICIT | 2, HUB.as_bytes())]);
-    let good = [extension(EXTENDED_KEY_USAGE, false, &server_auth), extension(SUBJECT_ALT_NAME, false, &names)].concat();
+    let good =
+        [extension(EXTENDED_KEY_USAGE, false, &server_auth), extension(SUBJECT_ALT_NAME, false, &names)].concat();
     // One more, which nobody knows, holds the rest. Lengths of two bytes, so that they do not depend on each other.
     let wide = |tag: u8, length: usize| [tag, 0x82, (length >> 8) as u8, length as u8];
     let unknown = der::value(der::OBJECT_IDENTIFIER, &[0x2a, 3]);
-    let last = [&wide(der::SEQUENCE, unknown.len() + 4 + behind)[..], &unknown, &wide(der::OCTET_STRING, behind)].concat();
+    let last =
+        [&wide(der::SEQUENCE, unknown.len() + 4 + behind)[..], &unknown, &wide(der::OCTET_STRING, behind)].concat();
     let list = [&wide(der::SEQUENCE, good.len() + last.len() + behind)[..], &good, &last].concat();
     let extensions = [&wide(der::EXPLICIT | 3, list.len() + behind)[..], &list].concat();
     let blob = [public(&key, &[]), extensions].concat();
