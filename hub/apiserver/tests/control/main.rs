@@ -166,7 +166,7 @@ impl Followed {
     }
 
     /// As they are now: no change that comes later is missed.
-    async fn all(&self) -> Vec<Json> {
+    async fn all(&mut self) -> Vec<Json> {
         let list = self.client.list(&self.at, &ListOptions::default()).await.unwrap();
         list.items.iter().map(|object| object.to_json()).collect()
     }

@@ -9,6 +9,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use std::process::Command;
+use x509_parser::prelude::X509CertificationRequest;
 
 const NOW: i64 = 1_790_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -261,7 +262,7 @@ fn what_readers_would_not_agree_on_is_refused() {
         (sequence(&[&set(&[&pair(COMMON_NAME, UTF8, b"jane"), &[0x05, 0]])]), hidden),
         (lengthy, hidden),
         // Sets that are not sorted.
-        (sequence(&[&set(&[&pair(ORGANIZATION, UTF8, b"dev"), &pair(COMMON_NAME, UTF8, b"jane")])]), hidden),
+        (sequence(&[&set(&[&pair(COMMON_NAME, UTF8, b"jane"), &pair(ORGANIZATION, UTF8, b"dev")])]), hidden),
         // BMPString, T61String, UniversalString; constructed, and of another class.
         (sequence(&[&jane, &name(ORGANIZATION, 0x1e, &wide)]), text),
         (sequence(&[&jane, &name(ORGANIZATION, 0x14, b"system:masters")]), text),
@@ -332,11 +333,12 @@ fn a_subject_that_swallows_what_follows_is_refused() {
     let names = sequence(&[&der::value(der::IMPLICIT | 2, HUB.as_bytes())]);
     let good =
         [extension(EXTENDED_KEY_USAGE, false, &server_auth), extension(SUBJECT_ALT_NAME, false, &names)].concat();
-    // One more, which nobody knows, holds the rest. Lengths of two bytes, so that they do not depend on each other.
+    // One more, which nobody knows, holds the rest, and so much more that all lengths are of two bytes.
     let wide = |tag: u8, length: usize| [tag, 0x82, (length >> 8) as u8, length as u8];
-    let unknown = der::value(der::OBJECT_IDENTIFIER, &[0x2a, 3]);
-    let last =
-        [&wide(der::SEQUENCE, unknown.len() + 4 + behind)[..], &unknown, &wide(der::OCTET_STRING, behind)].concat();
+    let (unknown, more) = (der::value(der::OBJECT_IDENTIFIER, &[0x2a, 3]), vec![0; 0x100]);
+    let held = more.len() + behind;
+    let last = [&wide(der::SEQUENCE, unknown.len() + 4 + held)[..], &unknown, &wide(der::OCTET_STRING, held), &more];
+    let last = last.concat();
     let list = [&wide(der::SEQUENCE, good.len() + last.len() + behind)[..], &good, &last].concat();
     let extensions = [&wide(der::EXPLICIT | 3, list.len() + behind)[..], &list].concat();
     let blob = [public(&key, &[]), extensions].concat();
@@ -353,9 +355,15 @@ fn a_subject_that_swallows_what_follows_is_refused() {
 
     // A certificate that copied what the library calls the raw parts would be taken for the hub's.
     let raw = [&[der::SEQUENCE, (visible.len() + swallowed) as u8], &visible[..]].concat();
+    let sent = STANDARD.decode(evil.signed(&key)).unwrap();
+    let sent = x509_parser::pem::Pem::iter_from_buffer(&sent).next().unwrap().unwrap().contents;
+    let (_, sent) = X509CertificationRequest::from_der(&sent).unwrap();
+    sent.verify_signature().unwrap();
+    let sent = &sent.certification_request_info;
+    assert_eq!((sent.subject.as_raw(), sent.subject_pki.raw), (&raw[..], &evil.key[..]));
     let tbs = parsed.tbs_certificate.as_ref();
     let (head, _) = tbs.split_at(find(tbs, parsed.subject().as_raw()));
-    let header = 2 + usize::from(tbs[1].checked_sub(0x80).unwrap_or_default());
+    let header = 2 + usize::from(tbs[1].saturating_sub(0x80));
     let content = [&head[header..], &raw, &evil.key, true_extensions].concat();
     let copied = der::value(der::SEQUENCE, &content);
     let signature = der::bits(&authority.pki.ca.sign_message(&copied).unwrap(), 0);
