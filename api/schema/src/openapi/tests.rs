@@ -49,7 +49,6 @@ fn custom_kinds_join_the_document_of_version_two() {
     let definition = holdfast_kinds::custom::CustomDefinition {
         group: "shop.example.com".into(),
         version: "v1".into(),
-        stored: "v1".into(),
         kind: "Till".into(),
         plural: "tills".into(),
         singular: "till".into(),
