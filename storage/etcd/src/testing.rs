@@ -7,6 +7,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -153,12 +154,26 @@ impl EtcdServer {
             if self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some()) {
                 return false;
             }
-            if TcpStream::connect(address).is_ok() {
+            if self.answers(address).unwrap_or(false) {
                 return true;
             }
-            assert!(begun.elapsed() < SOON, "etcd takes no connections:\n{}", self.log());
+            assert!(begun.elapsed() < SOON, "etcd does not answer:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Whether it says that it is healthy. One that is killed before it was, though it took connections already, may have
+    /// written down no more than that it wants to be a member, and comes never up again.
+    fn answers(&self, address: SocketAddr) -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        if self.scheme == "https" {
+            return Ok(true);
+        }
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.contains("\"health\":\"true\""))
     }
 }
 
