@@ -36,9 +36,7 @@ pub(super) fn note(state: &State, uid: &str, memory: &[u8]) -> Vec<Record> {
 /// How the pod with this UID ended, if it did and that is remembered.
 pub(super) fn of(state: &State, uid: &str) -> Option<PodMemory> {
     let (_, memory) = state.notes().get(&format!("{PREFIX}{uid}"))?.split_first_chunk::<8>()?;
-    let memory = PodMemory::decode(memory)?;
-    // It is here again, so the hub has it again.
-    Some(PodMemory { deleted_at_hub: false, ..memory })
+    PodMemory::decode(memory)
 }
 
 #[cfg(test)]

@@ -125,6 +125,9 @@ impl State {
             let known = state.notes().get(&Common::memory_key(&uid)).and_then(|bytes| PodMemory::decode(bytes));
             known.or_else(|| results::of(state, &uid)).unwrap_or_default()
         });
+        // The pod is here, so the hub has it: one that was restored from a backup hands out again what it had deleted, also
+        // what the power took in the middle of that.
+        let memory = PodMemory { deleted_at_hub: false, ..memory };
         let mut machine = PodMachine::new((*pod).clone(), memory, now(&common));
         machine.set_host_ips(common.parts.config.node_ips.clone());
         let fails_over_after = fails_over_after(&pod);
