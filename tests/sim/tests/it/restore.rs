@@ -205,3 +205,26 @@ fn what_has_run_its_course_is_not_run_again() {
     assert!(stage.cluster.nodes[0].oci.running().is_empty());
     stage.agree();
 }
+
+#[test]
+fn what_the_power_took_in_the_middle_of_its_end_runs_again() {
+    let stage = Stage::open(6, 1);
+    let node = &stage.cluster.nodes[0];
+    stage.pod("web", 1, json!({}));
+    stage.runs("web");
+    let (uid, backup) = (uid(&stage, "web"), stage.cluster.hub.log.backup());
+    // The node hears that it is deleted, and cannot end it.
+    node.oci.set_down(true);
+    forced(&stage, "web");
+    stage.until("the node has heard of it", 60, |c| c.end().machines[0].pods.is_empty());
+    stage.pass(5);
+    node.power_off();
+    node.oci.set_down(false);
+    stage.pass(5);
+    node.power_on();
+    restore(&stage, &backup);
+    stage.until("it runs", 120, |_| runs_on(&stage, 1, &uid));
+    stage.pass(60);
+    assert!(runs_on(&stage, 1, &uid), "it stays");
+    stage.agree();
+}
