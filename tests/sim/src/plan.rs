@@ -72,7 +72,6 @@ pub fn provokes(rule: &str) -> Option<Fault> {
     match rule {
         "doubtful-vitals-trusted" | "sweep-before-sync" => Some(Fault::Flip),
         "page-cache-trusted" => Some(Fault::Sync),
-        "numbers-used-twice" | "lease-outlives-the-boot" => Some(Fault::Power),
         "results-forgotten" | "adopt-deleted" | "adopt-under-new-uid" => Some(Fault::Restore),
         _ => None,
     }
