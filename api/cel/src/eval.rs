@@ -253,36 +253,34 @@ impl<'a> Run<'a, '_> {
     fn list(&mut self, elements: &'a [(bool, Op)]) -> Outcome<'a> {
         let mut values = Vec::with_capacity(elements.len());
         for (optional, op) in elements {
-            match (optional, self.eval(op)?) {
-                (false, value) => values.push(value),
-                (true, Value::Optional(Some(value))) => values.push((*value).clone()),
-                (true, Value::Optional(None)) => {}
-                (true, value) => {
-                    let what = value.type_name();
-                    let message = format!("cannot initialize optional list element from non-optional value {what}");
-                    return Err(EvalError::new(message));
-                }
-            }
+            values.extend(self.present(*optional, op, || "list element".into())?);
         }
         self.charge(LIST_BASE)?;
         Ok(Value::list(values))
+    }
+
+    /// The value of a part of what is made; `None` where it is optional and there is none.
+    fn present(
+        &mut self,
+        optional: bool,
+        op: &'a Op,
+        part: impl FnOnce() -> String,
+    ) -> Result<Option<Value<'a>>, EvalError> {
+        match (optional, self.eval(op)?) {
+            (false, value) => Ok(Some(value)),
+            (true, Value::Optional(value)) => Ok(value.map(|value| (*value).clone())),
+            (true, value) => {
+                let (part, what) = (part(), value.type_name());
+                Err(EvalError::new(format!("cannot initialize optional {part} from non-optional value {what}")))
+            }
+        }
     }
 
     fn map(&mut self, entries: &'a [(bool, Op, Op)]) -> Outcome<'a> {
         let mut made = BTreeMap::new();
         for (optional, key, value) in entries {
             let key = self.eval(key)?;
-            let value = match (optional, self.eval(value)?) {
-                (false, value) => value,
-                (true, Value::Optional(Some(value))) => (*value).clone(),
-                (true, Value::Optional(None)) => continue,
-                (true, value) => {
-                    let what = value.type_name();
-                    return Err(EvalError::new(format!(
-                        "cannot initialize optional entry from non-optional value {what}"
-                    )));
-                }
-            };
+            let Some(value) = self.present(*optional, value, || "entry".into())? else { continue };
             let found = Key::of(&key).filter(|_| !matches!(key, Value::Double(_)));
             let found = found.ok_or_else(|| EvalError::new(format!("unsupported key type: {}", key.type_name())))?;
             if made.insert(found, value).is_some() {
@@ -296,16 +294,7 @@ impl<'a> Run<'a, '_> {
     fn object(&mut self, name: &Arc<str>, fields: &'a [(bool, Box<str>, Op)]) -> Outcome<'a> {
         let mut made = BTreeMap::new();
         for (optional, field, value) in fields {
-            let value = match (optional, self.eval(value)?) {
-                (false, value) => value,
-                (true, Value::Optional(Some(value))) => (*value).clone(),
-                (true, Value::Optional(None)) => continue,
-                (true, value) => {
-                    let what = value.type_name();
-                    let message = format!("cannot initialize optional entry '{field}' from non-optional value {what}");
-                    return Err(EvalError::new(message));
-                }
-            };
+            let Some(value) = self.present(*optional, value, || format!("entry '{field}'"))? else { continue };
             made.insert(field.clone(), Ok(value));
         }
         self.charge(STRUCT_BASE)?;
