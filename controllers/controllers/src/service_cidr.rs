@@ -34,9 +34,8 @@ struct Given(Option<Key>);
 impl Project for Given {
     fn project(object: &Arc<Object>) -> Given {
         let ours = object.meta.labels.get(MANAGED_BY).is_some_and(|manager| manager == ALLOCATOR);
-        let doc = object.to_json();
-        let parent = |field: &str| str_at(&doc, &["spec", "parentRef", field]).unwrap_or_default();
-        Given(ours.then(|| Key::new(parent("namespace"), parent("name"))))
+        let parent = |field: &str| object.skim_str(&["spec", "parentRef", field]).unwrap_or_default();
+        Given(ours.then(|| Key::new(&parent("namespace"), &parent("name"))))
     }
 
     fn slim(meta: &mut ObjectMeta) {
@@ -124,7 +123,7 @@ impl Reconciler for Controller {
 
 /// The address that a Service has; none for one without, or without a cluster's address at all.
 fn cluster_ip(service: &Object) -> Option<IpAddr> {
-    str_at(&service.to_json(), &["spec", "clusterIP"])?.parse().ok()
+    service.skim_str(&["spec", "clusterIP"])?.parse().ok()
 }
 
 fn cidrs(range: &Object) -> Vec<IpNet> {
