@@ -1,18 +1,15 @@
-//! `test`: the checks and tests by name. Without a name: all that CI runs, in the order of what fails fastest.
+//! `test`: the checks and tests by name. Without a name: all that CI runs, first what fails fastest.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
 use crate::{clients, deps, etcd, kubectl, place, process, sim, tidy};
 
-/// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here; clippy is
-/// the compiler of them all.
-const CI: [Suite; 6] = [Suite::Fmt, Suite::Tidy, Suite::Deny, Suite::Unit, Suite::Sim, Suite::E2e];
 /// Names the folder of upstream's texts.
 const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
 /// Where it lies beside the clone.
@@ -21,20 +18,37 @@ const SHARED: &str = "shared/kubernetes-1.36";
 pub(crate) fn test(args: &cli::Test) -> Result<()> {
     deps::ensure()?;
     etcd::ensure()?;
-    let suites = match args.what {
-        Some(suite) => vec![suite],
-        None => {
-            compile::lint_what_is_built();
-            CI.to_vec()
-        }
-    };
-    for suite in suites {
-        let name = format!("{suite:?}").to_lowercase();
-        eprintln!("== {name}");
-        let began = Instant::now();
-        run(suite, &args.rest).with_context(|| format!("test {name}"))?;
-        eprintln!("== {name}: passed in {:.0} s", began.elapsed().as_secs_f32());
+    match args.what {
+        Some(suite) => timed(suite, &args.rest),
+        None => ci(&args.rest),
     }
+}
+
+/// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here; clippy is the
+/// compiler of them all. Tests of real processes mostly wait: the simulator computes meanwhile, and a failure of the one does
+/// not hide what the other finds.
+fn ci(rest: &[String]) -> Result<()> {
+    compile::lint_what_is_built();
+    [Suite::Fmt, Suite::Tidy, Suite::Deny].into_iter().try_for_each(|suite| timed(suite, rest))?;
+    eprintln!("== build");
+    process::show(cargo().args(["test", "--workspace", "--no-run"]))?;
+    std::thread::scope(|scope| {
+        let sim = scope.spawn(|| timed(Suite::Sim, rest));
+        let real = [Suite::Unit, Suite::E2e].into_iter().try_for_each(|suite| timed(suite, rest));
+        if let Err(err) = &real {
+            eprintln!("failed: {err:#}; waiting for what the simulator says");
+        }
+        let simulated = sim.join().unwrap_or_else(|_| Err(anyhow!("the simulator's thread panicked")));
+        real.and(simulated)
+    })
+}
+
+fn timed(suite: Suite, rest: &[String]) -> Result<()> {
+    let name = format!("{suite:?}").to_lowercase();
+    eprintln!("== {name}");
+    let began = Instant::now();
+    run(suite, rest).with_context(|| format!("test {name}"))?;
+    eprintln!("== {name}: passed in {:.0} s", began.elapsed().as_secs_f32());
     Ok(())
 }
 
