@@ -2,6 +2,7 @@
 //!
 //! These structs are wire records (postcard): they never change; a new need is a new variant or record.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Which container of which pod.
@@ -66,6 +67,15 @@ pub struct ForwardCall {
     pub port: u16,
 }
 
+/// A page that the node itself serves (`nodes/proxy`), by its path and query as the client wrote them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageCall {
+    /// Begins with a slash.
+    pub path: String,
+    /// Without the question mark; empty for none.
+    pub query: String,
+}
+
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
@@ -75,4 +85,15 @@ pub enum Call {
     Exec(ExecCall),
     /// A connection to a port.
     Forward(ForwardCall),
+    /// A page of the node's own.
+    Page(PageCall),
+}
+
+/// A page as the node made it. It travels in pieces and is no record of the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// As in HTTP.
+    pub content_type: String,
+    /// The whole content.
+    pub body: Bytes,
 }

@@ -24,6 +24,7 @@ pub mod fencing;
 mod flowcontrol;
 pub mod jsonpath;
 pub mod kind;
+pub mod metrics;
 mod networking;
 mod node;
 mod policy;
@@ -82,6 +83,8 @@ static KINDS: &[Kind] = &[
     events::EVENT,
     flowcontrol::FLOW_SCHEMA,
     flowcontrol::PRIORITY_LEVEL_CONFIGURATION,
+    metrics::NODE_METRICS,
+    metrics::POD_METRICS,
     networking::INGRESS,
     networking::INGRESS_CLASS,
     networking::IP_ADDRESS,

@@ -32,6 +32,6 @@ pub use docs::health::Health;
 pub use kind_set::KindSet;
 pub use listen::server::Server;
 pub use listen::taker::Taker;
-pub use registry::{Connected, Deleted, NodeCalls, PodPorts, Registry, RequestContext};
+pub use registry::{Connected, Deleted, NODE_QUERY, NodeCalls, PodPorts, Registry, RequestContext};
 pub use served::{Documents, LiveKinds, Served};
 pub use webhook::{CallFailure, WebhookCalls, WebhookRoute, WebhookTarget};

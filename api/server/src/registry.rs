@@ -4,7 +4,7 @@ use crate::Decision;
 use crate::audit::Trail;
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall, Page, PageCall};
 use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, UserInfo, Watch, WriteOptions,
 };
@@ -91,6 +91,9 @@ impl PodPorts {
     }
 }
 
+/// The parameter of a connection to a node's page that holds the page's query; `path` holds its path.
+pub const NODE_QUERY: &str = "query";
+
 /// A stream of a pod.
 pub enum Connected {
     /// Bytes as they come (logs). Bounded; ends with the sender.
@@ -101,6 +104,8 @@ pub enum Connected {
     Ports(PodPorts),
     /// The port of a pod that requests are to be sent on to (proxy).
     Backend(PodPorts, u16),
+    /// A page of a node (its proxy).
+    Page(Page),
 }
 
 /// Objects by verb. Implementations: the hub's over its store, the node's over its journal.
@@ -173,4 +178,9 @@ pub trait NodeCalls: Send + Sync + 'static {
     /// A connection to a port of a pod; dropping it ends the connection. 404 and 400 for a pod that is not there or does
     /// not run, 500 with the kernel's words when nothing listens, 503 when the node is not connected.
     async fn forward(&self, node: &str, call: ForwardCall) -> Result<BiStream, Status>;
+
+    /// A page that the node serves of itself. 404 for one that it does not have, 503 when the node is not connected.
+    async fn page(&self, _node: &str, _call: PageCall) -> Result<Page, Status> {
+        Err(Status::not_implemented("pages of nodes"))
+    }
 }

@@ -1,6 +1,6 @@
 //! Facts of the machine.
 
-use holdfast_node::{HostFacts, HostInfo};
+use holdfast_node::{FileSystemUsage, HostFacts, HostInfo, HostMemory, HostUsage};
 use std::path::{Path, PathBuf};
 
 /// Where values live that outlive the agent and not the boot.
@@ -43,6 +43,24 @@ impl HostFacts for LinuxHost {
         HostInfo { disk_bytes: disk, ..self.fixed.clone() }
     }
 
+    fn usage(&self) -> HostUsage {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        HostUsage {
+            cpu_nanos: busy_nanos(&read("/proc/stat")),
+            memory: host_memory(&read("/proc/meminfo")),
+            disk: rustix::fs::statvfs(&self.data_dir).ok().map(|stat| FileSystemUsage {
+                capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
+                available: stat.f_bavail.saturating_mul(stat.f_frsize),
+                used: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
+                inodes: stat.f_files,
+                inodes_free: stat.f_favail,
+            }),
+            interfaces: interfaces(&read("/proc/net/dev")),
+            pids: threads(&read("/proc/loadavg"))
+                .and_then(|now| Some((now, read("/proc/sys/kernel/pid_max").trim().parse().ok()?))),
+        }
+    }
+
     fn remember(&self, name: &str, value: &[u8]) {
         let (path, temporary) = (Path::new(RUN).join(name), Path::new(RUN).join(format!("{name}.new")));
         if let Err(err) = std::fs::write(&temporary, value).and_then(|()| std::fs::rename(&temporary, &path)) {
@@ -61,7 +79,68 @@ fn os_image(os_release: &str) -> String {
 }
 
 fn memory_bytes(meminfo: &str) -> u64 {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
+    meminfo_bytes(meminfo, "MemTotal").unwrap_or(0)
+}
+
+fn host_memory(meminfo: &str) -> Option<HostMemory> {
+    let of = |name: &str| meminfo_bytes(meminfo, name);
+    Some(HostMemory {
+        available: of("MemAvailable")?,
+        usage: of("MemTotal")?.saturating_sub(of("MemFree")?),
+        rss: of("AnonPages").unwrap_or(0),
+    })
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
+    let value = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    value.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The busy time in the first line of `/proc/stat`, which counts in hundredths of a second: user, nice, system, (idle, iowait,)
+/// irq, softirq, steal. Guests are within user.
+fn busy_nanos(stat: &str) -> Option<u64> {
+    let all = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = all.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let [user, nice, system, _, _, irq, softirq, steal] = *ticks.first_chunk::<8>()?;
+    (user + nice + system + irq + softirq + steal).checked_mul(10_000_000)
+}
+
+/// Interfaces of `/proc/net/dev` but the loopback.
+fn interfaces(dev: &str) -> Vec<(String, [u64; 4])> {
+    let line = |line: &str| {
+        let (name, rest) = line.split_once(':')?;
+        let numbers: Vec<u64> = rest.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let at = |index: usize| numbers.get(index).copied();
+        let name = name.trim();
+        (name != "lo").then_some(())?;
+        Some((name.to_string(), [at(0)?, at(2)?, at(8)?, at(10)?]))
+    };
+    dev.lines().filter_map(line).collect()
+}
+
+/// The number of threads in `/proc/loadavg`.
+fn threads(loadavg: &str) -> Option<u64> {
+    loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_is_read() {
+        let meminfo = "MemTotal:  1000 kB\nMemFree: 300 kB\nMemAvailable: 600 kB\nAnonPages: 100 kB\n";
+        assert_eq!(memory_bytes(meminfo), 1000 << 10);
+        let expected = HostMemory { available: 600 << 10, usage: 700 << 10, rss: 100 << 10 };
+        assert_eq!(host_memory(meminfo), Some(expected));
+        assert_eq!(host_memory("MemTotal: x kB"), None);
+        assert_eq!(busy_nanos("cpu  1 2 3 100 50 4 5 6 0 0\ncpu0 1\n"), Some(210_000_000));
+        assert_eq!(busy_nanos("cpu 1 2"), None);
+        let dev = "Inter-| Receive | Transmit\n face |bytes\n    lo: 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n  \
+                   eth0: 10 1 2 0 0 0 0 0 20 1 3 0 0 0 0 0\n";
+        assert_eq!(interfaces(dev), [("eth0".to_string(), [10, 2, 20, 3])]);
+        assert_eq!(threads("0.00 0.01 0.05 2/345 6789"), Some(345));
+        assert!(busy_nanos(&std::fs::read_to_string("/proc/stat").unwrap()).is_some());
+    }
 }

@@ -20,6 +20,7 @@ pub mod local_api;
 pub mod logs;
 pub mod main_loop;
 pub mod objects;
+mod pages;
 pub mod parts;
 pub mod pods;
 pub mod readiness;
@@ -31,8 +32,8 @@ pub mod tokens;
 pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, NodeConfig, NodeParts,
-    PodNet, PodPlace, PodRef, Prober,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, FileSystemUsage, HostFacts, HostInfo, HostMemory,
+    HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

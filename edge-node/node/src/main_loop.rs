@@ -5,6 +5,7 @@ use crate::events::Events;
 use crate::lease::RunLease;
 use crate::link::LinkHost;
 use crate::objects::Objects;
+use crate::pages::Pages;
 use crate::parts::{DataplaneSnapshot, NodeParts};
 use crate::pods::{Common, PodCalls, PodManager};
 use crate::readiness::{self, Readiness};
@@ -98,7 +99,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         homes: Mutex::default(),
     });
     let pods = PodManager::new(common, report_pods.clone());
-    let calls = PodCalls::new(pods.clone());
+    let calls = PodCalls::new(pods.clone(), Pages::new(node.clone(), pods.clone()));
     let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), whole.clone(), lease);
     tokens.follow(link.state());
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };

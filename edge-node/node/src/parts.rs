@@ -175,10 +175,53 @@ pub struct HostInfo {
     pub agent_version: String,
 }
 
+/// What the machine uses of itself. Bytes and counts; a field is `None` where the kernel does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostUsage {
+    /// Busy time of all CPUs since the boot, in nanoseconds.
+    pub cpu_nanos: Option<u64>,
+    /// Memory.
+    pub memory: Option<HostMemory>,
+    /// The file system of the data folder, where images, logs and volumes are.
+    pub disk: Option<FileSystemUsage>,
+    /// Network interfaces other than the loopback: name, bytes and errors in, bytes and errors out.
+    pub interfaces: Vec<(String, [u64; 4])>,
+    /// Processes and threads, and the most that there may be.
+    pub pids: Option<(u64, u64)>,
+}
+
+/// Memory of the machine, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostMemory {
+    /// What could be had without swapping (`MemAvailable`).
+    pub available: u64,
+    /// All but what is free.
+    pub usage: u64,
+    /// Anonymous memory.
+    pub rss: u64,
+}
+
+/// A file system. Bytes, and counts of inodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSystemUsage {
+    /// Size.
+    pub capacity: u64,
+    /// Free for us.
+    pub available: u64,
+    /// In use.
+    pub used: u64,
+    /// Inodes.
+    pub inodes: u64,
+    /// Free inodes.
+    pub inodes_free: u64,
+}
+
 /// Reads the machine.
 pub trait HostFacts: Send + Sync + 'static {
     /// What the machine is now.
     fn read(&self) -> HostInfo;
+    /// What it uses now.
+    fn usage(&self) -> HostUsage;
     /// Keeps a small value where it outlives the agent and not the boot (`/run`), and costs the disk nothing.
     fn remember(&self, name: &str, value: &[u8]);
     /// Such a value, if it was kept since the boot.

@@ -13,3 +13,4 @@ mod worker;
 pub use calls::PodCalls;
 pub use manager::{PodManager, PodSummary};
 pub(crate) use work::Common;
+pub(crate) use worker::Shown;

@@ -4,7 +4,7 @@ use crate::hub_links::Shared;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::Status;
-use holdfast_core::calls::{Call, ExecCall, ForwardCall, LogCall};
+use holdfast_core::calls::{Call, ExecCall, ForwardCall, LogCall, Page, PageCall};
 use holdfast_env::session::ExecSession;
 use holdfast_env::{BiStream, Connection};
 use holdfast_server::NodeCalls;
@@ -51,5 +51,10 @@ impl NodeCalls for LinkCalls {
         let connection = self.connection(node)?;
         let request = self.0.env.random_uuid();
         holdfast_link::call::forward(&self.0.env, &connection, &self.0.traffic, &request, call).await
+    }
+    async fn page(&self, node: &str, call: PageCall) -> Result<Page, Status> {
+        let connection = self.connection(node)?;
+        let request = self.0.env.random_uuid();
+        holdfast_link::call::page(&self.0.env, &connection, &self.0.traffic, &request, call).await
     }
 }

@@ -77,6 +77,14 @@ impl Engine {
         Timestamp::from_wall(self.env.wall().0)
     }
 
+    /// What reaches into nodes.
+    ///
+    /// # Errors
+    /// 503 before the hub has links.
+    pub(crate) fn node_calls(&self) -> Result<&Arc<dyn NodeCalls>, Status> {
+        self.node_calls.get().ok_or_else(|| Status::unavailable("the hub's links are not up yet", 1))
+    }
+
     /// The kind behind a target.
     ///
     /// # Errors

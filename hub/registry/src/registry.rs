@@ -6,7 +6,7 @@ use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
 use crate::generic::{self, view};
-use crate::subresources::{binding, components, eviction, proxy, reviews, scale, streams, token};
+use crate::subresources::{binding, components, eviction, metrics, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
@@ -116,6 +116,9 @@ impl Registry for HubRegistry {
         if components::are(&at.gvr) {
             return components::get(&at.gvr, resource.name);
         }
+        if metrics::are(&at.gvr) {
+            return metrics::get(&self.engine, &resource).await;
+        }
         self.engine.sync().await?;
         if at.subresource() == "scale" {
             return scale::get(&self.engine, &resource).await;
@@ -131,6 +134,9 @@ impl Registry for HubRegistry {
         let resource = self.resource(cx, at)?;
         if components::are(&at.gvr) {
             return components::list(self.engine.store.revision());
+        }
+        if metrics::are(&at.gvr) {
+            return metrics::list(&self.engine, &resource, options).await;
         }
         generic::list::list(&self.engine, &resource, options).await
     }
@@ -230,7 +236,7 @@ impl Registry for HubRegistry {
         self.engine.sync().await?;
         let query = dynamic::connect(&self.engine, cx, &resource, at.subresource(), query).await?;
         if at.subresource() == "proxy" {
-            return proxy::connect(&self.engine, at).await;
+            return proxy::connect(&self.engine, at, &query).await;
         }
         streams::connect(&self.engine, cx, &resource, at.subresource(), &query).await
     }

@@ -17,6 +17,7 @@ mod flow_control;
 mod inserted;
 mod limits;
 mod list;
+mod metrics;
 mod offline_policy;
 mod pod_security;
 mod quotas;

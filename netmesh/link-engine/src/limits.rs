@@ -33,6 +33,8 @@ pub const MAX_ENTRIES: usize = 20_000;
 pub const HANDSHAKE: Duration = Duration::from_secs(20);
 /// Largest name or text in a handshake frame.
 pub const MAX_TEXT_BYTES: usize = 512;
+/// Bytes of a page that a node serves of itself.
+pub const MAX_PAGE_BYTES: usize = 16 << 20;
 /// A heartbeat without an answer is sent again after this, or after three round trips if that is longer; then ever later.
 pub const ANSWER: Duration = Duration::from_secs(2);
 /// The longest wait before it is sent again.

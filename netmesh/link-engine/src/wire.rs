@@ -195,6 +195,7 @@ payloads! {
     41 => CallInput,
     42 => CallOutput,
     43 => CallOpened,
+    44 => PageOpened,
     50 => Heartbeat,
     51 => HeartbeatAnswer,
     52 => PacedHeartbeat,
@@ -510,6 +511,14 @@ pub enum CallOutput {
 /// comes instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallOpened {}
+
+/// The page that a call asked for begins: its bytes follow as [`CallOutput::Stdout`], and [`CallOutput::End`] ends it.
+/// Where there is none, [`CallOutput::Failed`] comes instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageOpened {
+    /// As in HTTP.
+    pub content_type: String,
+}
 
 /// A datagram of either side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

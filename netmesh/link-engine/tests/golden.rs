@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall};
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall, PageCall};
 use holdfast_core::{ContentHash, Lineage, OutboxGen, Revision, Seq, Session};
 use holdfast_link_engine::wire::*;
 use holdfast_link_engine::{FrameReader, Stream};
@@ -54,6 +54,7 @@ fn every_frame_has_its_golden_bytes() {
         stderr: true,
     };
     let forward = ForwardCall { pod_uid: "u".into(), namespace: "ns".into(), pod: "p".into(), port: 8080 };
+    let page = PageCall { path: "/p".into(), query: "q".into() };
     let hello = Hello {
         version_min: 1,
         version_max: 2,
@@ -171,6 +172,8 @@ fn every_frame_has_its_golden_bytes() {
         check(&HeartbeatLimits { longest_ms: 300, grace_ms: 2, address: 3 }, GOLDEN[42], w),
         check(&CallStart { request_id: "r".into(), call: Call::Forward(forward) }, GOLDEN[43], w),
         check(&CallOpened {}, GOLDEN[44], w),
+        check(&CallStart { request_id: "r".into(), call: Call::Page(page) }, GOLDEN[45], w),
+        check(&PageOpened { content_type: "t".into() }, GOLDEN[46], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -224,4 +227,6 @@ const GOLDEN: &[&str] = &[
     "350004000000ac020203",
     "28000c0000000172020175026e730170903f",
     "2b0000000000",
+    "280008000000017203022f700171",
+    "2c00020000000174",
 ];

@@ -5,13 +5,14 @@
 
 use crate::framed::{FrameRecv, LinkError, opening, send};
 use crate::traffic::{Counted, Purpose, Traffic};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use holdfast_core::Status;
-use holdfast_core::calls::{Call, ForwardCall};
+use holdfast_core::calls::{Call, ForwardCall, Page, PageCall};
 use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutput, TerminalSize};
 use holdfast_env::{BiStream, Connection, SendStream, World, splice};
 use holdfast_link_engine::Stream;
-use holdfast_link_engine::wire::{CallInput, CallOpened, CallOutput, CallStart, Payload};
+use holdfast_link_engine::limits::MAX_PAGE_BYTES;
+use holdfast_link_engine::wire::{CallInput, CallOpened, CallOutput, CallStart, PageOpened, Payload};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,6 +21,10 @@ use tokio::sync::mpsc;
 const OPEN: Duration = Duration::from_secs(10);
 /// How long the hub waits until the node has connected, or has failed to: longer than the node tries.
 const CONNECT: Duration = Duration::from_secs(20);
+/// How long the hub waits for each further piece of a page.
+const PIECE: Duration = Duration::from_secs(20);
+/// Bytes of a page that one frame carries.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// A call as the hub's side holds it; dropping both ends ends it at the node.
 pub struct HubCall {
@@ -82,14 +87,49 @@ pub async fn forward(
     call: ForwardCall,
 ) -> Result<BiStream, Status> {
     let (sender, mut frames) = start(env, connection, traffic, request_id, Call::Forward(call)).await?;
+    let _: CallOpened = answered(env, &mut frames, "port-forward by the release of this node").await?;
+    Ok((sender, frames.into_bytes()))
+}
+
+/// The first word of a node on a call that it can take or refuse. One that cannot read the call ends it without a word, which
+/// is told as `unknown` not being implemented.
+async fn answered<T: Payload>(env: &World, frames: &mut FrameRecv, unknown: &str) -> Result<T, Status> {
     let answer = env.timeout(CONNECT, frames.next()).await.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
-    // A node that cannot read the call ends it without a word.
-    let answer = answer.ok_or_else(|| Status::not_implemented("port-forward by the release of this node"))?;
+    let answer = answer.ok_or_else(|| Status::not_implemented(unknown))?;
     if let Ok(CallOutput::Failed(code, text)) = answer.decode() {
         return Err(failed(code, text));
     }
-    answer.decode::<CallOpened>().map_err(Status::internal)?;
-    Ok((sender, frames.into_bytes()))
+    answer.decode().map_err(Status::internal)
+}
+
+/// Fetches a page that the node serves of itself.
+///
+/// # Errors
+/// 503 when the link is lost, 501 when the node's release knows no such call, else what the node says: 404 for a page that
+/// it does not have.
+pub async fn page(
+    env: &World,
+    connection: &Arc<dyn Connection>,
+    traffic: &Arc<Traffic>,
+    request_id: &str,
+    call: PageCall,
+) -> Result<Page, Status> {
+    let (_sender, mut frames) = start(env, connection, traffic, request_id, Call::Page(call)).await?;
+    let PageOpened { content_type } = answered(env, &mut frames, "pages of nodes by the release of this node").await?;
+    let mut body = BytesMut::new();
+    loop {
+        let next = env.timeout(PIECE, frames.next()).await.ok_or_else(|| lost("no answer"))?.map_err(lost)?;
+        let piece = next.ok_or_else(|| lost("the page was cut short"))?;
+        match piece.decode().map_err(Status::internal)? {
+            CallOutput::Stdout(piece) if body.len() + piece.len() <= MAX_PAGE_BYTES => body.extend_from_slice(&piece),
+            CallOutput::Stdout(_) => return Err(Status::internal("the node's page is too long")),
+            CallOutput::End => return Ok(Page { content_type, body: body.freeze() }),
+            CallOutput::Failed(code, text) => return Err(failed(code, text)),
+            CallOutput::Stderr(_) | CallOutput::Exited(_) => {
+                return Err(Status::internal("the node answered a page with a session"));
+            }
+        }
+    }
 }
 
 async fn hub_pump(
@@ -269,6 +309,22 @@ impl NodeCall {
         }
         if let Err(err) = splice((self.sender, self.frames.into_bytes()), connection).await {
             tracing::debug!(request = self.request_id, %err, "A forwarded connection broke off");
+        }
+    }
+
+    /// Sends a page.
+    pub async fn serve_page(mut self, mut page: Page) {
+        let sent = async {
+            send(&mut self.sender, &PageOpened { content_type: page.content_type }).await?;
+            while !page.body.is_empty() {
+                let piece = page.body.split_to(page.body.len().min(PIECE_BYTES));
+                send(&mut self.sender, &CallOutput::Stdout(piece)).await?;
+            }
+            send(&mut self.sender, &CallOutput::End).await
+        };
+        // A hub that has left needs no word.
+        if sent.await.is_ok() {
+            let _ = self.sender.finish().await;
         }
     }
 

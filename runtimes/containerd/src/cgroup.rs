@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
 /// Whether the unified hierarchy is the only one.
 pub(crate) fn is_v2() -> bool {

@@ -11,6 +11,7 @@
 mod attach;
 mod capabilities;
 mod cgroup;
+mod cgroup_usage;
 mod client;
 mod config;
 mod containers;

@@ -6,7 +6,7 @@ use crate::events;
 use crate::logs::Pumps;
 use async_trait::async_trait;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
+    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
     RuntimeVersion, SandboxInfo, SandboxSpec,
 };
 use std::path::Path;
@@ -148,6 +148,10 @@ impl Runtime for ContainerdRuntime {
 
     async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {
         self.inner.list_containers().await
+    }
+
+    async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
+        self.inner.usage().await
     }
 
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError> {

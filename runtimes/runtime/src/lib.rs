@@ -11,6 +11,7 @@ pub mod image_name;
 pub mod spec;
 pub mod stream;
 pub mod traits;
+pub mod usage;
 
 pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
 pub use error::RuntimeError;
@@ -21,3 +22,4 @@ pub use spec::{
 };
 pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};
 pub use traits::Runtime;
+pub use usage::{ContainerUsage, MemoryUsage};

@@ -54,6 +54,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// All containers with their states.
     async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError>;
 
+    /// What the running containers use now. A container that ends meanwhile may be missing.
+    async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
+        Err(RuntimeError::NotImplemented("statistics of the containers of this runtime"))
+    }
+
     /// Runs a command inside.
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError>;
 

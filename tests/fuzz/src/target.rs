@@ -122,7 +122,7 @@ macro_rules! targets {
 
 targets! {
     Open, Hello, Welcome, SessionReady, Refuse, SyncState, SyncDigests, SyncAsk, SyncEntries, SyncBatch, SyncApplied,
-    SyncBatch2, SyncUnfit, FactBatch, FactAck, FactBatch2, CallStart, CallInput, CallOutput, CallOpened, Heartbeat, HeartbeatAnswer, PacedHeartbeat,
+    SyncBatch2, SyncUnfit, FactBatch, FactAck, FactBatch2, CallStart, CallInput, CallOutput, CallOpened, PageOpened, Heartbeat, HeartbeatAnswer, PacedHeartbeat,
     HeartbeatLimits, JoinRequest, JoinReply, RenewRequest, RenewReply,
     TimeResetRequest, TimeResetReply,
 }

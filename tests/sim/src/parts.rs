@@ -8,7 +8,7 @@ use holdfast_env::{BiStream, Connection, NetError};
 use holdfast_link::NodeIdentity;
 use holdfast_node::parts::HttpProbe;
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, PodNet, PodPlace, PodRef,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, PodNet, PodPlace, PodRef,
     Prober,
 };
 use holdfast_sim_world::Net;
@@ -100,6 +100,10 @@ impl HostFacts for SimHost {
             agent_version: "0".into(),
             ..HostInfo::default()
         }
+    }
+
+    fn usage(&self) -> HostUsage {
+        HostUsage::default()
     }
 
     fn remember(&self, name: &str, value: &[u8]) {

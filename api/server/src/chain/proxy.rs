@@ -1,4 +1,4 @@
-//! The proxy: HTTP to what listens in pods, behind the API's authorization.
+//! The proxy: HTTP to what listens in pods, behind the API's authorization; and pages that nodes serve of themselves.
 //!
 //! A request is sent on as it came, all but what the connection itself is about and what the client proved itself with:
 //! whatever listens in a pod must not get the means to act as its caller. *Left out:* links in HTML are not rewritten.
@@ -7,10 +7,11 @@ use super::service::{ApiService, Exchange};
 use super::streams::connect;
 use crate::audit::Trail;
 use crate::codec::body::Body;
-use crate::registry::{Connected, RequestContext};
+use crate::registry::{Connected, NODE_QUERY, RequestContext};
 use crate::stream::io::io;
+use holdfast_core::calls::Page;
 use holdfast_core::{Reason, Status, Target};
-use http::header::{AUTHORIZATION, CONNECTION, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -69,10 +70,18 @@ pub(crate) async fn serve(
     let prefix = path.strip_suffix(rest).unwrap_or(path).to_string();
     let rest = if rest.is_empty() { "/" } else { rest }.to_string();
     let trail = cx.trail.clone();
-    let Connected::Backend(ports, port) =
-        connect(service, cx, target, vec![("path".into(), rest.clone())], false).await?
-    else {
-        return Err(Status::internal("a proxy answered with a stream"));
+    let mut asked = vec![("path".to_string(), rest.clone())];
+    if target.gvr.resource == "nodes" {
+        if verb != "get" {
+            // What a node serves of itself is only to be read.
+            return Err(Status::method_not_allowed(&target.gvr, exchange.method.as_str()));
+        }
+        asked.extend(exchange.uri.query().map(|query| (NODE_QUERY.to_string(), query.to_string())));
+    }
+    let (ports, port) = match connect(service, cx, target, asked, false).await? {
+        Connected::Backend(ports, port) => (ports, port),
+        Connected::Page(page) => return whole(page),
+        _ => return Err(Status::internal("a proxy answered with a stream")),
     };
     let unreachable = |why: &dyn std::fmt::Display| {
         Status::failure(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}"))
@@ -102,6 +111,13 @@ pub(crate) async fn serve(
     rewrite_location(&mut parts.headers, &prefix, &host);
     // The connection is given up with the sender, so that one goes along until the body has come.
     Ok(Response::from_parts(parts, Body::Proxied(Box::new(body))))
+}
+
+fn whole(page: Page) -> Outcome {
+    let mut response = Response::new(Body::full(page.body));
+    let content_type = HeaderValue::from_str(&page.content_type).map_err(Status::internal)?;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(response)
 }
 
 /// What follows `…/NAME/proxy` in a path, as the client wrote it.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{ExecCall, ForwardCall, LogCall};
+use holdfast_core::calls::{ExecCall, ForwardCall, LogCall, Page};
 use holdfast_core::{
     DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Revision, Status, Target, UserInfo, Watch,
     WatchEvent, WatchEventType, WatchStream, WriteOptions,
@@ -162,6 +162,10 @@ impl Registry for Fake {
         if at.subresource() == "portforward" {
             let pod = ForwardCall { pod: at.name().into(), pod_uid: "u".into(), ..ForwardCall::default() };
             return Ok(Connected::Ports(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }));
+        }
+        if at.subresource() == "proxy" && at.gvr.resource == "nodes" {
+            let body = format!("{query:?}").into();
+            return Ok(Connected::Page(Page { content_type: "text/x-page".into(), body }));
         }
         if at.subresource() == "proxy" {
             let port = at.name().split(':').nth(1).unwrap_or("8080").parse().unwrap();

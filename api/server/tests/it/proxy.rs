@@ -55,6 +55,16 @@ async fn paths_lead_below_the_proxy_and_errors_say_what_failed() {
 }
 
 #[tokio::test]
+async fn a_node_serves_pages_to_be_read() {
+    let hub = Hub::start().await;
+    let page = hub.get("/api/v1/nodes/n/proxy/stats/summary?only_cpu_and_memory=true").await;
+    assert_eq!((page.code.as_u16(), page.header("content-type")), (200, "text/x-page"));
+    assert_eq!(page.text(), r#"[("path", "/stats/summary"), ("query", "only_cpu_and_memory=true")]"#);
+    let refused = hub.ask_with("POST", "/api/v1/nodes/n/proxy/run/a/b", &[], "").await;
+    assert_eq!(refused.code, 405);
+}
+
+#[tokio::test]
 async fn upgrades_pass_through_the_proxy() {
     let hub = Hub::start().await;
     let mut stream = hub.connect(None, b"http/1.1").await.unwrap();

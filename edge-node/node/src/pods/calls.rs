@@ -5,9 +5,10 @@ use super::manager::PodManager;
 use super::work::{place_in_network, runtime_with};
 use super::worker::Shown;
 use crate::logs::{LogOptions, read};
+use crate::pages::Pages;
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall};
+use holdfast_core::calls::{Call, ContainerRef, ExecCall, ForwardCall, LogCall, Page, PageCall};
 use holdfast_core::{Gvr, Reason, Status, Timestamp};
 use holdfast_env::BiStream;
 use holdfast_env::session::{ExecRequest, ExecSession};
@@ -28,12 +29,15 @@ fn statuses(shown: &Shown) -> impl Iterator<Item = &ContainerStatus> {
 }
 
 /// Serves calls.
-pub struct PodCalls(Arc<PodManager>);
+pub struct PodCalls {
+    pods: Arc<PodManager>,
+    pages: Arc<Pages>,
+}
 
 impl PodCalls {
-    /// Calls into the pods of `manager`.
-    pub fn new(manager: Arc<PodManager>) -> Arc<PodCalls> {
-        Arc::new(PodCalls(manager))
+    /// Calls into the pods of a node, and for its pages.
+    pub(crate) fn new(pods: Arc<PodManager>, pages: Arc<Pages>) -> Arc<PodCalls> {
+        Arc::new(PodCalls { pods, pages })
     }
 
     /// Serves a call of the hub to its end.
@@ -51,12 +55,16 @@ impl PodCalls {
                 Ok(connection) => call.serve_connection(connection).await,
                 Err(status) => call.fail(status.code(), status.message()).await,
             },
+            Call::Page(asked) => match self.pages.page(&asked).await {
+                Ok(page) => call.serve_page(page).await,
+                Err(status) => call.fail(status.code(), status.message()).await,
+            },
         }
     }
 
     fn find(&self, at: &ContainerRef) -> Result<(Shown, ContainerStatus), Status> {
         let gvr = Gvr::new("", "v1", "pods");
-        let shown = self.0.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
+        let shown = self.pods.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
         let status = statuses(&shown).find(|status| status.name == at.container).cloned();
         let status = status.ok_or_else(|| {
             Status::bad_request(format!(
@@ -98,7 +106,7 @@ impl PodCalls {
                 at.container, at.pod
             )));
         };
-        let common = self.0.common().clone();
+        let common = self.pods.common().clone();
         let path = containers::log_path(&common.parts.config, &shown.pod, &at.container, attempt);
         let since = call.since_micros.and_then(|micros| u64::try_from(micros).ok());
         let options = LogOptions {
@@ -108,7 +116,7 @@ impl PodCalls {
             tail_lines: call.tail_lines,
             limit_bytes: call.limit_bytes,
         };
-        let (manager, at) = (self.0.clone(), at.clone());
+        let (manager, at) = (self.pods.clone(), at.clone());
         let ended = move || match manager.find(&at.namespace, &at.pod, &at.pod_uid) {
             None => true,
             Some(shown) => {
@@ -137,7 +145,7 @@ impl PodCalls {
         }
         let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
         let id = container_id(&uid, &at.container, u32::try_from(status.restart_count).unwrap_or(0));
-        let common = self.0.common();
+        let common = self.pods.common();
         let runtime = runtime_with(common, &id)
             .await
             .ok_or_else(|| Status::unavailable("the container's runtime does not answer", 1))?;
@@ -163,12 +171,12 @@ impl PodCalls {
     pub async fn forward(&self, call: &ForwardCall) -> Result<BiStream, Status> {
         let gvr = Gvr::new("", "v1", "pods");
         let shown =
-            self.0.find(&call.namespace, &call.pod, &call.pod_uid).ok_or_else(|| Status::not_found(&gvr, &call.pod))?;
+            self.pods.find(&call.namespace, &call.pod, &call.pod_uid).ok_or_else(|| Status::not_found(&gvr, &call.pod))?;
         let phase = shown.status.phase.as_deref().unwrap_or("Pending");
         if phase != "Running" {
             return Err(Status::bad_request(format!("pod {:?} is not running: its phase is {phase}", call.pod)));
         }
-        let common = self.0.common();
+        let common = self.pods.common();
         let place = place_in_network(common, &shown.pod, shown.status.pod_ip.as_deref());
         let connected = common.parts.network.connect(&place, call.port).await;
         connected.map_err(|why| Status::failure(500, Reason::InternalError, why))
@@ -188,5 +196,9 @@ impl NodeCalls for PodCalls {
 
     async fn forward(&self, _node: &str, call: ForwardCall) -> Result<BiStream, Status> {
         PodCalls::forward(self, &call).await
+    }
+
+    async fn page(&self, _node: &str, call: PageCall) -> Result<Page, Status> {
+        self.pages.page(&call).await
     }
 }

@@ -165,7 +165,8 @@ impl PodManager {
         }
     }
 
-    pub(super) fn shown(&self) -> Vec<Shown> {
+    /// The pods, with their statuses.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
         lock(&self.workers).values().map(|worker| worker.shown.borrow().clone()).collect()
     }
 

@@ -56,13 +56,13 @@ pub(super) enum Order {
 
 /// What others may see of a worker.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// The pod.
-    pub(super) pod: Arc<Pod>,
+    pub(crate) pod: Arc<Pod>,
     /// Its status.
-    pub(super) status: k8s_openapi::api::core::v1::PodStatus,
+    pub(crate) status: k8s_openapi::api::core::v1::PodStatus,
     /// Everything is torn down, and the hub may forget it.
-    pub(super) gone: bool,
+    pub(crate) gone: bool,
 }
 
 /// A running worker.

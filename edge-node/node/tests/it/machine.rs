@@ -7,7 +7,7 @@ use holdfast_env::{BiStream, Connection, Dialer, NetError, World};
 use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::HttpProbe;
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, Identities, NodeClock,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities, NodeClock,
     NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
 use holdfast_runtime::{
@@ -127,6 +127,10 @@ impl Prober for Bare {
 impl HostFacts for Bare {
     fn read(&self) -> HostInfo {
         HostInfo::default()
+    }
+
+    fn usage(&self) -> HostUsage {
+        HostUsage::default()
     }
 
     fn remember(&self, _name: &str, _value: &[u8]) {}

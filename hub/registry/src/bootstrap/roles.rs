@@ -262,6 +262,12 @@ fn user_facing() -> Vec<Json> {
                 rule(&["coordination.k8s.io"], &["leases"], &[READ, WRITE].concat()),
             ],
         ),
+        // metrics-server's, under its name.
+        cluster_role(
+            "system:aggregated-metrics-reader",
+            &json!({ view: "true", edit: "true", admin: "true" }),
+            vec![rule(&["metrics.k8s.io"], &["pods", "nodes"], READ)],
+        ),
         cluster_role(
             "holdfast:aggregate-to-view",
             &json!({ view: "true" }),

@@ -3,6 +3,7 @@
 pub(crate) mod binding;
 pub(crate) mod components;
 pub(crate) mod eviction;
+pub(crate) mod metrics;
 pub(crate) mod proxy;
 pub(crate) mod reviews;
 pub(crate) mod scale;

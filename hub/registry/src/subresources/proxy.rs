@@ -1,10 +1,11 @@
 //! `proxy` of pods, services and nodes: which port of which pod a request means.
 
 use crate::engine::Engine;
+use holdfast_core::calls::{Page, PageCall};
 use holdfast_core::json::{bool_at, i64_at, items_at, str_at};
 use holdfast_core::{Gvr, Json, Reason, Status, Target};
 use holdfast_server::stream::pod_calls::forward_call;
-use holdfast_server::{Connected, PodPorts};
+use holdfast_server::{Connected, NODE_QUERY, PodPorts};
 
 /// The port of a pod that names none.
 const HTTP: u16 = 80;
@@ -13,10 +14,10 @@ const HTTP: u16 = 80;
 ///
 /// # Errors
 /// 400 for a name that cannot be, 404 for what does not exist, 503 where nothing would answer.
-pub(crate) async fn connect(engine: &Engine, at: &Target) -> Result<Connected, Status> {
+pub(crate) async fn connect(engine: &Engine, at: &Target, asked: &[(String, String)]) -> Result<Connected, Status> {
     let noun = at.gvr.resource.trim_end_matches('s');
     if noun == "node" {
-        return Err(Status::not_implemented("the proxy to a node: it serves no HTTP for others"));
+        return page(engine, at, asked).await.map(Connected::Page);
     }
     let (scheme, name, port) =
         split(at.name()).ok_or_else(|| Status::bad_request(format!("invalid {noun} request {:?}", at.name())))?;
@@ -32,12 +33,23 @@ pub(crate) async fn connect(engine: &Engine, at: &Target) -> Result<Connected, S
     Ok(Connected::Backend(ports_of(engine, &pod)?, port))
 }
 
+/// A page of a node. Whatever port is named, there is one server.
+async fn page(engine: &Engine, at: &Target, asked: &[(String, String)]) -> Result<Page, Status> {
+    let (_, name, _) =
+        split(at.name()).ok_or_else(|| Status::bad_request(format!("invalid node request {:?}", at.name())))?;
+    find(engine, &at.gvr, "", name).await?;
+    let of = |wanted: &str| {
+        let found = asked.iter().find(|(key, _)| key == wanted);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    engine.node_calls()?.page(name, PageCall { path: of("path"), query: of(NODE_QUERY) }).await
+}
+
 /// The ports of a pod, over the link of its node.
 fn ports_of(engine: &Engine, pod: &Json) -> Result<PodPorts, Status> {
     let call = forward_call(pod)?;
     let node = str_at(pod, &["spec", "nodeName"]).unwrap_or_default().to_string();
-    let calls = engine.node_calls.get().ok_or_else(|| Status::unavailable("the hub's links are not up yet", 1))?;
-    Ok(PodPorts { calls: calls.clone(), node, pod: call })
+    Ok(PodPorts { calls: engine.node_calls()?.clone(), node, pod: call })
 }
 
 /// `[SCHEME:]NAME[:PORT]`, where a scheme needs both colons.

@@ -32,7 +32,7 @@ pub(crate) async fn connect(
                 return Ok(Connected::Bytes(receiver));
             }
             started(&pod, &call.container.container, call.previous)?;
-            calls(engine)?.logs(node, call).await.map(Connected::Bytes)
+            engine.node_calls()?.logs(node, call).await.map(Connected::Bytes)
         }
         "exec" | "attach" => {
             let call = exec_call(&pod, &query, subresource == "exec")?;
@@ -43,18 +43,14 @@ pub(crate) async fn connect(
                     str_at(&pod, &["metadata", "name"]).unwrap_or_default()
                 )));
             }
-            calls(engine)?.exec(node, call).await.map(Connected::Session)
+            engine.node_calls()?.exec(node, call).await.map(Connected::Session)
         }
         "portforward" => {
             let call = forward_call(&pod)?;
-            Ok(Connected::Ports(PodPorts { calls: calls(engine)?.clone(), node: node_of(&pod).to_string(), pod: call }))
+            Ok(Connected::Ports(PodPorts { calls: engine.node_calls()?.clone(), node: node_of(&pod).to_string(), pod: call }))
         }
         _ => Err(Status::not_implemented(format!("pods/{subresource}"))),
     }
-}
-
-fn calls(engine: &Engine) -> Result<&std::sync::Arc<dyn holdfast_server::NodeCalls>, Status> {
-    engine.node_calls.get().ok_or_else(|| Status::unavailable("the hub's links are not up yet", 1))
 }
 
 fn node_of(pod: &Json) -> &str {

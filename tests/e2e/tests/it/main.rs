@@ -35,6 +35,7 @@ const CASES: &[Case] = &[
     ("attach_joins_a_running_container", streams::attach_joins_a_running_container),
     ("exec_carries_a_flood_both_ways", streams::exec_carries_a_flood_both_ways),
     ("the_proxy_reaches_pods_and_services", streams::the_proxy_reaches_pods_and_services),
+    ("what_nodes_and_pods_use_is_shown", streams::what_nodes_and_pods_use_is_shown),
     ("scaling_rolls_out", day::scaling_rolls_out),
     ("a_pod_runs_to_its_end", day::a_pod_runs_to_its_end),
     ("wasm_is_deleted_and_applied_again", day::wasm_is_deleted_and_applied_again),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use holdfast_e2e::pods::pods;
 use holdfast_e2e::world::{World, holds, said, text};
+use serde_json::Value;
 
 /// How an older kubectl speaks.
 const SPDY: &[(&str, &str)] =
@@ -127,5 +128,25 @@ pub(crate) fn the_proxy_reaches_pods_and_services(world: &mut World) -> Result<(
     let refused = |path: &str| world.kubectl_refused(&["get", "--raw", &format!("/api/v1{path}")], "");
     holds(&refused("/namespaces/demo/services/web:81/proxy/")?.1, "no service port 81 found for service")?;
     holds(&refused("/namespaces/demo/services/none/proxy/")?.1, "NotFound")?;
-    holds(&refused("/nodes/edge-1/proxy/metrics")?.1, "not implemented")
+    holds(&refused("/nodes/edge-1/proxy/none")?.1, "NotFound")
+}
+
+/// `kubectl top`, and the pages of a node that it is made of.
+pub(crate) fn what_nodes_and_pods_use_is_shown(world: &mut World) -> Result<()> {
+    let raw = |path: &str| world.kubectl(&["get", "--raw", &format!("/api/v1/nodes/edge-1/proxy{path}")]);
+    holds(&raw("/healthz")?, "ok")?;
+    holds(&raw("/metrics")?, "kubelet_running_pods")?;
+    holds(&raw("/metrics/resource")?, "container_memory_working_set_bytes{container=")?;
+    holds(&raw("/metrics/cadvisor")?, "machine_cpu_cores")?;
+    let summary: Value = serde_json::from_str(&raw("/stats/summary")?)?;
+    ensure!(summary["node"]["memory"]["workingSetBytes"].as_u64() > Some(0), "{summary}");
+    // CPU in thousandths, memory in MiB, and how much of the node that is.
+    let nodes = world.kubectl(&["top", "node", "--no-headers"])?;
+    for node in ["edge-1", "edge-2"] {
+        let line = nodes.lines().find(|line| line.starts_with(node)).with_context(|| nodes.clone())?;
+        ensure!(line.contains("m ") && line.contains("Mi") && line.contains('%'), "{line}");
+    }
+    let web = world.kubectl(&["-n", "demo", "top", "pod", "-l", "app=web", "--no-headers"])?;
+    ensure!(web.lines().filter(|line| line.contains("Mi")).count() >= 2, "{web}");
+    Ok(())
 }
