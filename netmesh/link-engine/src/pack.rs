@@ -3,6 +3,7 @@
 use crate::dictionary::{NEWEST, dictionary};
 use crate::limits::MAX_FRAME_BYTES;
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::sync::LazyLock;
 use zstd::zstd_safe::{CCtx, CDict, CParameter, DCtx, compress_bound, get_frame_content_size};
 
@@ -18,6 +19,15 @@ const LARGE_HASH_LOG: u32 = 19;
 const LARGE_WINDOW_LOG: u32 = 23;
 
 const _: () = assert!(MAX_FRAME_BYTES <= 8 << LARGE_HASH_LOG && 2 * MAX_FRAME_BYTES <= 1 << LARGE_WINDOW_LOG);
+
+/// What a dictionary begins with that zstd has trained (RFC 8878, section 5).
+const TRAINED: [u8; 4] = [0x37, 0xA4, 0x30, 0xEC];
+
+thread_local! {
+    // To make one costs more than a small body does. zstd gives back by itself what a large one has needed.
+    static PACKER: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
+    static UNPACKER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
 
 /// `body` compressed over `base`.
 pub(crate) fn pack(base: &[u8], body: &[u8]) -> Bytes {
@@ -53,7 +63,9 @@ pub(crate) fn pack_over_newest(body: &[u8]) -> Bytes {
     }
     let mut out = Vec::with_capacity(compress_bound(body.len()));
     // As above.
-    let done = CCtx::create().compress_using_cdict(&mut out, body, &LEARNT);
+    let done = PACKER.with_borrow_mut(|context| {
+        context.get_or_insert_with(CCtx::create).compress_using_cdict(&mut out, body, &LEARNT)
+    });
     debug_assert!(done.is_ok());
     out.shrink_to_fit();
     Bytes::from(out)
@@ -69,9 +81,17 @@ pub(crate) fn unpack(base: &[u8], data: &[u8], most: usize) -> Option<Bytes> {
     let size = get_frame_content_size(data).ok().flatten()?;
     let size = usize::try_from(size).ok().filter(|size| *size <= most)?;
     let mut out = Vec::with_capacity(size);
-    let mut context = DCtx::create();
-    context.ref_prefix(base).ok()?;
-    context.decompress(&mut out, data).ok()?;
+    if base.starts_with(&TRAINED) {
+        // Text all the same, and only so it is taken for that.
+        let mut context = DCtx::create();
+        context.ref_prefix(base).ok()?;
+        context.decompress(&mut out, data).ok()?;
+    } else {
+        let unpacked = UNPACKER.with_borrow_mut(|context| {
+            context.get_or_insert_with(DCtx::create).decompress_using_dict(&mut out, data, base)
+        });
+        unpacked.ok()?;
+    }
     (out.len() == size).then(|| Bytes::from(out))
 }
 
@@ -118,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_base_that_looks_like_a_trained_dictionary_is_text_all_the_same() {
-        let base = [&[0x37, 0xA4, 0x30, 0xEC][..], b"some text that is in both"].concat();
+        let base = [&TRAINED[..], b"some text that is in both"].concat();
         let delta = pack(&base, b"some text that is in both, and more");
         assert_eq!(&unpack(&base, &delta, 100).unwrap()[..], b"some text that is in both, and more");
     }
