@@ -4,7 +4,7 @@
 use crate::shared::{start_after, synced};
 use async_trait::async_trait;
 use holdfast_controller::{
-    Cache, Client, Informer, Item, Key, Outcome, ReconcileError, Reconciler, WorkQueue, run_controller,
+    Cache, Client, Informer, Key, Outcome, Project, ReconcileError, Reconciler, WorkQueue, run_controller,
 };
 use holdfast_core::json::{items_at, set};
 use holdfast_core::{Gvr, Json, LabelSelector, Object, Reason};
@@ -15,25 +15,33 @@ const NAME: &str = "clusterrole-aggregation-controller";
 
 struct Controller {
     client: Arc<dyn Client>,
-    roles: Arc<Cache<Arc<Object>>>,
+    roles: Arc<Cache<Role>>,
+}
+
+/// A role, and which it joins: nothing for most.
+struct Role {
+    object: Arc<Object>,
+    joins: Vec<LabelSelector>,
+}
+
+impl Project for Role {
+    fn project(object: &Arc<Object>) -> Role {
+        let joins = object.skim(&["aggregationRule"]).unwrap_or_default();
+        Role { object: object.clone(), joins: selectors(&joins) }
+    }
 }
 
 fn gvr() -> Gvr {
     Gvr::new("rbac.authorization.k8s.io", "v1", "clusterroles")
 }
 
-/// What a role joins; nothing for most.
-fn selectors(role: &Json) -> Vec<LabelSelector> {
-    let specs = items_at(role, &["aggregationRule", "clusterRoleSelectors"]).iter();
+fn selectors(rule: &Json) -> Vec<LabelSelector> {
+    let specs = items_at(rule, &["clusterRoleSelectors"]).iter();
     specs.filter_map(|spec| LabelSelector::from_spec(spec).ok()).collect()
 }
 
-fn joins(item: &Item<Arc<Object>>) -> bool {
-    !selectors(&item.value.to_json()).is_empty()
-}
-
 pub(crate) fn start(world: &World, client: Arc<dyn Client>) -> Vec<Task> {
-    let roles: Informer<Arc<Object>> = Informer::new(world, client.clone(), gvr());
+    let roles: Informer<Role> = Informer::new(world, client.clone(), gvr());
     let queue = WorkQueue::new(world.clone());
     let cache = roles.cache().clone();
     // There are few that join others, and any role may be one of theirs, or have been.
@@ -42,7 +50,7 @@ pub(crate) fn start(world: &World, client: Arc<dyn Client>) -> Vec<Task> {
         if same {
             return Vec::new();
         }
-        cache.all().iter().filter(|role| joins(role)).map(|role| role.key()).collect()
+        cache.all().iter().filter(|role| !role.value.joins.is_empty()).map(|role| role.key()).collect()
     });
     let controller = Arc::new(Controller { client, roles: roles.cache().clone() });
     let (env, caches) = (world.clone(), vec![synced(&roles)]);
@@ -57,16 +65,15 @@ impl Reconciler for Controller {
 
     async fn reconcile(&self, key: &Key) -> Result<Outcome, ReconcileError> {
         let Some(item) = self.roles.get(key) else { return Ok(Outcome::Done) };
-        let mut role = item.value.to_json();
-        let mut rules: Vec<Json> = Vec::new();
-        let selectors = selectors(&role);
-        if selectors.is_empty() {
+        if item.value.joins.is_empty() {
             return Ok(Outcome::Done);
         }
+        let mut role = item.value.object.to_json();
+        let mut rules: Vec<Json> = Vec::new();
         let all = self.roles.all();
-        for selector in selectors {
+        for selector in &item.value.joins {
             for other in all.iter().filter(|other| other.key() != *key && selector.matches(&other.meta.labels)) {
-                for rule in items_at(&other.value.to_json(), &["rules"]) {
+                for rule in items_at(&other.value.object.to_json(), &["rules"]) {
                     if !rules.contains(rule) {
                         rules.push(rule.clone());
                     }
