@@ -57,6 +57,10 @@ pub(crate) struct AgentFlags {
     /// cgroup under which pods live [default: /holdfast]
     #[arg(long, env = "HOLDFAST_CGROUP_PARENT")]
     pub(crate) cgroup_parent: Option<String>,
+    /// When the machine runs short, as the kubelet's flag: conditions say so, and for memory and processes a pod has to go
+    /// [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%]
+    #[arg(long, env = "HOLDFAST_EVICTION_HARD")]
+    pub(crate) eviction_hard: Option<String>,
     /// File with seconds to add to the wall clock, for tests
     #[arg(long, env = "HOLDFAST_CLOCK_OFFSET_FILE")]
     pub(crate) clock_offset_file: Option<PathBuf>,

@@ -4,6 +4,7 @@ use crate::cli::AgentFlags;
 use crate::local::api;
 use anyhow::{Context, bail};
 use holdfast_link::HubAddress;
+use holdfast_node::Thresholds;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +28,8 @@ struct File {
     wasm_socket: Option<PathBuf>,
     #[serde(alias = "cgroup_parent")]
     cgroup_parent: Option<String>,
+    #[serde(alias = "eviction_hard")]
+    eviction_hard: Option<String>,
     #[serde(alias = "clock_offset_file")]
     clock_offset_file: Option<PathBuf>,
     #[serde(alias = "cluster_cidr")]
@@ -48,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) containerd_socket: PathBuf,
     pub(crate) wasm_socket: PathBuf,
     pub(crate) cgroup_parent: String,
+    pub(crate) eviction_hard: Thresholds,
     pub(crate) clock_offset_file: Option<PathBuf>,
     /// Where the node's own API listens; `None` for nowhere.
     pub(crate) local_api: Option<SocketAddr>,
@@ -96,6 +100,12 @@ impl Config {
             }
             None => Some(api::DEFAULT),
         };
+        let eviction_hard = match flags.eviction_hard.or(file.eviction_hard) {
+            Some(text) => {
+                Thresholds::parse(&text).map_err(|why| anyhow::anyhow!("--eviction-hard is invalid: {why}"))?
+            }
+            None => Thresholds::default(),
+        };
         let path = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             flag.or(file).unwrap_or_else(|| PathBuf::from(default))
         };
@@ -108,6 +118,7 @@ impl Config {
             containerd_socket: path(flags.containerd_socket, file.containerd_socket, "/run/containerd/containerd.sock"),
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
+            eviction_hard,
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),
             local_api,
             cluster_cidr,
@@ -159,6 +170,8 @@ mod tests {
         assert_eq!(local_api("127.0.0.1:7000").unwrap().local_api.unwrap().port(), 7000);
         assert!(local_api("0.0.0.0:7000").unwrap_err().contains("loopback"));
         assert!(local_api("7000").unwrap_err().contains("ADDR:PORT"));
+        let eviction = AgentFlags { eviction_hard: Some("memory<1Gi".into()), ..flags() };
+        assert!(read(eviction).unwrap_err().starts_with("--eviction-hard is invalid: \"memory\" is no signal"));
         let ip = AgentFlags { node_ip: Some("nowhere".into()), ..flags() };
         assert!(read(ip).unwrap_err().contains("no IP address"));
     }

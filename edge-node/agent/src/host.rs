@@ -85,6 +85,7 @@ fn memory_bytes(meminfo: &str) -> u64 {
 fn host_memory(meminfo: &str) -> Option<HostMemory> {
     let of = |name: &str| meminfo_bytes(meminfo, name);
     Some(HostMemory {
+        total: of("MemTotal")?,
         available: of("MemAvailable")?,
         usage: of("MemTotal")?.saturating_sub(of("MemFree")?),
         rss: of("AnonPages").unwrap_or(0),
@@ -132,7 +133,7 @@ mod tests {
     fn what_the_kernel_says_is_read() {
         let meminfo = "MemTotal:  1000 kB\nMemFree: 300 kB\nMemAvailable: 600 kB\nAnonPages: 100 kB\n";
         assert_eq!(memory_bytes(meminfo), 1000 << 10);
-        let expected = HostMemory { available: 600 << 10, usage: 700 << 10, rss: 100 << 10 };
+        let expected = HostMemory { total: 1000 << 10, available: 600 << 10, usage: 700 << 10, rss: 100 << 10 };
         assert_eq!(host_memory(meminfo), Some(expected));
         assert_eq!(host_memory("MemTotal: x kB"), None);
         assert_eq!(busy_nanos("cpu  1 2 3 100 50 4 5 6 0 0\ncpu0 1\n"), Some(210_000_000));

@@ -160,6 +160,7 @@ fn parts(
             cluster_domain: DOMAIN.into(),
             grace: GRACE,
             max_pods: MAX_PODS,
+            eviction_hard: config.eviction_hard.clone(),
         },
         oci: ContainerdRuntime::new(containerd),
         wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone() }),

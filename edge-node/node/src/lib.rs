@@ -23,6 +23,7 @@ pub mod objects;
 mod pages;
 pub mod parts;
 pub mod pods;
+mod pressure;
 pub mod readiness;
 pub mod status;
 pub mod store;
@@ -35,5 +36,6 @@ pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, FileSystemUsage, HostFacts, HostInfo, HostMemory,
     HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
+pub use pressure::Thresholds;
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

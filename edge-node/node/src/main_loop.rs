@@ -110,7 +110,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let readiness_task = Box::pin(readiness::run(node.clone(), objects.clone(), pods.clone()));
     let tasks = vec![
         env.spawn("pods", Box::pin(pods.clone().run())),
-        env.spawn("node-status", Box::pin(status::run(node.clone(), report_node.clone()))),
+        env.spawn("node-status", Box::pin(status::run(node.clone(), pods.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
         env.spawn("gaps", Box::pin(events.clone().tell_gaps(parts.config.node_uid.clone(), link.state()))),
         env.spawn("doubt", Box::pin(doubt(node.clone(), events, whole))),

@@ -1,5 +1,6 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
+use crate::pressure::Thresholds;
 use crate::identity::Identities;
 use crate::time::NodeClock;
 use crate::tokens::TokenKey;
@@ -41,6 +42,8 @@ pub struct NodeConfig {
     pub grace: Duration,
     /// Most pods that the node takes.
     pub max_pods: u32,
+    /// When memory, disk or processes of the machine run short.
+    pub eviction_hard: Thresholds,
 }
 
 /// Which pod a network attachment is for.
@@ -193,6 +196,8 @@ pub struct HostUsage {
 /// Memory of the machine, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMemory {
+    /// All there is.
+    pub total: u64,
     /// What could be had without swapping (`MemAvailable`).
     pub available: u64,
     /// All but what is free.

@@ -1,10 +1,14 @@
 //! The node's own status, as the kubelet writes it.
 
 use crate::main_loop::Running;
+use crate::pods::{PodManager, Shown};
+use crate::pressure::{ContainerUse, PodUse, Pressure};
 use crate::readiness::{OFFLINE_READY, told};
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
-use holdfast_runtime::ImageInfo;
+use holdfast_pods::container_id;
+use holdfast_runtime::{ContainerUsage, ImageInfo};
+use k8s_openapi::api::core::v1::ContainerStatus;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +22,7 @@ const MAX_IMAGES: usize = 50;
 const RESERVED_MEMORY: u64 = 100 << 20;
 
 /// Reports until dropped; `again` makes it report at once with a new heartbeat time.
-pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
+pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<tokio::sync::Notify>) {
     let env = node.parts.env.clone();
     let key = format!("/v1/nodes//{}", node.parts.config.node_name);
     let mut transitions: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
@@ -27,11 +31,17 @@ pub(crate) async fn run(node: Arc<Running>, again: Arc<tokio::sync::Notify>) {
     let mut fresh = true;
     let mut readiness = node.readiness.node();
     let mut images = None;
+    let (mut pressure, mut evicted) = (Pressure::new(node.parts.config.eviction_hard.clone()), String::new());
     loop {
+        let host = node.parts.host.clone();
+        pressure.look(env.monotonic(), &env.blocking(move || host.usage()).await.unwrap_or_default());
+        if pressure.wants_a_pod() {
+            evict_one(&node, &pods, &pressure, &mut evicted).await;
+        }
         if fresh {
             heartbeat = Timestamp::from_wall(env.wall().0);
         }
-        let status = read(&node, heartbeat, &mut transitions).await;
+        let status = read(&node, heartbeat, &pressure, &mut transitions).await;
         if images.as_ref() != Some(&status["images"]) {
             images = Some(status["images"].clone());
             node.readiness.images.notify_one();
@@ -75,7 +85,55 @@ fn labels(node: &Running) -> Value {
     })
 }
 
-async fn read(node: &Running, heartbeat: Timestamp, transitions: &mut BTreeMap<String, (String, Timestamp)>) -> Value {
+/// Ends the pod that has to go first, one at a time: what the one before has used is free only once it has ended.
+async fn evict_one(node: &Running, pods: &PodManager, pressure: &Pressure, last: &mut String) {
+    let shown = pods.shown();
+    let running = |shown: &Shown| {
+        let states = shown.status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref());
+        !shown.gone && states.into_iter().any(|state| state.running.is_some())
+    };
+    let is_last = |shown: &Shown| shown.pod.metadata.uid.as_deref() == Some(last.as_str());
+    if shown.iter().any(|shown| is_last(shown) && running(shown)) {
+        return;
+    }
+    let mut used = BTreeMap::new();
+    for runtime in [&node.parts.oci, &node.parts.wasm] {
+        // What is not accounted for is not chosen.
+        used.extend(runtime.usage().await.unwrap_or_default().into_iter().map(|usage| (usage.id.clone(), usage)));
+    }
+    let uses: Vec<PodUse> = shown.iter().filter(|shown| running(shown)).map(|shown| pod_use(shown, &used)).collect();
+    if let Some((uid, message)) = pressure.choose(&uses) {
+        tracing::warn!(uid, message, "A pod has to go");
+        pods.evict(uid, message).await;
+        *last = uid.to_string();
+    }
+}
+
+fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
+    let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
+    let spec = shown.pod.spec.as_ref();
+    let container = |status: &ContainerStatus| {
+        let id = container_id(&uid, &status.name, u32::try_from(status.restart_count).unwrap_or(0));
+        let usage = used.get(&id)?;
+        let wanted = spec?.containers.iter().find(|container| container.name == status.name)?.resources.as_ref();
+        let request = wanted.and_then(|wanted| wanted.requests.as_ref()?.get("memory")?.0.parse::<Quantity>().ok());
+        Some(ContainerUse {
+            name: status.name.clone(),
+            memory: usage.memory.map_or(0, |memory| memory.working_set),
+            memory_request: request.map_or(0, |request| u64::try_from(request.units()).unwrap_or(0)),
+            pids: usage.pids.unwrap_or(0),
+        })
+    };
+    let containers = shown.status.container_statuses.iter().flatten().filter_map(container).collect();
+    PodUse { priority: spec.and_then(|spec| spec.priority).unwrap_or(0), containers, uid }
+}
+
+async fn read(
+    node: &Running,
+    heartbeat: Timestamp,
+    pressure: &Pressure,
+    transitions: &mut BTreeMap<String, (String, Timestamp)>,
+) -> Value {
     let parts = &node.parts;
     let host = parts.host.read();
     let (oci, wasm) = (parts.oci.version().await, parts.wasm.version().await);
@@ -103,12 +161,11 @@ async fn read(node: &Running, heartbeat: Timestamp, transitions: &mut BTreeMap<S
         })
     };
     let offline = node.readiness.node().borrow().clone();
-    let mut conditions = vec![
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        condition("Ready", if ready { "True" } else { "False" }, reason, &message),
-    ];
+    let mut conditions: Vec<Value> = pressure
+        .conditions()
+        .map(|(name, holds, [reason, message])| condition(name, if holds { "True" } else { "False" }, reason, message))
+        .collect();
+    conditions.push(condition("Ready", if ready { "True" } else { "False" }, reason, &message));
     // Said once it is known.
     if let Some(reasons) = offline {
         let (reason, message) = told(&reasons);

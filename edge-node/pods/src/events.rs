@@ -120,6 +120,8 @@ pub enum PodEvent {
         /// All its containers, dead ones and older attempts included.
         containers: Vec<ObservedContainer>,
     },
+    /// The machine runs short of something, and this pod has to go; the message says of what.
+    Evicted(String),
     /// [`PodAction::SetUpVolumes`] is done.
     VolumesReady,
     /// [`PodAction::SetUpVolumes`] failed; the text is that of a `FailedMount` event.

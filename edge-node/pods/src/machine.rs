@@ -8,6 +8,9 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// The reason of a pod that had to go for others.
+pub(crate) const EVICTED: &str = "Evicted";
+
 /// The pod's volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Volumes {
@@ -178,6 +181,12 @@ impl PodMachine {
                     out.push(self.event(true, "RunLeaseExpired", message.into(), None));
                 }
                 self.fenced = fenced;
+            }
+            PodEvent::Evicted(message) => {
+                if !self.ending() {
+                    out.push(self.event(true, EVICTED, message.clone(), None));
+                    self.memory.outcome = Some(Outcome { succeeded: false, reason: EVICTED.into(), message });
+                }
             }
             PodEvent::SandboxStopped if self.sandbox == Sandbox::Stopping => self.sandbox = Sandbox::None,
             PodEvent::VolumesGone if self.volumes == Volumes::TearingDown => self.volumes = Volumes::Gone,

@@ -1,7 +1,7 @@
 //! The pod's status as the kubelet writes it.
 
 use crate::container::Stage;
-use crate::machine::Sandbox;
+use crate::machine::{EVICTED, Sandbox};
 use crate::memory::{ContainerMemory, Run, Termination};
 use crate::qos::qos_class;
 use crate::resize;
@@ -18,6 +18,9 @@ use std::time::Duration;
 /// The conditions that are ours, in upstream's order.
 const OURS: [&str; 6] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", resize::PENDING];
+
+/// The condition of a pod that had to go for others; the hub writes it too.
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// A condition before it has a time.
 struct Verdict {
@@ -218,6 +221,13 @@ impl PodMachine {
         };
         let network = plain("PodReadyToStartContainers", matches!(self.sandbox, Sandbox::Ready { .. }));
         let mut all = vec![network, initialized, ready, containers("ContainersReady"), plain("PodScheduled", true)];
+        let told = self.foreign_conditions().any(|condition| condition.type_ == DISRUPTION_TARGET);
+        let evicted = self.memory.outcome.as_ref().filter(|outcome| outcome.reason == EVICTED && !told);
+        all.extend(evicted.map(|outcome| Verdict {
+            reason: Some("TerminationByKubelet"),
+            message: Some(outcome.message.clone()),
+            ..plain(DISRUPTION_TARGET, true)
+        }));
         all.extend(self.resize_pending().map(|why| Verdict {
             reason: Some("Infeasible"),
             message: Some(why),

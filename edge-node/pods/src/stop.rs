@@ -1,7 +1,7 @@
 //! The way down: containers in parallel, sidecars last and in reverse order, then sandbox and volumes.
 
 use crate::container::Stage;
-use crate::machine::{Sandbox, Volumes};
+use crate::machine::{EVICTED, Sandbox, Volumes};
 use crate::memory::{Outcome, Run};
 use crate::spec::{self, Role};
 use crate::{Now, PodAction, PodMachine, limits};
@@ -12,7 +12,12 @@ impl PodMachine {
     pub(crate) fn end(&mut self, now: Now, out: &mut Vec<PodAction>) {
         if !self.memory.finished {
             let deleting = self.pod.metadata.deletion_timestamp.is_some();
-            let grace = if deleting { spec::deletion_grace(&self.pod) } else { spec::grace(&self.pod) };
+            let grace = match &self.memory.outcome {
+                _ if deleting => spec::deletion_grace(&self.pod),
+                // The machine cannot wait.
+                Some(outcome) if outcome.reason == EVICTED => Duration::ZERO,
+                _ => spec::grace(&self.pod),
+            };
             if !self.stop_containers(now, grace, out) {
                 return;
             }

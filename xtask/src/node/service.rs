@@ -73,6 +73,9 @@ pub(crate) fn all(cluster: &Cluster, node: &Node) -> Result<Vec<Service>> {
                 "/run/holdfast/wasm.sock",
                 "--cgroup-parent",
                 &node.cgroup,
+                // How full this machine's disk is says nothing about the node.
+                "--eviction-hard",
+                "memory.available<100Mi",
                 "--clock-offset-file",
                 &text(&node.clock_offset_file),
             ]),

@@ -53,7 +53,7 @@ pub(super) fn resource(look: &Look) -> String {
     let name = "node_memory_working_set_bytes";
     text.family(name, "gauge", "[STABLE] Current working set of the node in bytes");
     if let Some(memory) = host.memory {
-        text.sample(name, &[], look.memory_bytes.saturating_sub(memory.available), millis);
+        text.sample(name, &[], memory.total.saturating_sub(memory.available), millis);
     }
     let name = "pod_cpu_usage_seconds_total";
     text.family(name, "counter", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds");

@@ -12,7 +12,7 @@ pub(super) fn summary(look: &Look, cpu_and_memory_only: bool) -> Value {
     let host = &look.usage.now.host;
     let mut node = json!({"nodeName": look.node_name});
     put(&mut node, "cpu", cpu(time, host.cpu_nanos, look.usage.host_nano_cores()));
-    put(&mut node, "memory", host_memory(time, look.memory_bytes, host));
+    put(&mut node, "memory", host_memory(time, host));
     if !cpu_and_memory_only {
         put(&mut node, "network", network(time, host));
         let fs = host.disk.map(|disk| file_system(time, disk));
@@ -90,13 +90,13 @@ fn memory(time: Timestamp, used: &ContainerUsage) -> Option<Value> {
     Some(document)
 }
 
-fn host_memory(time: Timestamp, all: u64, host: &HostUsage) -> Option<Value> {
+fn host_memory(time: Timestamp, host: &HostUsage) -> Option<Value> {
     let memory = host.memory?;
     Some(json!({
         "time": time,
         "availableBytes": memory.available,
         "usageBytes": memory.usage,
-        "workingSetBytes": all.saturating_sub(memory.available),
+        "workingSetBytes": memory.total.saturating_sub(memory.available),
         "rssBytes": memory.rss,
     }))
 }

@@ -23,7 +23,7 @@ fn used(id: &str, cpu_nanos: u64) -> (String, ContainerUsage) {
 fn reading(seconds: u64, host_nanos: u64, containers: &[(&str, u64)]) -> Arc<Reading> {
     let host = HostUsage {
         cpu_nanos: Some(host_nanos),
-        memory: Some(HostMemory { available: 3000, usage: 5000, rss: 1000 }),
+        memory: Some(HostMemory { total: 8000, available: 3000, usage: 5000, rss: 1000 }),
         disk: Some(FileSystemUsage { capacity: 100, available: 40, used: 50, inodes: 10, inodes_free: 3 }),
         interfaces: vec![("eth0".into(), [1, 0, 2, 0])],
         pids: Some((7, 100)),

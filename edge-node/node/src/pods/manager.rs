@@ -186,6 +186,15 @@ impl PodManager {
         }
     }
 
+    /// Ends a pod because the machine runs short; `message` says of what.
+    pub(crate) async fn evict(&self, uid: &str, message: String) {
+        let queue = lock(&self.workers).get(uid).map(|worker| worker.orders.clone());
+        if let Some(queue) = queue {
+            // A worker that has ended needs no order.
+            let _ = queue.send(Order::Evict(message)).await;
+        }
+    }
+
     /// Readiness by address, for the data plane.
     pub fn ready_by_ip(&self) -> BTreeMap<String, bool> {
         let host_network = |shown: &Shown| shown.pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false);

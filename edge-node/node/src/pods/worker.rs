@@ -52,6 +52,8 @@ pub(super) enum Order {
     Report,
     /// Something that others say in the pod's status has changed.
     Refresh,
+    /// The machine runs short, and this pod has to go.
+    Evict(String),
 }
 
 /// What others may see of a worker.
@@ -188,6 +190,7 @@ impl State {
                         PodEvent::PodChanged(Box::new((*pod).clone()))
                     }
                     Some(Order::DeletedAtHub) => PodEvent::DeletedAtHub,
+                    Some(Order::Evict(message)) => PodEvent::Evicted(message),
                     Some(Order::Look) => {
                         self.look();
                         continue;

@@ -8,7 +8,7 @@ use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::HttpProbe;
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities, NodeClock,
-    NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
+    NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
 };
 use holdfast_runtime::{
     ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
@@ -194,6 +194,7 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             cluster_domain: "cluster.local".into(),
             grace: Duration::from_secs(40),
             max_pods: 10,
+                eviction_hard: Thresholds::default(),
         },
         identity,
         oci: runtime.clone(),

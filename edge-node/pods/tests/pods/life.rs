@@ -474,3 +474,17 @@ fn a_container_whose_policy_it_is_restarts_to_be_resized() {
     let told = world.status().container_statuses.unwrap().remove(0);
     assert_eq!((told.restart_count, told.resources.unwrap().requests.unwrap()["cpu"].0.as_str()), (1, "2"));
 }
+
+#[test]
+fn a_pod_that_has_to_go_ends_at_once_and_failed() {
+    insta::assert_snapshot!(check(
+        WEB,
+        &format!(
+            "{UP}
+             +5 evict The node was low on resource: memory.
+             +1 obey
+             obey
+             obey"
+        )
+    ));
+}
