@@ -263,6 +263,7 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                 pod.metadata.deletion_grace_period_seconds = Some(i64::from(num(1)));
                 vec![PodEvent::PodChanged(Box::new(pod))]
             }
+            "evict" => vec![PodEvent::Evicted(words[1..].join(" "))],
             "image" => {
                 let mut pod = world.machine.pod().clone();
                 pod.spec.as_mut().unwrap().containers[0].image = Some(word(1));
