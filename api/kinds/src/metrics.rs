@@ -3,7 +3,7 @@
 use crate::Kind;
 use crate::show::{NAME, column, name, text};
 use holdfast_core::json::{items_at, str_at};
-use holdfast_core::{Json, Quantity, Timestamp};
+use holdfast_core::{Json, Quantity};
 
 /// Name of the group.
 pub const GROUP: &str = "metrics.k8s.io";
@@ -50,5 +50,6 @@ fn usage(doc: &Json, resource: &str) -> String {
 /// The sum over the containers of a pod.
 fn total(doc: &Json, resource: &str) -> String {
     let of = |container: &Json| str_at(container, &["usage", resource])?.parse::<Quantity>().ok();
-    items_at(doc, &["containers"]).iter().filter_map(of).reduce(Quantity::plus).unwrap_or_default().to_string()
+    let all = items_at(doc, &["containers"]).iter().filter_map(of);
+    all.reduce(Quantity::plus).map(|sum| sum.to_string()).unwrap_or_default()
 }
