@@ -71,8 +71,7 @@ pub(super) fn resource(look: &Look) -> String {
     });
     let name = "resource_scrape_error";
     text.family(name, "gauge", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise");
-    let lacking = look.pods.iter().any(|pod| look.containers(pod).count() < pod.containers.len());
-    text.sample(name, &[], u8::from(lacking), None);
+    text.sample(name, &[], u8::from(look.usage.now.is_partial), None);
     text.into_string()
 }
 

@@ -3,7 +3,7 @@
 use crate::parts::{HostUsage, NodeParts};
 use holdfast_core::Timestamp;
 use holdfast_env::Mono;
-use holdfast_runtime::{ContainerUsage, Runtime};
+use holdfast_runtime::{ContainerUsage, Runtime, RuntimeError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub(super) struct Reading {
     pub(super) time: Timestamp,
     pub(super) host: HostUsage,
     pub(super) containers: BTreeMap<String, ContainerUsage>,
+    /// A runtime did not answer: containers are missing.
+    pub(super) is_partial: bool,
 }
 
 /// Two looks.
@@ -93,14 +95,17 @@ impl Meter {
             let host = host.clone();
             env.blocking(move || host.usage()).await.unwrap_or_default()
         };
-        let mut containers = BTreeMap::new();
+        let (mut containers, mut is_partial) = (BTreeMap::new(), false);
         for runtime in [oci, wasm] {
             match runtime.usage().await {
                 Ok(usages) => containers.extend(usages.into_iter().map(|usage| (usage.id.clone(), usage))),
                 // What another runtime has is worth saying all the same.
-                Err(err) => tracing::debug!(runtime = runtime.name(), %err, "No statistics of containers"),
+                Err(err) => {
+                    tracing::debug!(runtime = runtime.name(), %err, "No statistics of containers");
+                    is_partial |= !matches!(err, RuntimeError::NotImplemented(_));
+                }
             }
         }
-        Reading { at: env.monotonic(), time: Timestamp::from_wall(env.wall().0), host, containers }
+        Reading { at: env.monotonic(), time: Timestamp::from_wall(env.wall().0), host, containers, is_partial }
     }
 }
