@@ -3,7 +3,7 @@
 use crate::parts::{HostUsage, NodeParts};
 use holdfast_core::Timestamp;
 use holdfast_env::Mono;
-use holdfast_runtime::{ContainerUsage, Runtime, RuntimeError};
+use holdfast_runtime::{ContainerUsage, RuntimeError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
