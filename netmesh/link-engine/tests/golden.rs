@@ -171,6 +171,9 @@ fn every_frame_has_its_golden_bytes() {
         check(&HeartbeatLimits { longest_ms: 300, grace_ms: 2, address: 3 }, GOLDEN[42], w),
         check(&CallStart { request_id: "r".into(), call: Call::Forward(forward) }, GOLDEN[43], w),
         check(&CallOpened {}, GOLDEN[44], w),
+        check(&RelayRequest { node_name: "edge".into(), node_uid: "u".into() }, GOLDEN[45], w),
+        check(&RelayReply::Opened, GOLDEN[46], w),
+        check(&RelayReply::Refused { reason: "no".into() }, GOLDEN[47], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -224,4 +227,7 @@ const GOLDEN: &[&str] = &[
     "350004000000ac020203",
     "28000c0000000172020175026e730170903f",
     "2b0000000000",
+    "46000700000004656467650175",
+    "47000100000000",
+    "47000400000001026e6f",
 ];
