@@ -195,7 +195,11 @@ async fn ensure_role(client: &dyn Client, controller: &str, rules: &[Rule]) -> R
             Err(status) if status.is(Reason::NotFound) => {}
             Err(status) => return Err(status),
         }
-        client.create(&Target::collection(gvr, ""), body).await?;
+        match client.create(&Target::collection(gvr, ""), body).await {
+            // Another hub that starts as well was faster.
+            Err(status) if status.is(Reason::AlreadyExists) => {}
+            made => drop(made?),
+        }
     }
     Ok(())
 }

@@ -7,10 +7,11 @@
 //! one (its workers take keys from a [`WorkQueue`]); an [`EventRecorder`] runs one (it writes Events). Each is owned
 //! by the [`holdfast_env::Task`] that starting it returns, and ends when that is dropped.
 //!
-//! What is deliberately absent: leader election (there is one hub), and any knowledge of a kind.
+//! What is deliberately absent: any knowledge of a kind but the Lease that [`election`] is about.
 
 pub mod cache;
 pub mod client;
+pub mod election;
 pub mod events;
 pub mod expectations;
 pub mod informer;
@@ -19,10 +20,12 @@ pub mod limits;
 pub mod project;
 pub mod queue;
 pub mod runner;
+pub mod scope;
 pub mod testing;
 
 pub use cache::{Cache, Change, Item};
 pub use client::{Client, TypedClient, TypedResource};
+pub use election::{Candidacy, Candidate, Lead, Term, Timing};
 pub use events::{EventRecorder, EventType, Involved};
 pub use expectations::Expectations;
 pub use informer::Informer;
@@ -30,3 +33,4 @@ pub use key::{Key, ResourceKind};
 pub use project::{Project, decode};
 pub use queue::WorkQueue;
 pub use runner::{Outcome, ReconcileError, Reconciler, run_controller};
+pub use scope::Scope;

@@ -48,5 +48,16 @@ pub const EVENT_REFILL: Duration = Duration::from_secs(300);
 /// Creations or deletions that were not seen by then are taken to be lost.
 pub const EXPECTATION_LIMIT: Duration = Duration::from_secs(300);
 
+/// How long a Lease of an election is left alone after its last change (client-go's defaults, as those of the next two).
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// A leader that could not renew its Lease for so long stops; what is left of [`LEASE_DURATION`] is for its work to end.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Between two tries to take or to renew a Lease.
+pub const LEASE_RETRY: Duration = Duration::from_secs(2);
+
+const _: () = assert!(LEASE_RETRY.as_secs() < RENEW_DEADLINE.as_secs());
+const _: () = assert!(RENEW_DEADLINE.as_secs() < LEASE_DURATION.as_secs());
 const _: () = assert!(RETRY_INITIAL.as_millis() < RETRY_CAP.as_millis());
 const _: () = assert!(CALL_LIMIT.as_secs() <= RECONCILE_LIMIT.as_secs());

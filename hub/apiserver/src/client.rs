@@ -8,6 +8,7 @@ use holdfast_core::{
 };
 use holdfast_env::World;
 use holdfast_server::{Api, Operation, Reply, Request, RequestContext};
+use std::any::Any;
 use std::sync::Arc;
 
 /// The API as `user` sees it, without a network between. Authorization, admission and validation run as for anyone.
@@ -16,16 +17,31 @@ pub struct LocalClient {
     api: Arc<Api>,
     world: World,
     user: UserInfo,
+    extension: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl LocalClient {
     /// A client that acts as `user`; its name also names the field manager.
     pub fn new(api: Arc<Api>, world: World, user: UserInfo) -> LocalClient {
-        LocalClient { api, world, user }
+        LocalClient { api, world, user, extension: None }
+    }
+
+    /// The same API, for another user.
+    #[must_use]
+    pub fn acting_as(self, user: UserInfo) -> LocalClient {
+        LocalClient { user, ..self }
+    }
+
+    /// The same, with something for the registry in each request: what is to commit with each of its writes
+    /// (`holdfast_registry::CommitWith`).
+    #[must_use]
+    pub fn with_extension(self, extension: impl Any + Send + Sync) -> LocalClient {
+        LocalClient { extension: Some(Arc::new(extension)), ..self }
     }
 
     async fn call(&self, at: &Target, operation: Operation) -> Result<Reply, Status> {
-        let cx = RequestContext::new(self.user.clone(), self.world.random_uuid());
+        let mut cx = RequestContext::new(self.user.clone(), self.world.random_uuid());
+        cx.extension.clone_from(&self.extension);
         self.api.call(Request { cx, target: at.clone(), operation }).await
     }
 

@@ -33,7 +33,8 @@ pub(crate) struct ServeArguments {
     /// A TOML file with the same keys; environment and flags win over it.
     #[arg(long, env = "HOLDFAST_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A name or address by which clients and nodes reach the hub; goes into its certificate. May be repeated.
+    /// A name or address by which clients and nodes reach the hub; goes into its certificate. May be repeated. Of several hubs
+    /// on one etcd each names an address of its own first: by it the others reach it.
     #[arg(long, env = "HOLDFAST_ADVERTISE", value_name = "ADDR", value_delimiter = ',')]
     advertise: Vec<String>,
     /// Addresses of pods [default: 10.42.0.0/16].

@@ -3,7 +3,8 @@
 //!
 //! The hub counts from when it last heard the node, which is later than when the node sent that word; the node counts
 //! from there. By [`fencing::replace_after`] the node has stopped the pod for certain, so its object may go without the
-//! node's confirmation. After a start of the hub every node counts as heard just now.
+//! node's confirmation. After a start of the hub every node counts as heard just now; where there are several, see
+//! [`crate::hubs`] for when one of them was heard by another.
 
 use crate::hub_links::{Shared, as_hub};
 use holdfast_core::json::str_at;
@@ -11,17 +12,27 @@ use holdfast_core::verbs::Preconditions;
 use holdfast_core::{DeleteOptions, Gvr, Json, ListOptions, Object, Reason, Status, Target, Timestamp};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
+use holdfast_registry::is_stale_session;
 use holdfast_server::{Operation, Reply};
+use holdfast_store::Check;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// How a node is silent.
+pub(crate) struct Silent {
+    /// For how long.
+    pub(crate) silence: Duration,
+    /// What has to hold for anything that is written because of it.
+    pub(crate) checks: Vec<Check>,
+}
 
 /// Replaces what may be replaced of nodes, by how long each has been silent.
 ///
 /// # Errors
 /// The API's when pods cannot be listed; what could not be deleted is tried again at the next look.
-pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Duration>) -> Result<(), Status> {
-    if silent.values().all(|silence| *silence < fencing::FAIL_OVER_MIN) {
+pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Silent>) -> Result<(), Status> {
+    if silent.values().all(|silent| silent.silence < fencing::FAIL_OVER_MIN) {
         return Ok(());
     }
     let pods = Target::collection(Gvr::new("", "v1", "pods"), "");
@@ -32,7 +43,8 @@ pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Duration>
     for pod in list.items.iter().filter(|pod| pod.meta.annotations.contains_key(fencing::ANNOTATION)) {
         let node = pod.skim_str(&["spec", "nodeName"]).unwrap_or_default();
         let node = node.as_str();
-        let Some(silence) = silent.get(node).filter(|silence| **silence >= fencing::FAIL_OVER_MIN) else { continue };
+        let silent = silent.get(node).filter(|silent| silent.silence >= fencing::FAIL_OVER_MIN);
+        let Some(Silent { silence, checks }) = silent else { continue };
         let doc = pod.to_json();
         let Fencing::FailOverAfter(after) = fencing::of(&doc) else { continue };
         let wait = if broken("replaced-too-early") { after / 2 } else { fencing::replace_after(&doc, after) };
@@ -40,7 +52,7 @@ pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Duration>
             continue;
         }
         let name = format!("{}/{}", pod.meta.namespace, pod.meta.name);
-        if let Err(err) = delete(shared, pod).await {
+        if let Err(err) = delete(shared, pod, checks).await {
             tracing::warn!(node, pod = name, %err, "Could not replace a pod of a silent node");
             continue;
         }
@@ -50,13 +62,14 @@ pub(crate) async fn replace(shared: &Shared, silent: &BTreeMap<String, Duration>
     Ok(())
 }
 
-async fn delete(shared: &Shared, pod: &Object) -> Result<(), Status> {
+async fn delete(shared: &Shared, pod: &Object, checks: &[Check]) -> Result<(), Status> {
     let target = Target::object(Gvr::new("", "v1", "pods"), &pod.meta.namespace, &pod.meta.name);
     let preconditions = Preconditions { uid: Some(pod.meta.uid.clone()), resource_version: None };
     let options =
         DeleteOptions { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteOptions::default() };
-    match shared.call(target, Operation::Delete(options)).await {
+    match shared.call_if(target, Operation::Delete(options), checks).await {
         Ok(_) => Ok(()),
+        Err(status) if is_stale_session(&status) => Err(status),
         // Somebody else was faster, or another pod has the name by now.
         Err(status) if status.is(Reason::NotFound) || status.is(Reason::Conflict) => Ok(()),
         Err(status) => Err(status),

@@ -1,30 +1,37 @@
 //! [`HubLinks`]: the listener, the connected nodes, and everything that runs for them.
 
 use crate::calls::LinkCalls;
+use crate::hubs::{Hubs, HubsConfig};
 use crate::places::{Admission, Places};
 use crate::renew::Renewals;
 use crate::session::{Cut, NodeSession};
 use crate::tokens::NodeTokens;
 use crate::views::Views;
-use crate::{join, lifecycle, renew};
+use crate::{join, lifecycle, renew, session};
 use async_trait::async_trait;
 use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Session, Status, Target, UserInfo, WriteOptions, user};
-use holdfast_env::{Connection, Mono, Task, World};
-use holdfast_link::identity::{Standing, node_of, standing};
+use holdfast_env::{BoxFuture, Connection, Mono, Task, World};
+use holdfast_link::identity::{Standing, hub_of, node_of, standing};
 use holdfast_link::renew::EXPIRED_FOR_GOOD;
-use holdfast_link::{Listener, Refusal, Traffic, drive_hub};
+use holdfast_link::{Listener, Refusal, Traffic, drive_hub, relay};
+use holdfast_link_engine::wire::RelayRequest;
+use holdfast_registry::CommitWith;
 use holdfast_server::{Api, NodeCalls, Operation, Reply, Request, RequestContext};
 use holdfast_store::{Check, Condition, Store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
 
 /// Handshakes under way at a time; further ones wait in the listener's queue, and beyond that are refused.
 const MAX_HANDSHAKES: usize = 256;
 /// Joins under way at a time; further ones are told to come again. They have places of their own: whoever holds them
 /// all without a word keeps no node of the cluster away.
 const MAX_JOINS: usize = 64;
+/// Streams of other hubs at a time; further ones are told to come again. More than one node takes, and few enough that their
+/// buffers stay small beside the hub.
+const MAX_RELAYS: usize = 512;
 /// How often a node's record is made anew because its Node changed meanwhile, as others may write that as well.
 pub(crate) const NODE_TRIES: u32 = 10;
 
@@ -65,6 +72,8 @@ pub struct HubLinksConfig {
     pub certificate_grace: Duration,
     /// A node is issued one certificate in this time at most.
     pub renewal_interval: Duration,
+    /// Where other hubs use the same store: this one among them.
+    pub hubs: Option<HubsConfig>,
 }
 
 struct Active {
@@ -90,6 +99,7 @@ pub(crate) struct Shared {
     pub(crate) certificate_grace: Duration,
     pub(crate) renewals: Renewals,
     pub(crate) views: Arc<Views>,
+    pub(crate) hubs: Option<Arc<Hubs>>,
     active: Mutex<BTreeMap<String, Active>>,
     /// When each was heard, and how long its next heartbeat may take.
     heard: Mutex<BTreeMap<String, (Mono, Duration)>>,
@@ -104,7 +114,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// A request of the hub itself.
     pub(crate) async fn call(&self, target: Target, operation: Operation) -> Result<Reply, Status> {
-        let cx = RequestContext::new(UserInfo::new("system:holdfast:links", &[user::MASTERS]), "links");
+        self.call_if(target, operation, &[]).await
+    }
+
+    /// The same; a write takes place only if `checks` hold.
+    pub(crate) async fn call_if(
+        &self,
+        target: Target,
+        operation: Operation,
+        checks: &[Check],
+    ) -> Result<Reply, Status> {
+        let mut cx = RequestContext::new(UserInfo::new("system:holdfast:links", &[user::MASTERS]), "links");
+        if !checks.is_empty() {
+            cx.extension = Some(Arc::new(CommitWith { checks: checks.to_vec(), ..CommitWith::default() }));
+        }
         self.api.call(Request { cx, target, operation }).await
     }
 
@@ -144,6 +167,34 @@ impl Shared {
 
     pub(crate) fn connection(&self, node: &str) -> Option<Arc<dyn Connection>> {
         lock(&self.active).get(node).map(|active| active.connection.clone())
+    }
+
+    /// Whether this hub may answer heartbeats now.
+    pub(crate) fn answers(&self) -> bool {
+        self.hubs.as_ref().is_none_or(|hubs| hubs.answers(&self.env))
+    }
+
+    /// The connection of a node for another hub; why there is none.
+    fn connection_for(&self, asked: &RelayRequest) -> Result<Arc<dyn Connection>, String> {
+        let active = lock(&self.active);
+        let active = active.get(&asked.node_name).filter(|active| active.node_uid == asked.node_uid);
+        let connection = active.map(|active| active.connection.clone());
+        connection
+            .ok_or_else(|| format!("node {:?} is not connected to the hub that it was linked to", asked.node_name))
+    }
+
+    /// The node has got a session that this hub did not issue to the connection here, which is of no use any more.
+    pub(crate) fn cut_replaced(&self, node: &str, issued: Session) {
+        if let Some(active) = lock(&self.active).get(node).filter(|active| active.session < issued) {
+            active.cut.pull("Replaced", "a newer connection of this node took over");
+        }
+    }
+
+    /// Ends all connections: this hub does not speak for its nodes any more.
+    pub(crate) fn cut_all(&self) {
+        for active in lock(&self.active).values() {
+            active.connection.close(session::LOST_STORE);
+        }
     }
 
     /// The certificate that a session came with, if `host` is the connection that has it.
@@ -258,7 +309,15 @@ pub struct HubLinks {
     connections: Mutex<Vec<Task>>,
     handshakes: Arc<Places>,
     joins: Arc<Places>,
+    relays: Semaphore,
     _tasks: Vec<Task>,
+}
+
+/// Who comes in by a listener.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guests {
+    Nodes,
+    Hubs,
 }
 
 impl HubLinks {
@@ -279,20 +338,25 @@ impl HubLinks {
             certificate_grace,
             renewals: Renewals::new(renewal_interval),
             views: Arc::new(Views::default()),
+            hubs: config.hubs.map(|hubs| Arc::new(Hubs::new(hubs))),
             active: Mutex::default(),
             heard: Mutex::default(),
             tokens: Mutex::default(),
         });
-        let follow = shared.views.clone().follow(store, env.clone());
-        let tasks = vec![
+        let follow = shared.views.clone().follow(store.clone(), env.clone());
+        let mut tasks = vec![
             env.spawn("links-views", Box::pin(follow)),
             env.spawn("links-lifecycle", Box::pin(lifecycle::run(shared.clone()))),
         ];
+        if let Some(hubs) = &shared.hubs {
+            tasks.push(env.spawn("links-hubs", Box::pin(hubs.clone().keep(store, env.clone()))));
+        }
         Arc::new(HubLinks {
             shared,
             connections: Mutex::default(),
             handshakes: Places::new(MAX_HANDSHAKES),
             joins: Places::new(MAX_JOINS),
+            relays: Semaphore::new(MAX_RELAYS),
             _tasks: tasks,
         })
     }
@@ -307,9 +371,38 @@ impl HubLinks {
         Arc::new(LinkCalls(self.shared.clone()))
     }
 
-    /// Accepts connections until the listener closes. Several listeners may be served: they share the bound on
+    /// What a leader among hubs does beside its controllers, until dropped: judges the nodes that no hub speaks for, and tells
+    /// `apis` where the hubs that are there are reached by pods. Writes take place only while `leads` holds.
+    pub fn watch_over_the_lost(&self, leads: Check, apis: watch::Sender<BTreeSet<SocketAddr>>) -> BoxFuture<()> {
+        Box::pin(lifecycle::run_for_the_lost(self.shared.clone(), leads, apis))
+    }
+
+    /// Waits until the other hubs know of this one; before that it takes no node. Cancel safe.
+    pub async fn entered(&self) {
+        if let Some(hubs) = &self.shared.hubs {
+            hubs.entered().await;
+        }
+    }
+
+    /// Tells the other hubs that this one stops. Its listeners and connections are closed.
+    pub async fn leave(&self) {
+        if let Some(hubs) = &self.shared.hubs {
+            hubs.leave(&*self.shared.store, &self.shared.env).await;
+        }
+    }
+
+    /// Accepts connections of nodes until the listener closes. Several listeners may be served: they share the bound on
     /// what is under way.
     pub async fn serve(self: Arc<Self>, listener: Arc<dyn Listener>) {
+        self.accept(listener, Guests::Nodes).await;
+    }
+
+    /// The same for those of other hubs, who want streams to nodes that are linked here.
+    pub async fn serve_hubs(self: Arc<Self>, listener: Arc<dyn Listener>) {
+        self.accept(listener, Guests::Hubs).await;
+    }
+
+    async fn accept(self: Arc<Self>, listener: Arc<dyn Listener>, guests: Guests) {
         while let Some(incoming) = listener.next().await {
             let (address, is_from_there) = (incoming.address(), incoming.is_from_there());
             match self.handshakes.admit(address, is_from_there) {
@@ -327,6 +420,7 @@ impl HubLinks {
                 let accepted = incoming.accept().await;
                 drop(place);
                 match accepted {
+                    Ok((connection, _)) if guests == Guests::Hubs => links.relay(connection).await,
                     Ok((connection, true)) => links.join(connection).await,
                     Ok((connection, false)) => links.connection(connection).await,
                     Err(err) => tracing::debug!(%err, "A connection did not come about"),
@@ -350,6 +444,22 @@ impl HubLinks {
         let doorkeeper = join::Door(&self.shared);
         if let Err(err) = holdfast_link::join::serve_join(&self.shared.env, &connection, &doorkeeper).await {
             tracing::debug!(peer = connection.peer_address(), %err, "A join did not finish");
+        }
+    }
+
+    /// Serves what another hub wants of a node that is linked here.
+    pub async fn relay(&self, connection: Arc<dyn Connection>) {
+        let certificate = connection.peer_certificates().into_iter().next().unwrap_or_default();
+        let hub = match hub_of(&certificate) {
+            Ok(hub) => hub,
+            Err(err) => return connection.close(&format!("only hubs come here: {err}")),
+        };
+        let Ok(_place) = self.relays.try_acquire() else {
+            return connection.close("this hub carries as many calls of others as it can; try again");
+        };
+        let reach = |asked: &RelayRequest| self.shared.connection_for(asked);
+        if let Err(err) = relay::serve(&self.shared.env, &connection, &self.shared.traffic, reach).await {
+            tracing::debug!(hub, %err, "What was carried for another hub broke off");
         }
     }
 

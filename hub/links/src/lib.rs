@@ -6,10 +6,11 @@
 //! [`certificates`] remembers which certificate a node was issued last, and [`renew`] issues its successor;
 //! [`time_reset`] takes nodes' time floors down when an administrator says so;
 //! [`adoption`] takes pods back that a restore made the hub forget;
-//! [`lifecycle`] decides from heartbeats which nodes are Ready. Everything runs over [`holdfast_env::Env`].
+//! [`lifecycle`] decides from heartbeats which nodes are Ready; [`hubs`] is what several hubs of one store know of each other,
+//! and how one reaches a node of another. Everything runs over [`holdfast_env::Env`].
 //!
 //! Tasks: one that follows the store for [`views`]; one per connection, which owns those of its link; one for the life
-//! cycle. All are owned by [`HubLinks`].
+//! cycle; where there are several hubs one that tells the others of this one. All are owned by [`HubLinks`].
 
 mod adoption;
 pub mod calls;
@@ -17,6 +18,7 @@ pub mod certificates;
 pub mod facts;
 mod failover;
 pub mod hub_links;
+pub mod hubs;
 pub mod join;
 mod leftovers;
 pub mod lifecycle;
@@ -32,3 +34,4 @@ pub mod view;
 pub mod views;
 
 pub use hub_links::{HubLinks, HubLinksConfig, NodeIssuer};
+pub use hubs::HubsConfig;

@@ -22,6 +22,9 @@ use tokio::sync::Notify;
 /// How often a view that lacks a token is tried again, in seconds.
 const TOKEN_RETRY_SECS: u64 = 5;
 
+/// Why a hub that could not tell the others of itself for a while takes no nodes.
+pub(crate) const LOST_STORE: &str = "the hub has lost the cluster's store; another hub may have it";
+
 /// The host of one connection.
 pub(crate) struct NodeSession {
     shared: Arc<Shared>,
@@ -197,6 +200,14 @@ impl HubHost for NodeSession {
     }
 
     async fn grant(&self, hello: &Hello) -> Result<Grant, Refusal> {
+        if !self.answers() {
+            return Err(refusal("Unavailable", LOST_STORE));
+        }
+        // Another hub may have shown the node more than this one has read yet.
+        if let Err(err) = self.shared.store.sync().await {
+            let reason = format!("the hub cannot find out whether it has all of the cluster's store: {err}");
+            return Err(refusal("Unavailable", reason));
+        }
         let mut alive = self.check(hello).await?;
         // The node must not be compared with an empty view.
         if self.rebuild().await.is_some() && lock(&self.view).revision() == Revision(0) {
@@ -256,7 +267,8 @@ impl HubHost for NodeSession {
     }
 
     async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal> {
-        match ready(&*self.shared.store, &self.node_uid, session).await {
+        let hub = self.shared.hubs.as_ref().map(|hubs| hubs.name());
+        match ready(&*self.shared.store, &self.node_uid, session, hub).await {
             Ok(Some(at)) => {
                 tracing::info!(
                     node = self.node_name,
@@ -282,6 +294,10 @@ impl HubHost for NodeSession {
 
     fn alive(&self, session: Session, _clock_micros: i64, interval: std::time::Duration) {
         self.shared.alive(&self.node_name, session, interval);
+    }
+
+    fn answers(&self) -> bool {
+        self.shared.answers()
     }
 
     fn traffic(&self) -> Arc<Traffic> {

@@ -1,7 +1,7 @@
 //! Sessions of nodes in the store.
 //!
-//! `/links/<node uid>` holds the last session issued and the last that the node made durable;
-//! `/marks/<node uid>` the mark of its outbox. A transaction for a node checks its session record, so that a
+//! `/links/<node uid>` holds the last session issued, the last that the node made durable, and with which hub where there are
+//! several; `/marks/<node uid>` the mark of its outbox. A transaction for a node checks its session record, so that a
 //! replaced connection can write nothing. Both go with the Node ([`node_records`]), so a session is issued only together
 //! with a check that the Node is there: else a node that was deleted at this very moment would begin again at mark 0.
 
@@ -12,13 +12,16 @@ use holdfast_registry::node_records;
 use holdfast_store::{Check, Condition, Op, Store, StoreError, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize};
 
-/// The session record of a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The session record of a node. Fields are added, and may be missing; none changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// The last session issued.
     pub issued: Session,
     /// The last session that the node reported durable.
     pub ready: Session,
+    /// The hub that it reported that to; `None` where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
 }
 
 /// How far an outbox is in the store.
@@ -109,23 +112,37 @@ pub async fn issue(
     }
 }
 
-/// Notes that the node has made `session` durable; the revision of the record, which its transactions check.
-/// `None` when the session was replaced meanwhile.
+/// Notes that the node has made `session` durable, and which of several hubs it is linked to; the revision of the record,
+/// which its transactions check. `None` when the session was replaced meanwhile.
 ///
 /// # Errors
 /// The store's.
-pub async fn ready(store: &dyn Store, node: &NodeUid, session: Session) -> Result<Option<Revision>, StoreError> {
+pub async fn ready(
+    store: &dyn Store,
+    node: &NodeUid,
+    session: Session,
+    hub: Option<&str>,
+) -> Result<Option<Revision>, StoreError> {
     let (record, condition) = read::<SessionRecord>(store, &session_key(node)).await?;
     if record.issued != session {
         return Ok(None);
     }
-    let next = SessionRecord { ready: session, ..record };
+    let next = SessionRecord { ready: session, hub: hub.map(String::from), ..record };
     let txn =
         Txn { checks: vec![Check { key: session_key(node), condition }], ops: vec![put(session_key(node), &next)?] };
     match store.txn(txn).await? {
         TxnOutcome::Committed { revision, .. } => Ok(Some(revision)),
         TxnOutcome::CheckFailed { .. } => Ok(None),
     }
+}
+
+/// The session record of a node, and the check that it is as it is now.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn of(store: &dyn Store, node: &NodeUid) -> Result<(SessionRecord, Check), StoreError> {
+    let (record, condition) = read::<SessionRecord>(store, &session_key(node)).await?;
+    Ok((record, Check { key: session_key(node), condition }))
 }
 
 /// Whether a node that made `session` of `lineage` durable is behind what the hub knows: a cloned card, or a disk
@@ -158,4 +175,19 @@ pub async fn was_ready(store: &dyn Store, node: &NodeUid) -> Result<bool, StoreE
 /// Never for a well-formed mark.
 pub fn mark(node: &NodeUid, session_at: Revision, mark: &Mark) -> Result<(Check, Op), StoreError> {
     Ok((holds(node, session_at), put(mark_key(node), mark)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_record_reads_and_is_written_as_ever() {
+        let old = r#"{"issued":3,"ready":2}"#;
+        let record: SessionRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(record, SessionRecord { issued: Session(3), ready: Session(2), hub: None });
+        assert_eq!(serde_json::to_string(&record).unwrap(), old);
+        let linked = SessionRecord { hub: Some("a".into()), ..record };
+        assert_eq!(serde_json::to_string(&linked).unwrap(), r#"{"issued":3,"ready":2,"hub":"a"}"#);
+    }
 }

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const ALPN: &[u8] = b"holdfast/1";
 /// ALPN of a join, before a node has a certificate.
 pub const ALPN_JOIN: &[u8] = b"holdfast-join/1";
+/// ALPN between the hubs of a cluster: one [`RelayRequest`], one [`RelayReply`], then what the stream to the node carries.
+pub const ALPN_HUB: &[u8] = b"holdfast-hub/1";
 /// Newest protocol version of this build. 2: bodies over dictionaries and bases, [`SyncBatch2`] and [`FactBatch2`].
 pub const VERSION: u16 = 2;
 /// Oldest protocol version that this build still speaks.
@@ -206,6 +208,8 @@ payloads! {
     63 => RenewReply,
     64 => TimeResetRequest,
     65 => TimeResetReply,
+    70 => RelayRequest,
+    71 => RelayReply,
 }
 
 /// First frame of every stream.
@@ -653,6 +657,27 @@ pub enum TimeResetReply {
     Refused {
         /// For programs, for example `NotAllowed`.
         code: String,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A hub asks another for a stream to a node that is linked there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayRequest {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's identity.
+    pub node_uid: String,
+}
+
+/// Whether there is one. The hub that is asked asks no further one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RelayReply {
+    /// All that follows goes to and comes from the node.
+    Opened,
+    /// There is none.
+    Refused {
         /// For people.
         reason: String,
     },

@@ -174,6 +174,9 @@ fn every_frame_has_its_golden_bytes() {
         check(&CallOpened {}, GOLDEN[44], w),
         check(&CallStart { request_id: "r".into(), call: Call::Page(page) }, GOLDEN[45], w),
         check(&PageOpened { content_type: "t".into() }, GOLDEN[46], w),
+        check(&RelayRequest { node_name: "edge".into(), node_uid: "u".into() }, GOLDEN[47], w),
+        check(&RelayReply::Opened, GOLDEN[48], w),
+        check(&RelayReply::Refused { reason: "no".into() }, GOLDEN[49], w),
     ];
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let covered: BTreeSet<u16> = kinds.into_iter().collect();
@@ -229,4 +232,7 @@ const GOLDEN: &[&str] = &[
     "2b0000000000",
     "280008000000017203022f700171",
     "2c00020000000174",
+    "46000700000004656467650175",
+    "47000100000000",
+    "47000400000001026e6f",
 ];

@@ -67,6 +67,10 @@ pub trait HubHost: Send + Sync + 'static {
     async fn online(&self, session: Session, connection: Arc<dyn Connection>) -> Result<(), Refusal>;
     /// The node is alive; its next heartbeat comes after `interval` at most.
     fn alive(&self, session: Session, clock_micros: i64, interval: Duration);
+    /// Whether heartbeats are answered now: an answer lets a node go on with what it may do only while the hub hears it.
+    fn answers(&self) -> bool {
+        true
+    }
     /// Where bytes are counted.
     fn traffic(&self) -> Arc<Traffic> {
         Arc::default()
@@ -189,6 +193,7 @@ impl Driver {
                             return Some(err.to_string());
                         }
                     }
+                    HubOutput::SendDatagram(_) if !self.host.answers() => {}
                     HubOutput::SendDatagram(data) => {
                         self.traffic.sent(Purpose::Heartbeat, data.len());
                         // As good as lost when it does not fit the path now.

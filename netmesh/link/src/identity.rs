@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Prefix of the SAN URI that carries a node's UID.
 pub const NODE_URI: &str = "holdfast://node/";
+/// Prefix of the SAN URI that carries a hub's name among the hubs of a cluster.
+pub const HUB_URI: &str = "holdfast://hub/";
 
 /// Everything that a node proves itself with. Stored as one checksummed file; a wire-like record: fields never
 /// change.
@@ -112,7 +114,6 @@ pub(crate) fn request(env: &World, node_name: &str) -> Result<(rcgen::KeyPair, V
 /// # Errors
 /// When it is no node's certificate.
 pub fn node_of(certificate: &[u8]) -> Result<(String, String), TlsError> {
-    use x509_parser::extensions::GeneralName;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|err| TlsError::Certificate(format!("cannot be parsed: {err}")))?;
     let name = parsed
@@ -122,18 +123,31 @@ pub fn node_of(certificate: &[u8]) -> Result<(String, String), TlsError> {
         .and_then(|name| name.as_str().ok())
         .and_then(|name| name.strip_prefix("system:node:"))
         .ok_or_else(|| TlsError::Certificate("is no node's: its common name is not system:node:…".into()))?;
+    let uid = named_by(&parsed, NODE_URI)?.ok_or_else(|| TlsError::Certificate("carries no node UID".into()))?;
+    Ok((uid, name.to_string()))
+}
+
+/// The hub that a verified certificate speaks for.
+///
+/// # Errors
+/// When it is no hub's certificate.
+pub fn hub_of(certificate: &[u8]) -> Result<String, TlsError> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
+        .map_err(|err| TlsError::Certificate(format!("cannot be parsed: {err}")))?;
+    named_by(&parsed, HUB_URI)?.ok_or_else(|| TlsError::Certificate("is no hub's".into()))
+}
+
+/// What follows `prefix` in the first SAN URI that begins so.
+fn named_by(parsed: &x509_parser::certificate::X509Certificate<'_>, prefix: &str) -> Result<Option<String>, TlsError> {
+    use x509_parser::extensions::GeneralName;
     let alternatives = parsed
         .subject_alternative_name()
         .map_err(|err| TlsError::Certificate(format!("has malformed alternative names: {err}")))?;
-    let uid = alternatives
-        .iter()
-        .flat_map(|names| &names.value.general_names)
-        .find_map(|name| match name {
-            GeneralName::URI(uri) => uri.strip_prefix(NODE_URI),
-            _ => None,
-        })
-        .ok_or_else(|| TlsError::Certificate("carries no node UID".into()))?;
-    Ok((uid.to_string(), name.to_string()))
+    let mut names = alternatives.iter().flat_map(|names| &names.value.general_names);
+    Ok(names.find_map(|name| match name {
+        GeneralName::URI(uri) => uri.strip_prefix(prefix).map(String::from),
+        _ => None,
+    }))
 }
 
 /// `sha256:` and the hex of the SHA-256 of a certificate's SubjectPublicKeyInfo, as `kubeadm` pins CAs.

@@ -27,6 +27,7 @@ pub mod listen;
 pub mod mux;
 pub mod node;
 pub mod quic;
+pub mod relay;
 pub mod renew;
 pub mod tcp;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use crate::identity::{NodeIdentity, Standing, ca_hash, standing, validity};
 use holdfast_env::World;
-use holdfast_link_engine::wire::{ALPN, ALPN_JOIN};
+use holdfast_link_engine::wire::{ALPN, ALPN_HUB, ALPN_JOIN};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -123,6 +123,55 @@ pub fn hub_config(
     server.send_tls13_tickets = 0;
     server.alpn_protocols = vec![ALPN.to_vec(), ALPN_JOIN.to_vec()];
     Ok(server)
+}
+
+/// What a hub shows the other hubs of its cluster, and whom it believes: one certificate for both sides, from the cluster's
+/// CA, whose name among hubs is a SAN URI ([`crate::identity::HUB_URI`]).
+pub struct HubPeers<'a> {
+    /// Its chain, DER, leaf first.
+    pub chain: &'a [Vec<u8>],
+    /// Its key, PKCS #8.
+    pub key: &'a [u8],
+    /// The cluster's CAs.
+    pub roots: &'a [Vec<u8>],
+}
+
+impl HubPeers<'_> {
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.to_vec()))
+    }
+
+    /// The side that is called. Who calls must show a certificate; that it is a hub's is for [`crate::relay`] to see.
+    ///
+    /// # Errors
+    /// When the certificates do not fit.
+    pub fn listener(&self, env: World) -> Result<rustls::ServerConfig, TlsError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots(self.roots)?, provider()).build();
+        let mut server = rustls::ServerConfig::builder_with_details(provider(), Arc::new(EnvTime(env)))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(config)?
+            .with_client_cert_verifier(verifier.map_err(config)?)
+            .with_single_cert(chain(self.chain), self.key())
+            .map_err(config)?;
+        server.send_tls13_tickets = 0;
+        server.alpn_protocols = vec![ALPN_HUB.to_vec()];
+        Ok(server)
+    }
+
+    /// The side that calls.
+    ///
+    /// # Errors
+    /// When the certificates do not fit.
+    pub fn dialer(&self, env: World) -> Result<rustls::ClientConfig, TlsError> {
+        let mut client = rustls::ClientConfig::builder_with_details(provider(), Arc::new(EnvTime(env)))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(config)?
+            .with_root_certificates(roots(self.roots)?)
+            .with_client_auth_cert(chain(self.chain), self.key())
+            .map_err(config)?;
+        client.alpn_protocols = vec![ALPN_HUB.to_vec()];
+        Ok(client)
+    }
 }
 
 /// The node's side, with its identity.

@@ -124,7 +124,7 @@ targets! {
     Open, Hello, Welcome, SessionReady, Refuse, SyncState, SyncDigests, SyncAsk, SyncEntries, SyncBatch, SyncApplied,
     SyncBatch2, SyncUnfit, FactBatch, FactAck, FactBatch2, CallStart, CallInput, CallOutput, CallOpened, PageOpened, Heartbeat, HeartbeatAnswer, PacedHeartbeat,
     HeartbeatLimits, JoinRequest, JoinReply, RenewRequest, RenewReply,
-    TimeResetRequest, TimeResetReply,
+    TimeResetRequest, TimeResetReply, RelayRequest, RelayReply,
 }
 
 /// All golden frames.

@@ -197,6 +197,7 @@ impl SimHub {
             grace: GRACE,
             certificate_grace: CERTIFICATE_GRACE,
             renewal_interval: Duration::from_secs(60).min(self.certificate_life / 10),
+            hubs: None,
         });
         registry.set_node_calls(links.node_calls());
         let admin = client(UserInfo::new("kubernetes-admin", &[user::MASTERS]));

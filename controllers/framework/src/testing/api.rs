@@ -35,6 +35,7 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("apps", "v1", "statefulsets", "StatefulSet", true),
     ("", "v1", "replicationcontrollers", "ReplicationController", true),
     ("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", false),
+    ("coordination.k8s.io", "v1", "leases", "Lease", true),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", false),
     ("networking.k8s.io", "v1", "ipaddresses", "IPAddress", false),

@@ -201,6 +201,9 @@ fn alternatives(extension: &X509Extension<'_>, read: &mut CertificateRequest) ->
             GeneralName::URI(uri) if identity::is_node_uri(uri) => {
                 return Err("a node's identity is certified by its link alone".into());
             }
+            GeneralName::URI(uri) if identity::is_hub_uri(uri) => {
+                return Err("a hub's identity is certified by the hub alone".into());
+            }
             GeneralName::URI(uri) => {
                 read.uris.push(visible(uri)?);
                 (URI, uri.as_bytes())

@@ -181,6 +181,23 @@ impl ClusterCa {
         Ok(ServerIdentity { chain: issued.chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
     }
 
+    /// A certificate with a new key by which hubs know each other, on both sides of a connection: user `holdfast-hub` in no
+    /// group, with `names` and the hub's own name as the SAN URI of [`identity::hub_uri`].
+    ///
+    /// # Errors
+    /// When signing fails, or a name is not ASCII.
+    pub fn issue_hub(&self, name: &str, names: &[&str], now: Timestamp) -> Result<ServerIdentity, PkiError> {
+        let key = KeyPair::generate()?;
+        let mut params = leaf("holdfast-hub", &[], now, SERVER_TTL);
+        params.subject_alt_names.push(SanType::URI(identity::hub_uri(name).as_str().try_into()?));
+        for name in names {
+            params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let issued = self.sign(&params, &key)?;
+        Ok(ServerIdentity { chain: issued.chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
+    }
+
     /// The CA's signature of `message` (ASN.1, ECDSA P-256, SHA-256). Whoever calls it answers for the first bytes
     /// being no certificate's.
     ///

@@ -30,6 +30,7 @@ pub struct NodeIdentity {
 }
 
 const NODE_URI: &str = "holdfast://node/";
+const HUB_URI: &str = "holdfast://hub/";
 
 /// The SAN URI that carries a node's UID.
 pub(super) fn node_uri(node_uid: &str) -> String {
@@ -39,6 +40,16 @@ pub(super) fn node_uri(node_uid: &str) -> String {
 /// Whether a SAN URI would carry a node's UID.
 pub(super) fn is_node_uri(uri: &str) -> bool {
     uri.get(..NODE_URI.len()).is_some_and(|start| start.eq_ignore_ascii_case(NODE_URI))
+}
+
+/// The SAN URI that carries a hub's name among the hubs of a cluster.
+pub(super) fn hub_uri(name: &str) -> String {
+    format!("{HUB_URI}{name}")
+}
+
+/// Whether a SAN URI would carry a hub's name.
+pub(super) fn is_hub_uri(uri: &str) -> bool {
+    uri.get(..HUB_URI.len()).is_some_and(|start| start.eq_ignore_ascii_case(HUB_URI))
 }
 
 /// Reads a certificate. It must have been verified before: nothing is checked here. `None` without a common name, and where

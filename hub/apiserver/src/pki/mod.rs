@@ -77,6 +77,8 @@ pub struct Pki {
 
 /// The administrator's certificate is renewed at a start when less than this is left of it.
 const ADMIN_RENEW_BEFORE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// What nodes and other hubs verify of a hub; they know it by many addresses.
+const LINK_NAME: &str = "hub.holdfast.internal";
 /// Life of the administrator's certificate.
 const ADMIN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -137,8 +139,7 @@ impl Pki {
         let mut all: Vec<String> = [
             "localhost",
             "holdfast-hub",
-            // What nodes verify on the link; they know the hub by many addresses.
-            "hub.holdfast.internal",
+            LINK_NAME,
             "kubernetes",
             "kubernetes.default",
             "kubernetes.default.svc",
@@ -152,6 +153,14 @@ impl Pki {
         ips.sort();
         ips.dedup();
         self.serving_ca().issue_server(&all, &ips, now)
+    }
+
+    /// What a hub shows the other hubs of its cluster.
+    ///
+    /// # Errors
+    /// When signing fails, or the name is not ASCII.
+    pub fn hub_identity(&self, name: &str, now: Timestamp) -> Result<ServerIdentity, PkiError> {
+        self.serving_ca().issue_hub(name, &[LINK_NAME], now)
     }
 
     fn open_admin(&self, dir: &Path, now: Timestamp) -> Result<(String, String), PkiError> {

@@ -79,6 +79,17 @@ fn node_certificates_name_the_node_and_ignore_what_was_asked_for() {
 }
 
 #[test]
+fn a_hubs_certificate_names_a_hub_and_no_user_with_rights() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = open(dir.path());
+    let identity = pki.hub_identity("host_1", Timestamp::from_secs(NOW)).unwrap();
+    let read = client_identity(&identity.chain[0]).unwrap();
+    assert_eq!((read.common_name.as_str(), read.organizations.len(), read.node()), ("holdfast-hub", 0, None));
+    assert_eq!(read.uris, ["holdfast://hub/host_1"]);
+    assert!(pki.hub_identity("h\u{f6}st", Timestamp::from_secs(NOW)).is_err());
+}
+
+#[test]
 fn a_rotation_keeps_the_old_ca_until_nobody_needs_it() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());

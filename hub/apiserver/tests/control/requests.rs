@@ -169,10 +169,12 @@ async fn nodes_that_may_are_approved_and_what_no_signer_takes_fails() {
     assert_eq!(hub.user(&certificate).await.unwrap_err(), 401);
 
     let link = pem("system:node:n7", "system:nodes", &["holdfast://node/1234"], &[]);
+    let hubs = pem("someone", "anyone", &["HOLDFAST://hub/one"], &[]);
     let named = pem("system:node:n7", "system:nodes", &[], &["n7"]);
     let serving = ["digital signature", "server auth"];
     for (name, signer, usages, request, expected) in [
         ("link", USERS, &usages[..], &link, Some("a node's identity is certified by its link alone")),
+        ("hub", USERS, &usages[..], &hubs, Some("a hub's identity is certified by the hub alone")),
         ("nameless", SERVING, &serving[..], &node, Some("DNS or IP subjectAltName is required")),
         ("named", SERVING, &serving[..], &named, None),
         ("server", USERS, &serving[..], &node, Some("invalid usage for client certificate: server auth")),

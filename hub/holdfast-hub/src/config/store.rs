@@ -86,6 +86,11 @@ impl StoreArguments {
 }
 
 impl StoreConfig {
+    /// Whether other hubs may use it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, StoreConfig::Etcd { .. })
+    }
+
     /// What etcd's store wants to know, its certificates read; `None` for the embedded one.
     pub(crate) fn etcd(&self) -> anyhow::Result<Option<EtcdConfig>> {
         let StoreConfig::Etcd { endpoints, prefix, ca, identity } = self else { return Ok(None) };

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use holdfast_apiserver::{ApiServer, BootstrapTokens, Pki};
 use holdfast_core::Lineage;
 use holdfast_env::{Task, World};
-use holdfast_link::{QuicListener, ResetKey, TcpListener, Traffic};
-use holdfast_links::{HubLinks, HubLinksConfig, NodeIssuer};
+use holdfast_link::tls::HubPeers;
+use holdfast_link::{QuicListener, ResetKey, TcpDialer, TcpListener, Traffic, relay};
+use holdfast_links::{HubLinks, HubLinksConfig, HubsConfig, NodeIssuer};
 use holdfast_registry::HubRegistry;
 use holdfast_server::Taker;
 use std::net::SocketAddr;
@@ -27,21 +28,26 @@ const RESET_KEY: &str = "link-reset.key";
 /// Running links.
 pub(crate) struct Links {
     quic: Arc<QuicListener>,
-    tcp: Arc<TcpListener>,
+    /// On the API's port: of nodes, and where there are several hubs of those.
+    tcp: Vec<Arc<TcpListener>>,
     links: Arc<HubLinks>,
-    _serving: [Task; 2],
+    _serving: Vec<Task>,
 }
 
-/// What asks for the link on the API's port, where UDP is blocked.
-struct LinkTaker(Arc<TcpListener>);
+/// What asks on the API's port for the link, where UDP is blocked, or for another hub's nodes.
+struct LinkTaker(Vec<Arc<TcpListener>>);
 
 impl Taker for LinkTaker {
     fn speaks(&self, protocol: &[u8]) -> bool {
-        self.0.speaks(protocol)
+        self.0.iter().any(|listener| listener.speaks(protocol))
     }
 
     fn take(&self, start: StartHandshake<TcpStream>, peer: SocketAddr) {
-        self.0.offer(start, peer);
+        let offered: Vec<Vec<u8>> = start.client_hello().alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+        let speaks = |listener: &&Arc<TcpListener>| offered.iter().any(|protocol| listener.speaks(protocol));
+        if let Some(listener) = self.0.iter().find(speaks) {
+            listener.offer(start, peer);
+        }
     }
 }
 
@@ -49,6 +55,11 @@ impl Links {
     /// Where it listens for QUIC.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.quic.local_address()
+    }
+
+    /// The links themselves.
+    pub(crate) fn links(&self) -> &Arc<HubLinks> {
+        &self.links
     }
 
     /// Bytes by purpose.
@@ -61,10 +72,11 @@ impl Links {
         Arc::new(LinkTaker(self.tcp.clone()))
     }
 
-    /// Closes the listeners and every connection.
-    pub(crate) fn stop(self) {
+    /// Closes the listeners and every connection, and says so to the other hubs.
+    pub(crate) async fn stop(self) {
         self.quic.close();
-        self.tcp.close();
+        self.tcp.iter().for_each(|listener| listener.close());
+        self.links.leave().await;
     }
 }
 
@@ -110,12 +122,29 @@ fn reset_key(data_dir: &Path, world: &World) -> anyhow::Result<ResetKey> {
     Ok(ResetKey::new(&secret))
 }
 
-/// Starts them, and tells the registry how nodes are reached.
-pub(crate) fn start(
+/// What one of several hubs works with, and where it is called by the others, if it is one. They reach it at `advertised`.
+fn among_hubs(shared: &Shared<'_>, advertised: &str) -> anyhow::Result<Option<(HubsConfig, Arc<TcpListener>)>> {
+    let Some(name) = shared.hub_name.clone() else { return Ok(None) };
+    let world = &shared.world;
+    let identity = shared.pki.hub_identity(&name, now(world)).context("make the certificate for other hubs")?;
+    let chain: Vec<Vec<u8>> = identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
+    let roots: Vec<Vec<u8>> = shared.pki.roots().iter().map(|root| root.to_vec()).collect();
+    let peers = HubPeers { chain: &chain, key: identity.key.secret_der(), roots: &roots };
+    let listens = peers.listener(world.clone()).context("set up TLS for other hubs")?;
+    let dials = peers.dialer(world.clone()).context("set up TLS to other hubs")?;
+    let listener = TcpListener::new(world.clone(), listens, relay::SIGN);
+    let dialer = Arc::new(TcpDialer::new(world.clone(), dials, relay::SIGN));
+    let hubs = HubsConfig { name, address: advertised.to_string(), api: shared.api, dialer };
+    Ok(Some((hubs, Arc::new(listener))))
+}
+
+/// Starts them, and tells the registry how nodes are reached. Returns once other hubs, if there may be some, know of this one.
+pub(crate) async fn start(
     shared: &Shared<'_>,
     server: &ApiServer,
     registry: &HubRegistry,
     lineage: Lineage,
+    advertised: &str,
 ) -> anyhow::Result<Links> {
     let chain: Vec<Vec<u8>> = shared.identity.chain.iter().map(|certificate| certificate.to_vec()).collect();
     let roots: Vec<Vec<u8>> = shared.pki.roots().iter().map(|root| root.to_vec()).collect();
@@ -136,6 +165,7 @@ pub(crate) fn start(
         world: shared.world.clone(),
         ttl: shared.config.node_certificate_ttl,
     };
+    let (hubs, from_hubs) = among_hubs(shared, advertised)?.unzip();
     let links = HubLinks::start(HubLinksConfig {
         env: shared.world.clone(),
         store: shared.store.clone(),
@@ -147,11 +177,18 @@ pub(crate) fn start(
         grace: shared.config.node_monitor_grace,
         certificate_grace: grace,
         renewal_interval: RENEWAL_INTERVAL.min(shared.config.node_certificate_ttl / 10),
+        hubs,
     });
     registry.set_node_calls(links.node_calls());
-    let serving = [
+    links.entered().await;
+    let mut serving = vec![
         shared.world.spawn("links", Box::pin(links.clone().serve(quic.clone()))),
         shared.world.spawn("links-tcp", Box::pin(links.clone().serve(tcp.clone()))),
     ];
+    let mut tcp = vec![tcp];
+    if let Some(from_hubs) = from_hubs {
+        serving.push(shared.world.spawn("links-of-hubs", Box::pin(links.clone().serve_hubs(from_hubs.clone()))));
+        tcp.push(from_hubs);
+    }
     Ok(Links { quic, tcp, links, _serving: serving })
 }

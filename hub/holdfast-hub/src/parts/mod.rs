@@ -38,6 +38,10 @@ pub(crate) struct Shared<'a> {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) pki: Arc<Pki>,
     pub(crate) identity: ServerIdentity,
+    /// The name of this one among the hubs that may share the store; `None` for the only one.
+    pub(crate) hub_name: Option<String>,
+    /// Where pods reach this hub's API, if they do.
+    pub(crate) api: Option<SocketAddr>,
 }
 
 /// A running hub.
@@ -46,6 +50,7 @@ pub(crate) struct Hub {
     store: Arc<dyn Store>,
     server: ApiServer,
     links: links::Links,
+    controllers: controllers::Controllers,
     tasks: Vec<Task>,
 }
 
@@ -56,7 +61,10 @@ impl Hub {
         let store = store::open(&config.store, folder, &world).await?;
         let pki = open_keys(config, folder, &world).await?;
         let identity = serving_identity(config, &pki, &world, &listener)?;
-        let shared = Shared { config, world, store, pki, identity };
+        let hub_name = config.store.is_shared().then(|| hub_name(&world));
+        let port = listener.local_addr().context("tell the API's port")?.port();
+        let api = endpoint::reachable(config, port);
+        let shared = Shared { config, world, store, pki, identity, hub_name, api };
         let lineage =
             holdfast_links::lineage::ensure(&*shared.store, &shared.world).await.context("read the store's lineage")?;
         let issuer = JwtIssuer::from_pem(shared.pki.service_account_key_pem.as_bytes(), TOKEN_ISSUER, TOKEN_ISSUER)?;
@@ -69,7 +77,6 @@ impl Hub {
             lineage,
             eviction_after: config.eviction_after,
         }));
-        let port = listener.local_addr().context("tell the API's port")?.port();
         registry.ensure_defaults(port).await.context("make the default objects")?;
         let authorizer = registry.start_authorizer().await.context("start the authorizer")?;
         let custom_kinds = registry.start_custom_kinds().await.context("read the definitions of kinds")?;
@@ -82,24 +89,29 @@ impl Hub {
             registry: registry.clone(),
             authorizer,
             authenticators: vec![Arc::new(registry.token_authenticator())],
-            advertise: advertised,
+            advertise: advertised.clone(),
             documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
             auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
-        let links = links::start(&shared, &server, &registry, lineage)?;
+        let links = links::start(&shared, &server, &registry, lineage, &advertised).await?;
         registry.set_webhook_calls(Arc::new(WebhookClient::new(shared.world.clone())));
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
         server.metrics().append(metrics::process);
-        let mut tasks = controllers::start(&shared, &server, &registry).await?;
-        tasks.push(custom_kinds);
-        tasks.push(history::start(&shared));
-        tasks.push(crate::backup::serve(&shared.world, folder, shared.store.clone())?);
-        tasks.push(registry.start_event_expiry(EVENT_TTL));
-        endpoint::publish(&shared, &server, port).await?;
+        let controllers = controllers::start(&shared, &server, &registry, &links).await?;
+        let tasks = vec![
+            custom_kinds,
+            history::start(&shared),
+            crate::backup::serve(&shared.world, folder, shared.store.clone())?,
+            registry.start_event_expiry(EVENT_TTL),
+        ];
+        if shared.hub_name.is_none() {
+            let client = server.client(controllers::api_server());
+            endpoint::publish(&*client, &shared.api.into_iter().collect()).await?;
+        }
         let address = server.listen(listener, Some(links.taker()))?;
         write_kubeconfig(folder, &shared.pki, address)?;
-        Ok(Hub { address, store: shared.store, server, links, tasks })
+        Ok(Hub { address, store: shared.store, server, links, controllers, tasks })
     }
 
     /// Where the API listens.
@@ -114,15 +126,23 @@ impl Hub {
 
     /// Stops accepting, drains, flushes. Returns whether all requests had finished in time.
     pub(crate) async fn stop(self, grace: Duration) -> bool {
-        let Hub { store, server, links, tasks, .. } = self;
+        let Hub { store, server, links, controllers, tasks, .. } = self;
         server.health().set_closing();
+        controllers.stop().await;
         drop(tasks);
-        links.stop();
+        links.stop().await;
         let drained = server.shutdown(grace).await;
         // Joins threads: not on a thread of the runtime.
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         drained && closed.is_ok()
     }
+}
+
+/// A name that no hub has, nor had before; the machine's is in it for people.
+fn hub_name(world: &World) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.').take(63).collect();
+    format!("{plain}_{}", world.random_uuid())
 }
 
 async fn open_keys(config: &Config, folder: &DataFolder, world: &World) -> anyhow::Result<Arc<Pki>> {

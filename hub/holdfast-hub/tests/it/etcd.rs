@@ -13,14 +13,22 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(120);
 const CONFIG_MAPS: &str = "/api/v1/namespaces/demo/configmaps";
 
-struct Pair {
+pub(crate) struct Pair {
     server: EtcdServer,
-    one: Hub,
-    two: Hub,
-    _folders: [TempDir; 2],
+    pub(crate) one: Hub,
+    pub(crate) two: Hub,
+    folders: [TempDir; 2],
 }
 
-fn start(history: &str) -> Option<Pair> {
+impl Pair {
+    /// Starts the first hub again, which has ended, over the same etcd.
+    pub(crate) fn restart_one(&mut self) {
+        let store = format!("etcd={}", self.server.endpoint());
+        self.one = Hub::start_with(self.folders[0].path(), &["--store", &store]);
+    }
+}
+
+pub(crate) fn start(history: &str) -> Option<Pair> {
     let server = EtcdServer::start()?;
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let store = format!("etcd={}", server.endpoint());
@@ -33,7 +41,7 @@ fn start(history: &str) -> Option<Pair> {
         std::fs::copy(file.path(), pki.join(file.file_name())).unwrap();
     }
     let two = Hub::start_with(folders[1].path(), &flags);
-    Some(Pair { server, one, two, _folders: folders })
+    Some(Pair { server, one, two, folders })
 }
 
 /// `kubectl get --watch` in the background; what it prints.
@@ -69,7 +77,7 @@ impl Drop for Watch {
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < SOON, "never: {what}");

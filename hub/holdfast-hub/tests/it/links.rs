@@ -17,7 +17,7 @@ use std::time::Duration;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The machine's time, believed.
-struct Now(World);
+pub(crate) struct Now(pub(crate) World);
 
 impl CertificateClock for Now {
     fn certificate_time(&self) -> CertificateTime {
@@ -25,7 +25,7 @@ impl CertificateClock for Now {
     }
 }
 
-fn dialer(env: &World, on: Transport, tls: rustls::ClientConfig) -> Arc<dyn Dialer> {
+pub(crate) fn dialer(env: &World, on: Transport, tls: rustls::ClientConfig) -> Arc<dyn Dialer> {
     match on {
         Transport::Quic => Arc::new(QuicDialer::new(tls, HEARTBEAT).unwrap()),
         _ => Arc::new(TcpDialer::new(env.clone(), tls, HEARTBEAT)),
@@ -33,7 +33,10 @@ fn dialer(env: &World, on: Transport, tls: rustls::ClientConfig) -> Arc<dyn Dial
 }
 
 /// Says hello, and hears what session it gives. The stream, whose end would be the connection's.
-async fn greet(connection: &Arc<dyn Connection>, identity: &NodeIdentity) -> (Session, Box<dyn SendStream>, FrameRecv) {
+pub(crate) async fn greet(
+    connection: &Arc<dyn Connection>,
+    identity: &NodeIdentity,
+) -> (Session, Box<dyn SendStream>, FrameRecv) {
     let (mut sender, receiver) = connection.open_bi().await.unwrap();
     let hello = Hello {
         version_min: VERSION_MIN,

@@ -9,6 +9,7 @@ mod commands;
 mod custom;
 mod etcd;
 mod hub;
+mod hubs;
 mod identity;
 mod kubectl;
 mod life;

@@ -4,6 +4,7 @@ mod adoption;
 mod crowd;
 mod fleet;
 mod gone;
+mod hubs;
 mod identity;
 
 use super::*;
@@ -36,7 +37,7 @@ impl Env for Shifted {
         self.0.monotonic().after(Duration::from_secs(self.1.load(Ordering::SeqCst)))
     }
     fn boottime(&self) -> Duration {
-        self.0.boottime()
+        self.0.boottime() + Duration::from_secs(self.1.load(Ordering::SeqCst))
     }
     fn wall(&self) -> Wall {
         self.0.wall()
@@ -139,8 +140,19 @@ async fn cluster() -> Cluster {
 }
 
 async fn cluster_on(machine: Arc<HostEnv>, issuer: Arc<dyn NodeIssuer>) -> Cluster {
-    let env = Arc::new(Shifted(machine, Arc::default()));
     let store: Arc<dyn Store> = holdfast_store::testing::memory_store().unwrap();
+    let cluster = hub_on(Arc::new(Shifted(machine, Arc::default())), store, issuer, None).await;
+    cluster.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).await;
+    cluster
+}
+
+/// A hub of the cluster that a store holds.
+async fn hub_on(
+    env: Arc<Shifted>,
+    store: Arc<dyn Store>,
+    issuer: Arc<dyn NodeIssuer>,
+    hubs: Option<HubsConfig>,
+) -> Cluster {
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let registry = HubRegistry::new(HubRegistryConfig {
         store: store.clone(),
@@ -163,10 +175,9 @@ async fn cluster_on(machine: Arc<HostEnv>, issuer: Arc<dyn NodeIssuer>) -> Clust
         grace: GRACE,
         certificate_grace: CERTIFICATE_GRACE,
         renewal_interval: Duration::from_secs(60),
+        hubs,
     });
-    let cluster = Cluster { env, store, links };
-    cluster.create("serviceaccounts", "default", json!({"metadata": {"name": "default"}})).await;
-    cluster
+    Cluster { env, store, links }
 }
 
 fn target(resource: &str, namespace: &str, name: &str) -> Target {
@@ -290,11 +301,11 @@ async fn sessions_rise_and_a_clone_is_told() {
     let alive = Check { key: "/registry/core/nodes/n".into(), condition: Condition::ModifiedAt(revision) };
     let next = async |session| issue(&*store, Lineage(1), &uid, &alive, &hello("n", "u", session)).await.unwrap();
     assert_eq!(next(0).await, Issued::Session(Session(1), Seq(0)));
-    assert!(ready(&*store, &uid, Session(1)).await.unwrap().is_some());
+    assert!(ready(&*store, &uid, Session(1), None).await.unwrap().is_some());
     assert_eq!(next(1).await, Issued::Session(Session(2), Seq(0)));
     assert_eq!(next(1).await, Issued::Session(Session(3), Seq(0)), "a welcome may be lost");
-    assert_eq!(ready(&*store, &uid, Session(2)).await.unwrap(), None, "replaced");
-    assert!(ready(&*store, &uid, Session(3)).await.unwrap().is_some());
+    assert_eq!(ready(&*store, &uid, Session(2), None).await.unwrap(), None, "replaced");
+    assert!(ready(&*store, &uid, Session(3), None).await.unwrap().is_some());
     assert_eq!(next(1).await, Issued::Duplicate);
     let gone = Op::Delete { key: alive.key.clone() };
     store.txn(Txn { checks: Vec::new(), ops: vec![gone] }).await.unwrap();
