@@ -84,8 +84,9 @@ fn put(into: &mut Map<String, Json>, field: &Field, value: Value<'_>, depth: usi
     match (field.shape, field.value) {
         (Shape::One, Type::Message(message)) if field.name == "~" => fill(into, message, value.bytes()?, depth + 1),
         (Shape::One, of) => {
-            // Upstream's encoder writes messages only where they are set.
-            let keeps_zero = field.keeps_zero || matches!(of, Type::Message(_));
+            // What Go holds behind a pointer is written only where it is set, to zero maybe. Of bytes nobody tells.
+            let set = !field.stands && of != Type::Bytes;
+            let keeps_zero = field.keeps_zero || set || matches!(of, Type::Message(_));
             if let Some(json) = read(of, value, depth)?.filter(|json| keeps_zero || !is_zero(json)) {
                 into.insert(field.name.into(), json);
             }
@@ -93,8 +94,8 @@ fn put(into: &mut Map<String, Json>, field: &Field, value: Value<'_>, depth: usi
         }
         (Shape::List, of) => {
             let list = into.entry(field.name).or_insert_with(|| Json::Array(Vec::new()));
-            if let (Some(list), Some(json)) = (list.as_array_mut(), read(of, value, depth)?) {
-                list.push(json);
+            if let Some(list) = list.as_array_mut() {
+                list.push(read(of, value, depth)?.unwrap_or_default());
             }
             Ok(())
         }

@@ -38,6 +38,8 @@ pub(super) struct Field {
     pub(super) value: Type,
     /// Whether an empty value is one. Upstream's encoder writes fields that are not set, as empty.
     pub(super) keeps_zero: bool,
+    /// Whether upstream's encoder writes the field even where it is not set.
+    pub(super) stands: bool,
 }
 
 /// All messages.
@@ -84,8 +86,10 @@ impl Field {
         } else {
             Shape::One
         };
-        let keeps_zero = value.starts_with('*') || shape != Shape::One;
-        let value = match value.trim_start_matches('*') {
+        let starred = value.starts_with('*');
+        let value = value.trim_start_matches('*');
+        let held = value.starts_with('!');
+        let value = match value.trim_start_matches('!') {
             "s" => Type::Text,
             "b" => Type::Bool,
             "i" => Type::Integer,
@@ -100,7 +104,10 @@ impl Field {
             "X" => Type::Texts,
             message => Type::Message(*index.get(message)?),
         };
-        Some(Field { name, number: number.parse().ok()?, shape, value, keeps_zero })
+        let scalar = matches!(value, Type::Text | Type::Bool | Type::Integer | Type::Float);
+        let keeps_zero = starred || shape != Shape::One;
+        let stands = held || (scalar && !keeps_zero);
+        Some(Field { name, number: number.parse().ok()?, shape, value, keeps_zero, stands })
     }
 }
 

@@ -22,6 +22,15 @@ fn unset_fields_vanish_and_zeros_that_count_stay() {
     assert_eq!(document, wanted);
 }
 
+/// What stands behind a pointer is written only where it is set: to zero, then.
+#[test]
+fn zeros_behind_pointers_stay() {
+    let number = field(3, &[1 << 3, 0, 2 << 3, 0, 3 << 3 | 2, 0]);
+    let raw = field(2, &number);
+    let budget = decode(&object("policy/v1", "PodDisruptionBudget", &raw)).unwrap();
+    assert_eq!(budget["spec"], serde_json::json!({"maxUnavailable": 0}));
+}
+
 #[test]
 fn broken_bytes_are_refused() {
     let good = object("v1", "Namespace", &field(1, &field(1, b"a")));
