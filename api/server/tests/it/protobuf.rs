@@ -1,4 +1,4 @@
-//! Answers in protobuf: objects, lists, watches, errors and discovery.
+//! Answers in protobuf: objects, lists, watches, errors, discovery, and OpenAPI documents.
 
 use crate::client::{Answer, request};
 use crate::fake::{Hub, identity};
@@ -282,4 +282,35 @@ async fn discovery_is_answered_as_messages_too() {
     assert_eq!(found["items"][1]["versions"], known["items"][1]["versions"]);
     // What is no message is JSON for everybody.
     assert_eq!(ask(&hub, "/version", PROTOBUF).await.json()["major"], "1");
+    assert!(ask(&hub, "/openapi/v3", PROTOBUF).await.json()["paths"]["api/v1"].is_object());
+}
+
+#[tokio::test]
+async fn openapi_documents_are_answered_as_gnostics_messages() {
+    let hub = Hub::start().await;
+    for (path, version) in [("/openapi/v2", "v2"), ("/openapi/v3/apis/apps/v1", "v3")] {
+        let accepted = format!("application/com.github.proto-openapi.spec.{version}@v1.0+protobuf");
+        let answered = format!("application/com.github.proto-openapi.spec.{version}.v1.0+protobuf");
+        let known = hub.get(path).await;
+        for accept in [&accepted, &answered, &format!("{accepted};q=0.8,text/html")] {
+            let answer = ask(&hub, path, accept).await;
+            assert_eq!((answer.code.as_u16(), answer.header("content-type")), (200, answered.as_str()));
+            // The same document, which `Vary` tells caches to keep apart.
+            assert_eq!(answer.header("etag"), known.header("etag"));
+            assert!(answer.header("vary").contains("Accept"));
+            let document = fields(&answer.bytes);
+            let wanted =
+                known.json()[if version == "v2" { "swagger" } else { "openapi" }].as_str().unwrap().to_string();
+            assert_eq!(document[0], (1, wanted.into_bytes()));
+            let at = if version == "v2" { 8 } else { 4 };
+            let paths = fields(&document.iter().find(|(number, _)| *number == at).unwrap().1);
+            let names: Vec<String> =
+                paths.iter().map(|(_, path)| String::from_utf8(fields(path)[0].1.clone()).unwrap()).collect();
+            assert_eq!(names, known.json()["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>());
+        }
+        let zipped = hub.ask_with("GET", path, &[("accept", &accepted), ("accept-encoding", "gzip")], "").await;
+        assert_eq!(zipped.header("content-encoding"), "gzip");
+    }
+    let other = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+    assert_eq!(ask(&hub, "/openapi/v2", other).await.code, 406);
 }

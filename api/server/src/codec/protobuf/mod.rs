@@ -3,10 +3,12 @@
 //! Driven by tables, not by generated code; sans-IO. A message becomes the document that the same client would have sent
 //! as JSON ([`decode`]), and the JSON of an object becomes the message that upstream's encoder would have made of it
 //! ([`ObjectWriter`]): fields by number, map entries by key, and what Go holds by value written also where it is not set.
+//! [`openapi`] writes OpenAPI documents by tables in the same language.
 
 mod decode;
 mod encode;
 mod object;
+pub mod openapi;
 mod table;
 mod wire;
 
