@@ -13,7 +13,7 @@ mod operations;
 mod parameters;
 mod paths;
 
-pub use cache::{Document, openapi_v2, openapi_v2_document, openapi_v2_with, openapi_v3_index};
+pub use cache::{Document, Packed, openapi_v2, openapi_v2_document, openapi_v2_with, openapi_v3_index};
 pub use custom::{CustomDocument, DocumentPart};
 
 use crate::Schema;

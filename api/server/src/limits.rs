@@ -24,6 +24,8 @@ pub const H2_STREAMS: u32 = 1000;
 pub const HEADER_BYTES: u32 = 64 << 10;
 /// Size of a frame of a list.
 pub const LIST_FRAME: usize = 64 << 10;
+/// Items of a protobuf list that are kept from when their length was found until they are sent; those beyond are encoded twice.
+pub const LIST_KEPT: usize = 2 << 20;
 /// Size of a frame of a watch.
 pub const WATCH_FRAME: usize = 32 << 10;
 /// Answers from this size on are compressed when the client can read it, as upstream's.
@@ -65,4 +67,4 @@ pub const FORWARDS: usize = 24;
 pub const WS_PORTS: usize = 39;
 
 const _: () = assert!(SPDY_HEADER_BLOCK >= SPDY_CONTROL_FRAME && WS_PORTS * 2 <= 79);
-const _: () = assert!(WATCH_FRAME <= LIST_FRAME && WS_CHUNK <= WS_MESSAGE);
+const _: () = assert!(WATCH_FRAME <= LIST_FRAME && LIST_FRAME <= LIST_KEPT && WS_CHUNK <= WS_MESSAGE);

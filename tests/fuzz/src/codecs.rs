@@ -1,12 +1,14 @@
-//! Targets of the codecs that read what clients of the API say: SPDY, and the channels of a WebSocket.
+//! Targets of the codecs that read what clients of the API say: SPDY, the channels of a WebSocket, and protobuf.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use bytes::Bytes;
+use holdfast_server::codec::protobuf::{decode, document};
 use holdfast_server::limits::{SPDY_CONTROL_FRAME, SPDY_HEADER_BLOCK, SPDY_STREAMS};
 use holdfast_server::stream::channel::{self, Protocol};
 use holdfast_server::stream::spdy::engine::{Engine, Event};
 use holdfast_server::stream::spdy::frame::{self, FrameReader, Reset};
 use holdfast_server::stream::spdy::headers::HeaderWriter;
+use serde_json::json;
 
 /// Bytes of the head of a SPDY frame.
 const SPDY_HEAD: usize = 8;
@@ -97,5 +99,31 @@ pub(crate) fn channels(input: &[u8]) -> Result<()> {
         let read = channel::split(protocol.base64, written);
         ensure!(read == Some((channel, message.clone())), "{name:?}: wrote {input:02x?} and read {read:02x?}");
     }
+    Ok(())
+}
+
+/// What the protobuf target begins with: objects with most types of fields.
+pub(crate) fn protobuf_corpus() -> Vec<Vec<u8>> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"a": "b", "c": ""},
+        "creationTimestamp": "2026-11-24T01:50:06Z", "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}]},
+        "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}, "livenessProbe":
+            {"httpGet": {"port": "http"}, "periodSeconds": 3}}], "volumes": [{"name": "v", "emptyDir": {}}]}});
+    let schema = json!({"type": "object", "additionalProperties": false, "properties": {"a": {"items": {"type": "string"},
+        "default": [1], "maximum": 0.5, "additionalProperties": {"enum": [null, "x"]}}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "b"}, "spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "eA=="}, "immutable": false});
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "spec": {"renewTime": "2026-11-24T01:50:06.250000Z", "leaseDurationSeconds": -1}});
+    [pod, definition, secret, lease].iter().filter_map(|object| document(object).ok()).collect()
+}
+
+/// What is read can be written, and is then read as what was written.
+pub(crate) fn protobuf(input: &[u8]) -> Result<()> {
+    let Ok(object) = decode(input) else { return Ok(()) };
+    // Years that no text has, and types of others' making.
+    let Ok(written) = document(&object) else { return Ok(()) };
+    let again = decode(&written).map_err(|err| anyhow!("{object} was written and not read: {err}"))?;
+    ensure!(document(&again)? == written, "read {object}, wrote it, and read {again}");
     Ok(())
 }

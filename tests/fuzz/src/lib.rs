@@ -1,6 +1,7 @@
 //! Fuzz targets. One for each frame of the link: its bytes, mutated, go through the reader of frames, the record's
 //! decoder, and both ends of the engine in every phase. Nothing may panic, an end that has closed says nothing more, and
-//! what one frame makes an end say or keep is bounded. One for each codec of the streams to pods ([`codecs`]).
+//! what one frame makes an end say or keep is bounded. One for each codec of the streams to pods, and for
+//! protobuf ([`codecs`]).
 //!
 //! One for each text that server-side apply reads (`apply`): what is taken is consistent with itself. One for expressions
 //! (`cel`): what compiles is evaluated within its budget. One for each sort of patch (`patches`), for selectors and for

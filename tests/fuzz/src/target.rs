@@ -63,6 +63,7 @@ fn others() -> Vec<Target> {
     vec![
         codec("spdy", codecs::spdy_corpus, codecs::spdy),
         codec("channels", codecs::channel_corpus, codecs::channels),
+        codec("Protobuf", codecs::protobuf_corpus, codecs::protobuf),
         codec("Cel", || texts(&cel::corpus()), cel::take),
         text("FieldsV1", || texts(apply::FIELDS), |rng, _| apply::input(rng, apply::FIELDS), apply::fields),
         text("ManagedFields", || texts(apply::MANAGERS), |rng, _| apply::input(rng, apply::MANAGERS), apply::managers),

@@ -13,12 +13,44 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{LazyLock, OnceLock};
 
+/// Bytes that are kept under gzip.
+#[derive(Debug)]
+pub struct Packed {
+    gzip: Bytes,
+    len: usize,
+}
+
+impl Packed {
+    fn of(bytes: &[u8]) -> Packed {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+        // Writing into memory does not fail.
+        let _ = packer.write_all(bytes);
+        Packed { gzip: Bytes::from(packer.finish().unwrap_or_default()), len: bytes.len() }
+    }
+
+    /// The bytes under gzip, for clients that accept it (kubectl and client-go do).
+    pub fn gzip(&self) -> &Bytes {
+        &self.gzip
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// 500 when what is kept is broken.
+    pub fn bytes(&self) -> Result<Bytes, Status> {
+        let mut bytes = Vec::with_capacity(self.len);
+        GzDecoder::new(&*self.gzip).read_to_end(&mut bytes).map_err(Status::internal)?;
+        Ok(Bytes::from(bytes))
+    }
+}
+
 /// A document as servers send it.
 #[derive(Debug)]
 pub struct Document {
     hash: String,
-    gzip: Bytes,
-    len: usize,
+    json: Packed,
+    /// The same in the other encoding that clients ask for, from when one did.
+    protobuf: OnceLock<Packed>,
 }
 
 impl Document {
@@ -29,27 +61,29 @@ impl Document {
         let _ = serde_json::to_writer(&mut packer, document);
         let hash = packer.hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
         let gzip = Bytes::from(packer.gzip.finish().unwrap_or_default());
-        Document { hash, gzip, len: packer.len }
+        Document { hash, json: Packed { gzip, len: packer.len }, protobuf: OnceLock::new() }
     }
 
-    /// Hash of the content, in upper-case hex: the `hash` parameter of its URL and its `ETag`.
+    /// Hash of the content, in upper-case hex: the `hash` parameter of its URL and, in each encoding, its `ETag`.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// The document under gzip, for clients that accept it (kubectl and client-go do).
-    pub fn gzip(&self) -> &Bytes {
-        &self.gzip
+    /// The document as JSON.
+    pub fn json(&self) -> &Packed {
+        &self.json
     }
 
-    /// The document as JSON.
+    /// The document in protobuf, which `encode` makes of its JSON when it is first wanted.
     ///
     /// # Errors
-    /// 500 when the kept bytes are broken.
-    pub fn json(&self) -> Result<Bytes, Status> {
-        let mut json = Vec::with_capacity(self.len);
-        GzDecoder::new(&*self.gzip).read_to_end(&mut json).map_err(Status::internal)?;
-        Ok(Bytes::from(json))
+    /// 500 when what is kept is broken, or what `encode` says.
+    pub fn protobuf(&self, encode: impl FnOnce(&[u8]) -> Result<Vec<u8>, Status>) -> Result<&Packed, Status> {
+        if let Some(made) = self.protobuf.get() {
+            return Ok(made);
+        }
+        let made = Packed::of(&encode(&self.json.bytes()?)?);
+        Ok(self.protobuf.get_or_init(|| made))
     }
 }
 

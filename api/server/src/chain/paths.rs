@@ -1,7 +1,7 @@
 //! Paths that are no resource's: health, discovery, documents.
 
 use super::service::{ApiService, Exchange};
-use crate::codec::accept::{negotiate, wants_pretty};
+use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::docs::{openapi, version};
@@ -77,5 +77,7 @@ async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result
         },
     };
     let pretty = wants_pretty(headers, query.flag("pretty"));
-    Ok(encode::document(StatusCode::OK, &document, negotiate(headers, pretty)?.encoding))
+    // As upstream, which asks nobody: whoever reads neither JSON nor YAML gets JSON.
+    let encoding = negotiate(headers, pretty, Offer::TEXT).map_or(Encoding::Json, |negotiated| negotiated.encoding);
+    Ok(encode::document(StatusCode::OK, &document, encoding))
 }

@@ -3,11 +3,12 @@
 use super::service::{ApiService, Exchange};
 use super::{proxy, streams};
 use crate::api::{Operation, Reply, Request};
-use crate::codec::accept::{Encoding, negotiate_for, reads_gzip, wants_pretty};
+use crate::codec::accept::{Encoding, Offer, WATCHES_OFFERED, negotiate, reads_gzip, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::decode;
 use crate::codec::encode::{self, Encoder};
 use crate::codec::options::{delete_options, list_options, write_options};
+use crate::codec::protobuf;
 use crate::codec::table::{IncludeObject, TableMaker};
 use crate::codec::watch::{EventWriter, WatchBody};
 use crate::docs::metrics::Gauge;
@@ -108,9 +109,14 @@ fn may_create(kind: &Kind, target: &Target) -> bool {
 fn encoder(service: &ApiService, exchange: &Exchange, kind: &'static Kind) -> Result<Encoder, Status> {
     let pretty = wants_pretty(&exchange.headers, exchange.query.flag("pretty"));
     let include = IncludeObject::parse(&exchange.query)?;
-    Ok(Encoder {
+    let offer = Offer {
         // As upstream: reviews and the like are answered once and have no rows.
-        negotiated: negotiate_for(&exchange.headers, pretty, kind.verbs.contains(&"get"))?,
+        tables: kind.verbs.contains(&"get"),
+        metadata: true,
+        protobuf: kind.custom.is_none() && protobuf::describes(&kind.gvk()),
+    };
+    Ok(Encoder {
+        negotiated: negotiate(&exchange.headers, pretty, offer)?,
         gzip: exchange.method == Method::GET && reads_gzip(&exchange.headers),
         table: TableMaker::new(Some(kind), include),
         now: Timestamp::from_wall(service.config.world.wall().0),
@@ -148,15 +154,15 @@ async fn serve_call(
                 Some(kind) => Encoder { table: TableMaker::new(kind, IncludeObject::default()), ..encoder },
                 None => encoder,
             };
-            encoder.object(code, &object)
+            encoder.object(code, &object)?
         }
-        Reply::List(list) => encoder.list(list, &gvr.api_version(), &kind.list_kind()),
-        Reply::Deleted(Deleted::Gone(object)) if kind.returns_deleted => encoder.object(StatusCode::OK, &object),
+        Reply::List(list) => encoder.list(list, &gvr.api_version(), &kind.list_kind()).await?,
+        Reply::Deleted(Deleted::Gone(object)) if kind.returns_deleted => encoder.object(StatusCode::OK, &object)?,
         Reply::Deleted(Deleted::Gone(object)) => {
             let name = if name.is_empty() { &object.meta.name } else { &name };
             encode::status(&Status::success(&gvr, name, &object.meta.uid), encoder.negotiated.encoding)
         }
-        Reply::Deleted(Deleted::Marked(object)) => encoder.object(StatusCode::OK, &object),
+        Reply::Deleted(Deleted::Marked(object)) => encoder.object(StatusCode::OK, &object)?,
         Reply::Watch(_) | Reply::Connected(_) => return Err(Status::internal("a call answered with a stream")),
     })
 }
@@ -242,7 +248,7 @@ async fn serve_watch(
 ) -> Outcome {
     let encoder = encoder(service, &exchange, kind)?;
     if encoder.negotiated.encoding == Encoding::Yaml {
-        return Err(Status::not_acceptable(&["application/json"]));
+        return Err(Status::not_acceptable(WATCHES_OFFERED));
     }
     let upgrade = exchange.upgrade.take().filter(|_| exchange.header(&UPGRADE).eq_ignore_ascii_case("websocket"));
     let handshake = upgrade.as_ref().map(|_| Handshake::read(&exchange.headers, feed::NAMES)).transpose()?;
@@ -251,7 +257,7 @@ async fn serve_watch(
     let trail = cx.trail.clone();
     let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
     let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
-    let writer = EventWriter::new(encoder.negotiated.shape, encoder.table, service.config.world.clone());
+    let writer = EventWriter::new(encoder.negotiated, encoder.table, service.config.world.clone());
     let guard = Box::new((service.metrics.count(Gauge::Watches), trail));
     let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
     if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
@@ -260,7 +266,7 @@ async fn serve_watch(
         });
         return Ok(handshake.response());
     }
-    Ok(encode::plain(StatusCode::OK, "application/json", Body::Watch(Box::new(body))))
+    Ok(encode::plain(StatusCode::OK, encoder.negotiated.encoding.watch_type(), Body::Watch(Box::new(body))))
 }
 
 fn default_watch(service: &ApiService) -> Duration {

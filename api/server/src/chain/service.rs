@@ -3,7 +3,7 @@
 use super::request_info::{Route, path_verb, route};
 use super::{authenticate, impersonate, paths, resources};
 use crate::audit::{Asked, Trail};
-use crate::codec::accept::{Encoding, negotiate, wants_pretty};
+use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::query::Query;
@@ -255,7 +255,7 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 
 fn error_encoding(exchange: &Exchange) -> Encoding {
     let pretty = wants_pretty(&exchange.headers, exchange.query.flag("pretty"));
-    negotiate(&exchange.headers, pretty).map_or(Encoding::Json, |negotiated| negotiated.encoding)
+    negotiate(&exchange.headers, pretty, Offer::PLAIN).map_or(Encoding::Json, |negotiated| negotiated.encoding)
 }
 
 fn finish(response: &mut Response<Body>, id: &str, warnings: &[String]) {

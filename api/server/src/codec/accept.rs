@@ -1,5 +1,6 @@
 //! What a client can read: `Accept` with its parameters, and the media types of bodies.
 
+use super::protobuf;
 use holdfast_core::Status;
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -13,6 +14,8 @@ pub enum Encoding {
     PrettyJson,
     /// YAML.
     Yaml,
+    /// Kubernetes' protobuf.
+    Protobuf,
 }
 
 impl Encoding {
@@ -21,6 +24,15 @@ impl Encoding {
         match self {
             Encoding::Json | Encoding::PrettyJson => "application/json",
             Encoding::Yaml => "application/yaml",
+            Encoding::Protobuf => protobuf::MEDIA_TYPE,
+        }
+    }
+
+    /// The `Content-Type` of a watch. YAML has no watches.
+    pub fn watch_type(self) -> &'static str {
+        match self {
+            Encoding::Protobuf => WATCHES_OFFERED[1],
+            Encoding::Json | Encoding::PrettyJson | Encoding::Yaml => "application/json",
         }
     }
 }
@@ -46,7 +58,37 @@ pub struct Negotiated {
 }
 
 /// What we write.
-pub const OFFERED: &[&str] = &["application/json", "application/yaml"];
+pub const OFFERED: &[&str] = &["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+/// What we write of watches.
+pub const WATCHES_OFFERED: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// What can be had of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Whether it is also shown as a Table. Tables are no messages.
+    pub tables: bool,
+    /// Whether it is also shown by its metadata alone. These are a message whatever it is itself.
+    pub metadata: bool,
+    /// Whether it is a message as it is.
+    pub protobuf: bool,
+}
+
+impl Offer {
+    /// Of what is no object of the API, such as a Status.
+    pub const PLAIN: Offer = Offer { tables: false, metadata: false, protobuf: true };
+    /// Of what is JSON or YAML for everybody.
+    pub const TEXT: Offer = Offer { tables: false, metadata: false, protobuf: false };
+
+    fn has(self, encoding: Encoding, shape: Shape) -> bool {
+        let message = encoding == Encoding::Protobuf;
+        match shape {
+            Shape::Whole => self.protobuf || !message,
+            Shape::Table => self.tables && !message,
+            Shape::Metadata => self.metadata,
+        }
+    }
+}
 
 /// One clause of an `Accept` header.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,35 +134,32 @@ fn clause(text: &str) -> Option<Clause> {
     Some(clause)
 }
 
-/// Agrees on how to answer.
+/// Agrees on how to answer with what is offered.
 ///
 /// # Errors
 /// 406 when nothing that the client accepts is offered.
-pub fn negotiate(headers: &HeaderMap, pretty: bool) -> Result<Negotiated, Status> {
-    negotiate_for(headers, pretty, true)
-}
-
-/// The same for what is never shown as a Table, unless `tables`.
-///
-/// # Errors
-/// As [`negotiate`].
-pub fn negotiate_for(headers: &HeaderMap, pretty: bool, tables: bool) -> Result<Negotiated, Status> {
-    for clause in clauses(headers) {
+pub fn negotiate(headers: &HeaderMap, pretty: bool, offer: Offer) -> Result<Negotiated, Status> {
+    let agreed = clauses(headers).iter().find_map(|clause| {
         let encoding = match clause.media_type.as_str() {
             "*/*" | "application/*" | "application/json" if pretty => Encoding::PrettyJson,
             "*/*" | "application/*" | "application/json" => Encoding::Json,
             "application/yaml" => Encoding::Yaml,
-            _ => continue,
+            protobuf::MEDIA_TYPE => Encoding::Protobuf,
+            _ => return None,
+        };
+        let streams = match clause.parameter("stream") {
+            "" => true,
+            stream => stream == "watch" && encoding != Encoding::Yaml,
         };
         let shape = match (clause.parameter("as"), clause.parameter("g"), clause.parameter("v")) {
             ("", _, _) => Shape::Whole,
-            ("Table", "meta.k8s.io", "v1") if tables => Shape::Table,
+            ("Table", "meta.k8s.io", "v1") => Shape::Table,
             ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::Metadata,
-            _ => continue,
+            _ => return None,
         };
-        return Ok(Negotiated { encoding, shape });
-    }
-    Err(Status::not_acceptable(OFFERED))
+        (streams && offer.has(encoding, shape)).then_some(Negotiated { encoding, shape })
+    });
+    agreed.ok_or_else(|| Status::not_acceptable(OFFERED))
 }
 
 /// Whether plain text is acceptable (logs, health).
@@ -151,30 +190,59 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn ask(accept: &str) -> Result<Negotiated, Status> {
+    const BUILT_IN: Offer = Offer { tables: true, metadata: true, protobuf: true };
+    const CUSTOM: Offer = Offer { protobuf: false, ..BUILT_IN };
+
+    fn ask(accept: &str, offer: Offer) -> Result<Negotiated, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_str(accept).unwrap());
-        negotiate(&headers, false)
+        negotiate(&headers, false, offer)
+    }
+
+    fn agreed(accept: &str, offer: Offer) -> (Encoding, Shape) {
+        let negotiated = ask(accept, offer).unwrap();
+        (negotiated.encoding, negotiated.shape)
     }
 
     #[test]
     fn the_best_clause_that_we_can_serve_wins() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(ask(kubectl).unwrap().shape, Shape::Table);
+        assert_eq!(agreed(kubectl, BUILT_IN), (Encoding::Json, Shape::Table));
         let old = "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(ask(old).unwrap().shape, Shape::Whole);
-        let client_go = "application/vnd.kubernetes.protobuf,application/json";
-        assert_eq!(ask(client_go).unwrap().encoding, Encoding::Json);
-        assert_eq!(ask("application/json;q=0.5, application/yaml").unwrap().encoding, Encoding::Yaml);
-        assert_eq!(ask("*/*").unwrap().encoding, Encoding::Json);
+        assert_eq!(agreed(old, BUILT_IN), (Encoding::Json, Shape::Whole));
+        assert_eq!(agreed("application/json;q=0.5, application/yaml", BUILT_IN), (Encoding::Yaml, Shape::Whole));
+        assert_eq!(agreed("*/*", BUILT_IN), (Encoding::Json, Shape::Whole));
         let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-        assert_eq!(ask(metadata).unwrap().shape, Shape::Metadata);
-        for refused in ["application/vnd.kubernetes.protobuf", "application/cbor", "text/html", "application/json;q=0"]
-        {
-            let status = ask(refused).unwrap_err();
+        assert_eq!(agreed(metadata, BUILT_IN), (Encoding::Json, Shape::Metadata));
+        for refused in ["application/cbor", "text/html", "application/json;q=0", "application/yaml;stream=watch"] {
+            let status = ask(refused, BUILT_IN).unwrap_err();
             assert_eq!(status.code(), 406, "{refused}");
-            assert!(status.message().starts_with("only the following media types are accepted: application/json"));
+            assert_eq!(
+                status.message(),
+                "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+            );
         }
+    }
+
+    #[test]
+    fn protobuf_is_agreed_on_where_there_is_a_message() {
+        let client_go = "application/vnd.kubernetes.protobuf,application/json";
+        assert_eq!(agreed(client_go, BUILT_IN), (Encoding::Protobuf, Shape::Whole));
+        assert_eq!(agreed(client_go, CUSTOM), (Encoding::Json, Shape::Whole));
+        let watch = "application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(agreed(watch, BUILT_IN), (Encoding::Protobuf, Shape::Whole));
+        let weighed = "application/json;q=0.9, application/vnd.kubernetes.protobuf;q=0.8";
+        assert_eq!(agreed(weighed, BUILT_IN), (Encoding::Json, Shape::Whole));
+        assert_eq!(ask("application/vnd.kubernetes.protobuf", CUSTOM).unwrap_err().code(), 406);
+        assert_eq!(ask("application/vnd.kubernetes.protobuf;stream=other", BUILT_IN).unwrap_err().code(), 406);
+        // As upstream: metadata are a message of whatever kind, tables of none.
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        assert_eq!(agreed(metadata, CUSTOM), (Encoding::Protobuf, Shape::Metadata));
+        assert_eq!(ask(metadata, Offer::PLAIN).unwrap_err().code(), 406);
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+        assert_eq!(ask(table, BUILT_IN).unwrap_err().code(), 406);
+        let fallback = format!("{table},application/vnd.kubernetes.protobuf");
+        assert_eq!(agreed(&fallback, BUILT_IN), (Encoding::Protobuf, Shape::Whole));
     }
 
     #[test]

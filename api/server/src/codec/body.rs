@@ -1,12 +1,14 @@
 //! Bodies of answers: whole, as frames of a list, as a running watch, as bytes that come.
 
+use super::accept::Shape;
+use super::protobuf::{self, ObjectWriter};
 use super::watch::WatchBody;
 use crate::audit::Trail;
-use crate::limits::LIST_FRAME;
+use crate::limits::{LIST_FRAME, LIST_KEPT};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use holdfast_core::{Object, Status};
+use holdfast_core::{Json, Object, Status};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use std::io::Write;
@@ -88,29 +90,85 @@ impl http_body::Body for Body {
     }
 }
 
-/// A list as it is written: a head, items with commas between, a tail.
+/// A list as it is written: a head, items, a tail.
 pub struct ListBody {
     head: Vec<u8>,
+    /// Items that were written already.
+    kept: Bytes,
     items: std::vec::IntoIter<Arc<Object>>,
-    first: bool,
+    form: Form,
     tail: &'static [u8],
     remaining: u64,
     done: bool,
     gzip: Option<GzEncoder<Vec<u8>>>,
 }
 
+/// How the items of a list are written.
+enum Form {
+    /// As JSON with commas between.
+    Json { first: bool },
+    /// As messages.
+    Protobuf(Box<ObjectWriter>),
+}
+
 impl ListBody {
     /// The list whose JSON before the items is `head` (it ends with `[`).
     pub fn new(head: Vec<u8>, items: Vec<Arc<Object>>) -> ListBody {
-        let tail: &'static [u8] = b"]}\n";
         let commas = items.len().saturating_sub(1) as u64;
         let bodies: u64 = items.iter().map(|item| item.json_len() as u64).sum();
-        let remaining = head.len() as u64 + bodies + commas + tail.len() as u64;
-        ListBody { head, items: items.into_iter(), first: true, tail, remaining, done: false, gzip: None }
+        ListBody::of(head, Bytes::new(), items.into_iter(), Form::Json { first: true }, b"]}\n", bodies + commas)
     }
 
-    /// Bytes of JSON that are still to come.
-    pub fn json_bytes(&self) -> u64 {
+    /// The list as a message. The length of a message stands before it, so all items are written once before the first
+    /// byte goes out; what is long of them is not kept but written again.
+    ///
+    /// # Errors
+    /// 500 for an item that does not encode.
+    pub async fn protobuf(
+        api_version: &str,
+        kind: &str,
+        metadata: &Json,
+        mut items: Vec<Arc<Object>>,
+        shape: Shape,
+    ) -> Result<ListBody, Status> {
+        let mut writer = ObjectWriter::new(shape);
+        let (mut kept, mut whole, mut length, mut since) = (Vec::new(), 0, 0, 0);
+        let mut scratch = Vec::new();
+        for item in &items {
+            scratch.clear();
+            protobuf::put_item(&mut scratch, writer.bare(item)?);
+            length += scratch.len();
+            since += scratch.len();
+            if kept.len() < LIST_KEPT {
+                kept.extend_from_slice(&scratch);
+                whole += 1;
+            }
+            // Others may want the thread.
+            if since >= LIST_FRAME {
+                since = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        let head = protobuf::list_head(api_version, kind, metadata, length)?;
+        items.drain(..whole);
+        let form = Form::Protobuf(Box::new(writer));
+        Ok(ListBody::of(head, kept.into(), items.into_iter(), form, protobuf::TAIL, length as u64))
+    }
+
+    fn of(
+        head: Vec<u8>,
+        kept: Bytes,
+        items: std::vec::IntoIter<Arc<Object>>,
+        form: Form,
+        tail: &'static [u8],
+        bodies: u64,
+    ) -> ListBody {
+        let remaining = head.len() as u64 + bodies + tail.len() as u64;
+        ListBody { head, kept, items, form, tail, remaining, done: false, gzip: None }
+    }
+
+    /// Bytes that are still to come, before they are compressed.
+    pub fn bytes(&self) -> u64 {
         self.remaining
     }
 
@@ -130,11 +188,17 @@ impl ListBody {
             if self.done {
                 return None;
             }
-            let json = self.next_json();
+            let bytes = match self.next_bytes() {
+                Ok(bytes) => bytes,
+                Err(status) => {
+                    self.done = true;
+                    return Some(Err(status.into()));
+                }
+            };
             self.done = self.remaining == 0;
             match self.gzip.take() {
-                None => return Some(Ok(json.into())),
-                Some(gzip) => match compress(gzip, &json, self.done) {
+                None => return Some(Ok(bytes)),
+                Some(gzip) => match compress(gzip, &bytes, self.done) {
                     Err(err) => return Some(Err(err.into())),
                     Ok((gzip, out)) => {
                         self.gzip = gzip;
@@ -147,28 +211,34 @@ impl ListBody {
         }
     }
 
-    fn next_json(&mut self) -> Vec<u8> {
+    fn next_bytes(&mut self) -> Result<Bytes, Status> {
         let mut out = std::mem::take(&mut self.head);
         out.reserve(LIST_FRAME.saturating_sub(out.len()));
+        out.extend_from_slice(&self.kept.split_to(LIST_FRAME.min(self.kept.len())));
         while out.len() < LIST_FRAME {
             let Some(item) = self.items.next() else {
                 out.extend_from_slice(self.tail);
                 break;
             };
-            if !std::mem::take(&mut self.first) {
-                out.push(b',');
+            match &mut self.form {
+                Form::Json { first } => {
+                    if !std::mem::take(first) {
+                        out.push(b',');
+                    }
+                    item.write_json(&mut out);
+                }
+                Form::Protobuf(writer) => protobuf::put_item(&mut out, writer.bare(&item)?),
             }
-            item.write_json(&mut out);
         }
         self.remaining = self.remaining.saturating_sub(out.len() as u64);
-        out
+        Ok(out.into())
     }
 }
 
 type Compressed = (Option<GzEncoder<Vec<u8>>>, Vec<u8>);
 
-fn compress(mut gzip: GzEncoder<Vec<u8>>, json: &[u8], last: bool) -> std::io::Result<Compressed> {
-    gzip.write_all(json)?;
+fn compress(mut gzip: GzEncoder<Vec<u8>>, bytes: &[u8], last: bool) -> std::io::Result<Compressed> {
+    gzip.write_all(bytes)?;
     if last {
         return Ok((None, gzip.finish()?));
     }

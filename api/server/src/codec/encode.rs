@@ -2,12 +2,18 @@
 
 use super::accept::{Encoding, Negotiated, Shape};
 use super::body::{Body, ListBody, gzip};
+use super::protobuf::{self, ObjectWriter};
 use super::table::{TableMaker, write_list, write_partial};
 use crate::limits::GZIP_FROM;
 use holdfast_core::{Json, Object, ObjectList, Status, Timestamp};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
+
+/// The version of what metadata alone is shown as.
+const META: &str = "meta.k8s.io/v1";
+/// The kind of a list of it.
+const PARTIAL_LIST: &str = "PartialObjectMetadataList";
 
 /// How one answer is to be written.
 #[derive(Clone, Copy)]
@@ -39,15 +45,16 @@ pub fn text(code: StatusCode, text: impl Into<String>) -> Response<Body> {
     plain(code, "text/plain; charset=utf-8", Body::full(text.into()))
 }
 
-/// A document as bytes.
+/// A document as bytes. Only kinds that protobuf describes are written in it.
 pub fn document_bytes(document: &Json, encoding: Encoding) -> Vec<u8> {
     let bytes = match encoding {
         Encoding::Json => serde_json::to_vec(document).map_err(|err| err.to_string()),
         Encoding::PrettyJson => serde_json::to_vec_pretty(document).map_err(|err| err.to_string()),
         Encoding::Yaml => serde_saphyr::to_string(document).map(String::into_bytes).map_err(|err| err.to_string()),
+        Encoding::Protobuf => protobuf::document(document).map_err(|err| err.to_string()),
     };
     let mut bytes = bytes.unwrap_or_else(|err| format!("{{\"kind\":\"Status\",\"message\":{err:?}}}").into_bytes());
-    if !bytes.ends_with(b"\n") {
+    if encoding != Encoding::Protobuf && !bytes.ends_with(b"\n") {
         bytes.push(b'\n');
     }
     bytes
@@ -71,9 +78,17 @@ pub fn status(status: &Status, encoding: Encoding) -> Response<Body> {
 
 impl Encoder {
     /// One object.
-    pub fn object(&self, code: StatusCode, object: &Object) -> Response<Body> {
+    ///
+    /// # Errors
+    /// 500 when it cannot be written: what is stored was judged, so we have a bug.
+    pub fn object(&self, code: StatusCode, object: &Object) -> Result<Response<Body>, Status> {
+        let Negotiated { encoding, shape } = self.negotiated;
         let mut out = Vec::with_capacity(object.json_len() + 1);
-        match self.negotiated.shape {
+        if encoding == Encoding::Protobuf {
+            ObjectWriter::new(shape).write(object, &mut out)?;
+            return Ok(self.compressed(plain(code, encoding.content_type(), Body::full(out))));
+        }
+        match shape {
             Shape::Whole => object.write_json(&mut out),
             Shape::Metadata => write_partial(object, &mut out),
             Shape::Table => {
@@ -81,7 +96,7 @@ impl Encoder {
                 self.table.write([object], &metadata, true, self.now, &mut out);
             }
         }
-        self.written(code, out)
+        Ok(self.written(code, out))
     }
 
     /// What was written as JSON, in the encoding that was agreed.
@@ -96,7 +111,10 @@ impl Encoder {
     }
 
     /// A list of objects; `kind` is what that is called.
-    pub fn list(&self, list: ObjectList, api_version: &str, kind: &str) -> Response<Body> {
+    ///
+    /// # Errors
+    /// As [`Encoder::object`].
+    pub async fn list(&self, list: ObjectList, api_version: &str, kind: &str) -> Result<Response<Body>, Status> {
         let Negotiated { encoding, shape } = self.negotiated;
         let mut metadata = json!({"resourceVersion": list.revision.to_string()});
         if let Some(token) = &list.continue_token {
@@ -109,10 +127,18 @@ impl Encoder {
             let (kind, api_version) = (Json::from(kind), Json::from(api_version));
             format!("{{\"kind\":{kind},\"apiVersion\":{api_version},\"metadata\":{metadata},\"items\":").into_bytes()
         };
+        if encoding == Encoding::Protobuf {
+            let (api_version, kind) = match shape {
+                Shape::Metadata => (META, PARTIAL_LIST),
+                Shape::Whole | Shape::Table => (api_version, kind),
+            };
+            let list = ListBody::protobuf(api_version, kind, &metadata, list.items, shape).await?;
+            return Ok(self.spliced(list));
+        }
         if (encoding, shape) == (Encoding::Json, Shape::Whole) {
             let mut head = head(kind.to_string(), api_version);
             head.push(b'[');
-            return self.spliced(ListBody::new(head, list.items));
+            return Ok(self.spliced(ListBody::new(head, list.items)));
         }
         let items = list.items.iter().map(|item| item.as_ref());
         let mut out = Vec::new();
@@ -123,21 +149,22 @@ impl Encoder {
                 out.push(b'}');
             }
             Shape::Metadata => {
-                out = head("PartialObjectMetadataList".into(), "meta.k8s.io/v1");
+                out = head(PARTIAL_LIST.into(), META);
                 write_list(items, &mut out, write_partial);
                 out.push(b'}');
             }
             Shape::Table => self.table.write(items, &metadata, true, self.now, &mut out),
         }
-        self.written(StatusCode::OK, out)
+        Ok(self.written(StatusCode::OK, out))
     }
 
     fn spliced(&self, list: ListBody) -> Response<Body> {
-        if self.gzip && list.json_bytes() >= GZIP_FROM {
+        let content_type = self.negotiated.encoding.content_type();
+        if self.gzip && list.bytes() >= GZIP_FROM {
             let body = Body::List(Box::new(list.compressed()));
-            return mark_gzip(plain(StatusCode::OK, "application/json", body));
+            return mark_gzip(plain(StatusCode::OK, content_type, body));
         }
-        plain(StatusCode::OK, "application/json", Body::List(Box::new(list)))
+        plain(StatusCode::OK, content_type, Body::List(Box::new(list)))
     }
 
     /// Compresses a whole answer when it is long and the client can read it.

@@ -1,6 +1,7 @@
-//! A watch as it is written: a line of JSON an event, flushed as soon as there is one.
+//! A watch as it is written, flushed as soon as there is an event: a line of JSON each, or a message behind its length.
 
-use super::accept::Shape;
+use super::accept::{Encoding, Negotiated, Shape};
+use super::protobuf::{self, ObjectWriter};
 use super::table::{TableMaker, write_partial};
 use crate::limits::WATCH_FRAME;
 use bytes::Bytes;
@@ -16,24 +17,63 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// Writes events in the shape that the client asked for.
 pub struct EventWriter {
     shape: Shape,
+    /// Where events are messages.
+    protobuf: Option<Box<ObjectWriter>>,
     table: TableMaker,
     world: World,
     first: bool,
 }
 
 impl EventWriter {
-    /// A writer of `shape`.
-    pub fn new(shape: Shape, table: TableMaker, world: World) -> EventWriter {
-        EventWriter { shape, table, world, first: true }
+    /// A writer of what was agreed.
+    pub fn new(negotiated: Negotiated, table: TableMaker, world: World) -> EventWriter {
+        let Negotiated { encoding, shape } = negotiated;
+        let protobuf = (encoding == Encoding::Protobuf).then(|| Box::new(ObjectWriter::new(shape)));
+        EventWriter { shape, protobuf, table, world, first: true }
     }
 
     /// Appends an event.
-    pub fn event(&mut self, event: &WatchEvent, out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// 500 for an object that does not encode.
+    pub fn event(&mut self, event: &WatchEvent, out: &mut Vec<u8>) -> Result<(), Status> {
+        let event_type = event.event_type.as_str();
+        if let Some(writer) = &mut self.protobuf {
+            return protobuf::event(event_type, out, |out| writer.write(&event.object, out));
+        }
         out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(event.event_type.as_str().as_bytes());
+        out.extend_from_slice(event_type.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         self.object(&event.object, out);
         out.extend_from_slice(b"}\n");
+        Ok(())
+    }
+
+    /// Appends the event that ends a watch with an error.
+    fn error(&self, status: &Status, out: &mut Vec<u8>) {
+        let object = serde_json::to_value(status).unwrap_or_default();
+        if self.protobuf.is_some() {
+            // A Status is always described.
+            let _ = protobuf::event("ERROR", out, |out| {
+                out.extend_from_slice(&protobuf::document(&object)?);
+                Ok(())
+            });
+            return;
+        }
+        out.extend_from_slice(format!("{{\"type\":\"ERROR\",\"object\":{object}}}\n").as_bytes());
+    }
+
+    /// The events of a frame that was written here, one by one and without what separates them.
+    pub fn events<'f>(&self, frame: &'f [u8]) -> Vec<&'f [u8]> {
+        match self.protobuf {
+            Some(_) => protobuf::events(frame),
+            None => frame.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect(),
+        }
+    }
+
+    /// Whether what is written is text.
+    pub fn is_text(&self) -> bool {
+        self.protobuf.is_none()
     }
 
     fn object(&mut self, object: &Object, out: &mut Vec<u8>) {
@@ -49,12 +89,6 @@ impl EventWriter {
             }
         }
     }
-}
-
-/// Appends the event that ends a watch with an error.
-pub fn error_event(status: &Status, out: &mut Vec<u8>) {
-    let object = serde_json::to_string(status).unwrap_or_default();
-    out.extend_from_slice(format!("{{\"type\":\"ERROR\",\"object\":{object}}}\n").as_bytes());
 }
 
 /// A running watch.
@@ -87,6 +121,11 @@ impl WatchBody {
         }
     }
 
+    /// What writes the events.
+    pub fn writer(&self) -> &EventWriter {
+        &self.writer
+    }
+
     /// The next bytes: what is there now, up to a bound. `None` ends the answer.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.done || self.deadline.as_mut().poll(cx).is_ready() || self.closing.as_mut().poll(cx).is_ready() {
@@ -96,9 +135,15 @@ impl WatchBody {
         let mut out = Vec::new();
         while out.len() < WATCH_FRAME {
             match self.watch.poll_next(cx) {
-                Poll::Ready(Some(Ok(event))) => self.writer.event(&event, &mut out),
+                Poll::Ready(Some(Ok(event))) => {
+                    if let Err(status) = self.writer.event(&event, &mut out) {
+                        self.writer.error(&status, &mut out);
+                        self.done = true;
+                        break;
+                    }
+                }
                 Poll::Ready(Some(Err(status))) => {
-                    error_event(&status, &mut out);
+                    self.writer.error(&status, &mut out);
                     self.done = true;
                     break;
                 }

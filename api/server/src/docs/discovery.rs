@@ -1,9 +1,10 @@
 //! Discovery: which groups, versions and resources there are, in the old form and aggregated.
 
 use crate::KindSet;
-use crate::codec::accept::{Clause, Encoding, clauses};
+use crate::codec::accept::{Clause, Encoding, Offer, clauses, negotiate};
 use crate::codec::body::Body;
 use crate::codec::encode;
+use crate::codec::protobuf;
 use holdfast_core::gvk::api_version;
 use holdfast_core::{Json, Status};
 use holdfast_kinds::{Kind, Subresource};
@@ -36,7 +37,8 @@ const ORDER: &[&str] = &[
     "flowcontrol.apiserver.k8s.io",
 ];
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// What the media types of aggregated discovery have behind that of the encoding.
+const AGGREGATED: &str = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 struct Group {
     name: String,
@@ -77,9 +79,13 @@ impl Discovery {
     /// 404 for a group or version that is not served, 406.
     pub fn answer(&self, path: &str, headers: &HeaderMap, server: &str) -> Option<Result<Response<Body>, Status>> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let wanted = aggregated_encoding(headers);
+        match (&parts[..], wanted) {
+            (["api"], Some(encoding)) => return Some(Ok(aggregated(&self.core(), encoding, headers))),
+            (["apis"], Some(encoding)) => return Some(Ok(aggregated(&self.named(), encoding, headers))),
+            _ => {}
+        }
         match parts[..] {
-            ["api"] if wants_aggregated(headers) => Some(Ok(aggregated(&self.core(), headers))),
-            ["apis"] if wants_aggregated(headers) => Some(Ok(aggregated(&self.named(), headers))),
             ["api"] => Some(reply(&api_versions(self.group(""), server), headers)),
             ["apis"] => {
                 let groups: Json = self.groups.iter().filter(|group| !group.name.is_empty()).map(group_json).collect();
@@ -163,33 +169,38 @@ fn version_rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse
     (rank, std::cmp::Reverse(major.parse().unwrap_or(0)), std::cmp::Reverse(minor))
 }
 
-fn wants_aggregated(headers: &HeaderMap) -> bool {
+/// How aggregated discovery is to be written, if the client wants it.
+fn aggregated_encoding(headers: &HeaderMap) -> Option<Encoding> {
     let aggregated = |clause: &Clause| {
         clause.parameter("as") == "APIGroupDiscoveryList"
             && clause.parameter("g") == "apidiscovery.k8s.io"
             && clause.parameter("v") == "v2"
     };
+    let encoding = |clause: &Clause| match clause.media_type.as_str() {
+        "application/json" | "*/*" | "application/*" => Some(Encoding::Json),
+        protobuf::MEDIA_TYPE => Some(Encoding::Protobuf),
+        _ => None,
+    };
     // The first clause that we can serve at all decides.
-    clauses(headers)
+    let clauses = clauses(headers);
+    let (clause, encoding) = clauses
         .iter()
-        .find(|clause| {
-            ["application/json", "*/*", "application/*"].contains(&clause.media_type.as_str())
-                && (clause.parameter("as").is_empty() || aggregated(clause))
-        })
-        .is_some_and(aggregated)
+        .filter(|clause| clause.parameter("as").is_empty() || aggregated(clause))
+        .find_map(|clause| Some((clause, encoding(clause)?)))?;
+    aggregated(clause).then_some(encoding)
 }
 
-fn aggregated(document: &Json, headers: &HeaderMap) -> Response<Body> {
-    let bytes = encode::document_bytes(document, Encoding::Json);
+fn aggregated(document: &Json, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
+    let bytes = encode::document_bytes(document, encoding);
     let etag = format!("\"{}\"", hash(&bytes));
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
-    let mut response = if unchanged {
-        encode::plain(StatusCode::NOT_MODIFIED, AGGREGATED, Body::empty())
-    } else {
-        encode::plain(StatusCode::OK, AGGREGATED, Body::full(bytes))
-    };
+    let (code, body) =
+        if unchanged { (StatusCode::NOT_MODIFIED, Body::empty()) } else { (StatusCode::OK, Body::full(bytes)) };
+    let mut response = encode::plain(code, encoding.content_type(), body);
     let head = response.headers_mut();
-    head.insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    if let Ok(value) = HeaderValue::from_str(&format!("{}{AGGREGATED}", encoding.content_type())) {
+        head.insert(CONTENT_TYPE, value);
+    }
     head.insert(VARY, HeaderValue::from_static("Accept"));
     if let Ok(value) = HeaderValue::from_str(&etag) {
         head.insert(ETAG, value);
@@ -203,7 +214,7 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
 }
 
 fn reply(document: &Json, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let negotiated = crate::codec::accept::negotiate(headers, false)?;
+    let negotiated = negotiate(headers, false, Offer::PLAIN)?;
     Ok(encode::document(StatusCode::OK, document, negotiated.encoding))
 }
 

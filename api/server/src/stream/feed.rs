@@ -16,12 +16,15 @@ use tokio_util::sync::CancellationToken;
 /// The protocols; for a watch they make no difference.
 pub(crate) const NAMES: &[&str] = &["binary.k8s.io", "base64.binary.k8s.io", ""];
 
-/// Writes a watch until it ends or the client leaves: a text message an event.
+/// Writes a watch until it ends or the client leaves: a message an event, of text unless the client reads protobuf.
 pub(crate) async fn watch(socket: Socket, mut body: WatchBody) {
     feed(socket, async move || {
         let frame = poll_fn(|cx| body.poll_frame(cx)).await?;
-        let lines = frame.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        Some(lines.filter_map(|line| Some(Message::Text(frame.slice_ref(line).try_into().ok()?))).collect())
+        let message = |event: &[u8]| match body.writer().is_text() {
+            true => Some(Message::Text(frame.slice_ref(event).try_into().ok()?)),
+            false => Some(Message::Binary(frame.slice_ref(event))),
+        };
+        Some(body.writer().events(&frame).into_iter().filter_map(message).collect())
     })
     .await;
 }

@@ -6,6 +6,7 @@ mod client;
 mod fake;
 mod kubectl;
 mod objects;
+mod protobuf;
 mod proxy;
 mod sessions;
 mod spdy;

@@ -80,7 +80,7 @@ async fn what_is_wrong_is_said() {
         hub.ask_with("PATCH", &format!("{PODS}/x"), &[("content-type", "application/json")], "{}").await.code,
         415
     );
-    let answer = hub.ask_with("GET", PODS, &[("accept", "application/vnd.kubernetes.protobuf")], "").await;
+    let answer = hub.ask_with("GET", PODS, &[("accept", "application/cbor")], "").await;
     assert_eq!((answer.code.as_u16(), reason(&answer.json())), (406, Reason::NotAcceptable));
     let long = hub.ask_with("POST", PODS, &[("content-type", "application/json")], vec![b' '; (3 << 20) + 1]).await;
     assert_eq!((long.code.as_u16(), reason(&long.json())), (413, Reason::RequestEntityTooLarge));

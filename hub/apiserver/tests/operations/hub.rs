@@ -7,6 +7,7 @@ use holdfast_core::{Json, Lineage, Timestamp};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{EVICTION_AFTER, HubRegistry, HubRegistryConfig, JwtIssuer};
+use holdfast_server::codec::protobuf;
 use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
@@ -159,7 +160,8 @@ impl Hub {
             let (head, body) = sender.send_request(request).await.unwrap().into_parts();
             let bytes = body.collect().await.unwrap().to_bytes();
             let text = || Json::from(String::from_utf8_lossy(&bytes).into_owned());
-            Answer { code: head.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) }
+            let message = || protobuf::decode(&bytes).unwrap_or_else(|_| text());
+            Answer { code: head.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_else(|_| message()) }
         };
         let answer = tokio::time::timeout(DEADLINE, exchange).await.expect("an answer in time");
         *kept = Some(sender);

@@ -168,6 +168,9 @@ fn kubectl_does_its_everyday_work() {
     assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("configured"));
     assert!(kubectl.ok("-n demo get deploy -l a=b -o name", "").contains("deployment.apps/web"));
     assert!(kubectl.ok("explain deployment.spec.replicas", "").contains("Number of desired pods"));
+    // What this shows it has read as gnostic's message.
+    let from_v2 = kubectl.ok("explain deployment.spec.replicas --output plaintext-openapiv2", "");
+    assert!(from_v2.contains("Number of desired pods"), "{from_v2}");
     assert!(kubectl.ok("-n demo describe deploy web", "").contains("2 desired"));
     assert!(kubectl.ok("get deploy -A -o yaml", "").contains("kind: Deployment"));
     kubectl.ok("wait --for=jsonpath={.metadata.name}=web deploy/web -n demo --timeout=20s", "");

@@ -113,6 +113,8 @@ impl Strategy for StatefulSet {
             for field in MUTABLE {
                 remove(&mut spec, &[field]);
             }
+            // Go clients send it back empty where it was not there.
+            default(&mut spec, &["serviceName"], "");
             spec
         };
         if fixed(doc) != fixed(old) {

@@ -102,6 +102,7 @@ fn a_stateful_set_is_mostly_fixed() {
     const SETS: &str = "apps/statefulsets";
     const FIXED: &str = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
     update(SETS, workload(), "spec.serviceName", json!("web"), &[FIXED]);
+    update(SETS, workload(), "spec.serviceName", json!(""), &[]);
     update(SETS, workload(), "spec.podManagementPolicy", json!("Parallel"), &[FIXED]);
     update(SETS, workload(), "spec.replicas", json!(3), &[]);
     update(SETS, workload(), "spec.ordinals", json!({ "start": 1 }), &[]);
