@@ -7,6 +7,7 @@ use holdfast_core::{Json, Lineage, Timestamp};
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{EVICTION_AFTER, HubRegistry, HubRegistryConfig, JwtIssuer};
+use holdfast_server::{Anonymous, InFlight};
 use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
@@ -104,6 +105,8 @@ impl Hub {
             authenticators: vec![Arc::new(registry.token_authenticator())],
             advertise: "127.0.0.1:6443".into(),
             auditor: None,
+            anonymous: Anonymous::default(),
+            inflight: InFlight::default(),
             documents: Vec::new(),
         })
         .unwrap();
