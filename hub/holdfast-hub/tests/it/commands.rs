@@ -104,3 +104,31 @@ fn kubectl_carries_the_api_to_a_port_and_to_a_socket() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"versions\""), "{flag}: {answer}");
     }
 }
+
+#[test]
+fn kubectl_acts_as_others_within_bounds() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    kubectl.ok("wait --for=create serviceaccount/default --timeout=20s", "");
+    kubectl.ok("create clusterrole lister --verb=impersonate-on:user-info:list --resource=configmaps", "");
+    kubectl.ok("create clusterrolebinding lister --clusterrole=lister --user=bob", "");
+    let rule = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: eve}\nrules:\n\
+                - {apiGroups: [authentication.k8s.io], resources: [users], resourceNames: [eve], verbs: ['impersonate:user-info']}\n";
+    kubectl.ok("apply -f -", rule);
+    kubectl.ok("create clusterrolebinding eve --clusterrole=eve --user=bob", "");
+    kubectl.ok("create clusterrolebinding view --clusterrole=view --user=eve", "");
+    // Rights are asked about as bob: kubectl cannot act as one who acts as another.
+    let may = |verb: &str, what: &str| kubectl.run(&format!("--as=bob auth can-i {verb} {what}"), "").status.success();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !may("impersonate:user-info", "users.authentication.k8s.io/eve") {
+        assert!(std::time::Instant::now() < deadline, "bob may not act as eve");
+    }
+    assert!(may("impersonate-on:user-info:list", "configmaps") && !may("impersonate-on:user-info:get", "configmaps"));
+    assert!(!may("impersonate", "users/eve") && !may("list", "configmaps"));
+    let whoami = kubectl.ok("auth whoami -o jsonpath={.status.userInfo.extra}", "");
+    assert!(
+        whoami.contains("authentication.kubernetes.io/credential-id") && whoami.contains("X509SHA256="),
+        "{whoami}"
+    );
+}
