@@ -346,6 +346,21 @@ impl Status {
         self
     }
 
+    /// With one more cause, about a field.
+    #[must_use]
+    pub fn with_cause_at(mut self, field: &str, reason: &str, message: impl Into<String>) -> Status {
+        let cause = StatusCause { reason: reason.into(), message: message.into(), field: field.into() };
+        self.details_mut().causes.push(cause);
+        self
+    }
+
+    /// With the seconds until another try makes sense.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Status {
+        self.details_mut().retry_after_seconds = Some(seconds);
+        self
+    }
+
     /// 503, with `Retry-After`: waiting helps.
     pub fn unavailable(message: impl Into<String>, retry_after_seconds: u32) -> Status {
         let mut status = Status::failure(503, Reason::ServiceUnavailable, message);

@@ -213,6 +213,20 @@ fn reversed(group: &str) -> String {
     group.rsplit('.').collect::<Vec<_>>().join(".")
 }
 
+/// Sorts versions as Kubernetes prefers them: `v1` before `v1beta1` before `v1alpha1`, higher numbers first.
+pub fn version_rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
+    let rest = version.trim_start_matches('v');
+    let major: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let stage = rest[major.len()..].trim_end_matches(|c: char| c.is_ascii_digit());
+    let minor = rest[major.len() + stage.len()..].parse().unwrap_or(0);
+    let rank = match stage {
+        "" => 0,
+        "beta" => 1,
+        _ => 2,
+    };
+    (rank, std::cmp::Reverse(major.parse().unwrap_or(0)), std::cmp::Reverse(minor))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

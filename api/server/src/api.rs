@@ -3,8 +3,10 @@
 use crate::audit::{Asked, Auditor, Trail};
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
 use holdfast_core::{
-    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo, Watch, WriteOptions,
+    DeleteOptions, FieldSelector, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo,
+    Watch, WriteOptions, names,
 };
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What is asked.
@@ -119,7 +121,11 @@ impl Api {
             request.cx.trail = begin(auditor, &request);
         }
         let verb = request.operation.verb();
-        if let Err(status) = self.authorize(&request.cx, &request.target, verb).await {
+        let target = match &request.operation {
+            Operation::List(options) | Operation::Watch(options) => judged(&request.target, verb, &options.fields),
+            _ => Cow::Borrowed(&request.target),
+        };
+        if let Err(status) = self.authorize(&request.cx, &target, verb).await {
             if let Some(trail) = &request.cx.trail {
                 trail.failed(&status);
             }
@@ -168,15 +174,29 @@ impl Api {
         }
     }
 
+    /// Asks the authorizer, and notes what it says.
+    ///
+    /// # Errors
+    /// 403 when it does not allow the request.
+    pub(crate) async fn decide(&self, cx: &RequestContext, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let decision = self.authorizer.authorize(attributes).await;
+        if cx.trail.is_some() {
+            let reason = match decision {
+                Decision::Allow => self.authorizer.reason(attributes).await,
+                _ => String::new(),
+            };
+            cx.decided(&decision, &reason);
+        }
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::Deny(why) | Decision::NoOpinion(why) => Err(refusal(attributes, &why)),
+        }
+    }
+
     /// Whether the user of `cx` may; the HTTP chain asks before it reads a body.
     pub(crate) async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
         let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
-        let decision = self.authorizer.authorize(&attributes).await;
-        cx.decided(&decision);
-        match decision {
-            Decision::Allow => Ok(()),
-            Decision::Deny(why) | Decision::NoOpinion(why) => Err(denied(&cx.user, target, verb, &why)),
-        }
+        self.decide(cx, &attributes).await
     }
 }
 
@@ -188,6 +208,7 @@ fn begin(auditor: &Arc<Auditor>, request: &Request) -> Option<Arc<Trail>> {
         id: &cx.request_id,
         user: &cx.user,
         impersonated: None,
+        constraint: None,
         verb: operation.verb(),
         target: Some(target),
         path: &path,
@@ -195,6 +216,29 @@ fn begin(auditor: &Arc<Auditor>, request: &Request) -> Option<Arc<Trail>> {
         sources: vec!["::1".to_string()],
         agent: "",
     })
+}
+
+/// The refusal of a request, whatever it is about.
+pub(crate) fn refusal(attributes: &Attributes<'_>, why: &str) -> Status {
+    let Attributes { user, verb, target, path } = attributes;
+    match target {
+        Some(target) => denied(user, target, verb, why),
+        None => {
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            let text = format!("forbidden: User {:?} cannot {verb} path {path:?}{why}", user.name);
+            Status::failure(403, Reason::Forbidden, text)
+        }
+    }
+}
+
+/// What rights are asked about. A list or watch of one name is about that object, as upstream has it: the right to that name
+/// is enough.
+pub(crate) fn judged<'a>(target: &'a Target, verb: &str, fields: &FieldSelector) -> Cow<'a, Target> {
+    let name = fields.required("metadata.name").filter(|_| target.name.is_none() && matches!(verb, "list" | "watch"));
+    match name.filter(|name| !name.is_empty() && names::path_segment(name).is_empty()) {
+        Some(name) => Cow::Owned(Target { name: Some(name.to_string()), ..target.clone() }),
+        None => Cow::Borrowed(target),
+    }
 }
 
 /// Upstream's text of a refusal.

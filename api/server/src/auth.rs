@@ -1,5 +1,9 @@
 //! Who asks, and whether they may: the traits that the chain calls.
 
+mod anonymous;
+
+pub use anonymous::Anonymous;
+
 use async_trait::async_trait;
 use holdfast_core::{Status, Target, UserInfo};
 
@@ -51,4 +55,9 @@ pub enum Decision {
 pub trait Authorizer: Send + Sync {
     /// The decision.
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// Why a request is allowed, for those who ask about rights; empty where there is nothing to tell.
+    async fn reason(&self, _attributes: &Attributes<'_>) -> String {
+        String::new()
+    }
 }

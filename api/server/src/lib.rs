@@ -26,8 +26,9 @@ pub mod webhook;
 
 pub use api::{Api, Operation, Reply, Request};
 pub use audit::{AuditLog, Auditor};
-pub use auth::{Attributes, Authenticator, Authorizer, Credentials, Decision};
-pub use chain::service::{ApiService, Peer, ServiceConfig};
+pub use auth::{Anonymous, Attributes, Authenticator, Authorizer, Credentials, Decision};
+pub use chain::inflight::InFlight;
+pub use chain::service::{ApiService, Document, Peer, ServiceConfig};
 pub use docs::health::Health;
 pub use kind_set::KindSet;
 pub use listen::server::Server;

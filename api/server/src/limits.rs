@@ -12,6 +12,10 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const HEADER_READ: Duration = Duration::from_secs(90);
 /// A request that is no watch or stream must be answered within this, as upstream's.
 pub const REQUEST: Duration = Duration::from_secs(60);
+/// Requests that change nothing and are answered at once, as upstream's default.
+pub const READS_AT_ONCE: usize = 400;
+/// Requests that change something and are answered at once, as upstream's default.
+pub const WRITES_AT_ONCE: usize = 200;
 /// A client that takes no bytes for this long is cut.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
 /// HTTP/2 pings find dead clients.
@@ -56,6 +60,8 @@ pub const SPDY_HEADERS: usize = 128;
 pub const SPDY_FRAMES: usize = 8;
 /// Pieces of one SPDY stream that wait to be taken; then the connection is not read on.
 pub const SPDY_PIECES: usize = 8;
+/// A tag of a page that comes through the proxy; longer ones stay as they are.
+pub const TAG_BYTES: usize = 16 << 10;
 /// Bytes of a proxied connection that wait, each way.
 pub const PROXY_BUFFER: usize = 64 << 10;
 /// How long the streams that belong together may take to come, as upstream's.

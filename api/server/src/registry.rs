@@ -2,6 +2,7 @@
 
 use crate::Decision;
 use crate::audit::Trail;
+use crate::chain::inflight::Place;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::calls::{ExecCall, ForwardCall, LogCall, Page, PageCall};
@@ -28,6 +29,9 @@ pub struct RequestContext {
     pub extension: Option<Arc<dyn Any + Send + Sync>>,
     /// What is noted of the request in the audit log; `None` when nothing is.
     pub trail: Option<Arc<Trail>>,
+    /// The request's place among those that are answered at once; a write keeps it until it is done, whether its client stays
+    /// or not.
+    pub place: Option<Place>,
 }
 
 impl RequestContext {
@@ -51,9 +55,9 @@ impl RequestContext {
     }
 
     /// Annotates with what the authorizer said.
-    pub(crate) fn decided(&self, decision: &Decision) {
+    pub(crate) fn decided(&self, decision: &Decision, reason: &str) {
         let (word, why) = match decision {
-            Decision::Allow => ("allow", ""),
+            Decision::Allow => ("allow", reason),
             Decision::Deny(why) | Decision::NoOpinion(why) => ("forbid", why.as_str()),
         };
         self.annotate("authorization.k8s.io/decision", word);

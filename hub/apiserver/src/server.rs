@@ -5,11 +5,11 @@ use crate::client::LocalClient;
 use crate::pki::{Pki, ServerIdentity};
 use holdfast_core::UserInfo;
 use holdfast_env::World;
-use holdfast_server::chain::service::Document;
 use holdfast_server::docs::metrics::Metrics;
 use holdfast_server::listen::tls::{self, TlsError};
 use holdfast_server::{
-    Api, ApiService, Auditor, Authenticator, Authorizer, Health, LiveKinds, Registry, Server, ServiceConfig, Taker,
+    Anonymous, Api, ApiService, Auditor, Authenticator, Authorizer, Document, Health, InFlight, LiveKinds, Registry,
+    Server, ServiceConfig, Taker,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +34,10 @@ pub struct ApiServerConfig {
     pub authenticators: Vec<Arc<dyn Authenticator>>,
     /// `host:port` that discovery names.
     pub advertise: String,
+    /// Who without credentials may ask.
+    pub anonymous: Anonymous,
+    /// How many requests are answered at once.
+    pub inflight: InFlight,
     /// Small documents at paths of their own (the token issuer's keys).
     pub documents: Vec<(&'static str, Document)>,
     /// Notes requests, if anything does.
@@ -77,6 +81,8 @@ impl ApiServer {
             authorizer,
             authenticators,
             advertise,
+            anonymous,
+            inflight,
             documents,
             auditor,
         } = config;
@@ -90,6 +96,8 @@ impl ApiServer {
         let service = ApiService::new(ServiceConfig {
             api: api.clone(),
             authenticators: all,
+            anonymous,
+            inflight,
             kinds,
             health: health.clone(),
             world: world.clone(),

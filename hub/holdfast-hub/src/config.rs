@@ -1,7 +1,9 @@
 //! The configuration: file, then environment, then flag; checked whole before anything is bound or written.
 
+mod requests;
 mod store;
 
+pub(crate) use requests::RequestConfig;
 pub(crate) use store::StoreConfig;
 
 use crate::audit::{AuditArguments, AuditConfig};
@@ -12,6 +14,7 @@ use holdfast_link_engine::heartbeat::longest_for;
 use holdfast_link_engine::limits::LONGEST_HEARTBEAT;
 use holdfast_registry::EVICTION_AFTER;
 use ipnet::Ipv4Net;
+use requests::RequestArguments;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -67,6 +70,8 @@ pub(crate) struct ServeArguments {
     #[arg(long, env = "HOLDFAST_EVICTION_AFTER", value_name = "DURATION")]
     eviction_after: Option<Span>,
     #[command(flatten)]
+    requests: RequestArguments,
+    #[command(flatten)]
     audit: AuditArguments,
     #[command(flatten)]
     store: StoreArguments,
@@ -99,6 +104,10 @@ struct FileConfig {
     audit_log_maxsize: Option<u64>,
     audit_log_maxbackup: Option<usize>,
     audit_log_maxage: Option<u64>,
+    anonymous_auth: Option<bool>,
+    authentication_config: Option<PathBuf>,
+    max_requests_inflight: Option<usize>,
+    max_mutating_requests_inflight: Option<usize>,
 }
 
 impl FileConfig {
@@ -109,6 +118,15 @@ impl FileConfig {
             audit_log_maxsize: self.audit_log_maxsize.take(),
             audit_log_maxbackup: self.audit_log_maxbackup.take(),
             audit_log_maxage: self.audit_log_maxage.take(),
+        }
+    }
+
+    fn requests(&mut self) -> RequestArguments {
+        RequestArguments {
+            anonymous_auth: self.anonymous_auth.take(),
+            authentication_config: self.authentication_config.take(),
+            max_requests_inflight: self.max_requests_inflight.take(),
+            max_mutating_requests_inflight: self.max_mutating_requests_inflight.take(),
         }
     }
 
@@ -140,6 +158,7 @@ pub(crate) struct Config {
     pub(crate) node_certificate_grace: Duration,
     pub(crate) history: Duration,
     pub(crate) eviction_after: Duration,
+    pub(crate) requests: RequestConfig,
     /// `None`: no audit log.
     pub(crate) audit: Option<AuditConfig>,
     pub(crate) store: StoreConfig,
@@ -164,6 +183,7 @@ impl ServeArguments {
         let span = |flag: Option<Span>, file: Option<Span>, default| flag.or(file).map_or(default, |span| span.0);
         let store = self.store.or(file.store()).resolve()?;
         let audit = self.audit.or(file.audit()).resolve()?;
+        let requests = self.requests.or(file.requests()).resolve()?;
         let advertise = if self.advertise.is_empty() { file.advertise } else { self.advertise };
         let (advertise_names, advertise_addresses) = split_advertise(advertise)?;
         let node_monitor_grace = span(self.node_monitor_grace, file.node_monitor_grace, DEFAULT_GRACE);
@@ -188,6 +208,7 @@ impl ServeArguments {
             ),
             history: span(self.history, file.history, DEFAULT_HISTORY),
             eviction_after: span(self.eviction_after, file.eviction_after, EVICTION_AFTER),
+            requests,
             audit,
             store,
         };

@@ -184,7 +184,10 @@ pub(crate) fn store_error(err: StoreError) -> Status {
     match err {
         StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         StoreError::Future { requested, current } => {
+            // Clients look for the cause, and list anew.
             Status::timeout(format!("Too large resource version: {requested}, current: {current}"))
+                .with_cause("ResourceVersionTooLarge", "Too large resource version")
+                .with_retry_after(1)
         }
         StoreError::Full => Status::unavailable(err.to_string(), 30),
         StoreError::Slow => Status::expired("too old resource version: the watch fell behind"),

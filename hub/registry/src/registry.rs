@@ -105,7 +105,21 @@ impl HubRegistry {
             }
             _ => {}
         }
+        if let Some(text) = resource.strategy.custom().and_then(|custom| custom.deprecation.as_deref()) {
+            cx.warn(text);
+        }
         Ok(resource)
+    }
+}
+
+/// Whoever deletes a Job and does not say what becomes of its pods is told what does, as upstream does.
+fn warn_of_orphans(cx: &RequestContext, resource: &Resource<'_>, options: &DeleteOptions) {
+    let unsaid = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
+    if unsaid && (resource.kind.group, resource.kind.kind) == ("batch", "Job") {
+        cx.warn(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+             set propagationPolicy=Orphan to suppress this warning",
+        );
     }
 }
 
@@ -212,6 +226,7 @@ impl Registry for HubRegistry {
         if !at.subresource().is_empty() {
             return Err(Status::method_not_allowed(&at.gvr, "delete"));
         }
+        warn_of_orphans(cx, &resource, options);
         self.engine.sync().await?;
         generic::delete::delete(&self.engine, cx, &resource, options).await
     }
@@ -227,6 +242,7 @@ impl Registry for HubRegistry {
         if !resource.kind.verbs.contains(&"deletecollection") {
             return Err(Status::method_not_allowed(&at.gvr, "deletecollection"));
         }
+        warn_of_orphans(cx, &resource, options);
         self.engine.sync().await?;
         generic::delete_collection::delete_collection(&self.engine, cx, &resource, options, selection).await
     }

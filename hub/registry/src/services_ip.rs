@@ -12,6 +12,7 @@ use crate::engine::{Engine, Resource, known, store_error};
 use crate::generic::commit::{Meaning, Write};
 use crate::generic::managers::tracked;
 use crate::generic::update::Part;
+use crate::kinds::service::needs_health_check;
 use crate::strategy::{Rules, strategy_of};
 use crate::{keys, meta};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use std::net::Ipv4Addr;
 
 const IPS: &str = "/allocations/services/";
 const PORTS: &str = "/allocations/nodeports/";
+const OUT_OF_RANGE: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
 /// The range of node ports, upstream's default.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
@@ -208,6 +210,7 @@ impl ServiceAddresses {
             remove(doc, &["spec", "clusterIPs"]);
         }
         self.fill_ports(engine, doc, &before, &mut errors).await?;
+        self.fill_health_check(engine, doc, &before, &mut errors).await?;
         if !errors.is_empty() {
             let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
             return Err(Status::invalid(&Gvk::new("v1", "Service"), name, &errors));
@@ -316,11 +319,7 @@ impl ServiceAddresses {
             if number != 0 {
                 let key = format!("{PORTS}{number}");
                 if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) {
-                    errors.invalid(
-                        &at,
-                        number,
-                        "provided port is not in the valid range. The range of valid ports is 30000-32767",
-                    );
+                    errors.invalid(&at, number, OUT_OF_RANGE);
                 } else if !taken.insert((number, protocol)) {
                     errors.duplicate(&at, number);
                 } else if !before.contains(&key) && !self.is_free(engine, &key).await? {
@@ -336,6 +335,37 @@ impl ServiceAddresses {
             if let Some(port) = at_mut(doc, &["spec", "ports"]).and_then(|ports| ports.get_mut(index)) {
                 set(port, &["nodePort"], number);
             }
+        }
+        Ok(())
+    }
+
+    /// The port at which a balancer asks a node whether it has endpoints.
+    async fn fill_health_check(
+        &self,
+        engine: &Engine,
+        doc: &mut Json,
+        before: &BTreeSet<String>,
+        errors: &mut FieldErrors,
+    ) -> Result<(), Status> {
+        if !needs_health_check(doc) {
+            return Ok(());
+        }
+        let ports = items_at(doc, &["spec", "ports"]).iter().filter_map(|port| port.get("nodePort")?.as_u64());
+        let taken: BTreeSet<(u64, String)> = ports.map(|number| (number, String::new())).collect();
+        let asked = at(doc, &["spec", "healthCheckNodePort"]).and_then(Json::as_u64).unwrap_or(0);
+        if asked == 0 {
+            let number = self.pick_port(engine, &taken).await?;
+            set(doc, &["spec", "healthCheckNodePort"], number);
+            return Ok(());
+        }
+        let path = FieldPath::new("spec.healthCheckNodePort");
+        let key = format!("{PORTS}{asked}");
+        if !u16::try_from(asked).is_ok_and(|number| NODE_PORTS.contains(&number)) {
+            errors.invalid(&path, asked, OUT_OF_RANGE);
+        } else if taken.contains(&(asked, String::new()))
+            || !before.contains(&key) && !self.is_free(engine, &key).await?
+        {
+            errors.invalid(&path, asked, "provided port is already allocated");
         }
         Ok(())
     }

@@ -94,6 +94,11 @@ pub(crate) trait Strategy: Send + Sync {
     /// The last change before the commit; changes the form, never the meaning.
     fn canonicalise(&self, _doc: &mut Json) {}
 
+    /// Whether dependents stay when a deletion does not say what becomes of them.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
     /// Seconds of grace that deletion gives; `None` for kinds that go at once.
     fn grace_seconds(&self, _doc: &Json, _asked: Option<i64>) -> Option<i64> {
         None

@@ -42,6 +42,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) user: &'a UserInfo,
     /// Whom the user acts as.
     pub(crate) impersonated: Option<&'a UserInfo>,
+    /// The verb by which it acts so, where that is bound to certain users.
+    pub(crate) constraint: Option<&'a str>,
     pub(crate) verb: &'a str,
     /// `None` for what is about no resource.
     pub(crate) target: Option<&'a Target>,

@@ -60,6 +60,9 @@ impl Trail {
         if let Some(acting) = asked.impersonated {
             put("impersonatedUser", user(acting));
         }
+        if let Some(constraint) = asked.constraint {
+            put("authenticationMetadata", json!({ "impersonationConstraint": constraint }));
+        }
         put("sourceIPs", json!(asked.sources));
         if !asked.agent.is_empty() {
             put("userAgent", json!(asked.agent));

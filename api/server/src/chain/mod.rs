@@ -1,9 +1,11 @@
 //! The way of a request, one step a file, in running order:
-//! [`request_info`] → [`authenticate`] → [`impersonate`] → [`paths`] or [`resources`] (which decode, and let
+//! [`request_info`] → [`authenticate`] → [`impersonate`] → [`inflight`] → [`paths`] or [`resources`] (which decode, and let
 //! [`crate::Api`] authorize and run) → the answer, with the headers of [`service`].
 
 pub mod authenticate;
 pub mod impersonate;
+pub mod inflight;
+mod links;
 pub mod paths;
 pub(crate) mod proxy;
 pub mod request_info;

@@ -5,13 +5,13 @@ use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::docs::{openapi, version};
-use crate::{Attributes, Decision, RequestContext};
+use crate::{Attributes, RequestContext};
 use holdfast_core::{Reason, Status};
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 
 /// Answered to anyone, as upstream's `--authorization-always-allow-paths`.
-const ALWAYS_ALLOWED: &[&str] = &["/healthz", "/livez", "/readyz"];
+pub(super) const ALWAYS_ALLOWED: &[&str] = &["/healthz", "/livez", "/readyz"];
 
 /// Authorizes and answers.
 pub(crate) async fn serve(
@@ -37,16 +37,7 @@ pub(crate) async fn serve(
 
 async fn authorize(service: &ApiService, cx: &RequestContext, path: &str, verb: &str) -> Result<(), Status> {
     let attributes = Attributes { user: &cx.user, verb, target: None, path };
-    let decision = service.config.api.authorizer().authorize(&attributes).await;
-    cx.decided(&decision);
-    match decision {
-        Decision::Allow => Ok(()),
-        Decision::Deny(why) | Decision::NoOpinion(why) => {
-            let why = if why.is_empty() { why } else { format!(": {why}") };
-            let text = format!("forbidden: User {:?} cannot {verb} path {path:?}{why}", cx.user.name);
-            Err(Status::failure(403, Reason::Forbidden, text))
-        }
-    }
+    service.config.api.decide(cx, &attributes).await
 }
 
 async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result<Response<Body>, Status> {
@@ -72,7 +63,7 @@ async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result
             json!({"paths": paths})
         }
         _ => match config.documents.iter().find(|(name, _)| *name == path) {
-            Some((_, document)) => document(),
+            Some((_, document)) => return Ok(document.answer()),
             None => return Err(Status::no_such_path()),
         },
     };

@@ -1,17 +1,22 @@
 //! The proxy: HTTP to what listens in pods, behind the API's authorization; and pages that nodes serve of themselves.
 //!
 //! A request is sent on as it came, all but what the connection itself is about and what the client proved itself with:
-//! whatever listens in a pod must not get the means to act as its caller. *Left out:* links in HTML are not rewritten.
+//! whatever listens in a pod must not get the means to act as its caller. Of pages, links are changed on their way back ([`super::links`]).
 
+use super::links::Links;
 use super::service::{ApiService, Exchange};
 use super::streams::connect;
 use crate::audit::Trail;
-use crate::codec::body::Body;
+use crate::codec::accept::{clauses, content_type};
+use crate::codec::body::{Body, Changed};
 use crate::registry::{Connected, NODE_QUERY, RequestContext};
 use crate::stream::io::io;
 use holdfast_core::calls::Page;
 use holdfast_core::{Reason, Status, Target};
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -96,6 +101,7 @@ pub(crate) async fn serve(
     });
     let upgrade = exchange.upgrade.take();
     let host = host(&exchange);
+    let has_body = exchange.method != Method::HEAD;
     let request = outward(exchange, rest, &host, upgrade.is_some())?;
     let mut response = sender.send_request(request).await.map_err(|err| unreachable(&err))?;
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) = (response.status(), upgrade) {
@@ -110,7 +116,17 @@ pub(crate) async fn serve(
     }
     rewrite_location(&mut parts.headers, &prefix, &host);
     // The connection is given up with the sender, so that one goes along until the body has come.
-    Ok(Response::from_parts(parts, Body::Proxied(Box::new(body))))
+    if !is_page(&parts.headers) || !has_body {
+        return Ok(Response::from_parts(parts, Body::Proxied(Box::new(body))));
+    }
+    parts.headers.remove(CONTENT_LENGTH);
+    let changed = Changed::new(body, Links::new(&prefix, &host));
+    Ok(Response::from_parts(parts, Body::Changed(Box::new(changed))))
+}
+
+/// Whether an answer is a page that can be read on its way.
+fn is_page(headers: &HeaderMap) -> bool {
+    content_type(headers) == "text/html" && !headers.contains_key(CONTENT_ENCODING)
 }
 
 fn whole(page: Page) -> Outcome {
@@ -153,6 +169,10 @@ fn outward(
     let mut headers = exchange.headers;
     strip(&mut headers, upgrades);
     headers.remove(AUTHORIZATION);
+    if clauses(&headers).iter().any(|clause| clause.media_type == "text/html") {
+        // A page whose links are to be changed must be readable.
+        headers.remove(ACCEPT_ENCODING);
+    }
     let impersonation: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
     for name in impersonation {

@@ -2,13 +2,14 @@
 
 use super::service::{ApiService, Exchange};
 use super::{proxy, streams};
-use crate::api::{Operation, Reply, Request};
+use crate::api::{Operation, Reply, Request, judged};
 use crate::codec::accept::{Encoding, Offer, WATCHES_OFFERED, negotiate, reads_gzip, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::decode;
 use crate::codec::encode::{self, Encoder};
 use crate::codec::options::{delete_options, list_options, write_options};
 use crate::codec::protobuf;
+use crate::codec::query::{self, Query};
 use crate::codec::table::{IncludeObject, TableMaker};
 use crate::codec::watch::{EventWriter, WatchBody};
 use crate::docs::metrics::Gauge;
@@ -16,7 +17,7 @@ use crate::stream::feed;
 use crate::stream::websocket::{self, Handshake};
 use crate::{Deleted, RequestContext, limits};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{Json, Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{FieldSelector, Json, Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
 use holdfast_schema::{strict_error, strict_texts};
 use http::header::UPGRADE;
@@ -37,16 +38,21 @@ pub(crate) async fn serve(
     if proxy::is_proxy(&target) && find_kind(&service, &target).is_ok() {
         return ("connect", proxy::serve(&service, cx, exchange, target).await);
     }
-    let watch = watch_prefix || exchange.query.flag("watch").unwrap_or(false);
-    let Some(verb) = verb_of(&exchange.method, &target, watch) else {
+    let watch = exchange.query.flag("watch").unwrap_or(false);
+    let Some(verb) = verb_of(&exchange.method, &target, watch_prefix, watch) else {
         return ("other", Err(Status::method_not_allowed(&target.gvr, &exchange.method.as_str().to_lowercase())));
     };
     let found = find_kind(&service, &target);
     if found.is_ok() && streams::is_stream(&target) {
         return ("connect", streams::serve(&service, cx, exchange, target).await);
     }
+    // The old form of a path names its object itself.
+    let fields = match watch_prefix {
+        true => FieldSelector::default(),
+        false => FieldSelector::parse(exchange.query.get("fieldSelector").unwrap_or_default()).unwrap_or_default(),
+    };
     // Whoever may not ask learns nothing about what is there, and has no body read.
-    if let Err(status) = service.config.api.authorize(&cx, &target, verb).await {
+    if let Err(status) = service.config.api.authorize(&cx, &judged(&target, verb, &fields), verb).await {
         return (verb, Err(status));
     }
     let kind = match found {
@@ -59,17 +65,32 @@ pub(crate) async fn serve(
     if verb == "watch" {
         return (verb, serve_watch(&service, cx, exchange, target, kind).await);
     }
+    let bound = match time_of(&exchange.query) {
+        Ok(bound) => bound,
+        Err(status) => return (verb, Err(status)),
+    };
     let call = serve_call(&service, cx, exchange, target, kind, verb);
-    let outcome = match tokio::time::timeout(limits::REQUEST, call).await {
+    let outcome = match tokio::time::timeout(bound, call).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Status::timeout("request did not complete within the allotted timeout")),
     };
     (verb, outcome)
 }
 
-pub(super) fn verb_of(method: &Method, target: &Target, watch: bool) -> Option<&'static str> {
+/// How long a request may take: as long as its `timeout` says, and never longer than [`limits::REQUEST`].
+fn time_of(query: &Query) -> Result<Duration, Status> {
+    let Some(text) = query.get("timeout") else { return Ok(limits::REQUEST) };
+    let asked = query::go_duration(text)
+        .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
+    Ok(if asked.is_zero() { limits::REQUEST } else { asked.min(limits::REQUEST) })
+}
+
+/// The verb of a request; `None` for a method that has none. `watch_prefix`: the path has the old form of a watch, which may
+/// be one of a single object.
+pub(super) fn verb_of(method: &Method, target: &Target, watch_prefix: bool, watch: bool) -> Option<&'static str> {
     let named = target.name.is_some();
     Some(match *method {
+        Method::GET if watch_prefix => "watch",
         Method::GET if named => "get",
         Method::GET if watch => "watch",
         Method::GET => "list",

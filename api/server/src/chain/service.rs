@@ -1,7 +1,9 @@
 //! The whole way of one request, and what every answer carries.
 
+use super::impersonate::{Acting, impersonate};
+use super::inflight::{InFlight, Lane, Places};
 use super::request_info::{Route, path_verb, route};
-use super::{authenticate, impersonate, paths, resources};
+use super::{authenticate, paths, resources};
 use crate::audit::{Asked, Trail};
 use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
@@ -9,8 +11,8 @@ use crate::codec::encode;
 use crate::codec::query::Query;
 use crate::docs::health::Health;
 use crate::docs::metrics::{About, Gauge, Metrics};
-use crate::{Api, Authenticator, LiveKinds, RequestContext};
-use holdfast_core::{Json, Status, UserInfo};
+use crate::{Anonymous, Api, Attributes, Authenticator, Credentials, LiveKinds, RequestContext};
+use holdfast_core::{Json, Status, Target, UserInfo};
 use holdfast_env::World;
 use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -22,8 +24,26 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A small document at a path of its own (for example the issuer's keys).
-pub type Document = Box<dyn Fn() -> Json + Send + Sync>;
+/// A small public document at a path of its own (for example the issuer's keys).
+pub struct Document {
+    content_type: &'static str,
+    make: Box<dyn Fn() -> Json + Send + Sync>,
+}
+
+impl Document {
+    /// What `make` makes, as bytes of this type.
+    pub fn new(content_type: &'static str, make: impl Fn() -> Json + Send + Sync + 'static) -> Document {
+        Document { content_type, make: Box::new(make) }
+    }
+
+    /// The answer. Whoever gets it may keep it for an hour, as upstream says.
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let bytes = encode::document_bytes(&(self.make)(), Encoding::Json);
+        let mut response = encode::plain(StatusCode::OK, self.content_type, Body::full(bytes));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+        response
+    }
+}
 
 /// What a service is made of.
 pub struct ServiceConfig {
@@ -31,6 +51,10 @@ pub struct ServiceConfig {
     pub api: Arc<Api>,
     /// Asked in this order.
     pub authenticators: Vec<Arc<dyn Authenticator>>,
+    /// Who without credentials may ask.
+    pub anonymous: Anonymous,
+    /// How many requests are answered at once.
+    pub inflight: InFlight,
     /// What is served.
     pub kinds: Arc<LiveKinds>,
     /// Checks behind `/readyz` and the like.
@@ -47,6 +71,7 @@ pub struct ServiceConfig {
 /// for each WebSocket session; all owned by [`ApiService::tasks`].
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
+    places: Places,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Owner of the service's tasks.
@@ -98,6 +123,7 @@ impl ApiService {
     /// A service.
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
         Arc::new(ApiService {
+            places: Places::new(config.inflight),
             config,
             metrics: Arc::default(),
             tasks: TaskTracker::new(),
@@ -111,7 +137,8 @@ impl ApiService {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let _inflight = self.metrics.count(if reads { Gauge::Reads } else { Gauge::Writes });
         let upgrade = wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let credentials = authenticate::credentials(&mut parts.headers, &peer.certificates);
         let exchange = Exchange {
             method: parts.method,
             path: parts.uri.path().to_string(),
@@ -129,34 +156,39 @@ impl ApiService {
         let about = self.about(&route, exchange.query.get("dryRun") == Some("All"));
         let mut cx = RequestContext::new(Default::default(), request_id);
         let (warnings, id) = (cx.warnings.clone(), cx.request_id.clone());
-        let credentials = authenticate::credentials(&exchange.headers, &peer.certificates);
         let verb;
         let trail;
-        let result = match authenticate::authenticate(&self.config.authenticators, &credentials).await {
+        let result = match self.authenticated(credentials, &path).await {
             Err(status) => {
                 verb = "unauthenticated";
-                trail = self.audit(&id, Some(&UserInfo::default()), None, &exchange, &route);
+                trail = self.audit(&id, &UserInfo::default(), None, &exchange, &route);
                 Err(status)
             }
-            Ok(user) => {
-                let real = self.config.api.auditor().map(|_| user.clone());
-                match impersonate::impersonate(&**self.config.api.authorizer(), user, &exchange.headers).await {
-                    Err(status) => {
-                        verb = "impersonate";
-                        trail = self.audit(&id, real.as_ref(), None, &exchange, &route);
-                        Err(status)
-                    }
-                    Ok(user) => {
-                        let acting = Some(&user).filter(|user| real.as_ref() != Some(user));
-                        trail = self.audit(&id, real.as_ref(), acting, &exchange, &route);
-                        cx.trail = trail.clone();
-                        cx.user = user;
-                        let (name, result) = self.clone().route(cx, exchange, route).await;
-                        verb = name;
-                        result
+            Ok(user) => match self.acting(&user, &exchange, &route).await {
+                Err(status) => {
+                    verb = "impersonate";
+                    trail = self.audit(&id, &user, None, &exchange, &route);
+                    Err(status)
+                }
+                Ok(acting) => {
+                    trail = self.audit(&id, &user, acting.as_ref(), &exchange, &route);
+                    cx.trail = trail.clone();
+                    cx.user = acting.map_or(user, |acting| acting.user);
+                    let watch = exchange.query.flag("watch").unwrap_or(false);
+                    match self.places.take(Lane::of(&method, &route, &path, watch), &cx.user) {
+                        Err(status) => {
+                            verb = "other";
+                            Err(status)
+                        }
+                        Ok(place) => {
+                            cx.place = place;
+                            let (name, result) = self.clone().route(cx, exchange, route).await;
+                            verb = name;
+                            result
+                        }
                     }
                 }
-            }
+            },
         };
         if let (Some(trail), Err(status)) = (&trail, &result) {
             trail.failed(status);
@@ -178,6 +210,18 @@ impl ApiService {
         tracing::debug!(request = %id, %method, path, verb, code = response.status().as_u16(), took_us = took.as_micros() as u64, peer = ?peer.address, "Answered");
         finish(&mut response, &id, &warnings.lock().map(|texts| texts.clone()).unwrap_or_default());
         response
+    }
+
+    async fn authenticated(&self, credentials: Result<Credentials, Status>, path: &str) -> Result<UserInfo, Status> {
+        let ServiceConfig { authenticators, anonymous, .. } = &self.config;
+        authenticate::authenticate(authenticators, &credentials?, anonymous, path).await
+    }
+
+    /// Whom a request acts as.
+    async fn acting(&self, user: &UserInfo, exchange: &Exchange, route: &Route) -> Result<Option<Acting>, Status> {
+        let (verb, target) = asked(exchange, route);
+        let attributes = Attributes { user, verb: &verb, target, path: &exchange.path };
+        impersonate(&**self.config.api.authorizer(), &attributes, &exchange.headers).await
     }
 
     async fn route(
@@ -210,26 +254,21 @@ impl ApiService {
     fn audit(
         &self,
         id: &str,
-        user: Option<&UserInfo>,
-        impersonated: Option<&UserInfo>,
+        user: &UserInfo,
+        acting: Option<&Acting>,
         exchange: &Exchange,
         route: &Route,
     ) -> Option<Arc<Trail>> {
-        let (auditor, user) = (self.config.api.auditor()?, user?);
-        let (verb, target) = match route {
-            Route::Resource { target, watch_prefix } => {
-                let watch = *watch_prefix || exchange.query.flag("watch").unwrap_or(false);
-                (resources::verb_of(&exchange.method, target, watch).map(String::from), Some(target))
-            }
-            Route::Path | Route::Nowhere => (None, None),
-        };
+        let auditor = self.config.api.auditor()?;
+        let (verb, target) = asked(exchange, route);
         let forwarded = exchange.header(&FORWARDED_FOR).split(',').map(str::trim).filter(|text| !text.is_empty());
         let sources = forwarded.map(String::from).chain(exchange.peer.map(|peer| peer.ip().to_string()));
         auditor.begin(&Asked {
             id,
             user,
-            impersonated,
-            verb: &verb.unwrap_or_else(|| path_verb(&exchange.method)),
+            impersonated: acting.map(|acting| &acting.user),
+            constraint: acting.and_then(|acting| acting.constraint),
+            verb: &verb,
             target,
             path: &exchange.path,
             uri: exchange.uri.path_and_query().map_or(exchange.path.as_str(), |uri| uri.as_str()),
@@ -245,6 +284,18 @@ impl ApiService {
         });
         sent.map_or_else(|| self.config.world.random_uuid(), String::from)
     }
+}
+
+/// What a request asks for, as rights and the audit log see it.
+fn asked<'r>(exchange: &Exchange, route: &'r Route) -> (String, Option<&'r Target>) {
+    let (verb, target) = match route {
+        Route::Resource { target, watch_prefix } => {
+            let watch = exchange.query.flag("watch").unwrap_or(false);
+            (resources::verb_of(&exchange.method, target, *watch_prefix, watch), Some(target))
+        }
+        Route::Path | Route::Nowhere => (None, None),
+    };
+    (verb.map_or_else(|| path_verb(&exchange.method), String::from), target)
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {

@@ -32,6 +32,54 @@ pub enum Body {
     Stream(Option<Bytes>, mpsc::Receiver<Result<Bytes, Status>>, Option<Arc<Trail>>),
     /// What something behind the proxy answers.
     Proxied(Box<Incoming>),
+    /// The same, changed piece by piece on its way.
+    Changed(Box<Changed>),
+}
+
+/// Changes a body piece by piece.
+pub trait Change: Send {
+    /// What becomes of the next piece; some of it may be held back.
+    fn push(&mut self, piece: &[u8]) -> Vec<u8>;
+
+    /// What was held back, when nothing more comes.
+    fn end(&mut self) -> Vec<u8>;
+}
+
+/// A body that is changed on its way.
+pub struct Changed {
+    body: Option<Incoming>,
+    change: Box<dyn Change>,
+}
+
+impl Changed {
+    /// `body` as `change` changes it.
+    pub fn new(body: Incoming, change: impl Change + 'static) -> Changed {
+        Changed { body: Some(body), change: Box::new(change) }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let Some(body) = &mut self.body else { return Poll::Ready(None) };
+            let changed = match std::task::ready!(http_body::Body::poll_frame(Pin::new(body), cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => self.change.push(&piece),
+                    // What follows a body is about the one that was sent.
+                    Err(_) => continue,
+                },
+                Some(Err(err)) => {
+                    self.body = None;
+                    return Poll::Ready(Some(Err(err.into())));
+                }
+                None => {
+                    self.body = None;
+                    self.change.end()
+                }
+            };
+            if !changed.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(changed.into()))));
+            }
+        }
+    }
 }
 
 impl Body {
@@ -50,7 +98,7 @@ impl Body {
         match self {
             Body::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Body::List(list) => list.remaining_bytes(),
-            Body::Watch(_) | Body::Stream(..) => None,
+            Body::Watch(_) | Body::Stream(..) | Body::Changed(_) => None,
             Body::Proxied(body) => http_body::Body::size_hint(&**body).exact(),
         }
     }
@@ -65,6 +113,7 @@ impl http_body::Body for Body {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Body::List(list) => Poll::Ready(list.next_frame().map(|frame| frame.map(Frame::data))),
             Body::Watch(watch) => watch.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Changed(changed) => changed.poll_frame(cx),
             Body::Proxied(body) => {
                 Pin::new(&mut **body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }

@@ -2,6 +2,7 @@
 
 use crate::chain::request_info::percent_decode;
 use holdfast_core::Status;
+use std::time::Duration;
 
 /// Decoded parameters, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,9 +63,78 @@ impl Query {
     }
 }
 
+/// A duration as Go writes it (`1m30s`, `1.5h`, `300ms`); one below zero is zero.
+///
+/// # Errors
+/// The text of Go's parser.
+pub fn go_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("\u{b5}s", 1e-6),
+        ("\u{3bc}s", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let wrong = || format!("time: invalid duration {text:?}");
+    let negative = text.starts_with('-');
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = &rest[..letters];
+        if unit.is_empty() {
+            return Err(format!("time: missing unit in duration {text:?}"));
+        }
+        let (_, size) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(|| format!("time: unknown unit {unit:?} in duration {text:?}"))?;
+        seconds += number * size;
+        rest = &rest[letters..];
+    }
+    // Go counts nanoseconds in 63 bits.
+    if seconds > 9_223_372_036.0 {
+        return Err(wrong());
+    }
+    Ok(if negative { Duration::ZERO } else { Duration::try_from_secs_f64(seconds).map_err(|_| wrong())? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_reads_them() {
+        for (text, millis) in
+            [("5s", 5000), ("1m30s", 90_000), ("1.5h", 5_400_000), ("300ms", 300), ("0", 0), ("-4s", 0), (".5s", 500)]
+        {
+            assert_eq!(go_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for (text, why) in [
+            ("5", "missing unit in duration \"5\""),
+            ("x", "invalid duration \"x\""),
+            ("5d", "unknown unit \"d\" in duration \"5d\""),
+            ("1.2.3s", "invalid duration"),
+            (".s", "invalid duration"),
+            ("-", "invalid duration"),
+            ("99999999999h", "invalid duration"),
+        ] {
+            let said = go_duration(text).unwrap_err();
+            assert!(said.starts_with("time: ") && said.contains(why), "{text}: {said}");
+        }
+    }
 
     #[test]
     fn parameters_are_decoded() {

@@ -5,8 +5,11 @@ use crate::codec::accept::{Clause, Encoding, Offer, clauses, negotiate};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::protobuf;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use holdfast_core::gvk::api_version;
 use holdfast_core::{Json, Status};
+use holdfast_kinds::custom::version_rank;
 use holdfast_kinds::{Kind, Subresource};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -155,20 +158,6 @@ impl Discovery {
     }
 }
 
-/// `v1` before `v1beta1` before `v1alpha1`, higher numbers first.
-fn version_rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
-    let rest = version.trim_start_matches('v');
-    let major: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let stage = rest[major.len()..].trim_end_matches(|c: char| c.is_ascii_digit());
-    let minor = rest[major.len() + stage.len()..].parse().unwrap_or(0);
-    let rank = match stage {
-        "" => 0,
-        "beta" => 1,
-        _ => 2,
-    };
-    (rank, std::cmp::Reverse(major.parse().unwrap_or(0)), std::cmp::Reverse(minor))
-}
-
 /// How aggregated discovery is to be written, if the client wants it.
 fn aggregated_encoding(headers: &HeaderMap) -> Option<Encoding> {
     let aggregated = |clause: &Clause| {
@@ -246,6 +235,9 @@ fn resource_json(kind: &'static Kind) -> Vec<Json> {
     if !kind.categories.is_empty() {
         resource["categories"] = kind.categories.to_vec().into();
     }
+    if kind.verbs.contains(&"get") && kind.verbs.contains(&"create") {
+        resource["storageVersionHash"] = storage_version_hash(kind).into();
+    }
     let mut resources = vec![resource];
     resources.extend(kind.subresources.iter().map(|sub| {
         let mut resource = json!({"name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
@@ -259,6 +251,15 @@ fn resource_json(kind: &'static Kind) -> Vec<Json> {
         resource
     }));
     resources
+}
+
+/// Tells clients when the version in which objects are stored changes. Of a custom kind it is known here when it is served.
+fn storage_version_hash(kind: &Kind) -> String {
+    const BYTES: usize = 8;
+    let stored = holdfast_kinds::storage_version(kind);
+    let version = kind.custom.map_or(stored.version, |custom| custom.main_version);
+    let name = format!("{}/{version}/{}", stored.group, stored.kind);
+    STANDARD.encode(&Sha256::digest(name.as_bytes())[..BYTES])
 }
 
 fn resource_discovery(kind: &'static Kind) -> Json {
@@ -288,6 +289,19 @@ fn subresource_discovery(kind: &Kind, sub: &Subresource) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stored_versions_are_hashed_as_upstream_hashes_them() {
+        let hash = |group: &str, version: &str, kind: &str| {
+            storage_version_hash(holdfast_kinds::by_gvk(group, version, kind).unwrap())
+        };
+        // As Kubernetes' own `/api/v1` and `/apis/apps/v1` say.
+        assert_eq!(hash("", "v1", "Pod"), "xPOwRZ+Yhw8=");
+        assert_eq!(hash("", "v1", "ConfigMap"), "qFsyl6wFWjQ=");
+        assert_eq!(hash("apps", "v1", "Deployment"), "8aSe+NMegvE=");
+        let scaler = |version: &str| hash("autoscaling", version, "HorizontalPodAutoscaler");
+        assert_eq!(scaler("v1"), scaler("v2"));
+    }
 
     #[test]
     fn versions_are_ranked_as_upstream_ranks_them() {

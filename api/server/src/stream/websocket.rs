@@ -69,6 +69,14 @@ impl Handshake {
     }
 }
 
+/// Whether a request asks to become a WebSocket.
+pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get(UPGRADE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|name| name.eq_ignore_ascii_case("websocket"))
+}
+
 /// The subprotocols that a client offers.
 pub(crate) fn offered(headers: &HeaderMap) -> Vec<&str> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());

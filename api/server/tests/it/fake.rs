@@ -13,8 +13,9 @@ use holdfast_env::session::{ExecSession, STREAM_CHUNKS, StreamInput, StreamOutpu
 use holdfast_env::testing::{echo, stream_over};
 use holdfast_server::listen::tls;
 use holdfast_server::{
-    Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted, Health, KindSet,
-    LiveKinds, NodeCalls, PodPorts, Registry, RequestContext, Server, ServiceConfig, Taker,
+    Anonymous, Api, ApiService, Attributes, Authenticator, Authorizer, Connected, Credentials, Decision, Deleted,
+    Document, Health, InFlight, KindSet, LiveKinds, NodeCalls, PodPorts, Registry, RequestContext, Server,
+    ServiceConfig, Taker,
 };
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -236,10 +237,13 @@ async fn http(mut requests: mpsc::Receiver<Bytes>, answers: mpsc::Sender<Bytes>)
         }
         return;
     }
+    let page = "<!doctype html><a href=\"/x?y=1\">x</a><img src=relative.png>".to_string();
+    let text = if text.contains("/page") { page } else { text };
     let body = if text.starts_with("HEAD") { "" } else { &text };
     let code = if text.contains("/moved") { "302 Found\r\nLocation: /login" } else { "200 OK" };
+    let media = if text.starts_with('<') { "text/html; charset=utf-8" } else { "text/plain" };
     let head = format!(
-        "HTTP/1.1 {code}\r\nContent-Length: {}\r\nX-Own: 1\r\nAccess-Control-Allow-Origin: *\r\n\r\n",
+        "HTTP/1.1 {code}\r\nContent-Length: {}\r\nContent-Type: {media}\r\nX-Own: 1\r\nAccess-Control-Allow-Origin: *\r\n\r\n",
         text.len()
     );
     let _ = answers.send(format!("{head}{body}").into()).await;
@@ -330,8 +334,20 @@ impl Hub {
         Hub::start_with(|_, _| None).await
     }
 
+    /// One that answers so many requests at once.
+    pub(crate) async fn start_bounded(inflight: InFlight) -> Hub {
+        Hub::start_as(inflight, |_, _| None).await
+    }
+
     /// One that hands connections of another protocol to what `taker` makes of its certificate.
     pub(crate) async fn start_with(
+        taker: impl FnOnce(Identity, &CertificateDer<'static>) -> Option<Arc<dyn Taker>>,
+    ) -> Hub {
+        Hub::start_as(InFlight::default(), taker).await
+    }
+
+    async fn start_as(
+        inflight: InFlight,
         taker: impl FnOnce(Identity, &CertificateDer<'static>) -> Option<Arc<dyn Taker>>,
     ) -> Hub {
         let registry = Arc::new(Fake::default());
@@ -340,11 +356,16 @@ impl Hub {
         let service = ApiService::new(ServiceConfig {
             api: Arc::new(Api::new(registry.clone(), Arc::new(MastersOnly))),
             authenticators: vec![Arc::new(Tokens)],
+            anonymous: Anonymous::default(),
+            inflight,
             kinds: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
             health,
             world: HostEnv::new("/nonexistent"),
             advertise: "127.0.0.1:6443".into(),
-            documents: vec![("/openid/v1/jwks", Box::new(|| serde_json::json!({"keys": []})))],
+            documents: vec![(
+                "/openid/v1/jwks",
+                Document::new("application/jwk-set+json", || serde_json::json!({"keys": []})),
+            )],
         });
         let (ca, issuer) = authority();
         let (chain, key) = identity(&issuer, "hub");

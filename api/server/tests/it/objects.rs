@@ -2,10 +2,14 @@
 
 use crate::client::{Answer, request};
 use crate::fake::{Hub, identity, reason};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use holdfast_core::{Json, Reason, Status};
+use holdfast_server::InFlight;
 use http_body_util::BodyExt;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 const PODS: &str = "/api/v1/namespaces/a/pods";
@@ -103,11 +107,99 @@ async fn nobody_learns_what_they_may_not_see() {
     assert_eq!(ask("", "/readyz/ping").await.code, 403);
     let denied =
         hub.ask_with("GET", PODS, &[("authorization", "Bearer bob:dev"), ("impersonate-user", "admin")], "").await;
-    assert!(denied.json()["message"].as_str().unwrap().contains("cannot impersonate resource \"users\""));
+    let said = denied.json()["message"].as_str().unwrap().to_string();
+    assert!(said.contains("User \"bob\" cannot impersonate-on:user-info:list resource \"pods\""), "{said}");
     let acting = hub.ask_with("GET", PODS, &[("impersonate-user", "eve")], "").await;
     assert!(acting.json()["message"].as_str().unwrap().contains("User \"eve\" cannot list"));
     let group = [("impersonate-user", "eve"), ("impersonate-group", "system:masters")];
     assert_eq!(hub.ask_with("GET", PODS, &group, "").await.code, 200);
+}
+
+/// Whoever floods the server is told to come again; others, and the administrator, are not.
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the request's task ends with the test's runtime")]
+async fn so_many_requests_are_answered_at_once() {
+    let hub = Arc::new(Hub::start_bounded(InFlight { reads: 1, writes: 1 }).await);
+    let slow = {
+        let (hub, mut body) = (hub.clone(), pod("slow"));
+        body["waitMillis"] = json!(600_000);
+        tokio::spawn(async move { hub.ask("POST", PODS, Some(body)).await })
+    };
+    let bob = [("authorization", "Bearer bob:dev"), ("content-type", "application/json")];
+    let refused = loop {
+        assert!(!slow.is_finished());
+        let answer = hub.ask_with("POST", PODS, &bob, pod("y").to_string()).await;
+        if answer.code == 429 {
+            break answer;
+        }
+        assert_eq!(answer.code, 403);
+    };
+    assert_eq!((refused.header("retry-after"), reason(&refused.json())), ("1", Reason::TooManyRequests));
+    assert_eq!(refused.json()["details"]["retryAfterSeconds"], 1);
+    assert_eq!(hub.ask_with("GET", PODS, &bob, "").await.code, 403);
+    assert_eq!(hub.ask_with("POST", "/livez", &bob, "").await.code, 405);
+    assert_eq!(hub.ask("POST", PODS, Some(pod("z"))).await.code, 201);
+}
+
+#[tokio::test]
+async fn a_request_may_bound_its_own_time() {
+    let hub = Hub::start().await;
+    let bad = hub.get(&format!("{PODS}?timeout=5")).await;
+    let text = "invalid timeout specified in the request URL - time: missing unit in duration \"5\"";
+    assert_eq!((bad.code.as_u16(), bad.json()["message"].as_str().unwrap()), (400, text));
+    assert_eq!(hub.get(&format!("{PODS}?timeout=0s")).await.code, 200);
+    let mut slow = pod("slow");
+    slow["waitMillis"] = json!(600_000);
+    let late = hub.ask("POST", &format!("{PODS}?timeout=50ms"), Some(slow)).await;
+    assert_eq!((late.code.as_u16(), reason(&late.json())), (504, Reason::Timeout));
+}
+
+/// The old form of a path is a watch of one object too.
+#[tokio::test]
+async fn one_object_is_watched_by_the_old_path() {
+    let hub = Hub::start().await;
+    hub.ask("POST", PODS, Some(pod("x"))).await;
+    let mut response = hub.send(request("GET", "/api/v1/watch/namespaces/a/pods/x", &[], "")).await;
+    assert_eq!(response.status(), 200);
+    let event = line(response.body_mut(), &mut Vec::new()).await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("x")));
+    let eve = [("authorization", "Bearer eve:nobody")];
+    let refused = hub.ask_with("GET", "/api/v1/watch/namespaces/a/pods/x", &eve, "").await;
+    assert!(refused.text().contains("cannot watch resource"), "{}", refused.text());
+}
+
+/// A page in a browser has no other way to say who it is.
+#[tokio::test]
+async fn a_token_may_come_as_a_subprotocol() {
+    let hub = Hub::start().await;
+    let ask = async |protocols: &str| {
+        let headers = [
+            ("authorization", ""),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-protocol", protocols),
+        ];
+        hub.send(request("GET", "/api/v1/namespaces/a/pods/x/exec?command=cat&stdin=1", &headers, "")).await
+    };
+    let token = |text: &str| format!("base64url.bearer.authorization.k8s.io.{}", URL_SAFE_NO_PAD.encode(text));
+    let accepted = ask(&format!("{}, v5.channel.k8s.io", token("admin:system:masters"))).await;
+    assert_eq!(accepted.status(), 101);
+    assert_eq!(accepted.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
+    assert_eq!(ask(&format!("{}, v5.channel.k8s.io", token("nonsense"))).await.status(), 401);
+    assert_eq!(ask("v5.channel.k8s.io").await.status(), 403);
+}
+
+#[tokio::test]
+async fn documents_have_their_own_type_and_may_be_kept() {
+    let hub = Hub::start().await;
+    let keys = hub.get("/openid/v1/jwks").await;
+    let headers = (keys.header("content-type"), keys.header("cache-control"));
+    assert_eq!(headers, ("application/jwk-set+json", "public, max-age=3600"));
+    assert_eq!(keys.json(), json!({"keys": []}));
+    let eve = [("authorization", "Bearer eve:nobody")];
+    assert_eq!(hub.ask_with("GET", "/openid/v1/jwks", &eve, "").await.code, 403);
 }
 
 #[tokio::test]

@@ -65,6 +65,18 @@ async fn a_node_serves_pages_to_be_read() {
 }
 
 #[tokio::test]
+async fn links_of_pages_lead_back_through_the_proxy() {
+    let hub = Hub::start().await;
+    let page = hub.get(&format!("{PROXY}/page")).await;
+    let expected = format!("<!doctype html><a href=\"https://localhost{PROXY}/x?y=1\">x</a><img src=relative.png>");
+    assert_eq!((page.code.as_u16(), page.text()), (200, expected));
+    // Nobody compresses what is to be changed.
+    let headers = [("accept", "text/html,*/*;q=0.8"), ("accept-encoding", "gzip")];
+    let sent = hub.ask_with("GET", &format!("{PROXY}/a"), &headers, "").await.text().to_ascii_lowercase();
+    assert!(sent.contains("accept: text/html") && !sent.contains("accept-encoding"), "{sent}");
+}
+
+#[tokio::test]
 async fn upgrades_pass_through_the_proxy() {
     let hub = Hub::start().await;
     let mut stream = hub.connect(None, b"http/1.1").await.unwrap();

@@ -8,7 +8,7 @@ use anyhow::Context;
 use holdfast_env::{Task, World};
 use holdfast_node::commands::Commands;
 use holdfast_node::local_api::{self, LocalAccess, LocalRegistry};
-use holdfast_server::{Api, ApiService, Health, LiveKinds, Server, ServiceConfig};
+use holdfast_server::{Anonymous, Api, ApiService, Health, InFlight, LiveKinds, Server, ServiceConfig};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -96,6 +96,8 @@ impl Local {
         let service = ApiService::new(ServiceConfig {
             api: Arc::new(Api::new(self.registry.clone(), Arc::new(LocalAccess))),
             authenticators: vec![Arc::new(LocalAccess)],
+            anonymous: Anonymous::default(),
+            inflight: InFlight::default(),
             kinds: LiveKinds::new(local_api::kinds()),
             health,
             world: self.env.clone(),

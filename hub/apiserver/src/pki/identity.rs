@@ -4,6 +4,7 @@ use holdfast_core::{Timestamp, UserInfo};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -16,6 +17,10 @@ pub struct CertificateIdentity {
     pub organizations: Vec<String>,
     /// The URIs of the subject's alternative names.
     pub uris: Vec<String>,
+    /// The UID that the subject names, if it does.
+    pub subject_uid: Option<String>,
+    /// Names the certificate in users' extras and in the audit log.
+    pub credential_id: String,
     /// The last moment of validity.
     pub not_after: Timestamp,
 }
@@ -29,6 +34,9 @@ pub struct NodeIdentity {
     pub uid: String,
 }
 
+/// Kubernetes' own attribute of a subject: the user's UID.
+const USER_UID: &str = "1.3.6.1.4.1.57683.2";
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const NODE_URI: &str = "holdfast://node/";
 const HUB_URI: &str = "holdfast://hub/";
 
@@ -62,6 +70,7 @@ pub fn client_identity(der: &[u8]) -> Option<CertificateIdentity> {
     if common_names.next().is_some() {
         return None;
     }
+    let mut uids = subject.iter_attributes().filter(|attribute| attribute.attr_type().to_id_string() == USER_UID);
     let organizations = subject.iter_organization().map(|name| name.as_str().map(String::from));
     let uris = match certificate.subject_alternative_name() {
         Ok(Some(san)) => san
@@ -76,6 +85,12 @@ pub fn client_identity(der: &[u8]) -> Option<CertificateIdentity> {
         common_name,
         organizations: organizations.collect::<Result<_, _>>().ok()?,
         uris,
+        subject_uid: match uids.next() {
+            None => None,
+            Some(uid) if uids.next().is_none() => Some(uid.as_str().ok().filter(|uid| !uid.is_empty())?.to_string()),
+            Some(_) => return None,
+        },
+        credential_id: format!("X509SHA256={}", hex(&Sha256::digest(der))),
         not_after: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
     })
 }
@@ -85,7 +100,8 @@ impl CertificateIdentity {
     pub fn user(&self) -> UserInfo {
         let groups: Vec<&str> = self.organizations.iter().map(String::as_str).collect();
         UserInfo {
-            uid: self.node().map(|node| node.uid).unwrap_or_default(),
+            uid: self.node().map(|node| node.uid).or_else(|| self.subject_uid.clone()).unwrap_or_default(),
+            extra: BTreeMap::from([(CREDENTIAL_ID.to_string(), vec![self.credential_id.clone()])]),
             ..UserInfo::new(&self.common_name, &groups)
         }
     }
@@ -123,8 +139,11 @@ pub(super) fn not_before(der: &[u8]) -> Option<Timestamp> {
 
 /// `sha256:<hex>` of a certificate's public key (SPKI), as kubeadm pins a CA.
 pub fn public_key_hash(der: &[u8]) -> Option<String> {
-    let hex: String = Sha256::digest(spki_of(der)?).iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("sha256:{hex}"))
+    Some(format!("sha256:{}", hex(&Sha256::digest(spki_of(der)?))))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn spki_of(der: &[u8]) -> Option<Vec<u8>> {

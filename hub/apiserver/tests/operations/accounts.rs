@@ -78,6 +78,44 @@ async fn reviews_say_what_requests_meet() {
     }
 }
 
+/// A list or watch of one name is about that object: the right to it is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_right_to_a_name_lets_list_and_watch_that_name() {
+    const MAPS: &str = "/api/v1/namespaces/one/configmaps";
+    let hub = Hub::start().await;
+    for name in ["mine", "other"] {
+        hub.create(MAPS, json!({"metadata": {"name": name}})).await;
+    }
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/one";
+    let rule =
+        json!({"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"], "verbs": ["list", "watch"]});
+    hub.create(&format!("{roles}/roles"), json!({"metadata": {"name": "mine"}, "rules": [rule]})).await;
+    hub.create(
+        &format!("{roles}/rolebindings"),
+        json!({"metadata": {"name": "mine"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "mine"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]}),
+    )
+    .await;
+    let bob = [("impersonate-user", "bob")];
+    let mine = format!("{MAPS}?fieldSelector=metadata.name%3Dmine");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let listed = loop {
+        let answer = hub.send("GET", &mine, &bob, "").await;
+        if answer.code == 200 {
+            break answer.ok();
+        }
+        assert!(std::time::Instant::now() < deadline, "{:#}", answer.body);
+    };
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed:#}");
+    let watched = hub.send("GET", &format!("{mine}&watch=true&timeoutSeconds=1"), &bob, "").await;
+    assert_eq!(watched.code, 200, "{:#}", watched.body);
+    let other = format!("{MAPS}?fieldSelector=metadata.name%3Dother");
+    for refused in [MAPS, &other, &format!("{MAPS}/mine"), &format!("{MAPS}?fieldSelector=metadata.name%21%3Dmine")] {
+        hub.send("GET", refused, &bob, "").await.refused(403);
+    }
+}
+
 /// The pod's own word goes before its account's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_mounted_unless_pod_or_account_says_no() {

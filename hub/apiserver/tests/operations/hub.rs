@@ -8,6 +8,7 @@ use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{EVICTION_AFTER, HubRegistry, HubRegistryConfig, JwtIssuer};
 use holdfast_server::codec::protobuf;
+use holdfast_server::{Anonymous, InFlight};
 use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
@@ -105,6 +106,8 @@ impl Hub {
             authenticators: vec![Arc::new(registry.token_authenticator())],
             advertise: "127.0.0.1:6443".into(),
             auditor: None,
+            anonymous: Anonymous::default(),
+            inflight: InFlight::default(),
             documents: Vec::new(),
         })
         .unwrap();

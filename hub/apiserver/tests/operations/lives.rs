@@ -229,13 +229,15 @@ impl Life<'_> {
                 }
             }
         }
-        self.hub.delete(&self.named(first)).await.ok();
+        // Jobs and ReplicationControllers would wait for the garbage collector otherwise, which does not run here.
+        const AT_ONCE: &str = "propagationPolicy=Background";
+        self.hub.delete(&format!("{}?{AT_ONCE}", self.named(first))).await.ok();
         self.hub.get(&self.named(first)).await.refused(404);
         watch.until("DELETED", first, |_| true).await;
         let left = self.hub.names(&format!("{}?labelSelector={LABEL}", self.collection(""))).await;
         assert_eq!(left.len(), 2, "{left:?}");
 
-        self.hub.delete(&format!("{}?labelSelector={LABEL}", self.collection("one"))).await.ok();
+        self.hub.delete(&format!("{}?labelSelector={LABEL}&{AT_ONCE}", self.collection("one"))).await.ok();
         watch.until("DELETED", second, |_| true).await;
         let left = self.hub.names(&format!("{}?labelSelector={LABEL}", self.collection(""))).await;
         match self.kind.namespaced {
@@ -246,7 +248,7 @@ impl Life<'_> {
         for namespace in ["one", "two"] {
             for name in self.hub.names(&self.collection(namespace)).await {
                 if self.kind.names.contains(&name.as_str()) {
-                    self.hub.delete(&format!("{}/{name}", self.collection(namespace))).await.ok();
+                    self.hub.delete(&format!("{}/{name}?{AT_ONCE}", self.collection(namespace))).await.ok();
                 }
             }
         }

@@ -18,8 +18,9 @@ use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
 use holdfast_registry::{HubRegistry, HubRegistryConfig, JwtIssuer, TokenIssuer};
-use holdfast_server::kubeconfig;
+use holdfast_server::{Document, kubeconfig};
 use holdfast_store::Store;
+use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,9 @@ impl Hub {
             authorizer,
             authenticators: vec![Arc::new(registry.token_authenticator())],
             advertise: advertised.clone(),
-            documents: vec![("/openid/v1/jwks", Box::new(move || issuer.jwks()))],
+            anonymous: config.requests.anonymous.clone(),
+            inflight: config.requests.inflight,
+            documents: token_documents(issuer, &advertised),
             auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
         let links = links::start(&shared, &server, &registry, lineage, &advertised).await?;
@@ -150,6 +153,22 @@ async fn open_keys(config: &Config, folder: &DataFolder, world: &World) -> anyho
     let overlap = config.node_certificate_ttl.saturating_add(config.node_certificate_grace);
     let opened = tokio::task::spawn_blocking(move || Pki::open(&path, now, overlap)).await.context("open the keys")?;
     Ok(Arc::new(opened?))
+}
+
+/// What others verify ServiceAccount tokens by: the issuer's keys, and where these are (OpenID Connect Discovery 1.0).
+fn token_documents(issuer: Arc<dyn TokenIssuer>, advertised: &str) -> Vec<(&'static str, Document)> {
+    const KEYS: &str = "/openid/v1/jwks";
+    let configuration = json!({
+        "issuer": issuer.issuer(),
+        "jwks_uri": format!("https://{advertised}{KEYS}"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    vec![
+        ("/.well-known/openid-configuration", Document::new("application/json", move || configuration.clone())),
+        (KEYS, Document::new("application/jwk-set+json", move || issuer.jwks())),
+    ]
 }
 
 fn now(world: &World) -> Timestamp {

@@ -104,3 +104,44 @@ fn kubectl_carries_the_api_to_a_port_and_to_a_socket() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"versions\""), "{flag}: {answer}");
     }
 }
+
+#[test]
+fn kubectl_acts_as_others_within_bounds() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    ready(&kubectl);
+    let account = "--serviceaccount=default:default";
+    kubectl.ok("create clusterrole lister --verb=impersonate-on:user-info:list --resource=configmaps", "");
+    kubectl.ok(&format!("create clusterrolebinding lister --clusterrole=lister {account}"), "");
+    let eve = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: eve}\nrules:\n\
+               - {apiGroups: [authentication.k8s.io], resources: [users], resourceNames: [eve], verbs: ['impersonate:user-info']}\n";
+    kubectl.ok("apply -f -", eve);
+    kubectl.ok(&format!("create clusterrolebinding eve --clusterrole=eve {account}"), "");
+    kubectl.ok("create clusterrolebinding view --clusterrole=view --user=eve", "");
+    kubectl.ok("create configmap some", "");
+    let token = kubectl.ok("create token default", "");
+    let own = format!(
+        "--kubeconfig=/dev/null --server=https://{} --insecure-skip-tls-verify --token={}",
+        hub.told("api"),
+        token.trim()
+    );
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let listed = kubectl.run(&format!("{own} --as=eve -n default get configmaps"), "");
+        if listed.status.success() {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{}", text(&listed.stderr));
+    }
+    // Eve may read them, and the account may act as eve; but not to get one.
+    let refused = kubectl.fails(&format!("{own} --as=eve -n default get configmap some"), "");
+    assert!(refused.contains("cannot impersonate-on:user-info:get resource \"configmaps\""), "{refused}");
+    kubectl.fails(&format!("{own} --as=admin -n default get configmaps"), "");
+    kubectl.fails(&format!("{own} -n default get configmaps"), "");
+    let whoami = kubectl.ok("auth whoami -o jsonpath={.status.userInfo.extra}", "");
+    assert!(
+        whoami.contains("authentication.kubernetes.io/credential-id") && whoami.contains("X509SHA256="),
+        "{whoami}"
+    );
+}

@@ -28,6 +28,7 @@ pub(crate) mod topology_labels;
 
 use crate::engine::Engine;
 use crate::generic::update::Part;
+use holdfast_core::json::at;
 use holdfast_core::{Gvr, Json, Object, Status};
 use holdfast_kinds::Kind;
 use holdfast_server::RequestContext;
@@ -106,8 +107,11 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
     if cx.is_core("Pod") || cx.is_core("PersistentVolumeClaim") {
         limit_ranger::validate(cx, doc).await?;
     }
+    if cx.kind.kind == "PriorityClass" {
+        priority::only_default(cx, doc).await?;
+    }
     pod_security::validate(cx, doc).await?;
-    node_restriction::create(cx, doc)?;
+    node_restriction::create(cx, doc).await?;
     certificate_subject::validate(cx, doc)?;
     policy_params::validate(cx, doc, None).await?;
     rbac_escalation::validate(cx, doc, None).await
@@ -126,7 +130,12 @@ pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, 
     if part == Part::Main && cx.is_core("PersistentVolumeClaim") {
         storage::resize(cx, doc, old).await?;
     }
-    if part == Part::Resize {
+    if part == Part::Main && cx.kind.kind == "PriorityClass" {
+        priority::only_default(cx, doc).await?;
+    }
+    let is_claim = part == Part::Main && cx.is_core("PersistentVolumeClaim");
+    let stays = at(old, &["metadata", "deletionTimestamp"]).is_none();
+    if stays && (is_claim || part == Part::Resize) {
         limit_ranger::validate(cx, doc).await?;
     }
     pod_security::validate_update(cx, part, doc, old).await?;

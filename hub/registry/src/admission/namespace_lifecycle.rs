@@ -25,7 +25,13 @@ pub(crate) async fn open(
     };
     if decode(&record)?.meta.is_deleting() {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        return Err(Status::forbidden(gvr, name, why));
+        let cause = format!("namespace {namespace} is being terminated");
+        // By the cause controllers know that another try makes no sense.
+        return Err(Status::forbidden(gvr, name, why).with_cause_at(
+            "metadata.namespace",
+            "NamespaceTerminating",
+            cause,
+        ));
     }
     Ok((key, record.modified))
 }

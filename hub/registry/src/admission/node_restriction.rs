@@ -4,9 +4,9 @@ use super::Admission;
 use super::service_account::MIRROR;
 use crate::generic::commit::adopts;
 use crate::generic::update::Part;
-use holdfast_core::json::{at, items_at, str_at};
+use holdfast_core::json::{at, bool_at, items_at, str_at};
 use holdfast_core::meta::{REVOKED, TOKEN_KEY};
-use holdfast_core::{Json, Status};
+use holdfast_core::{Gvr, Json, Status};
 
 const RESTRICTED: &str = "node-restriction.kubernetes.io/";
 /// Labels in Kubernetes' own domains that a node may set on itself.
@@ -53,7 +53,40 @@ fn token_key(cx: &Admission<'_>, doc: &Json, old: Option<&Json>) -> Result<(), S
     Err(cx.forbidden(doc, format!("annotation {TOKEN_KEY:?} is set by the node itself")))
 }
 
-pub(crate) fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
+/// A pod that a node makes by itself is the node's own, and names nothing that the node would see because of it.
+async fn mirror(cx: &Admission<'_>, node: &str, doc: &Json) -> Result<(), Status> {
+    let refuse = |why: String| Err(cx.forbidden(doc, format!("node {node:?} {why}")));
+    let owner = match items_at(doc, &["metadata", "ownerReferences"]) {
+        [owner] => owner,
+        [] => return refuse("can only create pods with an owner reference set to itself".into()),
+        _ => return refuse("can only create pods with a single owner reference set to itself".into()),
+    };
+    let text = |field: &str| str_at(owner, &[field]).unwrap_or_default();
+    if (text("apiVersion"), text("kind"), text("name")) != ("v1", "Node", node) {
+        return refuse("can only create pods with an owner reference set to itself".into());
+    }
+    if bool_at(owner, &["controller"]) != Some(true) {
+        return refuse("can only create pods with a controller owner reference set to itself".into());
+    }
+    if bool_at(owner, &["blockOwnerDeletion"]) == Some(true) {
+        return refuse("must not set blockOwnerDeletion on an owner reference".into());
+    }
+    let nodes = Gvr::new("", "v1", "nodes");
+    let found = cx.engine.find(&nodes, "", node).await?.ok_or_else(|| Status::not_found(&nodes, node))?;
+    if found.meta.uid != text("uid") {
+        let why = format!("node {node} UID mismatch: expected {} got {}", found.meta.uid, text("uid"));
+        return Err(cx.forbidden(doc, why));
+    }
+    // The Node authorizer lets a node read what its pods name.
+    const SECRET: [&str; 4] = ["secrets", "configmaps", "persistentvolumeclaims", "resourceclaims"];
+    let named = (cx.kind.references)(doc);
+    match SECRET.iter().find(|plural| named.iter().any(|reference| reference.gvr.resource == **plural)) {
+        Some(plural) => refuse(format!("can not create pods that reference {plural}")),
+        None => Ok(()),
+    }
+}
+
+pub(crate) async fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
     token_key(cx, doc, None)?;
     let Some(node) = cx.cx.user.node_name() else { return Ok(()) };
     match (cx.kind.group, cx.kind.kind) {
@@ -66,7 +99,7 @@ pub(crate) fn create(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
                 let why = format!("node {node:?} can only create pods with spec.nodeName set to itself");
                 return Err(cx.forbidden(doc, why));
             }
-            Ok(())
+            if adopts(cx.cx) { Ok(()) } else { mirror(cx, node, doc).await }
         }
         ("", "Node") => {
             if name_of(doc) != node {
@@ -108,6 +141,10 @@ pub(crate) fn update(cx: &Admission<'_>, part: Part, doc: &Json, old: &Json) -> 
             }
             if items_at(doc, &["spec", "taints"]) != items_at(old, &["spec", "taints"]) {
                 return Err(cx.forbidden(doc, format!("node {node:?} is not allowed to modify taints")));
+            }
+            let owners = ["metadata", "ownerReferences"];
+            if items_at(doc, &owners) != items_at(old, &owners) {
+                return Err(cx.forbidden(doc, format!("node {node:?} is not allowed to modify ownerReferences")));
             }
             let revoked = ["metadata", "annotations", REVOKED];
             if at(doc, &revoked) != at(old, &revoked) {
@@ -152,8 +189,14 @@ fn labels(cx: &Admission<'_>, node: &str, doc: &Json, old: Option<&Json>) -> Res
     if denied.is_empty() {
         return Ok(());
     }
-    let why = format!("is not allowed to modify labels: {}", denied.join(", "));
-    Err(cx.forbidden(doc, format!("node {node:?} {why}")))
+    let denied = denied.join(", ");
+    Err(cx.forbidden(
+        doc,
+        match old {
+            None => format!("node {node:?} is not allowed to set the following labels: {denied}"),
+            Some(_) => format!("is not allowed to modify labels: {denied}"),
+        },
+    ))
 }
 
 fn is_denied(key: &str) -> bool {

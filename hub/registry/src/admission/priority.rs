@@ -4,8 +4,31 @@ use super::Admission;
 use holdfast_core::json::{bool_at, default, i64_at, set, str_at};
 use holdfast_core::{Gvr, Json, Status};
 
+fn classes() -> Gvr {
+    Gvr::new("scheduling.k8s.io", "v1", "priorityclasses")
+}
+
+/// One class at most is that of pods that name none.
+pub(crate) async fn only_default(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
+    if bool_at(doc, &["globalDefault"]) != Some(true) {
+        return Ok(());
+    }
+    let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
+    let all = cx.engine.find_all(&classes(), "").await?;
+    let is_default = |class: &Json| bool_at(class, &["globalDefault"]) == Some(true);
+    let other = all.iter().find(|class| class.meta.name != name && is_default(&class.to_json()));
+    match other {
+        Some(other) => {
+            let why =
+                format!("PriorityClass {} is already marked as default. Only one default can exist", other.meta.name);
+            Err(cx.forbidden(doc, why))
+        }
+        None => Ok(()),
+    }
+}
+
 pub(crate) async fn mutate(cx: &Admission<'_>, doc: &mut Json) -> Result<(), Status> {
-    let classes = Gvr::new("scheduling.k8s.io", "v1", "priorityclasses");
+    let classes = classes();
     let name = str_at(doc, &["spec", "priorityClassName"]).unwrap_or_default().to_string();
     let class = if name.is_empty() {
         // Of several global defaults the lowest counts, as upstream does.

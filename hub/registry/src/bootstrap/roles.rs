@@ -64,6 +64,7 @@ pub(crate) fn all() -> Vec<Json> {
     let mut all = users();
     all.extend(user_facing());
     all.extend(certificates());
+    all.extend(parts());
     for (name, rules) in controllers() {
         let role = format!("system:controller:{name}");
         all.push(cluster_role(&role, &json!({}), rules));
@@ -149,6 +150,73 @@ fn certificates() -> Vec<Json> {
     let mut all = vec![asker("nodeclient"), asker("selfnodeclient")];
     all.extend([USER_CLIENT, KUBELET_CLIENT, KUBELET_SERVING, "kubernetes.io/legacy-unknown"].map(approver));
     all
+}
+
+/// Upstream's roles for what runs beside a cluster and brings no role of its own.
+fn parts() -> Vec<Json> {
+    let role = |name: &str, rules: Vec<Json>| cluster_role(name, &json!({}), rules);
+    let endpoints = ["services", "endpoints"];
+    let slices = rule(&["discovery.k8s.io"], &["endpointslices"], &["list", "watch"]);
+    let classes = rule(&["storage.k8s.io"], &["storageclasses"], READ);
+    let health = ["/metrics", "/metrics/slis", "/livez", "/readyz", "/healthz", "/livez/*", "/readyz/*", "/healthz/*"];
+    let volumes = ["get", "list", "patch", "update", "watch"];
+    let kubelets =
+        ["nodes/proxy", "nodes/metrics", "nodes/stats", "nodes/log", "nodes/configz", "nodes/healthz", "nodes/pods"];
+    vec![
+        role(
+            "system:auth-delegator",
+            vec![
+                rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
+                rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
+            ],
+        ),
+        role("system:monitoring", vec![json!({ "nonResourceURLs": health, "verbs": ["get"] })]),
+        bind("system:monitoring", "system:monitoring", vec![group("system:monitoring")]),
+        role(
+            "system:node-proxier",
+            vec![
+                rule(&[""], &endpoints, &["list", "watch"]),
+                rule(&[""], &["nodes"], READ),
+                events(),
+                slices.clone(),
+                rule(&["networking.k8s.io"], &["servicecidrs"], &["list", "watch"]),
+            ],
+        ),
+        bind("system:node-proxier", "system:node-proxier", vec![user("system:kube-proxy")]),
+        role(
+            "system:node-bootstrapper",
+            vec![rule(CERTIFICATES, &["certificatesigningrequests"], &["create", "get", "list", "watch"])],
+        ),
+        role(
+            "system:node-problem-detector",
+            vec![rule(&[""], &["nodes"], &["get"]), rule(&[""], &["nodes/status"], &["patch"]), events()],
+        ),
+        role(
+            "system:kubelet-api-admin",
+            vec![rule(&[""], &["nodes"], READ), rule(&[""], &["nodes"], &["proxy"]), rule(&[""], &kubelets, &["*"])],
+        ),
+        role("system:kube-dns", vec![rule(&[""], &endpoints, &["list", "watch"]), slices]),
+        role("system:kube-aggregator", vec![rule(&[""], &endpoints, READ)]),
+        role(
+            "system:persistent-volume-provisioner",
+            vec![
+                rule(&[""], &["persistentvolumes"], &["create", "delete", "get", "list", "watch"]),
+                rule(&[""], &["persistentvolumeclaims"], &["get", "list", "update", "watch"]),
+                classes.clone(),
+                rule(&[""], &["events"], &["watch"]),
+                events(),
+            ],
+        ),
+        role(
+            "system:volume-scheduler",
+            vec![
+                rule(&[""], &["persistentvolumes"], &volumes),
+                classes,
+                rule(&[""], &["persistentvolumeclaims"], &volumes),
+            ],
+        ),
+        bind("system:volume-scheduler", "system:volume-scheduler", vec![user("system:kube-scheduler")]),
+    ]
 }
 
 /// `view`, `edit` and `admin`, to be bound within namespaces. They join the `aggregate-to-*` roles, and each other.

@@ -2,14 +2,18 @@
 
 use super::conversion::Conversion;
 use super::{Catalogue, CustomKind, ScalePaths};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use holdfast_core::json::{at, bool_at, items_at, set, str_at};
 use holdfast_core::{Json, Timestamp};
-use holdfast_kinds::custom::{CustomColumn, CustomDefinition, intern};
+use holdfast_kinds::custom::{CustomColumn, CustomDefinition, intern, version_rank};
 use holdfast_kinds::jsonpath::JsonPath;
 use holdfast_schema::structural::Structural;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Group, version and kind of definitions.
 pub(crate) const CRD_KIND: (&str, &str, &str) = ("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
@@ -147,9 +151,55 @@ fn read_versions(
         };
         let schema = schemas.get(name)?.clone();
         let (served, conversion) = (is_served(version), conversion.clone());
-        Some(Arc::new(CustomKind { kind, schema, text, served, terminating, scale, conversion }))
+        let deprecation = deprecation(version, versions, group, &names.kind).map(Arc::from);
+        Some(Arc::new(CustomKind { kind, schema, text, served, terminating, deprecation, scale, conversion }))
     });
     Some(kinds.collect())
+}
+
+/// What users of a version are told when it is deprecated: its own words, or which version to use instead.
+fn deprecation(version: &Json, all: &[Json], group: &str, kind: &str) -> Option<String> {
+    let is = |version: &Json, field: &str| bool_at(version, &[field]) == Some(true);
+    if !is(version, "deprecated") {
+        return None;
+    }
+    if let Some(own) = str_at(version, &["deprecationWarning"]) {
+        return Some(own.to_string());
+    }
+    let name = str_at(version, &["name"]).unwrap_or_default();
+    let better = all
+        .iter()
+        .filter(|other| is(other, "served") && !is(other, "deprecated"))
+        .filter_map(|other| str_at(other, &["name"]))
+        .filter(|other| version_rank(other) < version_rank(name))
+        .min_by_key(|other| version_rank(other));
+    let told = format!("{group}/{name} {kind} is deprecated");
+    Some(match better {
+        Some(better) => format!("{told}; use {group}/{better} {kind}"),
+        None => told,
+    })
+}
+
+/// What is wrong with the authorities of a conversion's webhook, as Go tells it; none are no problem.
+pub(crate) fn bundle_problem(doc: &Json) -> Option<String> {
+    let encoded = str_at(doc, &["spec", "conversion", "webhook", "clientConfig", "caBundle"]).unwrap_or_default();
+    let bytes = STANDARD.decode(encoded).unwrap_or_default();
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut problem = "no valid certificate authority data seen".to_string();
+    let mut blocks = 0;
+    for pem in Pem::iter_from_buffer(&bytes).map_while(Result::ok).filter(|pem| pem.label == "CERTIFICATE") {
+        blocks += 1;
+        match X509Certificate::from_der(&pem.contents) {
+            Ok(_) => return None,
+            Err(err) => problem = format!("failed to parse certificate: x509: {err}"),
+        }
+    }
+    if blocks == 0 && !bytes.windows(11).any(|window| window == b"-----BEGIN ") {
+        problem = "unable to parse bytes as PEM block".to_string();
+    }
+    Some(format!("unable to load root certificates: {problem}"))
 }
 
 /// The name of the version in which objects are stored.
@@ -217,6 +267,10 @@ pub(crate) fn judge(doc: &mut Json, catalogue: &Catalogue, now: Timestamp) -> bo
     };
     put(&mut conditions, "NamesAccepted", accepted, now);
     let serving = match (established, &conflict) {
+        // What is served stays so: its authorities were judged when they were written.
+        (false, None) if bundle_problem(doc).is_some() => {
+            ("False", "InvalidCABundle", "The conversion webhook CABundle is invalid".to_string())
+        }
         (true, _) | (false, None) => {
             ("True", "InitialNamesAccepted", "the initial names have been accepted".to_string())
         }

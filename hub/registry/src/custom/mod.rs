@@ -41,6 +41,8 @@ pub(crate) struct CustomKind {
     pub(crate) served: bool,
     /// The definition is going: nothing new may be made.
     pub(crate) terminating: bool,
+    /// What who uses it is told, where it is on its way out.
+    pub(crate) deprecation: Option<Arc<str>>,
     /// Paths of the subresource `scale`.
     pub(crate) scale: Option<ScalePaths>,
     /// How its objects go to and from the other versions.

@@ -45,7 +45,7 @@ pub(crate) fn plan(
     if is_namespace {
         // The namespace controller empties it and takes `spec.finalizers` away.
         if !deleting {
-            set_finalizers(&mut doc, options);
+            set_finalizers(&mut doc, options, false);
             set(&mut doc, &["metadata", "deletionTimestamp"], now.to_string());
             set(&mut doc, &["status", "phase"], "Terminating");
             if items_at(&doc, &["spec", "finalizers"]).is_empty()
@@ -80,7 +80,7 @@ pub(crate) fn plan(
         mark(&mut doc, until, seconds);
         graceful = Some(seconds);
     }
-    set_finalizers(&mut doc, options);
+    set_finalizers(&mut doc, options, strategy.orphans_by_default());
     let held = !items_at(&doc, &["metadata", "finalizers"]).is_empty();
     match graceful {
         Some(seconds) if held || seconds > 0 => {}
@@ -102,17 +102,22 @@ fn mark(doc: &mut Json, until: Timestamp, seconds: i64) {
     }
 }
 
-/// Adds and removes the garbage collector's finalizers as the propagation asks. Without a wish they stay.
-fn set_finalizers(doc: &mut Json, options: &DeleteOptions) {
+/// Adds and removes the garbage collector's finalizers as the propagation asks. Without a wish they stay, and where there are
+/// none, `orphans` says what the kind wants.
+fn set_finalizers(doc: &mut Json, options: &DeleteOptions, orphans: bool) {
+    let is_collectors = |finalizer: &Json| matches!(finalizer.as_str(), Some(ORPHAN | FOREGROUND));
     let wanted = match (options.propagation_policy, options.orphan_dependents) {
         (Some(Propagation::Orphan), _) | (None, Some(true)) => Some(ORPHAN),
         (Some(Propagation::Foreground), _) => Some(FOREGROUND),
         (Some(Propagation::Background), _) | (None, Some(false)) => None,
+        (None, None) if orphans && !items_at(doc, &["metadata", "finalizers"]).iter().any(is_collectors) => {
+            Some(ORPHAN)
+        }
         (None, None) => return,
     };
     let mut finalizers: Vec<Json> = items_at(doc, &["metadata", "finalizers"])
         .iter()
-        .filter(|finalizer| !matches!(finalizer.as_str(), Some(ORPHAN | FOREGROUND)))
+        .filter(|finalizer| !is_collectors(finalizer))
         .cloned()
         .collect();
     finalizers.extend(wanted.map(Json::from));

@@ -115,13 +115,7 @@ pub(crate) async fn update(
     options: &WriteOptions,
 ) -> Result<(Arc<Object>, bool), Status> {
     decode::check_type(&resource.kind.gvk(), &mut body)?;
-    let name = str_at(&body, &["metadata", "name"]).unwrap_or_default();
-    if name != resource.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            resource.name
-        )));
-    }
+    check_name(resource, &body)?;
     if part == Part::Main && resource.strategy.creates_on_update() {
         let missing = engine.store.get(&resource.key()).await.map_err(store_error)?.is_none();
         if missing && str_at(&body, &["metadata", "uid"]).is_none_or(str::is_empty) {
@@ -346,14 +340,21 @@ fn keep_all_but_finalizers(doc: &mut Json, old: &Json) {
     }
 }
 
-fn check_identity(resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
-    let name = str_at(doc, &["metadata", "name"]).unwrap_or_default();
-    if name != resource.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            resource.name
-        )));
+fn check_name(resource: &Resource<'_>, doc: &Json) -> Result<(), Status> {
+    let wanted = resource.name;
+    match str_at(doc, &["metadata", "name"]).unwrap_or_default() {
+        name if name == wanted => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        ))),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        ))),
     }
+}
+
+fn check_identity(resource: &Resource<'_>, doc: &mut Json) -> Result<(), Status> {
+    check_name(resource, doc)?;
     if resource.kind.namespaced {
         let namespace = str_at(doc, &["metadata", "namespace"]).unwrap_or_default();
         if !namespace.is_empty() && namespace != resource.namespace {

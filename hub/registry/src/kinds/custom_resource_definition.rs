@@ -2,7 +2,7 @@
 
 use super::webhooks::{validate_client, validate_review_versions};
 use crate::custom::FINALIZER;
-use crate::custom::definition::{condition, storage_version};
+use crate::custom::definition::{bundle_problem, condition, storage_version};
 use crate::meta::immutable;
 use crate::strategy::Strategy;
 use holdfast_core::json::{at, bool_at, default, items_at, items_at_mut, set, str_at};
@@ -10,9 +10,13 @@ use holdfast_core::{FieldErrors, FieldPath, Json, names};
 use holdfast_kinds::jsonpath::JsonPath;
 use holdfast_schema::structural;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 const APPROVAL: &str = "api-approved.kubernetes.io";
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+const NO_DOT: &str = "must be a simple json path starting with .";
+const MAX_SELECTABLE_FIELDS: usize = 8;
 
 /// The rules of definitions.
 pub(crate) struct CustomResourceDefinition;
@@ -106,6 +110,16 @@ fn judge(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     if let Some(conversion) = at(doc, &["spec", "conversion"]) {
         validate_conversion(conversion, &spec.child("conversion"), errors);
     }
+    // One that is not served yet is not served for it; what was wrong before may stay.
+    let established = condition(items_at(old, &["status", "conditions"]), "Established") == Some("True");
+    if established
+        && bundle_problem(old).is_none()
+        && let Some(problem) = bundle_problem(doc)
+    {
+        let bundle = ["spec", "conversion", "webhook", "clientConfig", "caBundle"];
+        let path = spec.child("conversion").child("webhookClientConfig").child("caBundle");
+        errors.invalid(&path, str_at(doc, &bundle).unwrap_or_default(), problem);
+    }
 }
 
 /// Problems of the change itself.
@@ -141,8 +155,10 @@ fn validate_group(doc: &Json, group: &str, path: &FieldPath, errors: &mut FieldE
         errors.required(path, "");
         return;
     }
-    errors.all_invalid(path, group, names::dns_subdomain(group));
-    if !group.contains('.') {
+    let problems = names::dns_subdomain(group);
+    if !problems.is_empty() {
+        errors.invalid(path, group, problems.join(","));
+    } else if !group.contains('.') {
         errors.invalid(path, group, "should be a domain with at least one dot");
     }
     let protected = ["k8s.io", "kubernetes.io"]
@@ -229,7 +245,11 @@ fn validate_versions(doc: &Json, old: &Json, path: &FieldPath, errors: &mut Fiel
     for (index, version) in versions.iter().enumerate() {
         let path = path.index(index);
         let name = str_at(version, &["name"]).unwrap_or_default();
-        errors.all_invalid(&path.child("name"), name, names::dns_label_1035(name));
+        let problems = names::dns_label_1035(name);
+        if !problems.is_empty() {
+            errors.invalid(&path.child("name"), name, problems.join(","));
+        }
+        validate_deprecation(version, &path.child("deprecationWarning"), errors);
         unique &= !seen.contains(&name);
         seen.push(name);
         match at(version, &["schema", "openAPIV3Schema"]) {
@@ -240,21 +260,13 @@ fn validate_versions(doc: &Json, old: &Json, path: &FieldPath, errors: &mut Fiel
                 let check = if stood { structural::check_again } else { structural::check };
                 check(schema, &path.child("schema").child("openAPIV3Schema"), errors);
             }
-            None => errors.required(&path.child("schema").child("openAPIV3Schema"), "schemas are required"),
+            None => errors.required(&path.child("schema").child("openAPIV3Schema"), ""),
         }
         validate_scale(version, &path.child("subresources").child("scale"), errors);
         validate_columns(version, &path.child("additionalPrinterColumns"), errors);
-        for (index, field) in items_at(version, &["selectableFields"]).iter().enumerate() {
-            let path = path.child("selectableFields").index(index).child("jsonPath");
-            match str_at(field, &["jsonPath"]).unwrap_or_default() {
-                "" => errors.required(&path, ""),
-                text => match JsonPath::parse(text) {
-                    Ok(parsed) if parsed.is_simple() => {}
-                    Ok(_) => errors.invalid(&path, text, "must be a simple json path without arrays"),
-                    Err(why) => errors.invalid(&path, text, format!("is an invalid path: {why}")),
-                },
-            }
-        }
+        let mut before = items_at(old, &["spec", "versions"]).iter();
+        let before = before.find(|version| str_at(version, &["name"]) == Some(name));
+        validate_selectable(version, before, &path.child("selectableFields"), errors);
     }
     if !unique {
         errors.invalid(
@@ -273,6 +285,75 @@ fn validate_versions(doc: &Json, old: &Json, path: &FieldPath, errors: &mut Fiel
     }
 }
 
+fn validate_deprecation(version: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    const CHARACTERS: usize = 256;
+    let Some(text) = str_at(version, &["deprecationWarning"]) else { return };
+    if bool_at(version, &["deprecated"]) != Some(true) {
+        return errors.invalid(path, text, "can only be set for deprecated versions");
+    }
+    if text.len() > CHARACTERS {
+        errors.invalid(path, text, format!("must be <= {CHARACTERS} characters long"));
+    }
+    if text.is_empty() {
+        errors.invalid(path, text, "must not be an empty string");
+    }
+    if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
+        let why = "must only contain printable UTF-8 characters; non-printable character found at index";
+        errors.invalid(path, text, format!("{why} {at}"));
+    }
+}
+
+/// Problems of selectable fields. Too many that were there before may stay.
+fn validate_selectable(version: &Json, before: Option<&Json>, path: &FieldPath, errors: &mut FieldErrors) {
+    let fields = items_at(version, &["selectableFields"]);
+    let mut seen = BTreeSet::new();
+    for (index, field) in fields.iter().enumerate() {
+        let path = path.index(index).child("jsonPath");
+        let text = str_at(field, &["jsonPath"]).unwrap_or_default();
+        if text.is_empty() {
+            errors.required(&path, "");
+            continue;
+        }
+        let steps = match JsonPath::parse(text) {
+            Ok(parsed) if parsed.is_simple() => parsed.fields().map(str::to_string).collect::<Vec<_>>(),
+            Ok(_) => {
+                errors.invalid(&path, text, "is an invalid path: it must not lead through lists");
+                continue;
+            }
+            Err(why) => {
+                errors.invalid(&path, text, format!("is an invalid path: {why}"));
+                continue;
+            }
+        };
+        let mut schema = at(version, &["schema", "openAPIV3Schema"]);
+        for step in &steps {
+            schema = schema.and_then(|schema| {
+                at(schema, &["properties", step.as_str()]).or_else(|| at(schema, &["additionalProperties"]))
+            });
+        }
+        let in_metadata = steps.first().is_some_and(|step| step == "metadata");
+        if in_metadata {
+            errors.invalid(&path, text, "must not point to fields in metadata");
+        } else if schema.is_none() {
+            errors.invalid(&path, text, "is an invalid path: does not refer to a valid field");
+            continue;
+        }
+        let kind = schema.and_then(|schema| str_at(schema, &["type"]));
+        if !in_metadata && !matches!(kind, Some("string" | "boolean" | "integer")) {
+            let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with \
+                       formats are allowed.";
+            errors.invalid(&path, text, why);
+        }
+        if !seen.insert(steps) {
+            errors.duplicate(&path, text);
+        }
+    }
+    let same = before.is_some_and(|before| items_at(before, &["selectableFields"]) == fields);
+    if seen.len() > MAX_SELECTABLE_FIELDS && !same {
+        errors.too_many(path, seen.len(), MAX_SELECTABLE_FIELDS);
+    }
+}
+
 fn validate_scale(version: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     let Some(scale) = at(version, &["subresources", "scale"]) else { return };
     let all: [(&str, &[&str], bool); 3] = [
@@ -288,13 +369,18 @@ fn validate_scale(version: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             }
             continue;
         }
+        if !text.starts_with('.') {
+            errors.invalid(&path, text, NO_DOT);
+            continue;
+        }
         match JsonPath::parse(text) {
             Ok(parsed) if !parsed.is_simple() => {
                 errors.invalid(&path, text, "must be a simple json path without arrays")
             }
             Ok(_) if !roots.iter().any(|root| text.starts_with(root)) => {
                 let under: Vec<&str> = roots.iter().map(|root| root.trim_end_matches('.')).collect();
-                errors.invalid(&path, text, format!("should be a json path under {}", under.join(" or ")));
+                let either = if under.len() > 1 { "either " } else { "" };
+                errors.invalid(&path, text, format!("should be a json path under {either}{}", under.join(" or ")));
             }
             Ok(_) => {}
             Err(why) => errors.invalid(&path, text, format!("is an invalid path: {why}")),
@@ -314,11 +400,18 @@ fn validate_columns(version: &Json, path: &FieldPath, errors: &mut FieldErrors) 
             known if COLUMN_TYPES.contains(&known) => {}
             other => errors.invalid(&path.child("type"), other, format!("must be one of {}", COLUMN_TYPES.join(","))),
         }
+        if !text("format").is_empty() && !COLUMN_FORMATS.contains(&text("format")) {
+            let why = format!("must be one of {}", COLUMN_FORMATS.join(","));
+            errors.invalid(&path.child("format"), text("format"), why);
+        }
+        // Upstream names the field as it was in an older version.
+        let path = path.child("JSONPath");
         match text("jsonPath") {
-            "" => errors.required(&path.child("jsonPath"), ""),
+            "" => errors.required(&path, ""),
+            text if !text.starts_with('.') => errors.invalid(&path, text, NO_DOT),
             text => {
                 if let Err(why) = JsonPath::parse(text) {
-                    errors.invalid(&path.child("jsonPath"), text, format!("is an invalid path: {why}"));
+                    errors.invalid(&path, text, format!("is an invalid path: {why}"));
                 }
             }
         }

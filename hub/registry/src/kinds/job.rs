@@ -64,6 +64,11 @@ impl Strategy for Job {
         default_pods(doc, &["spec"]);
     }
 
+    /// As in the versions in which there was no garbage collector.
+    fn orphans_by_default(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }

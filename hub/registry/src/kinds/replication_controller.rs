@@ -36,6 +36,11 @@ impl Strategy for ReplicationController {
         }
     }
 
+    /// As in the versions in which there was no garbage collector.
+    fn orphans_by_default(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }

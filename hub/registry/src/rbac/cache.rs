@@ -25,9 +25,11 @@ enum Entry {
     },
     Binding {
         namespace: String,
+        name: String,
         cluster_role: bool,
         role: String,
-        subjects: Vec<Subject>,
+        /// With how each is called.
+        subjects: Vec<(Subject, Arc<str>)>,
     },
 }
 
@@ -73,11 +75,17 @@ impl Cache {
         }
         let mut policy = Policy::default();
         for entry in self.entries.values() {
-            let Entry::Binding { namespace, cluster_role, role, subjects } = entry else { continue };
+            let Entry::Binding { namespace, name, cluster_role, role, subjects } = entry else { continue };
             let of = if *cluster_role { "" } else { namespace.as_str() };
             let Some(rules) = roles.get(&(of, role.as_str())) else { continue };
-            for subject in subjects {
-                policy.grant(namespace, subject.clone(), rules.clone());
+            let binding = match namespace.as_str() {
+                "" => format!("ClusterRoleBinding {name:?}"),
+                namespace => format!("RoleBinding \"{name}/{namespace}\""),
+            };
+            let by: Arc<str> =
+                format!("{binding} of {} {role:?}", if *cluster_role { "ClusterRole" } else { "Role" }).into();
+            for (subject, to) in subjects {
+                policy.grant(namespace, subject.clone(), rules.clone(), by.clone(), to.clone());
             }
         }
         policy
@@ -169,6 +177,7 @@ fn parse(doc: &Json) -> Option<Entry> {
                 .collect(),
         }),
         "RoleBinding" | "ClusterRoleBinding" => Some(Entry::Binding {
+            name: text(&["metadata", "name"]),
             cluster_role: str_at(doc, &["roleRef", "kind"]) == Some("ClusterRole"),
             role: text(&["roleRef", "name"]),
             subjects: items_at(doc, &["subjects"]).iter().filter_map(|item| subject(item, &namespace)).collect(),
@@ -178,14 +187,16 @@ fn parse(doc: &Json) -> Option<Entry> {
     }
 }
 
-fn subject(doc: &Json, binding_namespace: &str) -> Option<Subject> {
+/// A subject, and how it is called.
+fn subject(doc: &Json, binding_namespace: &str) -> Option<(Subject, Arc<str>)> {
     let name = str_at(doc, &["name"])?;
     match str_at(doc, &["kind"])? {
-        "User" => Some(Subject::User(name.to_string())),
-        "Group" => Some(Subject::Group(name.to_string())),
+        "User" => Some((Subject::User(name.to_string()), format!("User {name:?}").into())),
+        "Group" => Some((Subject::Group(name.to_string()), format!("Group {name:?}").into())),
         "ServiceAccount" => {
             let namespace = str_at(doc, &["namespace"]).filter(|text| !text.is_empty()).unwrap_or(binding_namespace);
-            Some(Subject::User(format!("system:serviceaccount:{namespace}:{name}")))
+            let called = format!("ServiceAccount \"{name}/{namespace}\"").into();
+            Some((Subject::User(format!("system:serviceaccount:{namespace}:{name}")), called))
         }
         _ => None,
     }

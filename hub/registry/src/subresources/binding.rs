@@ -74,7 +74,9 @@ pub(crate) async fn create(
         let old = engine.read(resource).await?;
         let mut doc = old.to_json();
         remove(&mut doc, &["metadata", "resourceVersion"]);
-        let refuse = |why: String| Err(Status::conflict(resource.gvr, resource.name, why));
+        // Upstream names the subresource as if it were a resource.
+        let binding_of_pods = Gvr::new("", "v1", "pods/binding");
+        let refuse = |why: String| Err(Status::conflict(&binding_of_pods, resource.name, why));
         if let Some(uid) = str_at(&binding, &["metadata", "uid"]).filter(|uid| !uid.is_empty() && *uid != old.meta.uid)
         {
             let (found, name) = (&old.meta.uid, resource.name);

@@ -33,11 +33,17 @@ pub(crate) async fn create(
         holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource).ok_or_else(Status::no_such_path)?;
     check_type(&kind.gvk(), &mut body)?;
     check_fields(engine, cx, kind.schema, &kind.gvk(), &mut body, options.field_validation)?;
+    if kind.kind.ends_with("AccessReview") {
+        let errors = problems(kind, &body);
+        if !errors.is_empty() {
+            return Err(Status::invalid(&kind.gvk(), "", &errors));
+        }
+    }
     match kind.kind {
-        "SelfSubjectAccessReview" => access(engine, kind, &mut body, cx.user.clone()).await?,
+        "SelfSubjectAccessReview" => access(engine, &mut body, cx.user.clone()).await?,
         "SubjectAccessReview" => {
-            let user = subject(kind, &body)?;
-            access(engine, kind, &mut body, user).await?;
+            let user = subject(&body);
+            access(engine, &mut body, user).await?;
         }
         "LocalSubjectAccessReview" => {
             let asked = str_at(&body, &["spec", "resourceAttributes", "namespace"]).unwrap_or_default();
@@ -47,8 +53,8 @@ pub(crate) async fn create(
                     at.namespace()
                 )));
             }
-            let user = subject(kind, &body)?;
-            access(engine, kind, &mut body, user).await?;
+            let user = subject(&body);
+            access(engine, &mut body, user).await?;
         }
         "SelfSubjectRulesReview" => {
             let namespace = str_at(&body, &["spec", "namespace"]).unwrap_or_default().to_string();
@@ -93,20 +99,54 @@ fn user_json(user: &UserInfo) -> Json {
     doc
 }
 
-fn subject(kind: &Kind, body: &Json) -> Result<UserInfo, Status> {
-    let name = str_at(body, &["spec", "user"]).unwrap_or_default();
-    let groups: Vec<String> =
-        items_at(body, &["spec", "groups"]).iter().filter_map(Json::as_str).map(str::to_string).collect();
-    if name.is_empty() && groups.is_empty() {
-        let mut errors = FieldErrors::new();
-        errors.invalid(&FieldPath::new("spec.user"), name, "at least one of user or group must be specified");
-        return Err(Status::invalid(&kind.gvk(), "", &errors));
+/// What is wrong with a question about access.
+fn problems(kind: &Kind, body: &Json) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let spec = FieldPath::new("spec");
+    let (resource, path) = (at(body, &["spec", "resourceAttributes"]), at(body, &["spec", "nonResourceAttributes"]));
+    match (resource, path) {
+        (Some(_), Some(path)) => {
+            let text = "cannot be specified in combination with resourceAttributes";
+            errors.invalid(&spec.child("nonResourceAttributes"), path.clone(), text);
+        }
+        (None, None) => {
+            let text = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            errors.invalid(&spec.child("resourceAttributes"), Json::Null, text);
+        }
+        _ => {}
     }
-    let uid = str_at(body, &["spec", "uid"]).unwrap_or_default().to_string();
-    Ok(UserInfo { name: name.to_string(), uid, groups, ..UserInfo::default() })
+    let nobody =
+        str_at(body, &["spec", "user"]).is_none_or(str::is_empty) && items_at(body, &["spec", "groups"]).is_empty();
+    if nobody && kind.kind != "SelfSubjectAccessReview" {
+        errors.invalid(&spec.child("user"), "", "at least one of user or group must be specified");
+    }
+    let local = kind.kind == "LocalSubjectAccessReview";
+    let is_set = |(name, value): (&String, &Json)| {
+        let kept = name == "managedFields" || (local && name == "namespace");
+        !kept && !value.is_null() && value.as_str() != Some("")
+    };
+    if let Some(metadata) = body.get("metadata").and_then(Json::as_object).filter(|all| all.iter().any(is_set)) {
+        let text = if local { "must be empty except for namespace" } else { "must be empty" };
+        errors.invalid(&FieldPath::new("metadata"), Json::Object(metadata.clone()), text);
+    }
+    errors
 }
 
-async fn access(engine: &Engine, kind: &Kind, body: &mut Json, user: UserInfo) -> Result<(), Status> {
+fn subject(body: &Json) -> UserInfo {
+    let text = |field: &str| str_at(body, &["spec", field]).unwrap_or_default().to_string();
+    let texts = |list: &[Json]| list.iter().filter_map(Json::as_str).map(str::to_string).collect::<Vec<_>>();
+    let extra = at(body, &["spec", "extra"]).and_then(Json::as_object).into_iter().flatten();
+    UserInfo {
+        name: text("user"),
+        uid: text("uid"),
+        groups: texts(items_at(body, &["spec", "groups"])),
+        extra: extra
+            .map(|(key, values)| (key.clone(), texts(values.as_array().map_or(&[][..], Vec::as_slice))))
+            .collect(),
+    }
+}
+
+async fn access(engine: &Engine, body: &mut Json, user: UserInfo) -> Result<(), Status> {
     let Some(authorizer) = engine.authorizer.get() else {
         return Err(Status::unavailable("the authorizer is not up yet", 1));
     };
@@ -114,7 +154,7 @@ async fn access(engine: &Engine, kind: &Kind, body: &mut Json, user: UserInfo) -
     let path = at(body, &["spec", "nonResourceAttributes"]);
     let target;
     let attributes = match (resource, path) {
-        (Some(asked), None) => {
+        (Some(asked), _) => {
             let text = |field: &str| str_at(asked, &[field]).unwrap_or_default();
             let some = |text: &str| (!text.is_empty()).then(|| text.to_string());
             target = Target {
@@ -125,21 +165,16 @@ async fn access(engine: &Engine, kind: &Kind, body: &mut Json, user: UserInfo) -
             };
             Attributes { user: &user, verb: text("verb"), target: Some(&target), path: "" }
         }
-        (None, Some(asked)) => Attributes {
-            user: &user,
-            verb: str_at(asked, &["verb"]).unwrap_or_default(),
-            target: None,
-            path: str_at(asked, &["path"]).unwrap_or_default(),
-        },
-        _ => {
-            let mut errors = FieldErrors::new();
-            let text = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            errors.invalid(&FieldPath::new("spec.resourceAttributes"), Json::Null, text);
-            return Err(Status::invalid(&kind.gvk(), "", &errors));
+        (_, asked) => {
+            let text = |field: &str| asked.and_then(|asked| str_at(asked, &[field])).unwrap_or_default();
+            Attributes { user: &user, verb: text("verb"), target: None, path: text("path") }
         }
     };
     let status = match authorizer.authorize(&attributes).await {
-        Decision::Allow => json!({ "allowed": true }),
+        Decision::Allow => match authorizer.reason(&attributes).await {
+            reason if reason.is_empty() => json!({ "allowed": true }),
+            reason => json!({ "allowed": true, "reason": reason }),
+        },
         Decision::Deny(reason) => json!({ "allowed": false, "denied": true, "reason": reason }),
         Decision::NoOpinion(reason) if reason.is_empty() => json!({ "allowed": false }),
         Decision::NoOpinion(reason) => json!({ "allowed": false, "reason": reason }),

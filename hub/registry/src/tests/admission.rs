@@ -99,7 +99,7 @@ async fn a_pod_is_bound_once() {
     let status = bind(&cluster, "a", "edge-2").await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (409, "Operation cannot be fulfilled on pods \"a\": pod a is already assigned to node \"edge-1\"")
+        (409, "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"edge-1\"")
     );
 }
 
@@ -237,6 +237,8 @@ async fn roles_are_followed_and_asked_for() {
     let yes = cluster.registry.create(&cx, &at, ask("list"), &strict()).await.unwrap().to_json();
     let no = cluster.registry.create(&cx, &at, ask("delete"), &strict()).await.unwrap().to_json();
     assert_eq!((&yes["status"]["allowed"], &no["status"]["allowed"]), (&json!(true), &json!(false)));
+    let reason = "RBAC: allowed by RoleBinding \"jane/default\" of ClusterRole \"view\" to User \"jane\"";
+    assert_eq!((&yes["status"]["reason"], no["status"].get("reason")), (&json!(reason), None));
 }
 
 #[tokio::test]
@@ -280,4 +282,115 @@ async fn nobody_grants_what_he_may_not_do() {
     assert_eq!(cluster.registry.create(&cx, &at, bind, &strict()).await.unwrap_err().code(), 403);
     view["roleRef"]["name"] = json!("view");
     cluster.registry.create(&cx, &at, view, &strict()).await.unwrap();
+}
+
+/// The Node authorizer shows a node what its pods name: it must not name things itself.
+#[tokio::test]
+async fn a_mirror_pod_is_its_nodes_own_and_names_nothing() {
+    let cluster = cluster().await;
+    let node = cluster.create("nodes", "", json!({ "metadata": { "name": "edge-1" } })).await.unwrap();
+    let cx = RequestContext::new(UserInfo::node("edge-1"), "test");
+    let owner =
+        json!({ "apiVersion": "v1", "kind": "Node", "name": "edge-1", "uid": node.meta.uid, "controller": true });
+    let mirror = |owners: Json, spec: Json| {
+        let mut doc = pod("static");
+        doc["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" });
+        doc["metadata"]["ownerReferences"] = owners;
+        doc["spec"]["nodeName"] = json!("edge-1");
+        holdfast_schema::merge_patch(&mut doc["spec"], &spec).unwrap();
+        let (cluster, cx) = (&cluster, &cx);
+        async move { cluster.registry.create(cx, &target("pods", "default", ""), doc, &strict()).await }
+    };
+    let with = |field: &str, value: Json| {
+        let mut owner = owner.clone();
+        owner[field] = value;
+        json!([owner])
+    };
+    let secret = json!({ "containers": [{ "name": "c", "image": "i",
+        "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }] }] });
+    let map = json!({ "volumes": [{ "name": "v", "configMap": { "name": "m" } }] });
+    let claim = json!({ "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }] });
+    for (owners, spec, text) in [
+        (json!([]), json!({}), "can only create pods with an owner reference set to itself"),
+        (with("name", json!("edge-2")), json!({}), "can only create pods with an owner reference set to itself"),
+        (
+            with("controller", json!(false)),
+            json!({}),
+            "can only create pods with a controller owner reference set to itself",
+        ),
+        (with("blockOwnerDeletion", json!(true)), json!({}), "must not set blockOwnerDeletion on an owner reference"),
+        (with("uid", json!("other")), json!({}), "UID mismatch: expected"),
+        (json!([owner]), secret, "can not create pods that reference secrets"),
+        (json!([owner]), map, "can not create pods that reference configmaps"),
+        (json!([owner]), claim, "can not create pods that reference persistentvolumeclaims"),
+    ] {
+        let refused = mirror(owners, spec).await.unwrap_err();
+        assert!(refused.code() == 403 && refused.message().contains(text), "{text}: {refused}");
+    }
+    mirror(json!([owner]), json!({})).await.unwrap();
+    let body = json!({ "metadata": { "ownerReferences": [owner] } });
+    let patch = Patch { patch_type: PatchType::Merge, body };
+    let refused = cluster.registry.patch(&cx, &target("nodes", "", "edge-1"), patch, &strict()).await.unwrap_err();
+    assert!(refused.message().ends_with("is not allowed to modify ownerReferences"), "{refused}");
+}
+
+#[tokio::test]
+async fn one_priority_class_is_the_default() {
+    let cluster = cluster().await;
+    let class =
+        |name: &str, default: bool| json!({ "metadata": { "name": name }, "value": 5, "globalDefault": default });
+    const CLASSES: &str = "scheduling.k8s.io/priorityclasses";
+    cluster.create(CLASSES, "", class("one", true)).await.unwrap();
+    let text = "priorityclasses.scheduling.k8s.io \"two\" is forbidden: PriorityClass one is already marked as default. Only \
+                one default can exist";
+    let refused = cluster.create(CLASSES, "", class("two", true)).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (403, text));
+    let mut two = cluster.create(CLASSES, "", class("two", false)).await.unwrap().to_json();
+    two["globalDefault"] = json!(true);
+    assert_eq!(cluster.update(CLASSES, two).await.unwrap_err().message(), text);
+    let mut one = cluster.get(CLASSES, "", "one").await.unwrap();
+    one["description"] = json!("of all");
+    cluster.update(CLASSES, one).await.unwrap();
+}
+
+#[tokio::test]
+async fn questions_about_access_that_make_no_sense_are_refused() {
+    let cluster = cluster().await;
+    cluster.registry.start_authorizer().await.unwrap();
+    let resource = json!({ "verb": "get", "resource": "pods", "namespace": "default" });
+    let path = json!({ "verb": "get", "path": "/x" });
+    let own = ("selfsubjectaccessreviews", "", "SelfSubjectAccessReview");
+    let any = ("subjectaccessreviews", "", "SubjectAccessReview");
+    let local = ("localsubjectaccessreviews", "default", "LocalSubjectAccessReview");
+    for ((plural, namespace, kind), body, text) in [
+        (
+            own,
+            json!({ "spec": { "resourceAttributes": resource, "nonResourceAttributes": path } }),
+            "spec.nonResourceAttributes: Invalid value: {\"verb\":\"get\",\"path\":\"/x\"}: cannot be specified in \
+             combination with resourceAttributes",
+        ),
+        (own, json!({ "spec": {} }), "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+        (
+            any,
+            json!({ "spec": { "resourceAttributes": resource } }),
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ),
+        (
+            any,
+            json!({ "metadata": { "name": "x" }, "spec": { "user": "u", "resourceAttributes": resource } }),
+            "metadata: Invalid value: {\"name\":\"x\"}: must be empty",
+        ),
+        (
+            local,
+            json!({ "metadata": { "namespace": "default", "labels": { "a": "b" } },
+            "spec": { "user": "u", "resourceAttributes": resource } }),
+            "must be empty except for namespace",
+        ),
+    ] {
+        let at = target(&format!("authorization.k8s.io/{plural}"), namespace, "");
+        let refused = cluster.registry.create(&cluster.cx, &at, body, &strict()).await.unwrap_err();
+        let start = format!("{kind}.authorization.k8s.io \"\" is invalid: ");
+        assert!(refused.code() == 422 && refused.message().starts_with(&start), "{refused}");
+        assert!(refused.message().contains(text), "{refused}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Custom kinds, from their definition to its end.
 
 use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use holdfast_core::Reason;
 use holdfast_env::Task;
 
@@ -290,7 +292,7 @@ async fn definitions_that_make_no_sense_are_refused() {
         ),
         (
             json!({ "spec": { "versions": [{ "name": "v1", "served": true, "storage": true }] } }),
-            "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
+            "spec.versions[0].schema.openAPIV3Schema: Required value",
         ),
         (
             json!({ "spec": { "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "string" } } }] } }),
@@ -302,4 +304,130 @@ async fn definitions_that_make_no_sense_are_refused() {
         let refused = cluster.create(CRDS, "", doc).await.unwrap_err();
         assert!(refused.code() == 422 && refused.to_string().contains(expected), "{change}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn whoever_uses_a_deprecated_version_is_told() {
+    let (cluster, _task) = shop().await;
+    let mut doc = cluster.get(CRDS, "", "tills.shop.example.com").await.unwrap();
+    let first = doc["spec"]["versions"][0].clone();
+    let version = |name: &str, more: Json| {
+        let mut version = first.clone();
+        version["name"] = json!(name);
+        version["storage"] = json!(false);
+        holdfast_schema::merge_patch(&mut version, &more).unwrap();
+        version
+    };
+    doc["spec"]["versions"] = json!([
+        first,
+        version("v1beta1", json!({ "deprecated": true })),
+        version("v1alpha1", json!({ "deprecated": true, "deprecationWarning": "do not" })),
+        version("v2alpha1", json!({ "deprecated": true })),
+        version("v3", json!({ "served": false })),
+    ]);
+    cluster.update(CRDS, doc).await.unwrap();
+    for (version, told) in [
+        ("v1", None),
+        ("v1beta1", Some("shop.example.com/v1beta1 Till is deprecated; use shop.example.com/v1 Till")),
+        ("v1alpha1", Some("do not")),
+        ("v2alpha1", Some("shop.example.com/v2alpha1 Till is deprecated; use shop.example.com/v1 Till")),
+    ] {
+        let cx = RequestContext::new(cluster.cx.user.clone(), "test");
+        let at = Target::collection(Gvr::new("shop.example.com", version, "tills"), "default");
+        cluster.registry.list(&cx, &at, &ListOptions::default()).await.unwrap();
+        let warnings = cx.warnings.lock().unwrap().clone();
+        assert_eq!(warnings, Vec::from_iter(told.map(String::from)), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn parts_of_versions_are_judged() {
+    let (cluster, _task) = shop().await;
+    let nine: Vec<Json> = (0..9).map(|at| json!({ "jsonPath": format!(".spec.f{at}") })).collect();
+    let fields: serde_json::Map<String, Json> =
+        (0..9).map(|at| (format!("f{at}"), json!({ "type": "string" }))).collect();
+    for (change, expected) in [
+        (
+            json!({ "deprecationWarning": "x" }),
+            "deprecationWarning: Invalid value: \"x\": can only be set for deprecated versions",
+        ),
+        (
+            json!({ "deprecated": true, "deprecationWarning": "" }),
+            "deprecationWarning: Invalid value: \"\": must not be an empty string",
+        ),
+        (
+            json!({ "selectableFields": [{ "jsonPath": ".spec.gone" }] }),
+            "selectableFields[0].jsonPath: Invalid value: \".spec.gone\": is an invalid path: does not refer to a valid field",
+        ),
+        (
+            json!({ "selectableFields": [{ "jsonPath": ".metadata.name" }] }),
+            "selectableFields[0].jsonPath: Invalid value: \".metadata.name\": must not point to fields in metadata",
+        ),
+        (
+            json!({ "selectableFields": [{ "jsonPath": ".spec" }] }),
+            "selectableFields[0].jsonPath: Invalid value: \".spec\": must point to a field of type string, boolean or integer.",
+        ),
+        (
+            json!({ "selectableFields": [{ "jsonPath": ".spec.color" }, { "jsonPath": ".spec.color" }] }),
+            "selectableFields[1].jsonPath: Duplicate value: \".spec.color\"",
+        ),
+        (
+            json!({ "selectableFields": nine, "schema": { "openAPIV3Schema": { "properties": { "spec": { "properties": fields } } } } }),
+            "selectableFields: Too many: 9: must have at most 8 items",
+        ),
+        (
+            json!({ "additionalPrinterColumns": [{ "name": "a", "type": "string", "format": "x", "jsonPath": "spec" }] }),
+            "additionalPrinterColumns[0].format: Invalid value: \"x\": must be one of byte,date,date-time,double,float,int32,int64,password, \
+             spec.versions[0].additionalPrinterColumns[0].JSONPath: Invalid value: \"spec\": must be a simple json path starting with .",
+        ),
+        (
+            json!({ "subresources": { "scale": { "labelSelectorPath": ".x" } } }),
+            "subresources.scale.labelSelectorPath: Invalid value: \".x\": should be a json path under either .spec or .status",
+        ),
+    ] {
+        let mut doc = definition();
+        holdfast_schema::merge_patch(&mut doc["spec"]["versions"][0], &change).unwrap();
+        let refused = cluster.create(CRDS, "", doc).await.unwrap_err();
+        assert!(refused.code() == 422 && refused.to_string().contains(expected), "{change}: {refused}");
+    }
+}
+
+/// A webhook's authorities that do not read: a new definition is not served, and one that is served does not get them.
+#[tokio::test]
+async fn authorities_of_a_conversion_are_judged() {
+    let (cluster, _task) = shop().await;
+    let bundle = |text: &str| {
+        json!({ "spec": { "conversion": { "strategy": "Webhook", "webhook": {
+            "conversionReviewVersions": ["v1"],
+            "clientConfig": { "url": "https://x", "caBundle": STANDARD.encode(text) } } } } })
+    };
+    let change = async |text: &str| {
+        let at = target(CRDS, "", "tills.shop.example.com");
+        let patch = Patch { patch_type: PatchType::Merge, body: bundle(text) };
+        cluster.registry.patch(&cluster.cx, &at, patch, &strict()).await
+    };
+    for (text, why) in [
+        ("nonsense", "unable to parse bytes as PEM block"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "failed to parse certificate: x509: "),
+    ] {
+        let refused = change(text).await.unwrap_err();
+        let expected = format!("unable to load root certificates: {why}");
+        assert!(refused.code() == 422 && refused.message().contains(&expected), "{refused}");
+        assert!(
+            refused.message().contains("spec.conversion.webhookClientConfig.caBundle: Invalid value: "),
+            "{refused}"
+        );
+    }
+    let mut other = definition();
+    other["metadata"]["name"] = json!("carts.shop.example.com");
+    other["spec"]["names"] = json!({ "plural": "carts", "kind": "Cart" });
+    holdfast_schema::merge_patch(&mut other, &bundle("nonsense")).unwrap();
+    let made = cluster.create(CRDS, "", other).await.unwrap().to_json();
+    assert_eq!(conditions(&made), ["NamesAccepted=True", "Established=False"], "{made:#}");
+    let established = &made["status"]["conditions"][1];
+    assert_eq!(established["reason"], "InvalidCABundle");
+    let mut mended = made.clone();
+    mended["spec"]["conversion"] = json!({ "strategy": "None" });
+    let mended = cluster.update(CRDS, mended).await.unwrap().to_json();
+    assert_eq!(conditions(&mended), ["NamesAccepted=True", "Established=True"]);
 }

@@ -163,3 +163,53 @@ async fn a_collection_goes_by_selector() {
     let left = cluster.registry.list(&cluster.cx, &at, &ListOptions::default()).await.unwrap();
     assert_eq!(left.items.iter().map(|object| object.meta.name.as_str()).collect::<Vec<_>>(), ["c"]);
 }
+
+/// Jobs and ReplicationControllers come from times without a garbage collector.
+#[tokio::test]
+async fn what_jobs_made_stays_unless_the_deletion_says_otherwise() {
+    let cluster = cluster().await;
+    let template = json!({ "metadata": { "labels": { "a": "b" } },
+        "spec": { "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] } });
+    let told = || cluster.cx.warnings.lock().unwrap().iter().filter(|text| text.starts_with("child pods")).count();
+    for name in ["a", "b", "c"] {
+        let job = json!({ "metadata": { "name": name }, "spec": { "template": template } });
+        cluster.create("batch/jobs", "default", job).await.unwrap();
+    }
+    let Deleted::Marked(held) = cluster.delete("batch/jobs", "default", "a").await.unwrap() else { panic!("gone") };
+    assert_eq!((&held.meta.finalizers[..], told()), (&["orphan".to_string()][..], 1));
+    let background = DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() };
+    let at = target("batch/jobs", "default", "b");
+    let gone = cluster.registry.delete(&cluster.cx, &at, &background).await.unwrap();
+    assert!(matches!(gone, Deleted::Gone(_)) && told() == 1);
+    let all = target("batch/jobs", "default", "");
+    let listed = cluster
+        .registry
+        .delete_collection(&cluster.cx, &all, &DeleteOptions::default(), &ListOptions::default())
+        .await
+        .unwrap();
+    assert_eq!((listed.items.len(), told()), (2, 2), "one warning for all of them");
+    let mut always = template.clone();
+    always["spec"]["restartPolicy"] = json!("Always");
+    let controller = json!({ "metadata": { "name": "r" }, "spec": { "selector": { "a": "b" }, "template": always } });
+    cluster.create("replicationcontrollers", "default", controller).await.unwrap();
+    let left = cluster.delete("replicationcontrollers", "default", "r").await.unwrap();
+    assert!(matches!(left, Deleted::Marked(held) if held.meta.finalizers == ["orphan"]) && told() == 2);
+    // Others have their dependents collected.
+    cluster.create("apps/deployments", "default", deployment("d")).await.unwrap();
+    assert!(matches!(cluster.delete("apps/deployments", "default", "d").await.unwrap(), Deleted::Gone(_)));
+}
+
+/// Controllers give up by the cause.
+#[tokio::test]
+async fn nothing_new_comes_into_a_namespace_that_goes() {
+    let cluster = cluster().await;
+    cluster.create("namespaces", "", json!({ "metadata": { "name": "going" } })).await.unwrap();
+    assert!(matches!(cluster.delete("namespaces", "", "going").await.unwrap(), Deleted::Marked(_)));
+    let refused = cluster.create("configmaps", "going", config_map("a", json!({}))).await.unwrap_err();
+    let text =
+        "configmaps \"a\" is forbidden: unable to create new content in namespace going because it is being terminated";
+    assert_eq!((refused.code(), refused.message()), (403, text));
+    let cause = &refused.details().unwrap().causes[0];
+    let told = (cause.reason.as_str(), cause.field.as_str(), cause.message.as_str());
+    assert_eq!(told, ("NamespaceTerminating", "metadata.namespace", "namespace going is being terminated"));
+}

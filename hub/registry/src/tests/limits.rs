@@ -128,3 +128,24 @@ async fn an_ingress_gets_the_default_class() {
     let made = cluster.create("networking.k8s.io/ingresses", "default", own).await.unwrap().to_json();
     assert!(made["spec"].get("ingressClassName").is_none());
 }
+
+#[tokio::test]
+async fn claims_are_held_to_the_bounds_when_they_change() {
+    let cluster = cluster().await;
+    let claim = json!({ "metadata": { "name": "data" }, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "20Gi" } } } });
+    cluster.create("persistentvolumeclaims", "default", claim).await.unwrap();
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    cluster.merge("persistentvolumeclaims", "data", label).await.unwrap();
+    let limits = json!([{ "type": "PersistentVolumeClaim", "max": { "storage": "10Gi" } }]);
+    cluster.create("limitranges", "default", range(limits)).await.unwrap();
+    let label = json!({ "metadata": { "labels": { "a": "c" } } });
+    let refused = cluster.merge("persistentvolumeclaims", "data", label).await.unwrap_err();
+    let text = "persistentvolumeclaims \"data\" is forbidden: maximum storage usage per PersistentVolumeClaim is 10Gi, but \
+                request is 20Gi";
+    assert_eq!((refused.code(), refused.message()), (403, text));
+    // One that goes may still lose what holds it.
+    cluster.delete("persistentvolumeclaims", "default", "data").await.unwrap();
+    cluster.merge("persistentvolumeclaims", "data", json!({ "metadata": { "finalizers": null } })).await.unwrap();
+    assert_eq!(cluster.get("persistentvolumeclaims", "default", "data").await.unwrap_err().code(), 404);
+}

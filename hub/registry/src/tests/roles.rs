@@ -11,6 +11,35 @@ async fn restarted(cluster: &Cluster) {
     cluster.registry.ensure_defaults(6443).await.unwrap();
 }
 
+/// Charts and manifests bind to these, and bring none of their own.
+#[tokio::test]
+async fn roles_of_what_runs_beside_a_cluster_are_there() {
+    let cluster = cluster().await;
+    for name in [
+        "auth-delegator",
+        "basic-user",
+        "discovery",
+        "kube-aggregator",
+        "kube-dns",
+        "kubelet-api-admin",
+        "monitoring",
+        "node-bootstrapper",
+        "node-problem-detector",
+        "node-proxier",
+        "persistent-volume-provisioner",
+        "public-info-viewer",
+        "volume-scheduler",
+    ] {
+        cluster.get(ROLES, "", &format!("system:{name}")).await.unwrap();
+    }
+    let authorizer = cluster.registry.start_authorizer().await.unwrap();
+    let user = UserInfo::new("scraper", &["system:monitoring"]);
+    for (path, allowed) in [("/metrics", true), ("/livez/ping", true), ("/openid/v1/jwks", false)] {
+        let attributes = Attributes { user: &user, verb: "get", target: None, path };
+        assert_eq!(authorizer.authorize(&attributes).await == Decision::Allow, allowed, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_start_gives_default_roles_back_what_they_lack() {
     let cluster = cluster().await;

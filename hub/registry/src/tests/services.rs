@@ -74,6 +74,57 @@ async fn a_service_that_changes_its_type_frees_what_it_held() {
 }
 
 #[tokio::test]
+async fn a_balancer_that_keeps_sources_asks_nodes_at_a_port_of_its_own() {
+    let cluster = cluster().await;
+    let balanced =
+        json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local", "loadBalancerClass": "example.com/x" });
+    let made = cluster.create("services", "default", service("a", balanced)).await.unwrap().to_json();
+    let port = made["spec"]["healthCheckNodePort"].as_u64().unwrap();
+    assert!((30_000..=32_767).contains(&port) && made["spec"]["ports"][0]["nodePort"] != port, "{made:#}");
+    let key = format!("/allocations/nodeports/{port}");
+    assert!(cluster.store.get(&key).await.unwrap().is_some());
+    let taken = json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": port });
+    let refused = cluster.create("services", "default", service("b", taken)).await.unwrap_err();
+    assert!(refused.message().ends_with("provided port is already allocated"), "{refused}");
+    for (change, text) in [
+        (json!({ "healthCheckNodePort": port + 1 }), "spec.healthCheckNodePort: Forbidden: field is immutable"),
+        (
+            json!({ "loadBalancerClass": "example.com/y" }),
+            "spec.loadBalancerClass: Invalid value: \"example.com/y\": may not change once set",
+        ),
+    ] {
+        let refused = cluster.merge("services", "a", json!({ "spec": change })).await.unwrap_err();
+        assert!(refused.message().contains(text), "{refused}");
+    }
+    // Who leaves it out keeps it.
+    let mut without = made.clone();
+    without["spec"].as_object_mut().unwrap().remove("healthCheckNodePort");
+    assert_eq!(cluster.update("services", without).await.unwrap().to_json()["spec"]["healthCheckNodePort"], port);
+    let ingress = |list: Json| json!({ "status": { "loadBalancer": { "ingress": list } } });
+    let status = async |list: Json| {
+        let at = target("services", "default", "a").with_subresource("status");
+        let patch = Patch { patch_type: PatchType::Merge, body: ingress(list) };
+        cluster.registry.patch(&cluster.cx, &at, patch, &strict()).await.map(|(object, _)| object.to_json())
+    };
+    let refused = status(json!([{ "ip": "x" }, { "hostname": "1.2.3.4" }, { "ipMode": "VIP" }])).await.unwrap_err();
+    for text in [
+        "ingress[0].ip: Invalid value: \"x\": must be a valid IP address",
+        "ingress[1].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
+        "ingress[2].ipMode: Forbidden: may not be specified when `ip` is not set",
+    ] {
+        assert!(refused.message().contains(text), "{refused}");
+    }
+    let told = status(json!([{ "ip": "192.0.2.1" }])).await.unwrap();
+    assert_eq!(told["status"]["loadBalancer"]["ingress"], json!([{ "ip": "192.0.2.1", "ipMode": "VIP" }]));
+    let back = cluster.merge("services", "a", json!({ "spec": { "type": "ClusterIP" } })).await.unwrap().to_json();
+    for field in ["healthCheckNodePort", "externalTrafficPolicy", "loadBalancerClass", "allocateLoadBalancerNodePorts"]
+    {
+        assert!(back["spec"].get(field).is_none(), "{field}: {back:#}");
+    }
+    assert!(cluster.store.get(&key).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_full_range_is_told() {
     let cluster = cluster().await;
     for n in 0..253 {

@@ -179,6 +179,33 @@ fn services() {
         service(json!({ "type": "NodePort", "clusterIP": "None", "ports": [{ "port": 80 }] })),
         &["spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"],
     );
+    check(
+        "services",
+        service(json!({ "ports": [{ "port": 80, "nodePort": 30000 }], "externalIPs": ["127.0.0.1"],
+            "loadBalancerClass": "example.com/x", "loadBalancerSourceRanges": ["x"], "trafficDistribution": "Near",
+            "healthCheckNodePort": 5 })),
+        &[
+            "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+            "spec.healthCheckNodePort: Invalid value: 5: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+            "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'",
+            "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+            "spec.LoadBalancerSourceRanges[0]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            "spec.trafficDistribution: Unsupported value: \"Near\": supported values: \"PreferClose\", \"PreferSameNode\", \"PreferSameZone\"",
+        ],
+    );
+    check(
+        "services",
+        service(
+            json!({ "type": "ExternalName", "externalName": "x.example.", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "externalTrafficPolicy": "Local" }),
+        ),
+        &[
+            "spec.ipFamilies: Forbidden: may not be set for ExternalName services",
+            "spec.ipFamilyPolicy: Forbidden: may not be set for ExternalName services",
+            "spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services",
+        ],
+    );
 }
 
 #[test]

@@ -202,3 +202,28 @@ async fn what_travels_along_commits_with_the_write_or_not_at_all() {
     assert_eq!(same.revision, object.revision);
     assert_eq!(cluster.store.get("/links/n/mark").await.unwrap().unwrap().value[..], [3]);
 }
+
+/// A sidecar comes back to life, whatever its pod says.
+#[tokio::test]
+async fn a_container_with_a_policy_of_its_own_may_run_again() {
+    let cluster = cluster().await;
+    let mut doc = pod("a");
+    doc["spec"]["restartPolicy"] = json!("Never");
+    doc["spec"]["initContainers"] = json!([{ "name": "side", "image": "app:1", "restartPolicy": "Always" }]);
+    cluster.create("pods", "default", doc).await.unwrap();
+    let at = target("pods", "default", "a").with_subresource("status");
+    let report = async |main: Json, side: Json| {
+        let one = |name: &str, state: Json| json!([{ "name": name, "image": "app:1", "imageID": "", "ready": false, "restartCount": 0, "state": state }]);
+        let body =
+            json!({ "status": { "containerStatuses": one("main", main), "initContainerStatuses": one("side", side) } });
+        let patch = Patch { patch_type: PatchType::Merge, body };
+        cluster.registry.patch(&cluster.cx, &at, patch, &strict()).await
+    };
+    let ended = json!({ "terminated": { "exitCode": 1 }, "running": null });
+    let runs = json!({ "running": {}, "terminated": null });
+    report(ended.clone(), ended.clone()).await.unwrap();
+    report(ended, runs.clone()).await.unwrap();
+    let refused = report(runs.clone(), runs).await.unwrap_err();
+    let text = "Pod \"a\" is invalid: status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state";
+    assert_eq!((refused.code(), refused.message()), (422, text));
+}

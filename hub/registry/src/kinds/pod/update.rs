@@ -96,14 +96,23 @@ pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) 
         errors.all_invalid(&path, nominated, holdfast_core::names::dns_subdomain(nominated));
     }
     // A container of a pod that restarts nothing cannot come back to life.
-    let policy = str_at(old, &["spec", "restartPolicy"]).unwrap_or_default();
-    for list in ["containerStatuses", "initContainerStatuses"] {
+    let of_pod = str_at(old, &["spec", "restartPolicy"]).unwrap_or_default();
+    for (of, list) in [
+        ("containers", "containerStatuses"),
+        ("initContainers", "initContainerStatuses"),
+        ("", "ephemeralContainerStatuses"),
+    ] {
         for (index, before) in items_at(old, &["status", list]).iter().enumerate() {
             let Some(code) = i64_at(before, &["state", "terminated", "exitCode"]) else { continue };
-            if policy == "Always" || (policy == "OnFailure" && code != 0) {
+            let name = str_at(before, &["name"]);
+            // A container may have its own policy, as sidecars do. Ephemeral ones run once, whatever the pod says.
+            let container = items_at(old, &["spec", of]).iter().find(|container| str_at(container, &["name"]) == name);
+            let own = container.and_then(|container| str_at(container, &["restartPolicy"]));
+            let policy = if of.is_empty() { "Never" } else { own.unwrap_or(of_pod) };
+            let by_rules = container.is_some_and(|container| !items_at(container, &["restartPolicyRules"]).is_empty());
+            if policy == "Always" || by_rules || (policy == "OnFailure" && code != 0) {
                 continue;
             }
-            let name = str_at(before, &["name"]);
             let now = items_at(doc, &["status", list]).iter().find(|status| str_at(status, &["name"]) == name);
             if now.is_some_and(|now| at(now, &["state", "terminated"]).is_none()) {
                 let path = path.child(list).index(index).child("state");
