@@ -166,7 +166,7 @@ fn parts(
         network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),
-        prober: Arc::new(NetProber),
+        prober: Arc::new(NetProber::new().context("cannot set up TLS for probes")?),
         connector: Arc::new(HubConnector::new(clock, &identity)?),
         host: Arc::new(LinuxHost::new(data.clone(), boot_id)),
         events: Arc::new(Happenings::start(env, data.join("views"))),

@@ -114,10 +114,21 @@ pub trait Dataplane: Send + Sync + 'static {
 /// Asks containers over the network how they are.
 #[async_trait]
 pub trait Prober: Send + Sync + 'static {
-    /// GET; the status code, or why there is none.
-    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<u16, String>;
+    /// GET; the answer after redirects within the host, or why there is none.
+    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<HttpAnswer, String>;
     /// Connect; why it did not work.
     async fn tcp(&self, host: &str, port: u16, timeout: Duration) -> Result<(), String>;
+    /// The gRPC health check of a service (empty: of the server as a whole); why it is not known to be healthy.
+    async fn grpc(&self, host: &str, port: u16, service: &str, timeout: Duration) -> Result<(), String>;
+}
+
+/// What an HTTP probe was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// Status code; a redirect only if it leads to another host, or nowhere.
+    pub status: u16,
+    /// The beginning of the body.
+    pub body: String,
 }
 
 /// An HTTP probe.

@@ -169,8 +169,8 @@ impl PodMachine {
                     returned.get_or_insert(now.mono);
                 }
             }
-            PodEvent::ProbeResult { container, probe, success, message } => {
-                self.probe_result(now, &container, probe, success, message, out);
+            PodEvent::ProbeResult { container, probe, outcome, message } => {
+                self.probe_result(now, &container, probe, outcome, message, out);
             }
             PodEvent::Fenced(fenced) => {
                 if fenced && !self.fenced && !self.ending() {

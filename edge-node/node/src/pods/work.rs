@@ -3,7 +3,8 @@
 //! Each function is one answer to one action of the machine; none decides what comes next.
 
 use super::containers::{self, Surroundings, container_spec, sandbox_spec, service_env};
-use super::probes::ProbeTarget;
+use super::probes::{ExecFailure, ProbeTarget};
+use super::termination;
 use crate::events::Events;
 use crate::lease::RunLease;
 use crate::objects::Objects;
@@ -264,11 +265,14 @@ pub(super) async fn launch(
             pod_ip: sandbox.ips.first().cloned().unwrap_or_default(),
         };
         if let Err(err) = run_hook(&target, &hook, Duration::from_secs(60)).await {
-            let message = format!("PostStartHook failed: {err}");
-            common.events.pod(pod, Some(name), true, "FailedPostStartHook", &message).await;
-            // Best effort: the machine hears of the failed start either way.
-            let _ = runtime.stop_container(&id, None, Duration::from_secs(2)).await;
-            return Err((StartFailure::Run, message));
+            // Not in the event, as upstream: what the hook said may be a secret.
+            tracing::warn!(container = id, err, "A postStart hook failed");
+            common.events.pod(pod, Some(name), true, "FailedPostStartHook", "PostStartHook failed").await;
+            // It has started, and how it ends is for its policy to judge.
+            runtime
+                .stop_container(&id, None, Duration::from_secs(2))
+                .await
+                .map_err(|err| (StartFailure::Run, format!("PostStartHook failed: {err}")))?;
         }
     }
     Ok(())
@@ -332,7 +336,7 @@ fn start_failure(err: RuntimeError) -> (StartFailure, String) {
 
 pub(super) async fn run_hook(target: &ProbeTarget, hook: &LifecycleHandler, limit: Duration) -> Result<(), String> {
     if let Some(exec) = &hook.exec {
-        return match target.exec(exec, limit).await? {
+        return match target.exec(exec, limit).await.map_err(ExecFailure::text)? {
             (0, _) => Ok(()),
             (code, output) => Err(format!("the command exited with {code}: {output}")),
         };

@@ -141,7 +141,8 @@ spec:
             }
             PodAction::RunProbe { container, probe, .. } if fail < 3 => {
                 let (container, probe, message) = (container.clone(), *probe, "no".to_string());
-                return self.feed(PodEvent::ProbeResult { container, probe, success: false, message });
+                let outcome = if fail == 0 { ProbeOutcome::Error } else { ProbeOutcome::Failure };
+                return self.feed(PodEvent::ProbeResult { container, probe, outcome, message });
             }
             _ => {}
         }

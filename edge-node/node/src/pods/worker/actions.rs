@@ -5,8 +5,11 @@ use crate::pods::probes::ProbeTarget;
 use crate::pods::work::{
     ANSWER, Common, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
 };
-use holdfast_pods::{ImageFailure, PodEvent, ProbeKind, StartFailure, container_id, container_named};
-use holdfast_runtime::RuntimeError;
+use holdfast_pods::memory::Run;
+use holdfast_pods::{
+    ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
+};
+use holdfast_runtime::{RuntimeError, log_files};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -153,8 +156,8 @@ impl State {
                 };
                 let run = env.timeout(grace, run_hook(&target, &hook, grace)).await;
                 if let Err(err) = run.unwrap_or_else(|| Err("the hook did not end within the grace".into())) {
-                    let message = format!("PreStopHook failed: {err}");
-                    common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", &message).await;
+                    tracing::warn!(container = id, err, "A preStop hook failed");
+                    common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", "PreStopHook failed").await;
                 }
             }
             // A runtime that is just restarting is asked again: a container that was not stopped is not gone.
@@ -188,7 +191,7 @@ impl State {
         let (common, pod, uid, pod_ip) = (self.common.clone(), self.pod.clone(), self.uid.clone(), self.pod_ip());
         self.go(async move {
             let id = container_id(&uid, &name, attempt);
-            let (success, message) = match runtime_with(&common, &id).await {
+            let (outcome, message) = match runtime_with(&common, &id).await {
                 Some(runtime) => {
                     let target = ProbeTarget {
                         env: common.parts.env.clone(),
@@ -201,9 +204,9 @@ impl State {
                     };
                     target.run(probe).await
                 }
-                None => (false, "the container's runtime does not answer".to_string()),
+                None => (ProbeOutcome::Error, "the container's runtime does not answer".to_string()),
             };
-            PodEvent::ProbeResult { container: name, probe, success, message }
+            PodEvent::ProbeResult { container: name, probe, outcome, message }
         });
     }
 
