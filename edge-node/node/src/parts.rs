@@ -194,6 +194,10 @@ pub trait HostFacts: Send + Sync + 'static {
     fn remember(&self, name: &str, value: &[u8]);
     /// Such a value, if it was kept since the boot.
     fn recall(&self, name: &str) -> Option<Vec<u8>>;
+    /// Names of the AppArmor profiles that the kernel has; `None` where it has no AppArmor.
+    fn apparmor(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// What happened on this node, also after the hub has it and the outbox has let go of it.

@@ -9,6 +9,7 @@
 //!
 //! Not implemented: resizing a container that runs (the pod's status says so), ephemeral containers that see the processes of
 //! another (an event says so), restart of all containers.
+pub mod admission;
 
 mod container;
 mod ephemeral;
@@ -27,7 +28,8 @@ mod status;
 mod stop;
 pub mod typed;
 
-pub use ephemeral::container_named;
+pub use admission::admit;
+pub use ephemeral::{container_named, target};
 pub use events::{
     ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, ProbeOutcome,
     StartFailure,

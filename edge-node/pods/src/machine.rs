@@ -60,6 +60,8 @@ pub struct PodMachine {
     pub(crate) fenced: bool,
     /// The status of a pod that was over before this machine knew it.
     pub(crate) frozen: Option<PodStatus>,
+    /// The node does not take the pod: reason and message, until that is told.
+    rejection: Option<(&'static str, String)>,
     /// When the machine was made, and how old the pod was by the wall clock.
     born: (Duration, Duration),
     /// The time of the latest event: deadlines up to it have been dealt with.
@@ -99,6 +101,7 @@ impl PodMachine {
             gone: false,
             fenced: false,
             frozen,
+            rejection: None,
             born: (now.mono, age),
             handled_at: now.mono,
             published: None,
@@ -194,6 +197,7 @@ impl PodMachine {
 
     /// Every step that is possible now.
     fn advance(&mut self, now: Now, out: &mut Vec<PodAction>) {
+        self.heed_rejection(out);
         self.expire(now, out);
         self.decide_outcome(now, out);
         if self.ending() {
@@ -224,6 +228,27 @@ impl PodMachine {
             let message = text(|status| &status.message);
             self.memory.outcome = Some(Outcome { succeeded, reason, message });
         }
+    }
+
+    /// Says before the first event that the node does not take the pod, see [`crate::admit`]. A pod that was taken before
+    /// goes on.
+    pub fn reject(&mut self, reason: &'static str, message: String) {
+        if self.memory.sandbox_attempt.is_none() {
+            self.rejection = Some((reason, message));
+        }
+    }
+
+    fn heed_rejection(&mut self, out: &mut Vec<PodAction>) {
+        // A sandbox that was found says that the pod was taken once, and the memory of that is lost.
+        let Some((reason, message)) = self.rejection.take().filter(|_| self.memory.sandbox_attempt.is_none()) else {
+            return;
+        };
+        if self.ending() {
+            return;
+        }
+        let told = format!("Pod was rejected: {message}");
+        out.push(self.event(true, reason, message, None));
+        self.memory.outcome = Some(Outcome { succeeded: false, reason: reason.into(), message: bounded(told) });
     }
 
     fn awaits_sandbox(&self, attempt: u32) -> bool {

@@ -13,7 +13,8 @@ use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
-use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, typed};
+use holdfast_pods::admission::Host;
+use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, typed};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -134,6 +135,9 @@ impl State {
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
         machine.set_fenced(fenced);
         State {
+        if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
+            machine.reject(reason, message);
+        }
             common,
             machine,
             pod,
