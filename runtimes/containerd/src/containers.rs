@@ -5,7 +5,7 @@
 
 use crate::client::{CallError, QUICK, SLOW, call, now, optional, timestamp};
 use crate::labels::{self, containerd_id};
-use crate::logs::{Fifos, fifo_error};
+use crate::logs::{Bounds, Fifos, fifo_error};
 use crate::runtime::{Inner, blocking};
 use crate::spec::{SpecInput, runtime_spec};
 use crate::{capabilities, cgroup, devices, signals, snapshots, users};
@@ -21,6 +21,8 @@ const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 /// How long the kernel may take to end a process that got SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(30);
 /// Longest message of a failed start that is kept.
+/// How long the end of a container is held back for the last of its output.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const MAX_MESSAGE: usize = 2048;
 /// What a container that could not be started ends with, as with the CRI.
 const START_ERROR_CODE: i32 = 128;
@@ -216,7 +218,8 @@ impl Inner {
             };
             call("create task", SLOW, self.client.tasks().create(self.client.request(create))).await?;
             // Not earlier: until the shim has its end open, a read would look like the end.
-            self.pumps.start(cid, ends, record.labels.get(labels::LOG_PATH).map_or("", String::as_str));
+            let path = record.labels.get(labels::LOG_PATH).map_or("", String::as_str);
+            self.pumps.start(cid, ends, path, self.log_bounds());
         } else {
             self.adopt(record);
         }
@@ -233,10 +236,14 @@ impl Inner {
         match self.fifos(record).open() {
             Ok(ends) => {
                 let path = record.labels.get(labels::LOG_PATH).map_or("", String::as_str);
-                self.pumps.start(&record.id, ends, path);
+                self.pumps.start(&record.id, ends, path, self.log_bounds());
             }
             Err(err) => tracing::warn!(container = record.id, %err, "Cannot read a container's output"),
         }
+    }
+
+    fn log_bounds(&self) -> Bounds {
+        Bounds { bytes: self.config.log_max_bytes.max(1), files: self.config.log_max_files }
     }
 
     /// Adopts every container that has a task.
@@ -343,6 +350,8 @@ impl Inner {
         record.labels.extend(labels.clone());
         Ok(self.set_labels(&record.id, labels).await?)
     }
+        // Whoever hears of the end reads the log at once.
+        self.pumps.drained(&record.id, LAST_WORDS).await;
 
     async fn delete_task(&self, cid: &str) -> Result<(), CallError> {
         let request = self.client.request(api::DeleteTaskRequest { container_id: cid.to_string() });

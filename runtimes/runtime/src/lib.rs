@@ -8,6 +8,7 @@ pub mod archive;
 pub mod cri_log;
 pub mod error;
 pub mod image_name;
+pub mod log_files;
 pub mod spec;
 pub mod stream;
 pub mod traits;

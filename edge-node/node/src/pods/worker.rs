@@ -5,6 +5,7 @@
 
 mod actions;
 
+use super::containers::log_dir;
 use super::results;
 use super::work::{ANSWER, Common, Place, observe};
 use crate::kept;
@@ -336,6 +337,10 @@ impl State {
 
     async fn finish(&mut self) {
         self.gone = true;
+        let logs = log_dir(&self.common.parts.config, &self.pod);
+        if let Some(Err(err)) = self.common.parts.env.blocking(move || remove_logs(&logs)).await {
+            tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's logs could not be removed");
+        }
         self.common.unsettle(&format!("{}-", self.uid));
         self.common.tokens.forget(&self.uid);
         self.fact(json!({"uid": self.uid, "gone": true}), true).await;
@@ -369,6 +374,14 @@ impl State {
             }
         };
         self.tasks.push(self.common.parts.env.spawn("pod-look", Box::pin(run)));
+    }
+}
+
+/// Removes the logs of a pod. Fine when there are none. Blocks.
+fn remove_logs(dir: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
     }
 }
 

@@ -82,14 +82,25 @@ impl Node {
     }
 
     pub(crate) fn runtime(&self) -> Arc<ContainerdRuntime> {
+        ContainerdRuntime::new(self.config())
+    }
+
+    /// Settings of a runtime here.
+    pub(crate) fn config(&self) -> ContainerdConfig {
         let mut config = ContainerdConfig::new(self.path("c.sock"), self.path("run"));
         config.namespace = self.namespace.clone();
-        ContainerdRuntime::new(config)
+        config.seccomp_root = self.path("seccomp");
+        config
     }
 
     /// A runtime that answers and has the image.
     pub(crate) async fn ready(&self) -> Arc<ContainerdRuntime> {
-        let runtime = self.runtime();
+        self.ready_with(self.config()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn ready_with(&self, config: ContainerdConfig) -> Arc<ContainerdRuntime> {
+        let runtime = ContainerdRuntime::new(config);
         until("containerd answers", async || runtime.version().await.is_ok()).await;
         let tar = self.path("image.tar");
         write_image(&tar, IMAGE);

@@ -7,4 +7,6 @@ mod failures;
 mod harness;
 mod life;
 mod security;
+mod logs;
+mod processes;
 mod survival;

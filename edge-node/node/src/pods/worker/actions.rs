@@ -1,6 +1,7 @@
 //! What the machine asks for, each in a task that answers with an event: volumes, sandbox, images, containers, probes.
 
 use super::{State, Word};
+use crate::pods::containers::log_path;
 use crate::pods::probes::ProbeTarget;
 use crate::pods::work::{
     ANSWER, Common, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
@@ -229,6 +230,16 @@ impl State {
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         self.go(async move {
             loop {
+            let log = log_path(&common.parts.config, &pod, &name, attempt);
+            let said = common.parts.volumes.pod_dir(&uid).map(|dir| termination::file(&dir, &name, attempt));
+            let forget = move || {
+                // Its folder may be gone already.
+                let _ = said.map(std::fs::remove_file);
+                log_files::remove(&log)
+            };
+            if let Some(Err(err)) = common.parts.env.blocking(forget).await {
+                tracing::warn!(container = id, %err, "Could not remove a container's log");
+            }
                 let dropped = common.parts.env.timeout(ANSWER, drop_sandbox(&common, &pod, &uid, attempt)).await;
                 match dropped.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
                     Ok(()) => return PodEvent::SandboxStopped,
