@@ -143,7 +143,8 @@ fn parts(
         Some(ip) => ip.clone(),
         None => local_address(&config.hubs).context("the node's own address is not known: give it with --node-ip")?,
     };
-    let containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
+    let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
+    containerd.seccomp_root = data.join("seccomp");
     Ok(NodeParts {
         env: env.clone(),
         clock: clock.clone(),

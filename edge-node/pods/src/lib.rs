@@ -7,9 +7,7 @@
 //! probes (when, not how); termination; phase, conditions and container states as upstream writes them.
 //! Never here: clocks, tasks, randomness, files, sockets, unordered maps.
 //!
-//! Not implemented: resizing a container that runs (the pod's status says so), ephemeral containers that see the processes of
-//! another (an event says so), restart of all containers.
-pub mod admission;
+//! Not implemented: resizing a container that runs (the pod's status says so), restart of all containers.
 
 mod container;
 mod ephemeral;

@@ -162,7 +162,7 @@ async fn place_of(
     } else {
         common.parts.network.attach(&pod_ref(pod), is_dense(handler)).await?
     };
-    let spec = sandbox_spec(config, pod, &sandbox_id(uid, attempt), handler, &attachment);
+    let spec = sandbox_spec(config, pod, &sandbox_id(uid, attempt), handler, &attachment)?;
     Ok((attachment, spec))
 }
 
@@ -227,9 +227,17 @@ pub(super) async fn launch(
     uid: &str,
     name: &str,
     attempt: u32,
+    target: Option<Target>,
 ) -> Result<(), (StartFailure, String)> {
     let config_error = |text: String| (StartFailure::Config, text);
     let container = container_named(pod, name).ok_or_else(|| config_error(format!("no container {name:?}")))?;
+    let target_id = match target {
+        Some(Target { name, attempt: None }) => {
+            return Err(config_error(format!("unable to find target container {name}")));
+        }
+        Some(Target { name, attempt: Some(attempt) }) => container_id(uid, &name, attempt),
+        None => String::new(),
+    };
     let sandbox = place.sandbox.clone().ok_or_else(|| config_error("the pod has no sandbox".into()))?;
     let objects = &common.objects;
     let config = &common.parts.config;
@@ -239,8 +247,8 @@ pub(super) async fn launch(
         .map_err(config_error)?;
     let id = container_id(uid, name, attempt);
     let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
-    let around = Surroundings { volumes: &place.volumes, env, files };
-    let spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
+    let around = Surroundings { volumes: &place.volumes, env, files, target_id };
+    let mut spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
     if dense && runtime.name() != common.parts.wasm.name() {
@@ -284,6 +292,49 @@ async fn pod_files(
     common: &Common,
     pod: &Pod,
     sandbox: &SandboxSpec,
+/// The container whose processes another one sees.
+pub(super) struct Target {
+    pub(super) name: String,
+    /// The attempt of it that runs.
+    pub(super) attempt: Option<u32>,
+}
+
+/// Makes the file for a container's termination message; its place in the container.
+async fn last_words(common: &Common, uid: &str, container: &Container, attempt: u32) -> Result<Mount, String> {
+    let dir = common.parts.volumes.pod_dir(uid).ok_or_else(|| format!("{uid:?} is no UID of a pod"))?;
+    let file = termination::file(&dir, &container.name, attempt);
+    let host_path = file.to_string_lossy().into_owned();
+    match common.parts.env.blocking(move || termination::prepare(&file)).await {
+        Some(Ok(())) => {
+            let container_path = termination::path_inside(container).to_string();
+            Ok(Mount { host_path, container_path, ..Mount::default() })
+        }
+        Some(Err(err)) => Err(format!("the termination message's file could not be made: {err}")),
+        None => Err("the node is stopping".into()),
+    }
+}
+
+/// Adds to the ends of containers what they said.
+async fn hear_last_words(common: &Common, uid: &str, pod: &Pod, found: &mut [ObservedContainer]) {
+    let Some(dir) = common.parts.volumes.pod_dir(uid) else { return };
+    let mut newest: BTreeMap<String, u32> = BTreeMap::new();
+    for container in found.iter() {
+        let known = newest.entry(container.name.clone()).or_default();
+        *known = (*known).max(container.attempt);
+    }
+    for container in found.iter_mut().filter(|container| newest.get(&container.name) == Some(&container.attempt)) {
+        let ObservedState::Exited { exit_code, message, .. } = &mut container.state else { continue };
+        if !message.is_empty() {
+            continue;
+        }
+        let file = termination::file(&dir, &container.name, container.attempt);
+        let log = containers::log_path(&common.parts.config, pod, &container.name, container.attempt);
+        let (of, code) = (container_named(pod, &container.name).map(|of| of.into_owned()), *exit_code);
+        let said = common.parts.env.blocking(move || termination::message(&file, &log, of.as_ref(), code)).await;
+        *message = said.unwrap_or_default();
+    }
+}
+
     name: &str,
     attempt: u32,
 ) -> Result<Vec<(String, String)>, String> {

@@ -33,7 +33,7 @@ impl Node {
         node
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -152,6 +152,15 @@ impl Node {
                 line.contains("containerd-shim") && line.contains(&socket)
             })
             .collect()
+    }
+
+    /// The process that holds the PID namespace of the only shared sandbox here.
+    pub(crate) fn holder(&self) -> nix::unistd::Pid {
+        let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let all = self.shims().into_iter().flat_map(descendants);
+        let found: Vec<u32> = all.filter(|pid| name(pid).trim() == "holder").collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        nix::unistd::Pid::from_raw(i32::try_from(found[0]).unwrap())
     }
 
     fn kill_shims(&self) {

@@ -4,7 +4,7 @@ use super::{State, Word};
 use crate::pods::containers::log_path;
 use crate::pods::probes::ProbeTarget;
 use crate::pods::work::{
-    ANSWER, Common, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
+    ANSWER, Common, Target, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
 };
 use holdfast_pods::memory::Run;
 use holdfast_pods::{
@@ -118,8 +118,10 @@ impl State {
         let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
         let events = self.events.clone();
         self.go(async move {
+        let target = target(&pod, &name).map(|of| Target { name: of.to_string(), attempt: self.running_attempt(of) });
             let at = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let launched = common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt)).await;
+            let launched =
+                common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt, target)).await;
             let late = || Err((StartFailure::Create, "context deadline exceeded".to_string()));
             if let Some(runtime) = known_home(&common, &container_id(&uid, &name, attempt)) {
                 let _ = events.send(Word::RunsIn(name.clone(), runtime.name())).await;
@@ -132,6 +134,12 @@ impl State {
     }
 
     pub(super) fn stop_container(&mut self, name: String, attempt: u32, grace: Duration) {
+    /// The attempt of a container that runs.
+    fn running_attempt(&self, container: &str) -> Option<u32> {
+        let memory = self.machine.memory().containers.get(container)?;
+        (memory.run == Run::Started).then_some(memory.attempt)
+    }
+
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         let pod_ip = self.pod_ip();
         let id = container_id(&uid, &name, attempt);
