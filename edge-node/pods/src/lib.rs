@@ -9,6 +9,7 @@
 //!
 //! Not implemented: resizing a container that runs (the pod's status says so), restart of all containers.
 
+pub mod admission;
 mod container;
 mod ephemeral;
 pub mod events;

@@ -365,9 +365,14 @@ pub(crate) fn backoff((initial, cap): (Duration, Duration), failures: u32) -> Du
 }
 
 /// Cut to what a status or event may hold.
-pub(crate) fn bounded(mut text: String) -> String {
-    if text.len() > limits::MESSAGE_MAX {
-        let end = (0..=limits::MESSAGE_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+pub(crate) fn bounded(text: String) -> String {
+    cut(text, limits::MESSAGE_MAX)
+}
+
+/// The first so many bytes of a text, or fewer for a letter that would be halved.
+pub(crate) fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
     }
     text

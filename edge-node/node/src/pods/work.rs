@@ -16,9 +16,9 @@ use holdfast_pods::{
     ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
     sandbox_id,
 };
-use holdfast_runtime::{ContainerState, ImageInfo, Runtime, RuntimeError, SandboxSpec, SandboxState};
+use holdfast_runtime::{ContainerState, ImageInfo, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState};
 use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
-use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -251,6 +251,12 @@ pub(super) async fn launch(
     let mut spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
+    if runtime.name() != common.parts.wasm.name() {
+        let said = last_words(common, uid, &container, attempt).await.map_err(config_error)?;
+        if spec.mounts.iter().all(|mount| mount.container_path != said.container_path) {
+            spec.mounts.push(said);
+        }
+    }
     if dense && runtime.name() != common.parts.wasm.name() {
         return Err(config_error(format!(
             "image {:?} is not a Wasm module, and the pod's runtime class is for Wasm",
@@ -286,12 +292,6 @@ pub(super) async fn launch(
     Ok(())
 }
 
-/// Writes the files that every container of a pod gets (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`) and
-/// makes the folder of the log: (host path, container path) of each file.
-async fn pod_files(
-    common: &Common,
-    pod: &Pod,
-    sandbox: &SandboxSpec,
 /// The container whose processes another one sees.
 pub(super) struct Target {
     pub(super) name: String,
@@ -335,6 +335,12 @@ async fn hear_last_words(common: &Common, uid: &str, pod: &Pod, found: &mut [Obs
     }
 }
 
+/// Writes the files that every container of a pod gets (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`) and
+/// makes the folder of the log: (host path, container path) of each file.
+async fn pod_files(
+    common: &Common,
+    pod: &Pod,
+    sandbox: &SandboxSpec,
     name: &str,
     attempt: u32,
 ) -> Result<Vec<(String, String)>, String> {
@@ -467,6 +473,7 @@ pub(super) async fn observe(
             }
         }
     }
+    hear_last_words(common, uid, pod, &mut found).await;
     if let Some(sandbox) = sandbox.as_mut().filter(|sandbox| sandbox.ready) {
         let known = place.lock().unwrap_or_else(PoisonError::into_inner).attachment.clone();
         let attachment = match known {

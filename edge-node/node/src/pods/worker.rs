@@ -135,10 +135,10 @@ impl State {
         let fails_over_after = fails_over_after(&pod);
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
         machine.set_fenced(fenced);
-        State {
         if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
             machine.reject(reason, message);
         }
+        State {
             common,
             machine,
             pod,

@@ -3,6 +3,7 @@
 use super::{State, Word};
 use crate::pods::containers::log_path;
 use crate::pods::probes::ProbeTarget;
+use crate::pods::termination;
 use crate::pods::work::{
     ANSWER, Common, Target, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
 };
@@ -117,8 +118,8 @@ impl State {
     pub(super) fn start_container(&mut self, name: String, attempt: u32) {
         let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
         let events = self.events.clone();
-        self.go(async move {
         let target = target(&pod, &name).map(|of| Target { name: of.to_string(), attempt: self.running_attempt(of) });
+        self.go(async move {
             let at = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let launched =
                 common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt, target)).await;
@@ -133,13 +134,13 @@ impl State {
         });
     }
 
-    pub(super) fn stop_container(&mut self, name: String, attempt: u32, grace: Duration) {
     /// The attempt of a container that runs.
     fn running_attempt(&self, container: &str) -> Option<u32> {
         let memory = self.machine.memory().containers.get(container)?;
         (memory.run == Run::Started).then_some(memory.attempt)
     }
 
+    pub(super) fn stop_container(&mut self, name: String, attempt: u32, grace: Duration) {
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         let pod_ip = self.pod_ip();
         let id = container_id(&uid, &name, attempt);
@@ -220,7 +221,7 @@ impl State {
     }
 
     pub(super) fn remove_container(&mut self, name: String, attempt: u32) {
-        let (common, uid) = (self.common.clone(), self.uid.clone());
+        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         let run = async move {
             let id = container_id(&uid, &name, attempt);
             if let Some(runtime) = runtime_with(&common, &id).await
@@ -229,15 +230,6 @@ impl State {
                 tracing::warn!(container = id, %err, "Could not remove a container");
                 return;
             }
-            common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        };
-        self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
-    }
-
-    pub(super) fn stop_sandbox(&mut self, attempt: u32) {
-        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
-        self.go(async move {
-            loop {
             let log = log_path(&common.parts.config, &pod, &name, attempt);
             let said = common.parts.volumes.pod_dir(&uid).map(|dir| termination::file(&dir, &name, attempt));
             let forget = move || {
@@ -248,6 +240,15 @@ impl State {
             if let Some(Err(err)) = common.parts.env.blocking(forget).await {
                 tracing::warn!(container = id, %err, "Could not remove a container's log");
             }
+            common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        };
+        self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
+    }
+
+    pub(super) fn stop_sandbox(&mut self, attempt: u32) {
+        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
+        self.go(async move {
+            loop {
                 let dropped = common.parts.env.timeout(ANSWER, drop_sandbox(&common, &pod, &uid, attempt)).await;
                 match dropped.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
                     Ok(()) => return PodEvent::SandboxStopped,
