@@ -32,6 +32,11 @@ const SAFE_SYSCTLS: [(&str, Namespace); 12] = [
     ("net.ipv4.tcp_wmem", Namespace::Net),
 ];
 
+const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
+const APPARMOR: &str = "AppArmor";
+/// The reasons for which pods are not taken.
+pub(crate) const REASONS: [&str; 2] = [SYSCTL_FORBIDDEN, APPARMOR];
+
 /// A sysctl's name with dots between its parts. With `/` first, dots stand for themselves and slashes part (as in paths).
 pub fn sysctl_name(name: &str) -> String {
     let first = name.find(['.', '/']).and_then(|at| name.as_bytes().get(at));
@@ -48,8 +53,8 @@ pub fn sysctl_name(name: &str) -> String {
 
 /// Nothing when the node takes the pod, else reason and message, upstream's.
 pub fn admit(pod: &Pod, host: &Host) -> Result<(), (&'static str, String)> {
-    sysctls(pod).map_err(|why| ("SysctlForbidden", format!("forbidden sysctl: {why}")))?;
-    apparmor(pod, host).map_err(|why| ("AppArmor", format!("Cannot enforce AppArmor: {why}")))
+    sysctls(pod).map_err(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")))?;
+    apparmor(pod, host).map_err(|why| (APPARMOR, format!("Cannot enforce AppArmor: {why}")))
 }
 
 fn sysctls(pod: &Pod) -> Result<(), String> {

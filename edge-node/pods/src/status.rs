@@ -6,7 +6,7 @@ use crate::memory::{ContainerMemory, Run, Termination};
 use crate::qos::qos_class;
 use crate::resize;
 use crate::spec::{self, Role};
-use crate::{Now, PodMachine, container_id, limits};
+use crate::{Now, PodMachine, admission, container_id, limits};
 use holdfast_core::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -35,12 +35,15 @@ impl PodMachine {
         }
         let outcome = self.memory.outcome.as_ref().filter(|_| self.memory.finished);
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+        // Upstream says nothing of the containers of a pod that it did not take, and clients look at them first.
+        let rejected = self.memory.sandbox_attempt.is_none()
+            && outcome.is_some_and(|outcome| admission::REASONS.contains(&outcome.reason.as_str()));
         let statuses = |inits: bool| {
             let list: Vec<ContainerStatus> = spec::containers(&self.pod)
                 .filter(|(role, _)| (*role != Role::App) == inits)
                 .map(|(role, container)| self.container_status(role, container))
                 .collect();
-            (!list.is_empty()).then_some(list)
+            (!list.is_empty() && !rejected).then_some(list)
         };
         let ips = &self.memory.ips;
         PodStatus {

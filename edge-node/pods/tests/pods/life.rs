@@ -490,6 +490,7 @@ fn a_pod_that_the_node_does_not_take_is_failed_once() {
     assert!(text.contains(said) && !text.contains("SetUpVolumes") && !text.contains("RunSandbox"), "{text}");
     let told = world.status();
     assert_eq!((told.phase.as_deref(), told.reason.as_deref()), (Some("Failed"), Some("SysctlForbidden")));
+    assert_eq!(told.container_statuses, None);
     assert_eq!(told.message.as_deref(), Some("Pod was rejected: forbidden sysctl: \"kernel.msgmax\" not allowlisted"));
     // The next life of the agent says nothing again.
     let mut again = World::new(pod(WEB), world.durable.clone());
