@@ -71,6 +71,14 @@ impl HostFacts for LinuxHost {
     fn recall(&self, name: &str) -> Option<Vec<u8>> {
         std::fs::read(Path::new(RUN).join(name)).ok()
     }
+
+    fn apparmor(&self) -> Option<Vec<String>> {
+        if !std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").ok()?.starts_with('Y') {
+            return None;
+        }
+        let loaded = std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap_or_default();
+        Some(loaded.lines().filter_map(|line| Some(line.rsplit_once(" (")?.0.to_string())).collect())
+    }
 }
 
 fn os_image(os_release: &str) -> String {

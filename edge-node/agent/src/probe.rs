@@ -1,69 +1,137 @@
-//! Probes over the network.
+//! Probes over the network, from the node's own: TCP, HTTP and HTTPS ([`http`]), gRPC ([`grpc`]).
+//!
+//! Each probe is a connection of its own. Texts of failures are those that upstream's probes show, as far as the kernel's
+//! words allow.
+
+mod grpc;
+mod http;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 use holdfast_node::Prober;
-use holdfast_node::parts::HttpProbe;
+use holdfast_node::parts::{HttpAnswer, HttpProbe};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Bytes of a response's head that are read in search of the status line.
-const MAX_HEAD: u64 = 4096;
+/// What probes call themselves.
+const AGENT: &str = "kube-probe/1.36";
 
 /// Probes from the node's own network.
-pub(crate) struct NetProber;
+#[derive(Debug)]
+pub(crate) struct NetProber {
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl NetProber {
+    /// A prober.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub(crate) fn new() -> Result<NetProber, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = AnyCertificate { schemes: provider.signature_verification_algorithms.supported_schemes() };
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Nothing is to be gained by remembering sessions of single requests.
+        tls.resumption = rustls::client::Resumption::disabled();
+        Ok(NetProber { tls: Arc::new(tls) })
+    }
+}
 
 #[async_trait]
 impl Prober for NetProber {
-    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<u16, String> {
-        if request.scheme != "http" {
-            return Err("not implemented: probes over https".into());
-        }
-        match tokio::time::timeout(timeout, get(&request)).await {
-            Ok(result) => result.map_err(|err| err.to_string()),
+    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<HttpAnswer, String> {
+        match tokio::time::timeout(timeout, http::get(&self.tls, &request)).await {
+            Ok(result) => result,
             Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".into()),
         }
     }
 
     async fn tcp(&self, host: &str, port: u16, timeout: Duration) -> Result<(), String> {
-        match tokio::time::timeout(timeout, TcpStream::connect((host, port))).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(err)) => Err(err.to_string()),
-            Err(_) => Err("i/o timeout".into()),
+        match tokio::time::timeout(timeout, connect(host, port)).await {
+            Ok(connected) => connected.map(|_| ()),
+            Err(_) => Err(format!("dial tcp {}: i/o timeout", authority(host, port))),
         }
+    }
+
+    async fn grpc(&self, host: &str, port: u16, service: &str, timeout: Duration) -> Result<(), String> {
+        grpc::check(host, port, service, timeout).await
     }
 }
 
-/// One request on a connection of its own (RFC 9112): only the status line of the answer counts.
-async fn get(request: &HttpProbe) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect((request.host.as_str(), request.port)).await?;
-    let clean = |text: &str| text.replace(['\r', '\n'], "");
-    let mut head = format!("GET {} HTTP/1.1\r\n", clean(&request.path).replace(' ', "%20"));
-    let has = |name: &str| request.headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
-    if !has("host") {
-        head.push_str(&format!("Host: {}:{}\r\n", request.host, request.port));
+/// `host:port`, with brackets where the host has colons.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// A connection, or upstream's words for why there is none.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect((host, port)).await;
+    stream.map_err(|err| format!("dial tcp {}: {}", authority(host, port), dial_words(&err)))
+}
+
+/// The kernel's answer to a connect as Go prints it.
+fn dial_words(err: &io::Error) -> String {
+    let words = match err.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset => "connection reset by peer",
+        io::ErrorKind::HostUnreachable => "no route to host",
+        io::ErrorKind::NetworkUnreachable => "network is unreachable",
+        io::ErrorKind::TimedOut => "connection timed out",
+        // A name that cannot be resolved, for example.
+        _ => return err.to_string(),
+    };
+    format!("connect: {words}")
+}
+
+/// Takes every certificate, as upstream's probes do: a probe asks whether a container answers, not who it is, and most
+/// containers that speak TLS to themselves have signed for themselves.
+#[derive(Debug)]
+struct AnyCertificate {
+    schemes: Vec<SignatureScheme>,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
     }
-    if !has("user-agent") {
-        head.push_str("User-Agent: kube-probe/1.36\r\n");
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
     }
-    for (name, value) in &request.headers {
-        head.push_str(&format!("{}: {}\r\n", clean(name), clean(value)));
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
     }
-    head.push_str("Accept: */*\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    let mut answer = Vec::new();
-    let mut limited = stream.take(MAX_HEAD);
-    loop {
-        let mut buffer = [0; 512];
-        let count = limited.read(&mut buffer).await?;
-        answer.extend_from_slice(&buffer[..count]);
-        if count == 0 || answer.contains(&b'\n') {
-            break;
-        }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
     }
-    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let code =
-        line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.trim().parse().ok());
-    code.ok_or_else(|| std::io::Error::other("the answer is no HTTP response"))
 }

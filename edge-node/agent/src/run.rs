@@ -143,7 +143,8 @@ fn parts(
         Some(ip) => ip.clone(),
         None => local_address(&config.hubs).context("the node's own address is not known: give it with --node-ip")?,
     };
-    let containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
+    let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
+    containerd.seccomp_root = data.join("seccomp");
     Ok(NodeParts {
         env: env.clone(),
         clock: clock.clone(),
@@ -167,7 +168,7 @@ fn parts(
         network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),
-        prober: Arc::new(NetProber),
+        prober: Arc::new(NetProber::new().context("cannot set up TLS for probes")?),
         connector: Arc::new(HubConnector::new(clock, &identity)?),
         host: Arc::new(LinuxHost::new(data.clone(), boot_id)),
         events: Arc::new(Happenings::start(env, data.join("views"))),

@@ -1,11 +1,14 @@
-//! Reading the logs of containers, with `kubectl logs`' options (`core/v1 PodLogOptions`).
+//! Reading the logs of containers, with `kubectl logs`' options (`core/v1 PodLogOptions`): one log, whatever files it lies in.
 
 use bytes::Bytes;
 use holdfast_core::{Status, Timestamp};
 use holdfast_env::World;
 use holdfast_runtime::cri_log::{LogLine, parse_line};
+use holdfast_runtime::log_files;
 use std::collections::VecDeque;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -64,22 +67,22 @@ async fn pump(
 ) -> Result<(), Status> {
     let mut writer =
         Writer { options: options.clone(), left: options.limit_bytes.unwrap_or(u64::MAX), joined: Vec::new() };
-    let start = match options.tail_lines {
-        Some(lines) => step(env, path, move |path| tail_offset(path, lines)).await?,
-        None => 0,
-    };
-    let mut offset = start;
+    let (path, lines) = (path.to_path_buf(), options.tail_lines);
+    let mut reader = step(env, move || match lines {
+        Some(lines) => Reader::at_last_lines(path, lines),
+        None => Ok(Reader { path, file: None }),
+    })
+    .await?;
     let mut pending: Vec<u8> = Vec::new();
     loop {
         // Asked before reading: what was written before the end is read after it.
         let last = !options.follow || ended();
         loop {
-            let at = offset;
-            let data = step(env, path, move |path| read_at(path, at)).await?;
+            let data;
+            (reader, data) = step(env, move || reader.read().map(|data| (reader, data))).await?;
             if data.is_empty() {
                 break;
             }
-            offset += data.len() as u64;
             pending.extend_from_slice(&data);
             let mut out = Vec::new();
             let mut rest = 0;
@@ -107,50 +110,106 @@ async fn pump(
 
 async fn step<T: Send + 'static>(
     env: &World,
-    path: &Path,
-    call: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Status> {
-    let path = path.to_path_buf();
-    match env.blocking(move || call(&path)).await {
+    match env.blocking(call).await {
         Some(Ok(value)) => Ok(value),
         Some(Err(err)) => Err(Status::internal(format!("the log cannot be read: {err}"))),
         None => Err(Status::unavailable("the node is stopping", 1)),
     }
 }
 
-/// Reads a piece; nothing at the end, and nothing while the file does not exist yet.
-fn read_at(path: &Path, offset: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(err),
-    };
-    file.seek(SeekFrom::Start(offset))?;
-    let mut data = Vec::new();
-    file.take(STEP as u64).read_to_end(&mut data)?;
-    Ok(data)
+/// Reads the files of a log as one. All of it blocks.
+struct Reader {
+    path: PathBuf,
+    /// The file that is read, and which it is: its name changes when it is put aside.
+    file: Option<(u64, File)>,
 }
 
-/// Where the last `lines` whole lines of the program begin.
-fn tail_offset(path: &Path, lines: u64) -> std::io::Result<u64> {
-    if lines == 0 {
-        return std::fs::metadata(path).map(|meta| meta.len()).or(Ok(0));
+impl Reader {
+    /// At the beginning of the last so many lines of the program.
+    fn at_last_lines(path: PathBuf, lines: u64) -> io::Result<Reader> {
+        let mut wanted = usize::try_from(lines).unwrap_or(usize::MAX);
+        let mut reader = Reader { path, file: None };
+        for file in log_files::all(&reader.path)?.into_iter().rev() {
+            let Some((inode, mut file)) = open(&file)? else { continue };
+            let (found, offset) = last_lines(&mut file, wanted)?;
+            file.seek(SeekFrom::Start(offset))?;
+            reader.file = Some((inode, file));
+            wanted -= found;
+            if wanted == 0 {
+                break;
+            }
+        }
+        Ok(reader)
     }
-    let keep = usize::try_from(lines).unwrap_or(usize::MAX);
+
+    /// The next piece; nothing at the end of what there is, and nothing while no file exists yet.
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let data = self.piece()?;
+            if !data.is_empty() {
+                return Ok(data);
+            }
+            let Some(next) = self.successor()? else { return Ok(Vec::new()) };
+            // It was written until it was put aside, so there may be more by now; after that there will not.
+            let data = self.piece()?;
+            if !data.is_empty() {
+                return Ok(data);
+            }
+            self.file = Some(next);
+        }
+    }
+
+    fn piece(&mut self) -> io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        if let Some((_, file)) = &mut self.file {
+            file.take(STEP as u64).read_to_end(&mut data)?;
+        }
+        Ok(data)
+    }
+
+    /// The file after the one that is read; the oldest one for a file that is no longer kept.
+    fn successor(&self) -> io::Result<Option<(u64, File)>> {
+        let mut open_files = Vec::new();
+        for file in log_files::all(&self.path)? {
+            open_files.extend(open(&file)?);
+        }
+        let own = self.file.as_ref().map(|(inode, _)| *inode);
+        let after = open_files.iter().position(|(inode, _)| Some(*inode) == own).map_or(0, |at| at + 1);
+        Ok(open_files.into_iter().nth(after))
+    }
+}
+
+/// A file and which it is; `None` when it does not exist.
+fn open(path: &Path) -> io::Result<Option<(u64, File)>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some((file.metadata()?.ino(), file))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// How many of the last `lines` whole lines of the program a file has, and where they begin.
+fn last_lines(file: &mut File, lines: usize) -> io::Result<(usize, u64)> {
+    if lines == 0 {
+        return Ok((0, file.metadata()?.len()));
+    }
     let mut starts: VecDeque<u64> = VecDeque::new();
     let (mut offset, mut line_start, mut line, mut at_start) = (0u64, 0u64, Vec::new(), true);
+    let mut data = vec![0; STEP];
     loop {
-        let data = read_at(path, offset)?;
-        if data.is_empty() {
+        let count = file.read(&mut data)?;
+        if count == 0 {
             break;
         }
-        for byte in &data {
+        for byte in &data[..count] {
             offset += 1;
             line.push(*byte);
             if *byte == b'\n' {
                 if at_start {
                     starts.push_back(line_start);
-                    if starts.len() > keep {
+                    if starts.len() > lines {
                         starts.pop_front();
                     }
                 }
@@ -160,7 +219,7 @@ fn tail_offset(path: &Path, lines: u64) -> std::io::Result<u64> {
             }
         }
     }
-    Ok(starts.front().copied().unwrap_or(offset))
+    Ok((starts.len(), starts.front().copied().unwrap_or(offset)))
 }
 
 struct Writer {
@@ -228,5 +287,59 @@ mod tests {
         assert_eq!(collect(LogOptions { since, ..LogOptions::default() }).await, "three\n");
         let stamped = collect(LogOptions { timestamps: true, tail_lines: Some(1), ..LogOptions::default() }).await;
         assert_eq!(stamped, "2026-01-01T00:00:03.000000000Z three\n");
+    }
+
+    #[tokio::test]
+    async fn files_that_were_put_aside_are_read_before_the_one_that_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let line = |second: u32| format!("2026-01-01T00:00:0{second}.000000000Z stdout F {second}\n");
+        std::fs::write(&path, line(1) + &line(2)).unwrap();
+        log_files::rotate(&path, 3).unwrap();
+        std::fs::write(&path, line(3)).unwrap();
+        log_files::rotate(&path, 3).unwrap();
+        let whole = |tail_lines| {
+            let (env, path): (World, _) = (HostEnv::new(dir.path()), path.clone());
+            async move {
+                let mut receiver = read(env, path, LogOptions { tail_lines, ..LogOptions::default() }, || true);
+                let mut out = Vec::new();
+                while let Some(piece) = receiver.recv().await {
+                    out.extend_from_slice(&piece.unwrap());
+                }
+                String::from_utf8(out).unwrap()
+            }
+        };
+        // Also between the rename and the next line.
+        assert_eq!(whole(None).await, "1\n2\n3\n");
+        std::fs::write(&path, line(4)).unwrap();
+        assert_eq!(whole(None).await, "1\n2\n3\n4\n");
+        assert_eq!(whole(Some(3)).await, "2\n3\n4\n");
+        assert_eq!(whole(Some(1)).await, "4\n");
+        assert_eq!(whole(Some(0)).await, "");
+        assert_eq!(whole(Some(9)).await, "1\n2\n3\n4\n");
+    }
+
+    #[tokio::test]
+    async fn who_follows_is_led_on_when_a_file_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let line = |text: &str| format!("2026-01-01T00:00:00.000000000Z stdout F {text}\n");
+        let env: World = HostEnv::new(dir.path());
+        let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = ended.clone();
+        let options = LogOptions { follow: true, ..LogOptions::default() };
+        let mut receiver = read(env, path.clone(), options, move || told.load(std::sync::atomic::Ordering::SeqCst));
+        let mut heard = String::new();
+        for text in ["one", "two", "three", "four"] {
+            std::fs::write(&path, line(text)).unwrap();
+            while !heard.contains(text) {
+                let piece = tokio::time::timeout(Duration::from_secs(30), receiver.recv()).await.unwrap();
+                heard.push_str(std::str::from_utf8(&piece.unwrap().unwrap()).unwrap());
+            }
+            log_files::rotate(&path, 2).unwrap();
+        }
+        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(receiver.recv().await, None);
+        assert_eq!(heard, "one\ntwo\nthree\nfour\n");
     }
 }

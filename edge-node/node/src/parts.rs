@@ -117,10 +117,21 @@ pub trait Dataplane: Send + Sync + 'static {
 /// Asks containers over the network how they are.
 #[async_trait]
 pub trait Prober: Send + Sync + 'static {
-    /// GET; the status code, or why there is none.
-    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<u16, String>;
+    /// GET; the answer after redirects within the host, or why there is none.
+    async fn http(&self, request: HttpProbe, timeout: Duration) -> Result<HttpAnswer, String>;
     /// Connect; why it did not work.
     async fn tcp(&self, host: &str, port: u16, timeout: Duration) -> Result<(), String>;
+    /// The gRPC health check of a service (empty: of the server as a whole); why it is not known to be healthy.
+    async fn grpc(&self, host: &str, port: u16, service: &str, timeout: Duration) -> Result<(), String>;
+}
+
+/// What an HTTP probe was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// Status code; a redirect only if it leads to another host, or nowhere.
+    pub status: u16,
+    /// The beginning of the body.
+    pub body: String,
 }
 
 /// An HTTP probe.
@@ -231,6 +242,10 @@ pub trait HostFacts: Send + Sync + 'static {
     fn remember(&self, name: &str, value: &[u8]);
     /// Such a value, if it was kept since the boot.
     fn recall(&self, name: &str) -> Option<Vec<u8>>;
+    /// Names of the AppArmor profiles that the kernel has; `None` where it has no AppArmor.
+    fn apparmor(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// What happened on this node, also after the hub has it and the outbox has let go of it.

@@ -7,6 +7,7 @@ mod manager;
 mod probes;
 mod results;
 mod sweep;
+mod termination;
 mod work;
 mod worker;
 

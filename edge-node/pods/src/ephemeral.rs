@@ -41,7 +41,7 @@ pub fn container_named<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container
 }
 
 /// The container whose processes an ephemeral one is to see.
-fn target<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+pub fn target<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     let mut all = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
     all.find(|one| one.name == name)?.target_container_name.as_deref().filter(|target| !target.is_empty())
 }
@@ -70,13 +70,7 @@ impl PodMachine {
         for name in self.names(|role| role == Role::Ephemeral) {
             let new = self.memory.containers.get(&name).is_none_or(|memory| memory.run == Run::No);
             match self.live(&name).stage {
-                Stage::Idle if new => {
-                    if let Some(target) = target(&self.pod, &name) {
-                        let text = format!("Container {name} will not see the processes of {target}: not implemented");
-                        out.push(self.event(true, "TargetNotShared", text, Some(&name)));
-                    }
-                    self.begin(&name, out);
-                }
+                Stage::Idle if new => self.begin(&name, out),
                 Stage::Failed { retry_at, .. } if new && retry_at <= now.mono => self.begin(&name, out),
                 _ => {}
             }

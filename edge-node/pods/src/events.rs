@@ -83,6 +83,19 @@ pub enum ProbeKind {
     Readiness,
 }
 
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// It passed.
+    Success,
+    /// It passed, and the message says what is odd.
+    Warning,
+    /// It failed.
+    Failure,
+    /// It could not be carried out. That says nothing of the container, and does not count.
+    Error,
+}
+
 /// Why an image is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageFailure {
@@ -190,8 +203,8 @@ pub enum PodEvent {
         container: String,
         /// Which probe.
         probe: ProbeKind,
-        /// Passed.
-        success: bool,
+        /// What it found.
+        outcome: ProbeOutcome,
         /// Its output.
         message: String,
     },

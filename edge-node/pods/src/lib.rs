@@ -7,9 +7,9 @@
 //! probes (when, not how); termination; phase, conditions and container states as upstream writes them.
 //! Never here: clocks, tasks, randomness, files, sockets, unordered maps.
 //!
-//! Not implemented: resizing a container that runs (the pod's status says so), ephemeral containers that see the processes of
-//! another (an event says so), restart of all containers.
+//! Not implemented: resizing a container that runs (the pod's status says so), restart of all containers.
 
+pub mod admission;
 mod container;
 mod ephemeral;
 pub mod events;
@@ -27,9 +27,11 @@ mod status;
 mod stop;
 pub mod typed;
 
-pub use ephemeral::container_named;
+pub use admission::admit;
+pub use ephemeral::{container_named, target};
 pub use events::{
-    ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, StartFailure,
+    ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, ProbeOutcome,
+    StartFailure,
 };
 pub use ids::{container_id, sandbox_id};
 pub use machine::PodMachine;

@@ -28,6 +28,8 @@ pub const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 pub const GRACE_MIN: Duration = Duration::from_secs(1);
 /// Shortest grace of a sidecar when the others used it up, as upstream.
 pub const SIDECAR_GRACE_MIN: Duration = Duration::from_secs(2);
+/// Bytes of the termination messages of all containers of a pod, of which each may have its share, as upstream.
+pub const LAST_WORDS_MAX: usize = 12 << 10;
 /// Longest text of a status or event, in bytes.
 pub const MESSAGE_MAX: usize = 4096;
 

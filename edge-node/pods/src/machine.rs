@@ -63,6 +63,8 @@ pub struct PodMachine {
     pub(crate) fenced: bool,
     /// The status of a pod that was over before this machine knew it.
     pub(crate) frozen: Option<PodStatus>,
+    /// The node does not take the pod: reason and message, until that is told.
+    rejection: Option<(&'static str, String)>,
     /// When the machine was made, and how old the pod was by the wall clock.
     born: (Duration, Duration),
     /// The time of the latest event: deadlines up to it have been dealt with.
@@ -102,6 +104,7 @@ impl PodMachine {
             gone: false,
             fenced: false,
             frozen,
+            rejection: None,
             born: (now.mono, age),
             handled_at: now.mono,
             published: None,
@@ -172,8 +175,8 @@ impl PodMachine {
                     returned.get_or_insert(now.mono);
                 }
             }
-            PodEvent::ProbeResult { container, probe, success, message } => {
-                self.probe_result(now, &container, probe, success, message, out);
+            PodEvent::ProbeResult { container, probe, outcome, message } => {
+                self.probe_result(now, &container, probe, outcome, message, out);
             }
             PodEvent::Fenced(fenced) => {
                 if fenced && !self.fenced && !self.ending() {
@@ -203,6 +206,7 @@ impl PodMachine {
 
     /// Every step that is possible now.
     fn advance(&mut self, now: Now, out: &mut Vec<PodAction>) {
+        self.heed_rejection(out);
         self.expire(now, out);
         self.decide_outcome(now, out);
         if self.ending() {
@@ -233,6 +237,27 @@ impl PodMachine {
             let message = text(|status| &status.message);
             self.memory.outcome = Some(Outcome { succeeded, reason, message });
         }
+    }
+
+    /// Says before the first event that the node does not take the pod, see [`crate::admit`]. A pod that was taken before
+    /// goes on.
+    pub fn reject(&mut self, reason: &'static str, message: String) {
+        if self.memory.sandbox_attempt.is_none() {
+            self.rejection = Some((reason, message));
+        }
+    }
+
+    fn heed_rejection(&mut self, out: &mut Vec<PodAction>) {
+        // A sandbox that was found says that the pod was taken once, and the memory of that is lost.
+        let Some((reason, message)) = self.rejection.take().filter(|_| self.memory.sandbox_attempt.is_none()) else {
+            return;
+        };
+        if self.ending() {
+            return;
+        }
+        let told = format!("Pod was rejected: {message}");
+        out.push(self.event(true, reason, message, None));
+        self.memory.outcome = Some(Outcome { succeeded: false, reason: reason.into(), message: bounded(told) });
     }
 
     fn awaits_sandbox(&self, attempt: u32) -> bool {
@@ -349,9 +374,14 @@ pub(crate) fn backoff((initial, cap): (Duration, Duration), failures: u32) -> Du
 }
 
 /// Cut to what a status or event may hold.
-pub(crate) fn bounded(mut text: String) -> String {
-    if text.len() > limits::MESSAGE_MAX {
-        let end = (0..=limits::MESSAGE_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+pub(crate) fn bounded(text: String) -> String {
+    cut(text, limits::MESSAGE_MAX)
+}
+
+/// The first so many bytes of a text, or fewer for a letter that would be halved.
+pub(crate) fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
     }
     text

@@ -1,7 +1,7 @@
 //! When probes run and what their results mean. How they run is the driver's.
 
-use crate::ProbeKind;
 use crate::limits::PROBE_SLACK;
+use crate::{ProbeKind, ProbeOutcome};
 use k8s_openapi::api::core::v1::{Container, Probe};
 use std::time::Duration;
 
@@ -135,23 +135,27 @@ impl Probes {
     }
 
     /// Takes a result; `None` when none was waited for.
-    pub(crate) fn result(&mut self, now: Duration, kind: ProbeKind, success: bool) -> Option<Verdict> {
+    pub(crate) fn result(&mut self, now: Duration, kind: ProbeKind, outcome: ProbeOutcome) -> Option<Verdict> {
         let worker = self.workers.iter_mut().find(|worker| worker.kind == kind)?;
         worker.in_flight.take()?;
         let next = worker.due.saturating_add(worker.period);
         worker.due = if next > now { next } else { now.saturating_add(worker.period) };
-        if success {
-            worker.failures = 0;
-            worker.successes = worker.successes.saturating_add(1);
-            if worker.successes >= worker.success_threshold {
-                worker.result = Some(true);
+        match outcome {
+            ProbeOutcome::Success | ProbeOutcome::Warning => {
+                worker.failures = 0;
+                worker.successes = worker.successes.saturating_add(1);
+                if worker.successes >= worker.success_threshold {
+                    worker.result = Some(true);
+                }
             }
-        } else {
-            worker.successes = 0;
-            worker.failures = worker.failures.saturating_add(1);
-            if worker.failures >= worker.failure_threshold {
-                worker.result = Some(false);
+            ProbeOutcome::Failure => {
+                worker.successes = 0;
+                worker.failures = worker.failures.saturating_add(1);
+                if worker.failures >= worker.failure_threshold {
+                    worker.result = Some(false);
+                }
             }
+            ProbeOutcome::Error => return Some(Verdict::Nothing),
         }
         let failed = worker.result == Some(false);
         if kind == ProbeKind::Startup && worker.result == Some(true) {

@@ -5,7 +5,7 @@ use crate::machine::{Sandbox, Volumes, backoff};
 use crate::memory::{Outcome, Run, Termination};
 use crate::probes::{self, Verdict};
 use crate::spec::{self, Role};
-use crate::{ImageFailure, Now, PodAction, PodMachine, ProbeKind, StartFailure, limits};
+use crate::{ImageFailure, Now, PodAction, PodMachine, ProbeKind, ProbeOutcome, StartFailure, limits};
 use std::time::Duration;
 
 impl PodMachine {
@@ -17,7 +17,7 @@ impl PodMachine {
             let started_at = self.mem(&name).started_at;
             let live = self.live(&name);
             for kind in live.probes.overdue(now.mono) {
-                self.probe_result(now, &name, kind, false, "the probe did not return".into(), out);
+                self.probe_result(now, &name, kind, ProbeOutcome::Failure, "the probe did not return".into(), out);
             }
             match &mut self.live(&name).stage {
                 Stage::Failed { turns_at, .. } if turns_at.is_some_and(|at| at <= now.mono) => {
@@ -401,17 +401,25 @@ impl PodMachine {
         now: Now,
         name: &str,
         kind: ProbeKind,
-        success: bool,
+        outcome: ProbeOutcome,
         message: String,
         out: &mut Vec<PodAction>,
     ) {
         if !matches!(self.live(name).stage, Stage::Running { .. }) {
             return;
         }
-        let Some(verdict) = self.live(name).probes.result(now.mono, kind, success) else { return };
+        let Some(verdict) = self.live(name).probes.result(now.mono, kind, outcome) else { return };
         let word = probes::word(kind);
-        if !success {
-            out.push(self.event(true, "Unhealthy", format!("{word} probe failed: {message}"), Some(name)));
+        let told = match outcome {
+            ProbeOutcome::Success => None,
+            ProbeOutcome::Warning => Some(("ProbeWarning", format!("{word} probe warning: {message}"))),
+            ProbeOutcome::Failure => Some(("Unhealthy", format!("{word} probe failed: {message}"))),
+            ProbeOutcome::Error => {
+                Some(("Unhealthy", format!("{word} probe errored and resulted in unknown state: {message}")))
+            }
+        };
+        if let Some((reason, text)) = told {
+            out.push(self.event(true, reason, text, Some(name)));
         }
         if verdict == Verdict::Kill && !self.ending() {
             let grace = spec::container(&self.pod, name)

@@ -1,12 +1,12 @@
 //! The pod's status as the kubelet writes it.
 
 use crate::container::Stage;
-use crate::machine::{EVICTED, Sandbox};
+use crate::machine::{EVICTED, Sandbox, cut};
 use crate::memory::{ContainerMemory, Run, Termination};
 use crate::qos::qos_class;
 use crate::resize;
 use crate::spec::{self, Role};
-use crate::{Now, PodMachine, container_id};
+use crate::{Now, PodMachine, admission, container_id, limits};
 use holdfast_core::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -38,12 +38,15 @@ impl PodMachine {
         }
         let outcome = self.memory.outcome.as_ref().filter(|_| self.memory.finished);
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+        // Upstream says nothing of the containers of a pod that it did not take, and clients look at them first.
+        let rejected = self.memory.sandbox_attempt.is_none()
+            && outcome.is_some_and(|outcome| admission::REASONS.contains(&outcome.reason.as_str()));
         let statuses = |inits: bool| {
             let list: Vec<ContainerStatus> = spec::containers(&self.pod)
                 .filter(|(role, _)| (*role != Role::App) == inits)
                 .map(|(role, container)| self.container_status(role, container))
                 .collect();
-            (!list.is_empty()).then_some(list)
+            (!list.is_empty() && !rejected).then_some(list)
         };
         let ips = &self.memory.ips;
         PodStatus {
@@ -146,6 +149,7 @@ impl PodMachine {
             state: Some(state),
             resources: running.and_then(|live| live.resources.clone()).filter(|all| *all != Default::default()),
             last_state: Some(last.map_or_else(ContainerState::default, |end| self.terminated(name, memory, end))),
+            stop_signal: container.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.clone()),
             ..ContainerStatus::default()
         }
     }
@@ -171,12 +175,18 @@ impl PodMachine {
             container_id: Some(self.full_id(name, memory, end.attempt)),
             exit_code: end.exit_code,
             finished_at: end.finished_at.map(to_time),
-            message: (!end.message.is_empty()).then(|| end.message.clone()),
+            message: (!end.message.is_empty()).then(|| cut(end.message.clone(), self.share_of_words())),
             reason: (!end.reason.is_empty()).then(|| end.reason.clone()),
             signal: None,
             started_at: end.started_at.map(to_time),
         });
         ContainerState { terminated, ..Default::default() }
+    }
+
+    /// Bytes that each container may say at its end.
+    fn share_of_words(&self) -> usize {
+        let containers = spec::containers(&self.pod).count() + self.ephemeral.len();
+        limits::LAST_WORDS_MAX / containers.max(1)
     }
 
     fn ephemeral_statuses(&self) -> Option<Vec<ContainerStatus>> {

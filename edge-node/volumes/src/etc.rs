@@ -9,6 +9,8 @@ const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 /// Longest host name on Linux, without the last byte of the kernel's 64.
 const HOSTNAME_MAX: usize = 63;
+/// Longest full name that a kernel takes as host name.
+const FQDN_MAX: usize = 64;
 
 /// What the node resolves with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,24 @@ pub fn hostname(pod: &Pod, node_hostname: &str) -> String {
     };
     let cut: String = name.chars().take(HOSTNAME_MAX).collect();
     cut.trim_end_matches(['-', '.']).to_string()
+}
+
+/// The host name that a pod's kernel says: [`hostname`], or with `setHostnameAsFQDN` its full domain name where it has one.
+///
+/// # Errors
+/// When the full name is longer than a kernel takes, with upstream's words.
+pub fn kernel_hostname(pod: &Pod, node_hostname: &str, cluster_domain: &str) -> Result<String, String> {
+    let name = hostname(pod, node_hostname);
+    let asked = pod.spec.as_ref().is_some_and(|spec| spec.set_hostname_as_fqdn == Some(true));
+    let Some(domain) = domain(pod, cluster_domain).filter(|_| asked && !host_network(pod)) else { return Ok(name) };
+    let full = format!("{name}.{domain}");
+    if full.len() > FQDN_MAX {
+        return Err(format!(
+            "failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({FQDN_MAX} is the max, {} characters requested)",
+            full.len()
+        ));
+    }
+    Ok(full)
 }
 
 /// `/etc/hostname`.

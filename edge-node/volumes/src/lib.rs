@@ -16,7 +16,7 @@ pub mod objects;
 mod payload;
 
 pub use env::{expand_command, resolve_env};
-pub use etc::{HostDns, hostname, hostname_file, hosts_file, resolv_conf};
+pub use etc::{HostDns, hostname, hostname_file, hosts_file, kernel_hostname, resolv_conf};
 pub use manager::{MountedVolume, VolumeError, VolumeManager};
 pub use mounts::{ContainerMount, resolve_mounts};
 pub use objects::VolumeObjects;

@@ -318,4 +318,11 @@ fn etc_files() {
     let merged = pod("  dnsConfig: {nameservers: [9.9.9.9], options: [{name: ndots, value: '2'}]}");
     assert!(resolv_conf(&merged, &dns).ends_with("nameserver 10.43.0.10\nnameserver 9.9.9.9\noptions ndots:2\n"));
     assert_eq!(hostname(&plain, "edge-1"), "web-0");
+    let kernels = |more: &str| kernel_hostname(&pod(more), "edge-1", "cluster.local");
+    assert_eq!(kernels("  subdomain: sub").unwrap(), "web-0");
+    assert_eq!(kernels("  setHostnameAsFQDN: true").unwrap(), "web-0");
+    let full = kernels("  subdomain: sub\n  setHostnameAsFQDN: true");
+    assert_eq!(full.unwrap(), "web-0.sub.demo.svc.cluster.local");
+    let long = kernels(&format!("  subdomain: {}\n  setHostnameAsFQDN: true", "s".repeat(40))).unwrap_err();
+    assert!(long.ends_with("is too long (64 is the max, 69 characters requested)"), "{long}");
 }

@@ -1,5 +1,6 @@
 //! Where containerd is and how it is used.
 
+use holdfast_runtime::log_files;
 use std::path::PathBuf;
 
 /// Settings of a [`crate::ContainerdRuntime`].
@@ -13,6 +14,12 @@ pub struct ContainerdConfig {
     pub snapshotter: String,
     /// Folder for FIFOs and pinned namespaces. On a tmpfs: its loss is how a reboot shows.
     pub state_dir: PathBuf,
+    /// Folder of seccomp profiles that pods name (`Localhost`).
+    pub seccomp_root: PathBuf,
+    /// Bytes of a log file from which on it is put aside.
+    pub log_max_bytes: u64,
+    /// Files of a container's log with the one that is written.
+    pub log_max_files: usize,
     /// Handler for pods without a RuntimeClass: `runc` or `crun`.
     pub default_handler: String,
 }
@@ -25,6 +32,9 @@ impl ContainerdConfig {
             namespace: "holdfast".into(),
             snapshotter: "overlayfs".into(),
             state_dir: state_dir.into(),
+            seccomp_root: "/var/lib/kubelet/seccomp".into(),
+            log_max_bytes: log_files::MAX_BYTES,
+            log_max_files: log_files::MAX_FILES,
             default_handler: "runc".into(),
         }
     }

@@ -5,10 +5,11 @@
 
 use crate::client::{CallError, QUICK, SLOW, call, now, optional, timestamp};
 use crate::labels::{self, containerd_id};
-use crate::logs::{Fifos, fifo_error};
+use crate::logs::{Bounds, Fifos, fifo_error};
 use crate::runtime::{Inner, blocking};
-use crate::spec::{SpecInput, runtime_spec};
-use crate::{capabilities, cgroup, devices, signals, snapshots, users};
+use crate::seccomp::local;
+use crate::spec::{Confinement, SpecInput, runtime_spec};
+use crate::{apparmor, capabilities, cgroup, devices, signals, snapshots, users};
 use containerd_client::services::v1 as api;
 use containerd_client::types::v1::{Process, Status};
 use holdfast_core::Timestamp;
@@ -16,10 +17,12 @@ use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, RuntimeErro
 use std::collections::HashMap;
 use std::time::Duration;
 
-const RUNTIME: &str = "io.containerd.runc.v2";
-const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+pub(crate) const RUNTIME: &str = "io.containerd.runc.v2";
+pub(crate) const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 /// How long the kernel may take to end a process that got SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(30);
+/// How long the end of a container is held back for the last of its output.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Longest message of a failed start that is kept.
 const MAX_MESSAGE: usize = 2048;
 /// What a container that could not be started ends with, as with the CRI.
@@ -28,7 +31,7 @@ const START_ERROR_CODE: i32 = 128;
 type Labels = HashMap<String, String>;
 
 /// Options of the runc v2 shim, encoded by hand: the client library does not carry the message.
-fn shim_options(binary: &str) -> prost_types::Any {
+pub(crate) fn shim_options(binary: &str) -> prost_types::Any {
     // Field 6, `binary_name`, a string.
     let mut value = vec![6 << 3 | 2, u8::try_from(binary.len()).unwrap_or(0)];
     value.extend_from_slice(binary.as_bytes());
@@ -72,7 +75,7 @@ impl Inner {
         if self.record(&cid).await?.is_some() {
             return Ok(());
         }
-        if !self.sandbox_ready(pod) {
+        if !self.sandbox_ready(pod).await? {
             return Err(failed("create container", format!("sandbox {} is not ready", pod.id)));
         }
         let lease = self.client.begin_lease().await?;
@@ -105,17 +108,29 @@ impl Inner {
         self.client.unpack(lease, &image, snapshotter).await?;
         let parent = image.chain_id().unwrap_or_default();
         let mounts = self.client.prepare_rootfs(lease, snapshotter, cid, &parent).await?;
-        let (security, wanted) = (spec.security.clone(), spec.devices.clone());
-        let image_user = image.config.user.clone();
-        let (user, devices, available_capabilities) = blocking("create container", move || {
+        let pid = self.pid_namespace(pod, &spec.linux.target_id).await?;
+        let (security, wanted, linux) = (spec.security.clone(), spec.devices.clone(), spec.linux.clone());
+        let (image_user, profiles) = (image.config.user.clone(), self.config.seccomp_root.clone());
+        let (user, devices, available_capabilities, confinement) = blocking("create container", move || {
             let (passwd, group) =
                 (snapshots::read_file(&mounts, "/etc/passwd"), snapshots::read_file(&mounts, "/etc/group"));
-            let user = users::resolve(&image_user, &security, &passwd, &group)?;
+            let user = users::resolve(&image_user, &security, !linux.strict_groups, &passwd, &group)?;
             let mut found = if security.privileged { devices::all() } else { Vec::new() };
             for device in &wanted {
                 found.push(devices::resolve(device)?);
             }
-            Ok((user, found, capabilities::available()))
+            let available = capabilities::available();
+            let named = security.seccomp.strip_prefix("Localhost/").filter(|_| !security.privileged);
+            let seccomp = match named {
+                Some(name) => {
+                    let held = capabilities::capabilities(&security, available)?;
+                    Some(local::load(&profiles, name, &local::machine(&held))?)
+                }
+                None => None,
+            };
+            let asked = if security.privileged { "" } else { linux.apparmor.as_str() };
+            let confinement = Confinement { pid, seccomp, apparmor: apparmor::profile(asked)? };
+            Ok((user, found, available, confinement))
         })
         .await?;
         let cgroup = format!("{}/{cid}", pod.cgroup_parent.trim_end_matches('/'));
@@ -125,14 +140,15 @@ impl Inner {
             image: &image.config,
             user,
             paths: self.sandbox_paths(pod),
+            confinement,
             devices,
             cgroup: cgroup.clone(),
             cgroup_v2: cgroup::is_v2(),
             shim_group: containerd_id(&pod.id),
             available_capabilities,
         })?;
-        let stop_signal = image.config.stop_signal.clone();
-        let mut labels = record_labels(pod, spec, &image.reference(), &stop_signal);
+        let asked = Some(&spec.linux.stop_signal).filter(|signal| !signal.is_empty());
+        let mut labels = record_labels(pod, spec, &image.reference(), asked.unwrap_or(&image.config.stop_signal));
         labels.insert(labels::CGROUP.into(), cgroup);
         let container = api::Container {
             id: cid.to_string(),
@@ -216,13 +232,18 @@ impl Inner {
             };
             call("create task", SLOW, self.client.tasks().create(self.client.request(create))).await?;
             // Not earlier: until the shim has its end open, a read would look like the end.
-            self.pumps.start(cid, ends, record.labels.get(labels::LOG_PATH).map_or("", String::as_str));
+            let path = record.labels.get(labels::LOG_PATH).map_or("", String::as_str);
+            self.pumps.start(cid, ends, path, self.log_bounds());
         } else {
             self.adopt(record);
         }
         let start = self.client.request(api::StartRequest { container_id: cid.clone(), ..Default::default() });
         call("start task", SLOW, self.client.tasks().start(start)).await?;
         Ok(())
+    }
+
+    fn log_bounds(&self) -> Bounds {
+        Bounds { bytes: self.config.log_max_bytes.max(1), files: self.config.log_max_files }
     }
 
     /// Goes on reading the output of a container that an earlier agent started.
@@ -233,7 +254,7 @@ impl Inner {
         match self.fifos(record).open() {
             Ok(ends) => {
                 let path = record.labels.get(labels::LOG_PATH).map_or("", String::as_str);
-                self.pumps.start(&record.id, ends, path);
+                self.pumps.start(&record.id, ends, path, self.log_bounds());
             }
             Err(err) => tracing::warn!(container = record.id, %err, "Cannot read a container's output"),
         }
@@ -329,6 +350,8 @@ impl Inner {
         if task.status() != Status::Stopped || record.labels.contains_key(labels::EXIT_CODE) {
             return Ok(());
         }
+        // Whoever hears of the end reads the log at once.
+        self.pumps.drained(&record.id, LAST_WORDS).await;
         let cgroup = record.labels.get(labels::CGROUP).map_or("", String::as_str);
         let reason = match task.exit_status {
             0 => "Completed",
@@ -344,7 +367,7 @@ impl Inner {
         Ok(self.set_labels(&record.id, labels).await?)
     }
 
-    async fn delete_task(&self, cid: &str) -> Result<(), CallError> {
+    pub(crate) async fn delete_task(&self, cid: &str) -> Result<(), CallError> {
         let request = self.client.request(api::DeleteTaskRequest { container_id: cid.to_string() });
         optional(call("delete task", SLOW, self.client.tasks().delete(request)).await).map(|_| ())
     }

@@ -8,6 +8,7 @@ const MAX_ID: usize = 76;
 pub(crate) const KIND: &str = "holdfast.io/kind";
 pub(crate) const KIND_SANDBOX: &str = "sandbox";
 pub(crate) const KIND_CONTAINER: &str = "container";
+pub(crate) const KIND_HOLDER: &str = "holder";
 /// The agent's own identifier.
 pub(crate) const ID: &str = "holdfast.io/id";
 /// The agent's identifier of the sandbox.

@@ -8,6 +8,7 @@
 //! one event subscription ([`events`]), one log pump per output stream of a running container ([`logs`]),
 //! one driver per exec or attach session ([`exec`], [`attach`]).
 
+mod apparmor;
 mod attach;
 mod capabilities;
 mod cgroup;
@@ -19,6 +20,7 @@ mod content;
 mod devices;
 mod events;
 mod exec;
+mod holder;
 mod image_config;
 mod images;
 mod labels;
@@ -34,5 +36,5 @@ mod users;
 pub use config::ContainerdConfig;
 pub use image_config::ImageConfig;
 pub use runtime::ContainerdRuntime;
-pub use spec::{ResolvedDevice, SandboxPaths, SpecInput, runtime_spec};
+pub use spec::{Confinement, ResolvedDevice, SandboxPaths, SpecInput, runtime_spec};
 pub use users::ResolvedUser;

@@ -2,16 +2,19 @@
 //!
 //! The shim keeps both ends of each FIFO open, so a container outlives the agent: it waits when 64 KiB are
 //! unread, and goes on when the agent is back and opens the FIFO again. A pump ends when the shim closes them.
+//! Whoever writes a log also puts its file aside when it has grown ([`log_files`]); a rename costs the disk next to nothing, and
+//! nothing is written twice, as compressing would.
 
 use crate::client::now;
 use bytes::Bytes;
 use holdfast_runtime::cri_log::{LineCutter, LogStream};
-use holdfast_runtime::{RuntimeError, StreamOutput};
+use holdfast_runtime::{RuntimeError, StreamOutput, log_files};
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -130,8 +133,17 @@ impl Pumps {
         lock(&self.active).get(container).cloned()
     }
 
+    /// Waits until all that a container has said is in its log, for `limit` at most: a process that it left behind may
+    /// hold its streams open.
+    pub(crate) async fn drained(&self, container: &str, limit: Duration) {
+        let Some(mut told) = self.tap(container).map(|tap| tap.output.subscribe()) else { return };
+        let ended = async { while !matches!(told.recv().await, Err(broadcast::error::RecvError::Closed)) {} };
+        // What is still to come is only missing in the log when it is looked at at once.
+        let _ = tokio::time::timeout(limit, ended).await;
+    }
+
     /// Reads a container's output until the shim closes it.
-    pub(crate) fn start(&self, container: &str, ends: FifoEnds, log_path: &str) {
+    pub(crate) fn start(&self, container: &str, ends: FifoEnds, log_path: &str, bounds: Bounds) {
         let FifoEnds { stdin, stdout, stderr } = ends;
         let tap = Tap { output: broadcast::channel(ATTACHED).0, stdin: Arc::new(Mutex::new(stdin)) };
         {
@@ -142,7 +154,7 @@ impl Pumps {
             active.insert(container.to_string(), tap.clone());
         }
         let (container, active) = (container.to_string(), self.active.clone());
-        let mut log = LogFile { path: PathBuf::from(log_path), file: None, failed: false };
+        let mut log = LogFile { path: PathBuf::from(log_path), bounds, file: None, failed: false };
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
@@ -198,9 +210,19 @@ async fn pump(stdout: pipe::Receiver, stderr: Option<pipe::Receiver>, tap: &Tap,
     }
 }
 
+/// How much of a log is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Bytes of the file from which on it is put aside.
+    pub(crate) bytes: u64,
+    /// Files, with the one that is written.
+    pub(crate) files: usize,
+}
+
 /// An append-only file that follows its path: whoever rotates it only renames it.
 struct LogFile {
     path: PathBuf,
+    bounds: Bounds,
     file: Option<(u64, File)>,
     failed: bool,
 }
@@ -221,7 +243,17 @@ impl LogFile {
     }
 
     async fn try_append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let inode = tokio::fs::metadata(&self.path).await.ok().map(|meta| meta.ino());
+        let known = tokio::fs::metadata(&self.path).await.ok();
+        let mut inode = known.as_ref().map(MetadataExt::ino);
+        if known.is_some_and(|meta| meta.len() >= self.bounds.bytes) {
+            let (path, files) = (self.path.clone(), self.bounds.files);
+            match crate::runtime::blocking("rotate log", move || Ok(log_files::rotate(&path, files))).await {
+                Ok(Ok(())) => inode = None,
+                // It is written on: a log that is too long is better than none.
+                Ok(Err(err)) => tracing::warn!(path = %self.path.display(), %err, "Cannot put a log file aside"),
+                Err(err) => tracing::warn!(path = %self.path.display(), %err, "Cannot put a log file aside"),
+            }
+        }
         if self.file.as_ref().map(|(inode, _)| *inode) != inode || inode.is_none() {
             let file = tokio::fs::OpenOptions::new().create(true).append(true).mode(0o640).open(&self.path).await?;
             self.file = Some((file.metadata().await?.ino(), file));

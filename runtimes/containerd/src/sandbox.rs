@@ -1,9 +1,11 @@
 //! Sandboxes: a record in containerd, and on a tmpfs the pod's pinned IPC and UTS namespaces and shared memory.
 //!
-//! No process holds a sandbox. After a reboot the record is there and the pins are not: that is `NotReady`.
+//! No process holds a sandbox, unless its containers share a PID namespace ([`crate::holder`]). After a reboot the record is
+//! there and the pins are not: that is `NotReady`.
 
 use crate::cgroup;
 use crate::client::{QUICK, call, optional, timestamp};
+use crate::holder::{is_shared, prepare_root};
 use crate::labels::{self, containerd_id};
 use crate::runtime::{Inner, blocking};
 use crate::spec::SandboxPaths;
@@ -21,7 +23,7 @@ const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 /// Bytes of a pod's `/dev/shm`, as other runtimes give.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
 
-fn failed(reason: impl Into<String>) -> RuntimeError {
+pub(crate) fn failed(reason: impl Into<String>) -> RuntimeError {
     RuntimeError::Failed { operation: "create pod sandbox", reason: reason.into() }
 }
 
@@ -42,7 +44,12 @@ impl Inner {
         }
     }
 
-    pub(crate) fn sandbox_ready(&self, sandbox: &SandboxSpec) -> bool {
+    pub(crate) async fn sandbox_ready(&self, sandbox: &SandboxSpec) -> Result<bool, RuntimeError> {
+        Ok(self.pinned(sandbox) && (!is_shared(sandbox) || self.holder_pid(&sandbox.id).await?.is_some()))
+    }
+
+    /// Whether all that a sandbox has on the host is there.
+    fn pinned(&self, sandbox: &SandboxSpec) -> bool {
         let paths = self.sandbox_paths(sandbox);
         let pinned = |path: &Option<PathBuf>| path.as_deref().is_none_or(is_namespace);
         let net = &sandbox.netns_path;
@@ -63,22 +70,25 @@ impl Inner {
 
     pub(crate) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxInfo, RuntimeError> {
         self.binary(&spec.handler)?;
-        if spec.share_process_namespace {
-            return Err(RuntimeError::Config("not implemented: shareProcessNamespace".into()));
-        }
         if !spec.netns_path.is_empty() && !is_namespace(Path::new(&spec.netns_path)) {
             return Err(failed(format!("{} is no network namespace", spec.netns_path)));
         }
         let cid = containerd_id(&spec.id);
         let get = self.client.request(api::GetContainerRequest { id: cid.clone() });
         let found = optional(call("get sandbox", QUICK, self.client.containers().get(get)).await)?;
-        if !self.sandbox_ready(spec) {
-            let (dir, paths, hostname) = (self.sandbox_dir(&spec.id), self.sandbox_paths(spec), spec.hostname.clone());
+        let (dir, shared) = (self.sandbox_dir(&spec.id), is_shared(spec));
+        if !self.pinned(spec) {
+            let (dir, paths, hostname) = (dir.clone(), self.sandbox_paths(spec), spec.hostname.clone());
             blocking("create pod sandbox", move || {
                 unpin(&dir);
-                pin(&dir, &paths, &hostname).inspect_err(|_| unpin(&dir))
+                let made = pin(&dir, &paths, &hostname);
+                let made = made.and_then(|()| if shared { prepare_root(&dir) } else { Ok(()) });
+                made.inspect_err(|_| unpin(&dir))
             })
             .await?;
+        }
+        if shared && self.holder_pid(&spec.id).await?.is_none() {
+            self.start_holder(spec, &dir).await?;
         }
         let record = match found.and_then(|response| response.container) {
             Some(record) => record,
@@ -125,20 +135,23 @@ impl Inner {
     }
 
     pub(crate) async fn list_sandboxes(&self) -> Result<Vec<SandboxInfo>, RuntimeError> {
-        let records = self.sandbox_records().await?;
-        let info = |(record, spec): (api::Container, SandboxSpec)| SandboxInfo {
-            state: if self.sandbox_ready(&spec) { SandboxState::Ready } else { SandboxState::NotReady },
-            created_at: timestamp(record.created_at.as_ref()),
-            id: spec.id,
-            pod_uid: spec.pod_uid,
-        };
-        Ok(records.into_iter().map(info).collect())
+        let mut infos = Vec::new();
+        for (record, spec) in self.sandbox_records().await? {
+            infos.push(SandboxInfo {
+                state: if self.sandbox_ready(&spec).await? { SandboxState::Ready } else { SandboxState::NotReady },
+                created_at: timestamp(record.created_at.as_ref()),
+                id: spec.id,
+                pod_uid: spec.pod_uid,
+            });
+        }
+        Ok(infos)
     }
 
     pub(crate) async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
         for container in self.container_records(Some(id)).await? {
             self.kill_task(&container.id).await?;
         }
+        self.remove_holder(id).await?;
         let dir = self.sandbox_dir(id);
         blocking("stop pod sandbox", move || {
             unpin(&dir);
@@ -220,7 +233,7 @@ fn pin(dir: &Path, paths: &SandboxPaths, hostname: &str) -> Result<(), RuntimeEr
 
 /// Takes everything away that [`pin`] made. Fine when there is nothing.
 fn unpin(dir: &Path) {
-    for name in ["ipc", "uts", "shm"] {
+    for name in ["ipc", "uts", "shm", "holder"] {
         let path = dir.join(name);
         // Several pins may lie over each other after an interrupted start.
         while umount2(&path, MntFlags::MNT_DETACH).is_ok() {}

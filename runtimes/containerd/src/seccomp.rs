@@ -4,6 +4,8 @@
 //! unlocks are refused only without it. `clone3` answers ENOSYS, since its flags lie in memory that a filter
 //! cannot read; libraries then fall back to `clone`, whose flags are checked.
 
+pub(crate) mod local;
+
 use serde_json::{Value, json};
 
 const EPERM: u32 = 1;

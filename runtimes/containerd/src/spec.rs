@@ -60,6 +60,17 @@ pub struct SandboxPaths {
     pub hostname: Option<PathBuf>,
 }
 
+/// What a container is confined by, where that does not follow from its specification alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Confinement {
+    /// PID namespace that it joins; `None` for one of its own, or the host's.
+    pub pid: Option<PathBuf>,
+    /// The seccomp profile that lies on the node, if it names one.
+    pub seccomp: Option<Value>,
+    /// AppArmor profile.
+    pub apparmor: Option<String>,
+}
+
 /// Everything that a specification is made of.
 #[derive(Clone, Debug)]
 pub struct SpecInput<'a> {
@@ -73,6 +84,8 @@ pub struct SpecInput<'a> {
     pub user: ResolvedUser,
     /// What the pod shares.
     pub paths: SandboxPaths,
+    /// What confines it.
+    pub confinement: Confinement,
     /// Devices with their numbers.
     pub devices: Vec<ResolvedDevice>,
     /// cgroup, absolute from the hierarchy's root.
@@ -105,6 +118,9 @@ pub fn runtime_spec(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {
     });
     if !sandbox.sysctls.is_empty() {
         spec["linux"]["sysctl"] = json!(sandbox.sysctls);
+    }
+    if let Some(profile) = &input.confinement.apparmor {
+        spec["process"]["apparmorProfile"] = json!(profile);
     }
     Ok(spec)
 }
@@ -225,8 +241,10 @@ fn clean(path: &str) -> String {
 fn namespaces(input: &SpecInput<'_>) -> Vec<Value> {
     let sandbox = input.sandbox;
     let mut list = vec![json!({"type": "mount"})];
-    if !sandbox.host_pid {
-        list.push(json!({"type": "pid"}));
+    match &input.confinement.pid {
+        Some(path) => list.push(json!({"type": "pid", "path": path.display().to_string()})),
+        None if sandbox.host_pid => {}
+        None => list.push(json!({"type": "pid"})),
     }
     if !sandbox.netns_path.is_empty() {
         list.push(json!({"type": "network", "path": sandbox.netns_path}));
@@ -289,16 +307,19 @@ fn linux(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {
         "devices": devices,
     });
     if !security.privileged {
-        linux["maskedPaths"] = json!(MASKED);
-        linux["readonlyPaths"] = json!(READ_ONLY);
+        if !input.container.linux.unmasked_proc {
+            linux["maskedPaths"] = json!(MASKED);
+            linux["readonlyPaths"] = json!(READ_ONLY);
+        }
         match security.seccomp.as_str() {
             "" | "Unconfined" => {}
             "RuntimeDefault" => {
                 linux["seccomp"] = seccomp::default_profile(&capabilities(security, input.available_capabilities)?);
             }
-            other => {
-                return Err(RuntimeError::Config(format!("not implemented: seccomp profile {other:?}")));
-            }
+            other => match &input.confinement.seccomp {
+                Some(profile) => linux["seccomp"] = profile.clone(),
+                None => return Err(RuntimeError::Config(format!("unknown seccomp profile {other:?}"))),
+            },
         }
     }
     let propagation = |word: &str| input.container.mounts.iter().any(|mount| mount.propagation == word);

@@ -41,10 +41,12 @@ fn number(value: i64, field: &str) -> Result<u32, RuntimeError> {
     u32::try_from(value).map_err(|_| RuntimeError::Config(format!("{field}: {value} is out of range")))
 }
 
-/// Works out user and groups as the kubelet and its runtimes do. `passwd` and `group` are the image's files.
+/// Works out user and groups as the kubelet and its runtimes do. `passwd` and `group` are the image's files; with `merge` the
+/// groups that they name for the user are added (`supplementalGroupsPolicy`).
 pub(crate) fn resolve(
     image_user: &str,
     security: &SecurityContext,
+    merge: bool,
     passwd: &str,
     group: &str,
 ) -> Result<ResolvedUser, RuntimeError> {
@@ -94,7 +96,7 @@ pub(crate) fn resolve(
     for id in &security.supplemental_groups {
         all.push(number(*id, "supplementalGroups")?);
     }
-    if let Some(name) = account_name {
+    if let Some(name) = account_name.filter(|_| merge) {
         let member = |members: &str| members.split(',').any(|member| member.trim() == name);
         all.extend(groups(group).filter(|(_, _, members)| member(members)).map(|(_, gid, _)| gid));
     }
@@ -124,6 +126,10 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nweb:x:33:34:web:/:/bin/false\n";
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:40:web,other\n";
 
+    fn resolve(user: &str, context: &SecurityContext, passwd: &str, group: &str) -> Result<ResolvedUser, RuntimeError> {
+        super::resolve(user, context, true, passwd, group)
+    }
+
     fn security() -> SecurityContext {
         SecurityContext::default()
     }
@@ -143,6 +149,7 @@ mod tests {
             ..security()
         };
         assert_eq!(resolve("web:logs", &context, PASSWD, GROUP), Ok(user(5, 6, &[6, 7])));
+        assert_eq!(super::resolve("web", &security(), false, PASSWD, GROUP), Ok(user(33, 34, &[34])));
     }
 
     #[test]

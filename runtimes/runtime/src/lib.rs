@@ -8,6 +8,7 @@ pub mod archive;
 pub mod cri_log;
 pub mod error;
 pub mod image_name;
+pub mod log_files;
 pub mod spec;
 pub mod stream;
 pub mod traits;
@@ -17,8 +18,8 @@ pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
 pub use error::RuntimeError;
 pub use image_name::normalise_image_name;
 pub use spec::{
-    ContainerInfo, ContainerSpec, ContainerState, Device, ImageInfo, Mount, PullAuth, Resources, RuntimeEvent,
-    RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
+    ContainerInfo, ContainerSpec, ContainerState, Device, ImageInfo, LinuxOptions, Mount, PullAuth, Resources,
+    RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
 };
 pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};
 pub use traits::Runtime;

@@ -124,6 +124,21 @@ pub struct SecurityContext {
     pub seccomp: String,
 }
 
+/// What only processes of Linux have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinuxOptions {
+    /// Id of the container whose PID namespace this one joins; empty for one of its own. Where a pod shares one, that counts.
+    pub target_id: String,
+    /// The signal that asks it to end; empty for the image's.
+    pub stop_signal: String,
+    /// AppArmor profile: `RuntimeDefault`, `Unconfined` or `Localhost/<profile>`; empty for none.
+    pub apparmor: String,
+    /// Nothing of `/proc` is hidden or kept from being written.
+    pub unmasked_proc: bool,
+    /// The groups that the image names for its user are not added.
+    pub strict_groups: bool,
+}
+
 /// A container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -161,6 +176,9 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
     /// Ports that the spec declares: (name, port, protocol); hints for Wasm guests.
     pub ports: Vec<(String, u16, String)>,
+    /// For processes of Linux. It does not travel to the Wasm host, whose records never change.
+    #[serde(skip)]
+    pub linux: LinuxOptions,
 }
 
 /// State of a container.

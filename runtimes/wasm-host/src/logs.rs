@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use holdfast_core::Timestamp;
 use holdfast_runtime::cri_log::{LineCutter, LogStream};
+use holdfast_runtime::log_files;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -25,7 +26,32 @@ pub fn now() -> Timestamp {
 /// The log file of one container; clones share it.
 #[derive(Clone, Debug)]
 pub struct ContainerLog {
-    file: Option<Arc<File>>,
+    file: Option<Arc<Mutex<LogFile>>>,
+}
+
+/// A file that is put aside when it has grown.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> std::io::Result<LogFile> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(LogFile { path: path.to_path_buf(), bytes: file.metadata()?.len(), file })
+    }
+
+    fn append(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        if self.bytes >= log_files::MAX_BYTES {
+            log_files::rotate(&self.path, log_files::MAX_FILES)?;
+            *self = LogFile::open(&self.path)?;
+        }
+        self.file.write_all(lines)?;
+        self.bytes = self.bytes.saturating_add(lines.len() as u64);
+        Ok(())
+    }
 }
 
 impl ContainerLog {
@@ -40,8 +66,7 @@ impl ContainerLog {
         if let Some(parent) = Path::new(path).parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(ContainerLog { file: Some(Arc::new(file)) })
+        Ok(ContainerLog { file: Some(Arc::new(Mutex::new(LogFile::open(Path::new(path))?))) })
     }
 
     /// A new writer for one stream of one instance, so that the lines of concurrent requests do not mix.
@@ -59,11 +84,10 @@ impl ContainerLog {
         self.append(&out);
     }
 
-    /// One write for whole lines: O_APPEND keeps writers apart. It goes to the page cache; a full or broken disk
-    /// loses log lines, never requests.
+    /// One write for whole lines. It goes to the page cache; a full or broken disk loses log lines, never requests.
     fn append(&self, lines: &[u8]) {
         if let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty())
-            && let Err(err) = (&**file).write_all(lines)
+            && let Err(err) = file.lock().unwrap_or_else(PoisonError::into_inner).append(lines)
         {
             tracing::debug!(%err, "Lost lines of a container's log");
         }

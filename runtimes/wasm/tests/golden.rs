@@ -71,6 +71,7 @@ fn container() -> ContainerSpec {
         stdin: true,
         stdin_once: false,
         ports: vec![("http".into(), 8080, "TCP".into())],
+        linux: LinuxOptions::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{BiStream, Connection, NetError};
 use holdfast_link::NodeIdentity;
-use holdfast_node::parts::HttpProbe;
+use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, PodNet, PodPlace, PodRef,
     Prober,
@@ -70,12 +70,17 @@ pub struct SimProber(pub Arc<SimRuntime>);
 
 #[async_trait]
 impl Prober for SimProber {
-    async fn http(&self, request: HttpProbe, _timeout: Duration) -> Result<u16, String> {
-        if self.0.answers(&request.host) { Ok(200) } else { Err("connection refused".into()) }
+    async fn http(&self, request: HttpProbe, _timeout: Duration) -> Result<HttpAnswer, String> {
+        let answer = HttpAnswer { status: 200, body: String::new() };
+        if self.0.answers(&request.host) { Ok(answer) } else { Err("connection refused".into()) }
     }
 
     async fn tcp(&self, host: &str, _port: u16, _timeout: Duration) -> Result<(), String> {
         if self.0.answers(host) { Ok(()) } else { Err("connection refused".into()) }
+    }
+
+    async fn grpc(&self, host: &str, port: u16, _service: &str, timeout: Duration) -> Result<(), String> {
+        self.tcp(host, port, timeout).await
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::parts::{Attachment, NodeConfig};
 use holdfast_core::Quantity;
-use holdfast_runtime::{ContainerSpec, Mount, Resources, SandboxSpec, SecurityContext};
-use holdfast_volumes::{MountedVolume, expand_command, hostname, resolve_mounts};
+use holdfast_pods::admission::sysctl_name;
+use holdfast_runtime::{ContainerSpec, LinuxOptions, Mount, Resources, SandboxSpec, SecurityContext};
+use holdfast_volumes::{MountedVolume, expand_command, kernel_hostname, resolve_mounts};
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements, Service};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +57,7 @@ fn security(pod: &Pod, container: &Container) -> SecurityContext {
     let capabilities = own.capabilities.unwrap_or_default();
     let mut groups = of_pod.supplemental_groups.clone().unwrap_or_default();
     groups.extend(of_pod.fs_group);
-    let profile = own.seccomp_profile.or(of_pod.seccomp_profile);
+    let seccomp = own.seccomp_profile.or(of_pod.seccomp_profile);
     SecurityContext {
         run_as_user: own.run_as_user.or(of_pod.run_as_user),
         run_as_group: own.run_as_group.or(of_pod.run_as_group),
@@ -67,32 +68,56 @@ fn security(pod: &Pod, container: &Container) -> SecurityContext {
         allow_privilege_escalation: own.allow_privilege_escalation.unwrap_or(true),
         add_capabilities: capabilities.add.unwrap_or_default(),
         drop_capabilities: capabilities.drop.unwrap_or_default(),
-        seccomp: profile
-            .map(|profile| match profile.localhost_profile {
-                Some(path) if profile.type_ == "Localhost" => format!("Localhost/{path}"),
-                _ => profile.type_,
-            })
-            .unwrap_or_default(),
+        seccomp: seccomp.map(|of| profile(&of.type_, of.localhost_profile.as_deref())).unwrap_or_default(),
+    }
+}
+
+/// What of a container's security only processes of Linux have, and the signal that stops it.
+fn linux(pod: &Pod, container: &Container, target_id: &str) -> LinuxOptions {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let own = container.security_context.as_ref();
+    let apparmor = own.and_then(|own| own.app_armor_profile.as_ref());
+    let apparmor = apparmor.or(of_pod.and_then(|of_pod| of_pod.app_armor_profile.as_ref()));
+    LinuxOptions {
+        target_id: target_id.to_string(),
+        stop_signal: container.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.clone()).unwrap_or_default(),
+        apparmor: apparmor.map(|of| profile(&of.type_, of.localhost_profile.as_deref())).unwrap_or_default(),
+        unmasked_proc: own.is_some_and(|own| own.proc_mount.as_deref() == Some("Unmasked")),
+        strict_groups: of_pod.is_some_and(|of_pod| of_pod.supplemental_groups_policy.as_deref() == Some("Strict")),
+    }
+}
+
+/// A profile as runtimes are told of it.
+fn profile(kind: &str, local: Option<&str>) -> String {
+    match local {
+        Some(name) if kind == "Localhost" => format!("Localhost/{name}"),
+        _ => kind.to_string(),
     }
 }
 
 /// The sandbox of a pod.
+///
+/// # Errors
+/// What the pod asks of it and cannot have.
 pub(super) fn sandbox_spec(
     config: &NodeConfig,
     pod: &Pod,
     id: &str,
     handler: &str,
     attachment: &Attachment,
-) -> SandboxSpec {
+) -> Result<SandboxSpec, String> {
     let meta = &pod.metadata;
     let spec = pod.spec.clone().unwrap_or_default();
+    if spec.host_users == Some(false) {
+        return Err("not implemented: user namespaces (hostUsers: false)".into());
+    }
     let uid = meta.uid.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
-    SandboxSpec {
+    Ok(SandboxSpec {
         id: id.to_string(),
         pod_name: name,
         pod_namespace: meta.namespace.clone().unwrap_or_default(),
-        hostname: hostname(pod, &config.node_name),
+        hostname: kernel_hostname(pod, &config.node_name, &config.cluster_domain)?,
         handler: handler.to_string(),
         netns_path: attachment.netns_path.clone(),
         ips: attachment.ips.clone(),
@@ -105,11 +130,11 @@ pub(super) fn sandbox_spec(
             .and_then(|context| context.sysctls)
             .unwrap_or_default()
             .into_iter()
-            .map(|sysctl| (sysctl.name, sysctl.value))
+            .map(|sysctl| (sysctl_name(&sysctl.name), sysctl.value))
             .collect(),
         labels: meta.labels.clone().unwrap_or_default(),
         pod_uid: uid,
-    }
+    })
 }
 
 /// What a container needs beside the pod's specification.
@@ -120,6 +145,8 @@ pub(super) struct Surroundings<'a> {
     pub env: Vec<(String, String)>,
     /// Host paths of files that every container gets: (host path, container path).
     pub files: Vec<(String, String)>,
+    /// Id of the container whose processes it sees; empty for none.
+    pub target_id: String,
 }
 
 /// The specification of one attempt of a container.
@@ -171,6 +198,7 @@ pub(super) fn container_spec(
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         ports: ports.collect(),
+        linux: linux(pod, container, &around.target_id),
     })
 }
 

@@ -11,6 +11,7 @@ use holdfast_mutation::broken;
 use holdfast_runtime::{Runtime, RuntimeError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,28 @@ pub(super) async fn places(common: &Common) {
         Some(Err(err)) => tracing::warn!(%err, "Volumes of unknown pods could not be removed"),
         _ => {}
     }
+    let (dir, live) = (common.parts.config.log_dir.clone(), uids(&refs));
+    if let Some(Err(err)) = env.blocking(move || remove_logs(&dir, &live)).await {
+        tracing::warn!(%err, "Logs of unknown pods could not be removed");
+    }
+}
+
+/// Removes the logs of pods that are not among `live`: `<namespace>_<name>_<uid>` in the folder of logs. Blocks.
+fn remove_logs(dir: &Path, live: &BTreeSet<String>) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let uid = name.to_str().and_then(|name| name.rsplit_once('_')).map(|(_, uid)| uid);
+        if uid.is_some_and(|uid| !live.contains(uid)) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends what still runs of unknown pods, and then forgets them. Beside the workers.

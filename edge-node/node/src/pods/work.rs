@@ -3,7 +3,8 @@
 //! Each function is one answer to one action of the machine; none decides what comes next.
 
 use super::containers::{self, Surroundings, container_spec, sandbox_spec, service_env};
-use super::probes::ProbeTarget;
+use super::probes::{ExecFailure, ProbeTarget};
+use super::termination;
 use crate::events::Events;
 use crate::lease::RunLease;
 use crate::objects::Objects;
@@ -15,9 +16,9 @@ use holdfast_pods::{
     ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
     sandbox_id,
 };
-use holdfast_runtime::{ContainerState, ImageInfo, Runtime, RuntimeError, SandboxSpec, SandboxState};
+use holdfast_runtime::{ContainerState, ImageInfo, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState};
 use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
-use k8s_openapi::api::core::v1::{LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -161,7 +162,7 @@ async fn place_of(
     } else {
         common.parts.network.attach(&pod_ref(pod), is_dense(handler)).await?
     };
-    let spec = sandbox_spec(config, pod, &sandbox_id(uid, attempt), handler, &attachment);
+    let spec = sandbox_spec(config, pod, &sandbox_id(uid, attempt), handler, &attachment)?;
     Ok((attachment, spec))
 }
 
@@ -226,9 +227,17 @@ pub(super) async fn launch(
     uid: &str,
     name: &str,
     attempt: u32,
+    target: Option<Target>,
 ) -> Result<(), (StartFailure, String)> {
     let config_error = |text: String| (StartFailure::Config, text);
     let container = container_named(pod, name).ok_or_else(|| config_error(format!("no container {name:?}")))?;
+    let target_id = match target {
+        Some(Target { name, attempt: None }) => {
+            return Err(config_error(format!("unable to find target container {name}")));
+        }
+        Some(Target { name, attempt: Some(attempt) }) => container_id(uid, &name, attempt),
+        None => String::new(),
+    };
     let sandbox = place.sandbox.clone().ok_or_else(|| config_error("the pod has no sandbox".into()))?;
     let objects = &common.objects;
     let config = &common.parts.config;
@@ -238,10 +247,16 @@ pub(super) async fn launch(
         .map_err(config_error)?;
     let id = container_id(uid, name, attempt);
     let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
-    let around = Surroundings { volumes: &place.volumes, env, files };
-    let spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
+    let around = Surroundings { volumes: &place.volumes, env, files, target_id };
+    let mut spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
+    if runtime.name() != common.parts.wasm.name() {
+        let said = last_words(common, uid, &container, attempt).await.map_err(config_error)?;
+        if spec.mounts.iter().all(|mount| mount.container_path != said.container_path) {
+            spec.mounts.push(said);
+        }
+    }
     if dense && runtime.name() != common.parts.wasm.name() {
         return Err(config_error(format!(
             "image {:?} is not a Wasm module, and the pod's runtime class is for Wasm",
@@ -264,14 +279,60 @@ pub(super) async fn launch(
             pod_ip: sandbox.ips.first().cloned().unwrap_or_default(),
         };
         if let Err(err) = run_hook(&target, &hook, Duration::from_secs(60)).await {
-            let message = format!("PostStartHook failed: {err}");
-            common.events.pod(pod, Some(name), true, "FailedPostStartHook", &message).await;
-            // Best effort: the machine hears of the failed start either way.
-            let _ = runtime.stop_container(&id, None, Duration::from_secs(2)).await;
-            return Err((StartFailure::Run, message));
+            // Not in the event, as upstream: what the hook said may be a secret.
+            tracing::warn!(container = id, err, "A postStart hook failed");
+            common.events.pod(pod, Some(name), true, "FailedPostStartHook", "PostStartHook failed").await;
+            // It has started, and how it ends is for its policy to judge.
+            runtime
+                .stop_container(&id, None, Duration::from_secs(2))
+                .await
+                .map_err(|err| (StartFailure::Run, format!("PostStartHook failed: {err}")))?;
         }
     }
     Ok(())
+}
+
+/// The container whose processes another one sees.
+pub(super) struct Target {
+    pub(super) name: String,
+    /// The attempt of it that runs.
+    pub(super) attempt: Option<u32>,
+}
+
+/// Makes the file for a container's termination message; its place in the container.
+async fn last_words(common: &Common, uid: &str, container: &Container, attempt: u32) -> Result<Mount, String> {
+    let dir = common.parts.volumes.pod_dir(uid).ok_or_else(|| format!("{uid:?} is no UID of a pod"))?;
+    let file = termination::file(&dir, &container.name, attempt);
+    let host_path = file.to_string_lossy().into_owned();
+    match common.parts.env.blocking(move || termination::prepare(&file)).await {
+        Some(Ok(())) => {
+            let container_path = termination::path_inside(container).to_string();
+            Ok(Mount { host_path, container_path, ..Mount::default() })
+        }
+        Some(Err(err)) => Err(format!("the termination message's file could not be made: {err}")),
+        None => Err("the node is stopping".into()),
+    }
+}
+
+/// Adds to the ends of containers what they said.
+async fn hear_last_words(common: &Common, uid: &str, pod: &Pod, found: &mut [ObservedContainer]) {
+    let Some(dir) = common.parts.volumes.pod_dir(uid) else { return };
+    let mut newest: BTreeMap<String, u32> = BTreeMap::new();
+    for container in found.iter() {
+        let known = newest.entry(container.name.clone()).or_default();
+        *known = (*known).max(container.attempt);
+    }
+    for container in found.iter_mut().filter(|container| newest.get(&container.name) == Some(&container.attempt)) {
+        let ObservedState::Exited { exit_code, message, .. } = &mut container.state else { continue };
+        if !message.is_empty() {
+            continue;
+        }
+        let file = termination::file(&dir, &container.name, container.attempt);
+        let log = containers::log_path(&common.parts.config, pod, &container.name, container.attempt);
+        let (of, code) = (container_named(pod, &container.name).map(|of| of.into_owned()), *exit_code);
+        let said = common.parts.env.blocking(move || termination::message(&file, &log, of.as_ref(), code)).await;
+        *message = said.unwrap_or_default();
+    }
 }
 
 /// Writes the files that every container of a pod gets (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`) and
@@ -332,7 +393,7 @@ fn start_failure(err: RuntimeError) -> (StartFailure, String) {
 
 pub(super) async fn run_hook(target: &ProbeTarget, hook: &LifecycleHandler, limit: Duration) -> Result<(), String> {
     if let Some(exec) = &hook.exec {
-        return match target.exec(exec, limit).await? {
+        return match target.exec(exec, limit).await.map_err(ExecFailure::text)? {
             (0, _) => Ok(()),
             (code, output) => Err(format!("the command exited with {code}: {output}")),
         };
@@ -412,6 +473,7 @@ pub(super) async fn observe(
             }
         }
     }
+    hear_last_words(common, uid, pod, &mut found).await;
     if let Some(sandbox) = sandbox.as_mut().filter(|sandbox| sandbox.ready) {
         let known = place.lock().unwrap_or_else(PoisonError::into_inner).attachment.clone();
         let attachment = match known {

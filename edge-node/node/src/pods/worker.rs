@@ -5,6 +5,7 @@
 
 mod actions;
 
+use super::containers::log_dir;
 use super::results;
 use super::work::{ANSWER, Common, Place, observe};
 use crate::kept;
@@ -13,7 +14,8 @@ use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
-use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, typed};
+use holdfast_pods::admission::Host;
+use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, typed};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -135,6 +137,9 @@ impl State {
         let fails_over_after = fails_over_after(&pod);
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
         machine.set_fenced(fenced);
+        if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
+            machine.reject(reason, message);
+        }
         State {
             common,
             machine,
@@ -335,6 +340,10 @@ impl State {
 
     async fn finish(&mut self) {
         self.gone = true;
+        let logs = log_dir(&self.common.parts.config, &self.pod);
+        if let Some(Err(err)) = self.common.parts.env.blocking(move || remove_logs(&logs)).await {
+            tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's logs could not be removed");
+        }
         self.common.unsettle(&format!("{}-", self.uid));
         self.common.tokens.forget(&self.uid);
         self.fact(json!({"uid": self.uid, "gone": true}), true).await;
@@ -368,6 +377,14 @@ impl State {
             }
         };
         self.tasks.push(self.common.parts.env.spawn("pod-look", Box::pin(run)));
+    }
+}
+
+/// Removes the logs of a pod. Fine when there are none. Blocks.
+fn remove_logs(dir: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
     }
 }
 

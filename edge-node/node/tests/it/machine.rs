@@ -5,7 +5,7 @@ use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{BiStream, Connection, Dialer, NetError, World};
 use holdfast_link::{NodeIdentity, QuicDialer, tls};
-use holdfast_node::parts::HttpProbe;
+use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities, NodeClock,
     NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
@@ -116,10 +116,13 @@ impl Dataplane for Bare {
 
 #[async_trait]
 impl Prober for Bare {
-    async fn http(&self, _request: HttpProbe, _timeout: Duration) -> Result<u16, String> {
+    async fn http(&self, _request: HttpProbe, _timeout: Duration) -> Result<HttpAnswer, String> {
         Err("there is no network".into())
     }
     async fn tcp(&self, _host: &str, _port: u16, _timeout: Duration) -> Result<(), String> {
+        Err("there is no network".into())
+    }
+    async fn grpc(&self, _host: &str, _port: u16, _service: &str, _timeout: Duration) -> Result<(), String> {
         Err("there is no network".into())
     }
 }

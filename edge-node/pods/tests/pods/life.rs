@@ -413,12 +413,15 @@ fn an_ephemeral_container_is_added_to_a_pod_that_runs_and_stopped_with_it() {
     assert!(world.gone);
 }
 
+/// [`WEB`] with more lines of its container, and of its spec behind them.
+fn longer(more: &str) -> String {
+    let container = "- {name: web, image: 'r/web:1', imagePullPolicy: IfNotPresent}";
+    let lines = "- name: web\n    image: 'r/web:1'\n    imagePullPolicy: IfNotPresent";
+    WEB.replace(container, lines) + more
+}
+
 fn sized(policy: &str) -> String {
-    format!("{WEB}    resources: {{requests: {{cpu: '1'}}, limits: {{memory: 1Gi}}}}\n    resizePolicy: {policy}\n")
-        .replace(
-            "- {name: web, image: 'r/web:1', imagePullPolicy: IfNotPresent}",
-            "- name: web\n    image: 'r/web:1'\n    imagePullPolicy: IfNotPresent",
-        )
+    longer(&format!("    resources: {{requests: {{cpu: '1'}}, limits: {{memory: 1Gi}}}}\n    resizePolicy: {policy}\n"))
 }
 
 fn resized(world: &World, cpu: &str) -> holdfast_pods::PodEvent {
@@ -487,4 +490,95 @@ fn a_pod_that_has_to_go_ends_at_once_and_failed() {
              obey"
         )
     ));
+}
+
+#[test]
+fn a_pod_that_the_node_does_not_take_is_failed_once() {
+    let reject = |world: &mut World| {
+        world.machine.reject("SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted".into());
+    };
+    let mut world = World::new(pod(WEB), PodMemory::default());
+    reject(&mut world);
+    let (text, world) = check_from(world, "observe\nobey");
+    let said = "Warning SysctlForbidden [] forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+    assert!(text.contains(said) && !text.contains("SetUpVolumes") && !text.contains("RunSandbox"), "{text}");
+    let told = world.status();
+    assert_eq!((told.phase.as_deref(), told.reason.as_deref()), (Some("Failed"), Some("SysctlForbidden")));
+    assert_eq!(told.container_statuses, None);
+    assert_eq!(told.message.as_deref(), Some("Pod was rejected: forbidden sysctl: \"kernel.msgmax\" not allowlisted"));
+    // The next life of the agent says nothing again.
+    let mut again = World::new(pod(WEB), world.durable.clone());
+    reject(&mut again);
+    let (text, again) = check_from(again, "observe\nobey");
+    assert!(
+        !text.contains("SysctlForbidden [") && again.status().reason.as_deref() == Some("SysctlForbidden"),
+        "{text}"
+    );
+    // What was taken once goes on, also when its memory is lost.
+    let (_, running) = check_from(World::new(pod(WEB), PodMemory::default()), UP);
+    for memory in [running.durable.clone(), PodMemory::default()] {
+        let mut world = World::new(pod(WEB), memory);
+        (world.sandbox, world.containers) = (running.sandbox, running.containers.clone());
+        reject(&mut world);
+        let (_, world) = check_from(world, "observe");
+        assert_eq!(world.status().phase.as_deref(), Some("Running"));
+    }
+}
+
+#[test]
+fn what_could_not_be_probed_counts_for_nothing() {
+    let probed = longer("    livenessProbe: {tcpSocket: {port: 1}, failureThreshold: 2}\n");
+    let (text, _) = check_from(
+        World::new(pod(&probed), PodMemory::default()),
+        &format!(
+            "{UP}
+             probe web liveness no refused
+             +10 tick
+             probe web liveness error containerd is not available
+             +10 tick
+             probe web liveness odd Probe terminated redirects
+             +10 tick
+             probe web liveness no refused
+             +10 tick
+             probe web liveness error containerd is not available
+             +10 tick
+             probe web liveness no refused"
+        ),
+    );
+    assert_eq!(text.matches("Liveness probe errored and resulted in unknown state: containerd is not").count(), 2);
+    assert_eq!(text.matches("ProbeWarning [web] Liveness probe warning: Probe terminated redirects").count(), 1);
+    // The second failure in a row, with an error between them.
+    let killed = text.find("failed liveness probe, will be restarted").unwrap();
+    assert!(text[..killed].matches("Liveness probe failed: refused").count() == 3, "{text}");
+}
+
+#[test]
+fn a_rule_decides_before_the_containers_policy() {
+    let ruled = longer(
+        "    restartPolicy: OnFailure
+    restartPolicyRules: [{action: Restart, exitCodes: {operator: NotIn, values: [1, 2]}}]
+  restartPolicy: Never
+",
+    );
+    let after = |code: i32| {
+        let (text, _) = check_from(World::new(pod(&ruled), PodMemory::default()), &format!("{UP}\n+1 exit web {code}"));
+        text.contains("= Running") && text.rsplit("> ").next().unwrap().contains("PullImage web")
+    };
+    // A rule for all but 1 and 2; of those the policy restarts what failed, which they did.
+    assert!(after(0) && after(3) && after(1));
+    let once = ruled.replace("restartPolicy: OnFailure", "restartPolicy: Never");
+    let (text, world) = check_from(World::new(pod(&once), PodMemory::default()), &format!("{UP}\n+1 exit web 2"));
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"), "{text}");
+}
+
+#[test]
+fn a_probe_may_have_a_grace_of_its_own() {
+    let probed = longer(
+        "    livenessProbe: {grpc: {port: 1}, failureThreshold: 1, terminationGracePeriodSeconds: 3}
+  terminationGracePeriodSeconds: 60
+",
+    );
+    let script = format!("{UP}\nprobe web liveness no refused");
+    let (text, _) = check_from(World::new(pod(&probed), PodMemory::default()), &script);
+    assert!(text.contains("StopContainer web-0 in 3s\n"), "{text}");
 }

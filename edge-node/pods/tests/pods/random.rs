@@ -16,6 +16,8 @@ struct History {
     restarts: BTreeMap<String, i32>,
     /// Sandbox attempt in which each init container completed or each sidecar ran.
     passed: BTreeMap<String, u32>,
+    /// How attempts ended by themselves.
+    ends: BTreeMap<(String, u32), i32>,
     was_terminal: Option<String>,
     volumes: bool,
 }
@@ -24,16 +26,25 @@ struct Run {
     world: World,
     history: History,
     never: bool,
+    /// `b` is never started again, but after [`AGAIN`].
+    rules: bool,
     log: Vec<String>,
 }
 
+/// The exit code after which a rule says that a container is started again.
+const AGAIN: i32 = 42;
+
 impl Run {
-    fn new(policy: &str, inits: bool) -> Run {
+    fn new(policy: &str, inits: bool, rules: bool) -> Run {
         let init = "
   initContainers:
   - {name: one, image: 'i:1'}
   - {name: side, image: 'i:1', restartPolicy: Always}
-  - {name: two, image: 'i:1'}";
+  - {name: two, image: 'i:1'}
+  - {name: tail, image: 'i:1', restartPolicy: Always}";
+        let rule = "
+    restartPolicy: Never
+    restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]";
         let yaml = format!(
             "
 metadata: {{name: app}}
@@ -41,12 +52,14 @@ spec:
   restartPolicy: {policy}{}
   containers:
   - {{name: a, image: 'i:1', livenessProbe: {{tcpSocket: {{port: 1}}}}}}
-  - {{name: b, image: 'i:1'}}
+  - name: b
+    image: 'i:1'{}
 ",
-            if inits { init } else { "" }
+            if inits { init } else { "" },
+            if rules { rule } else { "" }
         );
         let world = World::new(pod(&yaml), PodMemory::default());
-        Run { world, history: History::default(), never: policy == "Never", log: Vec::new() }
+        Run { world, history: History::default(), never: policy == "Never", rules, log: Vec::new() }
     }
 
     fn feed(&mut self, event: PodEvent) {
@@ -68,7 +81,27 @@ spec:
         let remembered = actions.iter().position(|action| *action == PodAction::Remember);
         let start = actions.iter().position(|action| matches!(action, PodAction::StartContainer { .. }));
         assert!(start.is_none() || remembered < start && remembered.is_some(), "a start that is not remembered");
+        for action in &actions {
+            if let PodAction::StopContainer { container, .. } = action {
+                self.check_stop(container);
+            }
+        }
         self.check_status();
+    }
+
+    /// Nothing but the end of pod or sandbox stops a sidecar here: those that were started after it have ended by then.
+    fn check_stop(&self, container: &str) {
+        let after: &[&str] = match container {
+            "side" => &["tail", "a", "b"],
+            "tail" => &["a", "b"],
+            _ => &[],
+        };
+        for ((name, attempt), fake) in &self.world.containers {
+            assert!(
+                !running(fake) || !after.contains(&name.as_str()),
+                "{container} is stopped before {name}-{attempt}"
+            );
+        }
     }
 
     fn check_status(&mut self) {
@@ -109,16 +142,22 @@ spec:
                 }
                 if ["a", "b"].contains(&container.as_str()) && self.has_inits() {
                     let sandbox = self.world.sandbox.map(|(attempt, _)| attempt);
-                    for init in ["one", "side", "two"] {
+                    for init in ["one", "side", "two", "tail"] {
                         assert_eq!(self.history.passed.get(init).copied(), sandbox, "{container} before {init}");
                     }
                 }
                 assert!(self.history.started.insert((container.clone(), attempt)), "{container}-{attempt} ran before");
-                let once = self.never && container != "side";
+                let sidecar = ["side", "tail"].contains(&container.as_str());
+                let ruled = self.rules && container == "b";
+                let once = self.never && !sidecar && !ruled;
                 let runs = self.history.started.iter().filter(|(name, _)| *name == container).count();
                 assert!(!once || runs == 1, "{container} ran {runs} times under Never");
-                if container == "side" {
-                    self.history.passed.insert("side".into(), self.world.sandbox.unwrap().0);
+                if let (true, Some(before)) = (ruled, attempt.checked_sub(1)) {
+                    let end = self.history.ends.get(&(container.clone(), before));
+                    assert_eq!(end, Some(&AGAIN), "{container}-{attempt} against its rules");
+                }
+                if sidecar {
+                    self.history.passed.insert(container.clone(), self.world.sandbox.unwrap().0);
                 }
             }
             PodAction::RunSandbox { attempt } => {
@@ -141,7 +180,8 @@ spec:
             }
             PodAction::RunProbe { container, probe, .. } if fail < 3 => {
                 let (container, probe, message) = (container.clone(), *probe, "no".to_string());
-                return self.feed(PodEvent::ProbeResult { container, probe, success: false, message });
+                let outcome = if fail == 0 { ProbeOutcome::Error } else { ProbeOutcome::Failure };
+                return self.feed(PodEvent::ProbeResult { container, probe, outcome, message });
             }
             _ => {}
         }
@@ -155,9 +195,11 @@ spec:
     }
 
     fn exit(&mut self, name: &str, code: i32) {
-        let ran = self.world.containers.iter().any(|((of, _), fake)| of == name && running(fake));
+        let alive = self.world.containers.iter().find(|((of, _), fake)| of == name && running(fake));
+        let Some((key, _)) = alive else { return };
+        self.history.ends.insert(key.clone(), code);
         self.world.exit(name, code);
-        if let (true, 0, Some((sandbox, _))) = (ran, code, self.world.sandbox) {
+        if let (0, Some((sandbox, _))) = (code, self.world.sandbox) {
             self.history.passed.insert(name.to_string(), sandbox);
         }
     }
@@ -192,9 +234,9 @@ spec:
                 self.act(action, u8::try_from(choice / 32 % 8).unwrap());
             }
             17..=20 => {
-                let names = ["one", "side", "two", "a", "b"];
-                let code = [0, 0, 1, 137][pick / 8 % 4];
-                self.exit(names[pick % 5], code);
+                let names = ["one", "side", "two", "a", "b", "tail"];
+                let code = [0, AGAIN, 1, 137][pick / 8 % 4];
+                self.exit(names[pick % 6], code);
                 let observed = self.world.observed();
                 self.feed(observed);
             }
@@ -249,6 +291,10 @@ fn running(fake: &crate::script::Fake) -> bool {
     matches!(fake.state, ObservedState::Running { .. })
 }
 
+fn spec_of<'a>(world: &'a World, name: &str) -> Option<&'a k8s_openapi::api::core::v1::Container> {
+    world.machine.pod().spec.as_ref()?.containers.iter().find(|container| container.name == name)
+}
+
 fn at_rest(world: &World) -> bool {
     let status = world.status();
     let ready = |kind: &str| {
@@ -259,7 +305,10 @@ fn at_rest(world: &World) -> bool {
     let half = status.container_statuses.iter().flatten().all(|told| {
         let state = told.state.as_ref().unwrap();
         state.running.is_some()
-            || state.terminated.as_ref().is_some_and(|end| end.exit_code == 0)
+            || state.terminated.as_ref().is_some_and(|end| {
+                let ruled = spec_of(world, &told.name).is_some_and(|spec| spec.restart_policy_rules.is_some());
+                if ruled { end.exit_code != AGAIN } else { end.exit_code == 0 }
+            })
             || (world.machine.pod().spec.as_ref().unwrap().restart_policy.as_deref() == Some("Never")
                 && state.terminated.is_some())
     });
@@ -273,9 +322,10 @@ proptest! {
     fn the_laws_hold(
         policy in prop::sample::select(vec!["Always", "OnFailure", "Never"]),
         inits in any::<bool>(),
+        rules in any::<bool>(),
         choices in prop::collection::vec(any::<u16>(), 1..250),
     ) {
-        let mut run = Run::new(policy, inits);
+        let mut run = Run::new(policy, inits, rules);
         let observed = run.world.observed();
         run.feed(observed);
         for choice in choices {

@@ -135,7 +135,8 @@ impl World {
                 vec![PodEvent::ContainerStopped { container }, self.observed()]
             }
             PodAction::RunProbe { container, probe, .. } => {
-                vec![PodEvent::ProbeResult { container, probe, success: true, message: String::new() }]
+                let outcome = ProbeOutcome::Success;
+                vec![PodEvent::ProbeResult { container, probe, outcome, message: String::new() }]
             }
             PodAction::RemoveContainer { container, attempt } => {
                 self.containers.remove(&(container, attempt));
@@ -297,7 +298,12 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                     "liveness" => ProbeKind::Liveness,
                     _ => ProbeKind::Readiness,
                 },
-                success: words[3] == "ok",
+                outcome: match words[3] {
+                    "ok" => ProbeOutcome::Success,
+                    "odd" => ProbeOutcome::Warning,
+                    "no" => ProbeOutcome::Failure,
+                    _ => ProbeOutcome::Error,
+                },
                 message: words[4..].join(" "),
             }],
             "tick" => vec![PodEvent::Tick],

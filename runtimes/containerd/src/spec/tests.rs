@@ -55,6 +55,7 @@ fn input<'a>(sandbox: &'a SandboxSpec, container: &'a ContainerSpec, image: &'a 
             shm: Some("/run/s/shm".into()),
             hostname: Some("/run/s/hostname".into()),
         },
+        confinement: Confinement::default(),
         devices: Vec::new(),
         cgroup: "/holdfast/poduid/uid-web-0".into(),
         cgroup_v2: true,
@@ -112,6 +113,23 @@ fn security_settings_reach_the_specification() {
 }
 
 #[test]
+fn confinement_reaches_the_specification() {
+    let (sandbox, image, mut container) = (sandbox(), image(), container());
+    container.security.seccomp = "Localhost/a.json".into();
+    container.linux.unmasked_proc = true;
+    let confinement = Confinement {
+        pid: Some("/proc/7/ns/pid".into()),
+        seccomp: Some(json!({"defaultAction": "SCMP_ACT_LOG"})),
+        apparmor: Some("mine".into()),
+    };
+    let spec = runtime_spec(&SpecInput { confinement, ..input(&sandbox, &container, &image) }).unwrap();
+    assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_LOG");
+    assert_eq!(spec["process"]["apparmorProfile"], "mine");
+    assert_eq!(spec["linux"]["namespaces"][1], json!({"type": "pid", "path": "/proc/7/ns/pid"}));
+    assert!(spec["linux"].get("maskedPaths").is_none() && spec["linux"].get("readonlyPaths").is_none());
+}
+
+#[test]
 fn what_cannot_be_met_is_refused() {
     let (sandbox, image) = (sandbox(), ImageConfig::default());
     let refuse = |container: &ContainerSpec| runtime_spec(&input(&sandbox, container, &image)).unwrap_err().to_string();
@@ -120,8 +138,8 @@ fn what_cannot_be_met_is_refused() {
     let relative = ContainerSpec { working_dir: "tmp".into(), ..base.clone() };
     assert_eq!(refuse(&relative), "working directory \"tmp\" is not absolute");
     let mut local = base.clone();
-    local.security.seccomp = "Localhost/a.json".into();
-    assert!(refuse(&local).starts_with("not implemented"));
+    local.security.seccomp = "Somewhere".into();
+    assert_eq!(refuse(&local), "unknown seccomp profile \"Somewhere\"");
     let escape = Mount { container_path: "/a/../../b".into(), host_path: "/v".into(), ..Default::default() };
     assert!(refuse(&ContainerSpec { mounts: vec![escape], ..base }).starts_with("invalid mount path"));
 }

@@ -33,7 +33,7 @@ impl Node {
         node
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -82,14 +82,25 @@ impl Node {
     }
 
     pub(crate) fn runtime(&self) -> Arc<ContainerdRuntime> {
+        ContainerdRuntime::new(self.config())
+    }
+
+    /// Settings of a runtime here.
+    pub(crate) fn config(&self) -> ContainerdConfig {
         let mut config = ContainerdConfig::new(self.path("c.sock"), self.path("run"));
         config.namespace = self.namespace.clone();
-        ContainerdRuntime::new(config)
+        config.seccomp_root = self.path("seccomp");
+        config
     }
 
     /// A runtime that answers and has the image.
     pub(crate) async fn ready(&self) -> Arc<ContainerdRuntime> {
-        let runtime = self.runtime();
+        self.ready_with(self.config()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn ready_with(&self, config: ContainerdConfig) -> Arc<ContainerdRuntime> {
+        let runtime = ContainerdRuntime::new(config);
         until("containerd answers", async || runtime.version().await.is_ok()).await;
         let tar = self.path("image.tar");
         write_image(&tar, IMAGE);
@@ -141,6 +152,15 @@ impl Node {
                 line.contains("containerd-shim") && line.contains(&socket)
             })
             .collect()
+    }
+
+    /// The process that holds the PID namespace of the only shared sandbox here.
+    pub(crate) fn holder(&self) -> nix::unistd::Pid {
+        let name = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let all = self.shims().into_iter().flat_map(descendants);
+        let found: Vec<u32> = all.filter(|pid| name(pid).trim() == "holder").collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        nix::unistd::Pid::from_raw(i32::try_from(found[0]).unwrap())
     }
 
     fn kill_shims(&self) {

@@ -73,7 +73,7 @@ async fn stopping_asks_first_and_kills_after_the_grace() {
     runtime.remove_sandbox("pod-0").await.unwrap();
 }
 
-async fn finish(mut session: ExecSession) -> (String, String, Option<i32>) {
+pub(crate) async fn finish(mut session: ExecSession) -> (String, String, Option<i32>) {
     let (mut out, mut err, mut code) = (Vec::new(), Vec::new(), None);
     while let Some(output) = tokio::time::timeout(DEADLINE, session.output.recv()).await.unwrap() {
         match output {
@@ -86,7 +86,7 @@ async fn finish(mut session: ExecSession) -> (String, String, Option<i32>) {
     (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), code)
 }
 
-fn request(script: &str, stdin: bool, tty: bool) -> ExecRequest {
+pub(crate) fn request(script: &str, stdin: bool, tty: bool) -> ExecRequest {
     ExecRequest { command: vec!["sh".into(), "-c".into(), script.into()], tty, stdin }
 }
 

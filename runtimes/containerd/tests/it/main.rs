@@ -3,8 +3,11 @@
 // A helper that cannot go on ends its test.
 #![allow(clippy::unwrap_used)]
 
+mod confinement;
 mod failures;
 mod harness;
 mod life;
+mod logs;
+mod processes;
 mod security;
 mod survival;

@@ -5,7 +5,7 @@ use nix::sched::{CloneFlags, unshare};
 use std::path::Path;
 
 /// A network namespace of its own, kept by a bind mount that the harness takes away.
-fn make_netns(path: &Path) {
+pub(crate) fn make_netns(path: &Path) {
     std::fs::write(path, b"").unwrap();
     let path = path.to_path_buf();
     let thread = std::thread::spawn(move || {

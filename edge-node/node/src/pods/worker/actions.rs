@@ -1,12 +1,17 @@
 //! What the machine asks for, each in a task that answers with an event: volumes, sandbox, images, containers, probes.
 
 use super::{State, Word};
+use crate::pods::containers::log_path;
 use crate::pods::probes::ProbeTarget;
+use crate::pods::termination;
 use crate::pods::work::{
-    ANSWER, Common, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
+    ANSWER, Common, Target, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
 };
-use holdfast_pods::{ImageFailure, PodEvent, ProbeKind, StartFailure, container_id, container_named};
-use holdfast_runtime::RuntimeError;
+use holdfast_pods::memory::Run;
+use holdfast_pods::{
+    ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
+};
+use holdfast_runtime::{RuntimeError, log_files};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -113,9 +118,11 @@ impl State {
     pub(super) fn start_container(&mut self, name: String, attempt: u32) {
         let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
         let events = self.events.clone();
+        let target = target(&pod, &name).map(|of| Target { name: of.to_string(), attempt: self.running_attempt(of) });
         self.go(async move {
             let at = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let launched = common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt)).await;
+            let launched =
+                common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt, target)).await;
             let late = || Err((StartFailure::Create, "context deadline exceeded".to_string()));
             if let Some(runtime) = known_home(&common, &container_id(&uid, &name, attempt)) {
                 let _ = events.send(Word::RunsIn(name.clone(), runtime.name())).await;
@@ -125,6 +132,12 @@ impl State {
                 Err((reason, message)) => PodEvent::ContainerFailed { container: name, attempt, reason, message },
             }
         });
+    }
+
+    /// The attempt of a container that runs.
+    fn running_attempt(&self, container: &str) -> Option<u32> {
+        let memory = self.machine.memory().containers.get(container)?;
+        (memory.run == Run::Started).then_some(memory.attempt)
     }
 
     pub(super) fn stop_container(&mut self, name: String, attempt: u32, grace: Duration) {
@@ -153,8 +166,8 @@ impl State {
                 };
                 let run = env.timeout(grace, run_hook(&target, &hook, grace)).await;
                 if let Err(err) = run.unwrap_or_else(|| Err("the hook did not end within the grace".into())) {
-                    let message = format!("PreStopHook failed: {err}");
-                    common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", &message).await;
+                    tracing::warn!(container = id, err, "A preStop hook failed");
+                    common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", "PreStopHook failed").await;
                 }
             }
             // A runtime that is just restarting is asked again: a container that was not stopped is not gone.
@@ -188,7 +201,7 @@ impl State {
         let (common, pod, uid, pod_ip) = (self.common.clone(), self.pod.clone(), self.uid.clone(), self.pod_ip());
         self.go(async move {
             let id = container_id(&uid, &name, attempt);
-            let (success, message) = match runtime_with(&common, &id).await {
+            let (outcome, message) = match runtime_with(&common, &id).await {
                 Some(runtime) => {
                     let target = ProbeTarget {
                         env: common.parts.env.clone(),
@@ -201,14 +214,14 @@ impl State {
                     };
                     target.run(probe).await
                 }
-                None => (false, "the container's runtime does not answer".to_string()),
+                None => (ProbeOutcome::Error, "the container's runtime does not answer".to_string()),
             };
-            PodEvent::ProbeResult { container: name, probe, success, message }
+            PodEvent::ProbeResult { container: name, probe, outcome, message }
         });
     }
 
     pub(super) fn remove_container(&mut self, name: String, attempt: u32) {
-        let (common, uid) = (self.common.clone(), self.uid.clone());
+        let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
         let run = async move {
             let id = container_id(&uid, &name, attempt);
             if let Some(runtime) = runtime_with(&common, &id).await
@@ -216,6 +229,16 @@ impl State {
             {
                 tracing::warn!(container = id, %err, "Could not remove a container");
                 return;
+            }
+            let log = log_path(&common.parts.config, &pod, &name, attempt);
+            let said = common.parts.volumes.pod_dir(&uid).map(|dir| termination::file(&dir, &name, attempt));
+            let forget = move || {
+                // Its folder may be gone already.
+                let _ = said.map(std::fs::remove_file);
+                log_files::remove(&log)
+            };
+            if let Some(Err(err)) = common.parts.env.blocking(forget).await {
+                tracing::warn!(container = id, %err, "Could not remove a container's log");
             }
             common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         };

@@ -95,9 +95,9 @@ pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) 
         let path = path.child("nominatedNodeName");
         errors.all_invalid(&path, nominated, holdfast_core::names::dns_subdomain(nominated));
     }
-    // A container of a pod that restarts nothing cannot come back to life.
-    let of_pod = str_at(old, &["spec", "restartPolicy"]).unwrap_or_default();
-    for (of, list) in [
+    // A container that nothing restarts cannot come back to life.
+    let of_pod = str_at(old, &["spec", "restartPolicy"]);
+    for (specs, list) in [
         ("containers", "containerStatuses"),
         ("initContainers", "initContainerStatuses"),
         ("", "ephemeralContainerStatuses"),
@@ -105,12 +105,9 @@ pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) 
         for (index, before) in items_at(old, &["status", list]).iter().enumerate() {
             let Some(code) = i64_at(before, &["state", "terminated", "exitCode"]) else { continue };
             let name = str_at(before, &["name"]);
-            // A container may have its own policy, as sidecars do. Ephemeral ones run once, whatever the pod says.
-            let container = items_at(old, &["spec", of]).iter().find(|container| str_at(container, &["name"]) == name);
-            let own = container.and_then(|container| str_at(container, &["restartPolicy"]));
-            let policy = if of.is_empty() { "Never" } else { own.unwrap_or(of_pod) };
-            let by_rules = container.is_some_and(|container| !items_at(container, &["restartPolicyRules"]).is_empty());
-            if policy == "Always" || by_rules || (policy == "OnFailure" && code != 0) {
+            let spec = items_at(old, &["spec", specs]).iter().find(|spec| str_at(spec, &["name"]) == name);
+            // Ephemeral ones run once, whatever the pod says.
+            if !specs.is_empty() && may_return(spec, of_pod, code) {
                 continue;
             }
             let now = items_at(doc, &["status", list]).iter().find(|status| str_at(status, &["name"]) == name);
@@ -120,6 +117,18 @@ pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) 
             }
         }
     }
+}
+
+/// Whether a container that ended with `code` may run again: by its rules, else by its own policy, else by the pod's.
+fn may_return(spec: Option<&Json>, of_pod: Option<&str>, code: i64) -> bool {
+    let rules = spec.map_or(&[][..], |spec| items_at(spec, &["restartPolicyRules"]));
+    let ruled = rules.iter().any(|rule| {
+        let listed = items_at(rule, &["exitCodes", "values"]).iter().any(|value| value.as_i64() == Some(code));
+        str_at(rule, &["action"]) == Some("Restart")
+            && listed == (str_at(rule, &["exitCodes", "operator"]) == Some("In"))
+    });
+    let policy = spec.and_then(|spec| str_at(spec, &["restartPolicy"])).or(of_pod);
+    ruled || policy == Some("Always") || (policy == Some("OnFailure") && code != 0)
 }
 
 /// Writes the binding of a pod: its node, and the condition that says so. Used by the `binding` subresource.
@@ -135,5 +144,38 @@ pub(crate) fn bind(doc: &mut Json, node: &str, now: &str) {
     set(doc, &["status", "conditions"], conditions);
     if let Some(status) = at_mut(doc, &["status"]).and_then(Json::as_object_mut) {
         status.shift_remove("nominatedNodeName");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn comes_back(of_pod: &str, own: Json, init: bool, code: i64) -> bool {
+        let (specs, list) =
+            if init { ("initContainers", "initContainerStatuses") } else { ("containers", "containerStatuses") };
+        let mut container = own;
+        container["name"] = json!("a");
+        let doc = |state: Json| {
+            json!({
+                "spec": {"restartPolicy": of_pod, specs: [container.clone()]},
+                "status": {list: [{"name": "a", "state": state}]},
+            })
+        };
+        let mut errors = FieldErrors::default();
+        validate_status(&doc(json!({"running": {}})), &doc(json!({"terminated": {"exitCode": code}})), &mut errors);
+        errors.is_empty()
+    }
+
+    #[test]
+    fn containers_come_back_as_their_rules_and_policies_say() {
+        let rules = json!({"restartPolicy": "Never", "restartPolicyRules": [
+            {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]});
+        assert!(comes_back("Never", rules.clone(), false, 42));
+        assert!(!comes_back("Always", rules, false, 1));
+        assert!(comes_back("Never", json!({"restartPolicy": "Always"}), true, 0), "a sidecar");
+        assert!(comes_back("OnFailure", json!({}), false, 1) && !comes_back("OnFailure", json!({}), false, 0));
+        assert!(!comes_back("Never", json!({}), true, 1) && comes_back("Always", json!({}), false, 0));
     }
 }

@@ -1,0 +1,158 @@
+//! Whether a node takes a pod that it was given: what the kubelet judges once, before anything of the pod is made.
+
+use k8s_openapi::api::core::v1::{AppArmorProfile, Pod};
+
+/// What of the node matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Names of the loaded AppArmor profiles; `None` where the kernel has no AppArmor.
+    pub apparmor: Option<Vec<String>>,
+}
+
+/// The namespace that a sysctl belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Namespace {
+    Ipc,
+    Net,
+}
+
+/// The sysctls that touch no other pod and not the node, as upstream lists them.
+const SAFE_SYSCTLS: [(&str, Namespace); 12] = [
+    ("kernel.shm_rmid_forced", Namespace::Ipc),
+    ("net.ipv4.ip_local_port_range", Namespace::Net),
+    ("net.ipv4.ip_local_reserved_ports", Namespace::Net),
+    ("net.ipv4.ip_unprivileged_port_start", Namespace::Net),
+    ("net.ipv4.ping_group_range", Namespace::Net),
+    ("net.ipv4.tcp_fin_timeout", Namespace::Net),
+    ("net.ipv4.tcp_keepalive_intvl", Namespace::Net),
+    ("net.ipv4.tcp_keepalive_probes", Namespace::Net),
+    ("net.ipv4.tcp_keepalive_time", Namespace::Net),
+    ("net.ipv4.tcp_rmem", Namespace::Net),
+    ("net.ipv4.tcp_syncookies", Namespace::Net),
+    ("net.ipv4.tcp_wmem", Namespace::Net),
+];
+
+const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
+const APPARMOR: &str = "AppArmor";
+/// The reasons for which pods are not taken.
+pub(crate) const REASONS: [&str; 2] = [SYSCTL_FORBIDDEN, APPARMOR];
+
+/// A sysctl's name with dots between its parts. With `/` first, dots stand for themselves and slashes part (as in paths).
+pub fn sysctl_name(name: &str) -> String {
+    let first = name.find(['.', '/']).and_then(|at| name.as_bytes().get(at));
+    if first != Some(&b'/') {
+        return name.to_string();
+    }
+    let swap = |letter| match letter {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    };
+    name.chars().map(swap).collect()
+}
+
+/// Nothing when the node takes the pod, else reason and message, upstream's.
+pub fn admit(pod: &Pod, host: &Host) -> Result<(), (&'static str, String)> {
+    sysctls(pod).map_err(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")))?;
+    apparmor(pod, host).map_err(|why| (APPARMOR, format!("Cannot enforce AppArmor: {why}")))
+}
+
+fn sysctls(pod: &Pod) -> Result<(), String> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    let asked = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    for sysctl in asked {
+        let name = sysctl_name(&sysctl.name);
+        let known = SAFE_SYSCTLS.iter().find(|(safe, _)| *safe == name).map(|(_, namespace)| *namespace);
+        let (shared, word) = match known {
+            Some(Namespace::Ipc) => (spec.host_ipc, "IPC"),
+            Some(Namespace::Net) => (spec.host_network, "Net"),
+            None => return Err(format!("{name:?} not allowlisted")),
+        };
+        if shared == Some(true) {
+            return Err(format!("{name:?} not allowed with host {word} enabled"));
+        }
+    }
+    Ok(())
+}
+
+fn apparmor(pod: &Pod, host: &Host) -> Result<(), String> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
+    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let profiles = all.filter_map(|container| {
+        let own = container.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
+        own.or(of_pod)
+    });
+    let asked: Vec<&AppArmorProfile> = profiles.filter(|profile| profile.type_ != "Unconfined").collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let loaded = host.apparmor.as_ref().ok_or("AppArmor is not enabled on the host")?;
+    for profile in asked.into_iter().filter(|profile| profile.type_ == "Localhost") {
+        let name = profile.localhost_profile.as_deref().unwrap_or_default();
+        if !loaded.iter().any(|known| known == name) {
+            return Err(format!("profile {name:?} is not loaded"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::typed;
+    use serde_json::{Value, json};
+
+    fn judge(spec: Value, host: &Host) -> String {
+        let pod = typed::pod(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+        match admit(&pod, host) {
+            Ok(()) => "taken".into(),
+            Err((reason, message)) => format!("{reason}: {message}"),
+        }
+    }
+
+    fn with_sysctl(name: &str, more: Value) -> String {
+        let mut spec = json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        judge(spec, &Host::default())
+    }
+
+    #[test]
+    fn safe_sysctls_alone_are_taken() {
+        assert_eq!(with_sysctl("net.ipv4.tcp_syncookies", json!({})), "taken");
+        assert_eq!(with_sysctl("net/ipv4/tcp_syncookies", json!({})), "taken");
+        assert_eq!(
+            with_sysctl("kernel.msgmax", json!({})),
+            "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted"
+        );
+        assert_eq!(
+            with_sysctl("net.ipv4.tcp_rmem", json!({"hostNetwork": true})),
+            "SysctlForbidden: forbidden sysctl: \"net.ipv4.tcp_rmem\" not allowed with host Net enabled"
+        );
+        assert_eq!(
+            with_sysctl("kernel.shm_rmid_forced", json!({"hostIPC": true})),
+            "SysctlForbidden: forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host IPC enabled"
+        );
+        assert_eq!(sysctl_name("net/ipv4/conf/eth0.1/x"), "net.ipv4.conf.eth0/1.x");
+    }
+
+    #[test]
+    fn apparmor_needs_a_kernel_that_has_it() {
+        let profile = |kind: &str, name: Value| json!({"type": kind, "localhostProfile": name});
+        let spec = |of_pod: Value, own: Value| {
+            let own = json!({"name": "a", "securityContext": {"appArmorProfile": own}});
+            json!({"containers": [own], "securityContext": {"appArmorProfile": of_pod}})
+        };
+        let (without, with) = (Host::default(), Host { apparmor: Some(vec!["mine".into()]) });
+        let none = "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        let default = || profile("RuntimeDefault", Value::Null);
+        assert_eq!(judge(spec(default(), Value::Null), &without), none);
+        assert_eq!(judge(spec(Value::Null, profile("Localhost", json!("mine"))), &without), none);
+        assert_eq!(judge(spec(default(), profile("Unconfined", Value::Null)), &without), "taken");
+        assert_eq!(judge(spec(default(), profile("Localhost", json!("mine"))), &with), "taken");
+        assert_eq!(
+            judge(spec(Value::Null, profile("Localhost", json!("other"))), &with),
+            "AppArmor: Cannot enforce AppArmor: profile \"other\" is not loaded"
+        );
+    }
+}
