@@ -18,6 +18,7 @@ use holdfast_env::host::HostEnv;
 use holdfast_link::HubAddress;
 use holdfast_link::identity::validity;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeParts, SharedStore, node_main};
+use holdfast_pull::{RegistryClient, RegistrySettings};
 use holdfast_volumes::VolumeManager;
 use holdfast_wasm_client::{WasmConfig, WasmRuntime};
 use std::os::unix::fs::DirBuilderExt;
@@ -144,6 +145,7 @@ fn parts(
         None => local_address(&config.hubs).context("the node's own address is not known: give it with --node-ip")?,
     };
     let containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
+    let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
     Ok(NodeParts {
         env: env.clone(),
         clock: clock.clone(),
@@ -160,9 +162,11 @@ fn parts(
             cluster_domain: DOMAIN.into(),
             grace: GRACE,
             max_pods: MAX_PODS,
+            parallel_pulls: config.parallel_pulls,
         },
         oci: ContainerdRuntime::new(containerd),
-        wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone() }),
+        wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone(), spool: data.join("pulls") }),
+        registries: Arc::new(RegistryClient::new(env.clone(), registries)),
         network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),

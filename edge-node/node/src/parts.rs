@@ -8,7 +8,7 @@ use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{BiStream, Connection, World};
 use holdfast_link::NodeIdentity;
-use holdfast_runtime::Runtime;
+use holdfast_runtime::{Registries, Runtime};
 use holdfast_volumes::VolumeManager;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub grace: Duration,
     /// Most pods that the node takes.
     pub max_pods: u32,
+    /// Images that are pulled at one time.
+    pub parallel_pulls: usize,
 }
 
 /// Which pod a network attachment is for.
@@ -215,6 +217,8 @@ pub struct NodeParts {
     pub oci: Arc<dyn Runtime>,
     /// Runs Wasm containers.
     pub wasm: Arc<dyn Runtime>,
+    /// Where images come from.
+    pub registries: Arc<dyn Registries>,
     /// Pods' network.
     pub network: Arc<dyn PodNet>,
     /// Pods' volumes.

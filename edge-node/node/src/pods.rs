@@ -3,6 +3,7 @@
 
 mod calls;
 mod containers;
+mod images;
 mod manager;
 mod probes;
 mod results;
@@ -11,5 +12,7 @@ mod work;
 mod worker;
 
 pub use calls::PodCalls;
+pub use images::PullSummary;
+pub(crate) use images::Pulls;
 pub use manager::{PodManager, PodSummary};
 pub(crate) use work::Common;

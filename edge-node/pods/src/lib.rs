@@ -29,7 +29,8 @@ pub mod typed;
 
 pub use ephemeral::container_named;
 pub use events::{
-    ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, StartFailure,
+    ImageCame, ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind,
+    StartFailure,
 };
 pub use ids::{container_id, sandbox_id};
 pub use machine::PodMachine;

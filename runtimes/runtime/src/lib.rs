@@ -5,18 +5,24 @@
 //! survives the agent: after a restart of the agent, `list` shows them all, and their exit codes.
 
 pub mod archive;
+pub mod credentials;
 pub mod cri_log;
+pub mod digest;
 pub mod error;
 pub mod image_name;
+pub mod platform;
+pub mod remote;
 pub mod spec;
 pub mod stream;
 pub mod traits;
 
 pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
+pub use credentials::{Keyring, PullAuth};
 pub use error::RuntimeError;
 pub use image_name::normalise_image_name;
+pub use remote::{BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
 pub use spec::{
-    ContainerInfo, ContainerSpec, ContainerState, Device, ImageInfo, Mount, PullAuth, Resources, RuntimeEvent,
+    ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, Mount, Resources, RuntimeEvent,
     RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
 };
 pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};

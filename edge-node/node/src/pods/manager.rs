@@ -218,7 +218,7 @@ impl PodManager {
         self.shown().into_iter().find(|shown| fits(&shown.pod))
     }
 
-    pub(super) fn common(&self) -> &Arc<Common> {
+    pub(crate) fn common(&self) -> &Arc<Common> {
         &self.common
     }
 }

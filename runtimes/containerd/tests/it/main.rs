@@ -6,5 +6,6 @@
 mod failures;
 mod harness;
 mod life;
+mod pull;
 mod security;
 mod survival;
