@@ -6,7 +6,7 @@ use crate::lease::RunLease;
 use crate::link::LinkHost;
 use crate::objects::Objects;
 use crate::parts::{DataplaneSnapshot, NodeParts};
-use crate::pods::{Common, PodCalls, PodManager, Pulls};
+use crate::pods::{Common, PodCalls, PodManager, Pulls, collect_images};
 use crate::readiness::{self, Readiness};
 use crate::status;
 use crate::store::SharedStore;
@@ -118,6 +118,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         env.spawn("gaps", Box::pin(events.clone().tell_gaps(parts.config.node_uid.clone(), link.state()))),
         env.spawn("doubt", Box::pin(doubt(node.clone(), events, whole))),
         env.spawn("link", Box::pin(link.run())),
+        env.spawn("image-gc", Box::pin(collect_images(common))),
         env.spawn("time-floor", Box::pin(parts.clock.clone().keep())),
         env.spawn("readiness", readiness_task),
         env.spawn(

@@ -3,6 +3,7 @@
 
 mod calls;
 mod containers;
+mod image_gc;
 mod images;
 mod manager;
 mod probes;
@@ -12,6 +13,7 @@ mod work;
 mod worker;
 
 pub use calls::PodCalls;
+pub(crate) use image_gc::run as collect_images;
 pub use images::PullSummary;
 pub(crate) use images::Pulls;
 pub use manager::{PodManager, PodSummary};
