@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::compile::foreign_cargo;
-use crate::{cli, etcd, kubectl, place, process};
+use crate::{cli, docker_registry, etcd, kubectl, place, process};
 
 /// Package and the file or program that shows that it is there (it may have come another way than by apt).
 const PACKAGES: [(&str, &str); 9] = [
@@ -34,6 +34,7 @@ pub(crate) fn deps(args: &cli::Deps) -> Result<()> {
     }
     println!("{}", ensure()?.display());
     etcd::ensure()?;
+    docker_registry::ensure()?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod clock;
 mod cluster;
 mod compile;
 mod deps;
+mod docker_registry;
 mod down;
 mod etcd;
 mod failure;

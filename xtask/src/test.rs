@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{clients, deps, etcd, kubectl, place, process, sim, tidy};
+use crate::{clients, deps, docker_registry, etcd, kubectl, place, process, sim, tidy};
 
 /// Names the folder of upstream's texts.
 const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
@@ -18,6 +18,7 @@ const SHARED: &str = "shared/kubernetes-1.36";
 pub(crate) fn test(args: &cli::Test) -> Result<()> {
     deps::ensure()?;
     etcd::ensure()?;
+    docker_registry::ensure()?;
     match args.what {
         Some(suite) => timed(suite, &args.rest),
         None => ci(&args.rest),
@@ -103,10 +104,10 @@ fn guest_folders() -> Result<Vec<PathBuf>> {
     Ok(entries.flatten().map(|e| e.path()).filter(|p| p.join("Cargo.toml").is_file()).collect())
 }
 
-/// Cargo, with what tests would skip without: kubectl 1.36, etcd, and upstream's own texts to compare with.
+/// Cargo, with what tests would skip without: kubectl 1.36, etcd, a registry of images, and upstream's own texts to compare with.
 fn tested() -> Result<Command> {
     let mut cargo = cargo();
-    cargo.env("KUBECTL", kubectl::path()?).env("ETCD", etcd::path()?);
+    cargo.env("KUBECTL", kubectl::path()?).env("ETCD", etcd::path()?).env("DOCKER_REGISTRY", docker_registry::path()?);
     match reference() {
         Some(folder) => {
             cargo.env(REFERENCE, folder);

@@ -64,6 +64,13 @@ pub(crate) struct AgentFlags {
     /// File with seconds to add to the wall clock, for tests
     #[arg(long, env = "HOLDFAST_CLOCK_OFFSET_FILE")]
     pub(crate) clock_offset_file: Option<PathBuf>,
+    /// Folder with <registry>/hosts.toml: mirrors, certificates and headers of registries, as containerd has them
+    /// [default: /etc/containerd/certs.d]
+    #[arg(long, env = "HOLDFAST_REGISTRY_HOSTS_DIR")]
+    pub(crate) registry_hosts_dir: Option<PathBuf>,
+    /// Images that are pulled at one time, 1 to 16 [default: 1]
+    #[arg(long, env = "HOLDFAST_PARALLEL_PULLS")]
+    pub(crate) parallel_pulls: Option<usize>,
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,

@@ -38,6 +38,8 @@ struct File {
     service_cidr: Option<String>,
     #[serde(alias = "local_api")]
     local_api: Option<String>,
+    registry_hosts_dir: Option<PathBuf>,
+    parallel_pulls: Option<usize>,
 }
 
 /// Settings, complete.
@@ -53,6 +55,9 @@ pub(crate) struct Config {
     pub(crate) cgroup_parent: String,
     pub(crate) eviction_hard: Thresholds,
     pub(crate) clock_offset_file: Option<PathBuf>,
+    pub(crate) registry_hosts_dir: PathBuf,
+    /// Images that are pulled at one time.
+    pub(crate) parallel_pulls: usize,
     /// Where the node's own API listens; `None` for nowhere.
     pub(crate) local_api: Option<SocketAddr>,
     pub(crate) cluster_cidr: Ipv4Net,
@@ -62,6 +67,9 @@ pub(crate) struct Config {
 
 /// The offset of the DNS address in the network of Services, as everywhere in the field.
 const DNS_HOST: u32 = 10;
+
+/// Each pull has some megabytes in its hands.
+const MAX_PARALLEL_PULLS: usize = 16;
 
 impl Config {
     /// Reads and checks the settings.
@@ -106,6 +114,10 @@ impl Config {
             }
             None => Thresholds::default(),
         };
+        let parallel_pulls = flags.parallel_pulls.or(file.parallel_pulls).unwrap_or(1);
+        if !(1..=MAX_PARALLEL_PULLS).contains(&parallel_pulls) {
+            bail!("--parallel-pulls {parallel_pulls} is invalid: it must be 1 to {MAX_PARALLEL_PULLS}");
+        }
         let path = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             flag.or(file).unwrap_or_else(|| PathBuf::from(default))
         };
@@ -117,6 +129,8 @@ impl Config {
             node_ip,
             containerd_socket: path(flags.containerd_socket, file.containerd_socket, "/run/containerd/containerd.sock"),
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
+            registry_hosts_dir: path(flags.registry_hosts_dir, file.registry_hosts_dir, "/etc/containerd/certs.d"),
+            parallel_pulls,
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
             eviction_hard,
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),
@@ -172,6 +186,9 @@ mod tests {
         assert!(local_api("7000").unwrap_err().contains("ADDR:PORT"));
         let eviction = AgentFlags { eviction_hard: Some("memory<1Gi".into()), ..flags() };
         assert!(read(eviction).unwrap_err().starts_with("--eviction-hard is invalid: \"memory\" is no signal"));
+        assert_eq!(config.parallel_pulls, 1);
+        let pulls = AgentFlags { parallel_pulls: Some(0), ..flags() };
+        assert_eq!(read(pulls).unwrap_err(), "--parallel-pulls 0 is invalid: it must be 1 to 16");
         let ip = AgentFlags { node_ip: Some("nowhere".into()), ..flags() };
         assert!(read(ip).unwrap_err().contains("no IP address"));
     }

@@ -18,6 +18,7 @@ use holdfast_env::host::HostEnv;
 use holdfast_link::HubAddress;
 use holdfast_link::identity::validity;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeParts, SharedStore, node_main};
+use holdfast_pull::{RegistryClient, RegistrySettings};
 use holdfast_volumes::VolumeManager;
 use holdfast_wasm_client::{WasmConfig, WasmRuntime};
 use std::os::unix::fs::DirBuilderExt;
@@ -145,6 +146,7 @@ fn parts(
     };
     let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
     containerd.seccomp_root = data.join("seccomp");
+    let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
     Ok(NodeParts {
         env: env.clone(),
         clock: clock.clone(),
@@ -162,9 +164,11 @@ fn parts(
             grace: GRACE,
             max_pods: MAX_PODS,
             eviction_hard: config.eviction_hard.clone(),
+            parallel_pulls: config.parallel_pulls,
         },
         oci: ContainerdRuntime::new(containerd),
-        wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone() }),
+        wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone(), spool: data.join("pulls") }),
+        registries: Arc::new(RegistryClient::new(env.clone(), registries)),
         network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),

@@ -6,7 +6,7 @@ use crate::drill::{self, DrillReport};
 use crate::link::LinkHost;
 use crate::local_api::LocalRegistry;
 use crate::main_loop::Running;
-use crate::pods::{PodCalls, PodManager, PodSummary};
+use crate::pods::{PodCalls, PodManager, PodSummary, PullSummary};
 use crate::readiness::Reason;
 use crate::store::WrittenFor;
 use holdfast_core::{Reason as StatusReason, Status, Timestamp};
@@ -63,6 +63,9 @@ pub struct NodeSummary {
     pub offline_ready: Option<bool>,
     /// What is missing for that.
     pub offline_reasons: Vec<String>,
+    /// Images that are being pulled.
+    #[serde(default)]
+    pub pulls: Vec<PullSummary>,
 }
 
 /// How heartbeats go, and what their path is like.
@@ -136,6 +139,7 @@ impl Commands {
             offline_reasons: self.offline_reasons(offline.as_deref().unwrap_or_default()),
             written_by_purpose: self.node.store.written_by_purpose(),
             heartbeat: self.heartbeat(),
+            pulls: self.pods.common().pulls.list(parts.env.monotonic()),
             traffic: self.link.counted().totals().into_iter().map(|(name, bytes)| (name.into(), bytes)).collect(),
         }
     }

@@ -5,7 +5,7 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the judge of offline readiness, the data plane's updater, the keeper of the [`time`] floor, the
+//! node's status reporter, the judge of offline readiness, the collector of images, the data plane's updater, the keeper of the [`time`] floor, the
 //! teller of gaps in the events, the end of doubt about the journal. The agent adds the servers of local commands and of
 //! the local API.
 

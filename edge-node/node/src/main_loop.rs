@@ -7,13 +7,13 @@ use crate::link::LinkHost;
 use crate::objects::Objects;
 use crate::pages::Pages;
 use crate::parts::{DataplaneSnapshot, NodeParts};
-use crate::pods::{Common, PodCalls, PodManager};
+use crate::pods::{Common, PodCalls, PodManager, Pulls, collect_images};
 use crate::readiness::{self, Readiness};
 use crate::status;
 use crate::store::SharedStore;
 use crate::tokens::NodeTokens;
 use holdfast_env::Task;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -97,11 +97,15 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         tokens: tokens.clone(),
         changed: Notify::new(),
         homes: Mutex::default(),
+        pulls: Pulls::new(parts.config.parallel_pulls),
+        link: OnceLock::new(),
     });
-    let pods = PodManager::new(common, report_pods.clone());
+    let pods = PodManager::new(common.clone(), report_pods.clone());
     let calls = PodCalls::new(pods.clone(), Pages::new(node.clone(), pods.clone()));
     let link = LinkHost::new(parts.clone(), store.clone(), calls.clone(), reconnected.clone(), whole.clone(), lease);
     tokens.follow(link.state());
+    // Nothing was set before.
+    let _ = common.link.set(link.state());
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };
 
     configure_network(&node, &objects).await;
@@ -115,6 +119,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         env.spawn("gaps", Box::pin(events.clone().tell_gaps(parts.config.node_uid.clone(), link.state()))),
         env.spawn("doubt", Box::pin(doubt(node.clone(), events, whole))),
         env.spawn("link", Box::pin(link.run())),
+        env.spawn("image-gc", Box::pin(collect_images(common))),
         env.spawn("time-floor", Box::pin(parts.clock.clone().keep())),
         env.spawn("readiness", readiness_task),
         env.spawn(

@@ -1,7 +1,7 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
-use crate::pressure::Thresholds;
 use crate::identity::Identities;
+use crate::pressure::Thresholds;
 use crate::time::NodeClock;
 use crate::tokens::TokenKey;
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use holdfast_core::Seq;
 use holdfast_env::{BiStream, Connection, World};
 use holdfast_link::NodeIdentity;
-use holdfast_runtime::Runtime;
+use holdfast_runtime::{Registries, Runtime};
 use holdfast_volumes::VolumeManager;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -44,6 +44,8 @@ pub struct NodeConfig {
     pub max_pods: u32,
     /// When memory, disk or processes of the machine run short.
     pub eviction_hard: Thresholds,
+    /// Images that are pulled at one time.
+    pub parallel_pulls: usize,
 }
 
 /// Which pod a network attachment is for.
@@ -278,6 +280,8 @@ pub struct NodeParts {
     pub oci: Arc<dyn Runtime>,
     /// Runs Wasm containers.
     pub wasm: Arc<dyn Runtime>,
+    /// Where images come from.
+    pub registries: Arc<dyn Registries>,
     /// Pods' network.
     pub network: Arc<dyn PodNet>,
     /// Pods' volumes.

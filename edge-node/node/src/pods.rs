@@ -3,6 +3,8 @@
 
 mod calls;
 mod containers;
+mod image_gc;
+mod images;
 mod manager;
 mod probes;
 mod results;
@@ -12,6 +14,9 @@ mod work;
 mod worker;
 
 pub use calls::PodCalls;
+pub(crate) use image_gc::run as collect_images;
+pub use images::PullSummary;
+pub(crate) use images::Pulls;
 pub use manager::{PodManager, PodSummary};
 pub(crate) use work::Common;
 pub(crate) use worker::Shown;

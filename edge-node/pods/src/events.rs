@@ -107,6 +107,25 @@ pub enum ImageFailure {
     InvalidName,
 }
 
+/// How an image came to be here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageCame {
+    /// It was here, and that is enough.
+    Present,
+    /// It was here, and no registry could be asked whether it still is the right one.
+    Unchecked {
+        /// Why not.
+        reason: String,
+    },
+    /// A registry had it.
+    Pulled {
+        /// How long that took, without the wait for other pulls.
+        took: Duration,
+        /// Its size, as it travels.
+        size_bytes: u64,
+    },
+}
+
 /// Why a container did not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartFailure {
@@ -164,6 +183,8 @@ pub enum PodEvent {
         container: String,
         /// Digest reference, for `imageID`.
         image_id: String,
+        /// How it came.
+        came: ImageCame,
     },
     /// [`PodAction::PullImage`] failed.
     ImageFailed {
@@ -233,7 +254,7 @@ pub enum PodAction {
     PullImage {
         /// Whose.
         container: String,
-        /// Ask the registry even when it is here.
+        /// Ask the registry even when it is here, if it can be asked.
         always: bool,
         /// Never ask the registry.
         never: bool,

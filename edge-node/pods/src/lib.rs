@@ -30,8 +30,8 @@ pub mod typed;
 pub use admission::admit;
 pub use ephemeral::{container_named, target};
 pub use events::{
-    ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind, ProbeOutcome,
-    StartFailure,
+    ImageCame, ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind,
+    ProbeOutcome, StartFailure,
 };
 pub use ids::{container_id, sandbox_id};
 pub use machine::PodMachine;

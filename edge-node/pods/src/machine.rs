@@ -162,7 +162,9 @@ impl PodMachine {
                 out.push(self.event(true, "FailedCreatePodSandBox", message, None));
             }
             PodEvent::ImagePulling { container } => self.image_pulling(now, &container, out),
-            PodEvent::ImageReady { container, image_id } => self.image_ready(now, &container, image_id, out),
+            PodEvent::ImageReady { container, image_id, came } => {
+                self.image_ready(now, &container, image_id, &came, out);
+            }
             PodEvent::ImageFailed { container, reason, message } => {
                 self.image_failed(now, &container, reason, message, out);
             }

@@ -5,7 +5,7 @@ use crate::machine::{Sandbox, Volumes, backoff};
 use crate::memory::{Outcome, Run, Termination};
 use crate::probes::{self, Verdict};
 use crate::spec::{self, Role};
-use crate::{ImageFailure, Now, PodAction, PodMachine, ProbeKind, ProbeOutcome, StartFailure, limits};
+use crate::{ImageCame, ImageFailure, Now, PodAction, PodMachine, ProbeKind, ProbeOutcome, StartFailure, limits};
 use std::time::Duration;
 
 impl PodMachine {
@@ -258,15 +258,29 @@ impl PodMachine {
         }
     }
 
-    pub(crate) fn image_ready(&mut self, now: Now, name: &str, image_id: String, out: &mut Vec<PodAction>) {
+    pub(crate) fn image_ready(
+        &mut self,
+        now: Now,
+        name: &str,
+        image_id: String,
+        came: &ImageCame,
+        out: &mut Vec<PodAction>,
+    ) {
         let image = self.image(name);
         let Stage::Pulling { fetching } = self.live(name).stage else { return };
-        let text = match fetching {
-            Some(since) => {
-                let took = crate::status::go_duration(now.mono.saturating_sub(since));
-                format!("Successfully pulled image {image:?} in {took} ({took} including waiting)")
+        let text = match came {
+            ImageCame::Pulled { took, size_bytes } => {
+                let waited = fetching.map_or(*took, |since| now.mono.saturating_sub(since));
+                let (took, waited) = (crate::status::go_duration(*took), crate::status::go_duration(waited));
+                format!(
+                    "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size_bytes} \
+                     bytes."
+                )
             }
-            None => format!("Container image {image:?} already present on machine"),
+            ImageCame::Present => format!("Container image {image:?} already present on machine"),
+            ImageCame::Unchecked { reason } => crate::machine::bounded(format!(
+                "Container image {image:?} already present on machine, and used unchecked: {reason}"
+            )),
         };
         out.push(self.event(false, "Pulled", text, Some(name)));
         if self.ending() || !matches!(self.sandbox, Sandbox::Ready { .. }) {

@@ -32,7 +32,7 @@ pub(crate) struct CallError {
 }
 
 impl CallError {
-    fn new(operation: &'static str, status: &Status) -> CallError {
+    pub(crate) fn new(operation: &'static str, status: &Status) -> CallError {
         let cause = std::error::Error::source(status);
         let mut message = status.message().to_string();
         let mut next = cause;
@@ -125,6 +125,7 @@ impl Client {
         containers: api::containers_client::ContainersClient<Channel>;
         tasks: api::tasks_client::TasksClient<Channel>;
         events: api::events_client::EventsClient<Channel>;
+        introspection: api::introspection_client::IntrospectionClient<Channel>;
     }
 
     pub(crate) fn namespace(&self) -> &str {

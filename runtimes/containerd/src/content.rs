@@ -55,7 +55,8 @@ impl Client {
         }
     }
 
-    async fn adopt_blob(&self, lease: &str, digest: &str, labels: Labels) -> Result<(), RuntimeError> {
+    /// Has a lease keep a blob that is there, and labels it.
+    pub(crate) async fn adopt_blob(&self, lease: &str, digest: &str, labels: Labels) -> Result<(), RuntimeError> {
         let resource = api::Resource { id: digest.to_string(), r#type: "content".into() };
         let request = self.request(api::AddResourceRequest { id: lease.to_string(), resource: Some(resource) });
         match call("lease blob", QUICK, self.leases().add_resource(request)).await {

@@ -1,15 +1,16 @@
-//! Images: import from an archive, look-up, unpacking into snapshots.
+//! Images: import from an archive, look-up, unpacking into snapshots, removal.
 //!
-//! Only images for Linux are taken: the Wasm runtime imports its own from the same archive.
+//! What was pulled is marked so, since it can be pulled again: what was imported is never removed to make room. Only images for Linux are taken: the Wasm runtime imports its own from the same archive.
 
-use crate::client::{BULK, CallError, Client, QUICK, call, optional, unique};
+use crate::client::{BULK, CallError, Client, QUICK, SLOW, call, optional, unique};
 use crate::image_config::{self, ImageConfig};
 use containerd_client::services::v1::{self as api, snapshots as snap};
 use containerd_client::types as ctypes;
 use holdfast_runtime::image_name::repository;
-use holdfast_runtime::{Archive, ArchiveImage, Descriptor, ImageInfo, RuntimeError, normalise_image_name};
+use holdfast_runtime::platform::{Platform, rank};
+use holdfast_runtime::{Archive, ArchiveImage, Descriptor, FsUsage, ImageInfo, RuntimeError, normalise_image_name};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,8 +41,11 @@ struct Manifest {
 #[derive(Deserialize)]
 struct PlatformManifest {
     digest: String,
-    platform: Option<serde_json::Value>,
+    platform: Option<Platform>,
 }
+
+/// Label of a name that a pull gave.
+const PULLED: &str = "edge.holdfast.io/pulled";
 
 impl Image {
     /// `repository@digest`, for `imageID`.
@@ -98,12 +102,15 @@ impl Client {
         let parse = |bytes: Vec<u8>| serde_json::from_slice::<Manifest>(&bytes).map_err(|err| bad_image(&name, err));
         let mut manifest = parse(self.read_blob(&target.digest).await?)?;
         if !manifest.manifests.is_empty() {
-            let ours = |entry: &&PlatformManifest| {
-                let word = |key: &str| entry.platform.as_ref().and_then(|p| p.get(key)).and_then(|v| v.as_str());
-                word("os") == Some("linux") && word("architecture") == Some(go_architecture())
-            };
-            let chosen = manifest.manifests.iter().find(ours);
-            let digest = chosen.map(|entry| entry.digest.clone());
+            // The first of the best, as the pull chose.
+            let mut best = None;
+            for entry in manifest.manifests {
+                let rank = rank(entry.platform.as_ref(), false);
+                if rank > best.as_ref().map_or(0, |(rank, _)| *rank) {
+                    best = Some((rank, entry.digest));
+                }
+            }
+            let digest = best.map(|(_, digest)| digest);
             let digest = digest.ok_or_else(|| bad_image(&name, "no manifest for this machine's architecture"))?;
             manifest = parse(self.read_blob(&digest).await?)?;
         }
@@ -131,10 +138,8 @@ impl Client {
 
     /// All images, one entry a digest. Damaged ones are left out.
     pub(crate) async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
-        let request = self.request(api::ListImagesRequest::default());
-        let images = call("list images", QUICK, self.image_service().list(request)).await?.images;
         let mut infos: BTreeMap<String, ImageInfo> = BTreeMap::new();
-        for image in images {
+        for image in self.image_records().await? {
             let Some(target) = image.target else { continue };
             if let Some(known) = infos.get_mut(&target.digest) {
                 for name in [image.name.clone(), format!("{}@{}", repository(&image.name), target.digest)] {
@@ -189,29 +194,102 @@ impl Client {
         self.write_blob(lease, archive, &image.config, HashMap::new()).await?;
         refs.insert("containerd.io/gc.ref.content.config".to_string(), image.config.digest.clone());
         self.write_blob(lease, archive, &image.manifest, refs).await?;
-        let target = descriptor(&image.manifest);
-        let digest_name = image.names.first().map(|name| format!("{}@{}", repository(name), target.digest));
-        // Unpacked before it is named: a name never leads to an image that cannot be started.
-        let fallback = image.names.first().cloned().unwrap_or_else(|| target.digest.clone());
-        let resolved = self.resolve(fallback, target.clone()).await?;
-        self.unpack(lease, &resolved, snapshotter).await?;
+        let fallback = image.names.first().cloned().unwrap_or_else(|| image.manifest.digest.clone());
+        let resolved = self.unpacked(lease, fallback, &image.manifest, snapshotter).await?;
+        let digest_name = image.names.first().map(|_| resolved.reference());
         for name in image.names.iter().cloned().chain(digest_name) {
-            self.name_image(name, target.clone()).await?;
+            self.name_image(name, &image.manifest, false).await?;
         }
         Ok(())
     }
 
-    async fn name_image(&self, name: String, target: ctypes::Descriptor) -> Result<(), CallError> {
-        let image = api::Image { name, target: Some(target), ..Default::default() };
+    /// An image whose content is here, unpacked. Before that it is not named: a name never leads to an image that cannot be
+    /// started.
+    async fn unpacked(
+        &self,
+        lease: &str,
+        name: String,
+        target: &Descriptor,
+        snapshotter: &str,
+    ) -> Result<Image, RuntimeError> {
+        let resolved = self.resolve(name, descriptor(target)).await?;
+        self.unpack(lease, &resolved, snapshotter).await?;
+        Ok(resolved)
+    }
+
+    /// Unpacks and names what a pull brought.
+    pub(crate) async fn take_in(
+        &self,
+        lease: &str,
+        name: &str,
+        target: &Descriptor,
+        snapshotter: &str,
+    ) -> Result<ImageInfo, RuntimeError> {
+        let image = self.unpacked(lease, name.to_string(), target, snapshotter).await?;
+        for name in [image.reference(), name.to_string()] {
+            self.name_image(name, target, true).await?;
+        }
+        Ok(image.info())
+    }
+
+    async fn name_image(&self, name: String, target: &Descriptor, pulled: bool) -> Result<(), CallError> {
+        let labels = HashMap::from([(PULLED.to_string(), pulled.to_string())]);
+        let image = api::Image { name, target: Some(descriptor(target)), labels, ..Default::default() };
         let request = self.request(api::CreateImageRequest { image: Some(image.clone()), source_date_epoch: None });
         match call("create image", QUICK, self.image_service().create(request)).await {
             Err(err) if err.exists() => {}
             other => return other.map(|_| ()),
         }
-        let update_mask = Some(prost_types::FieldMask { paths: vec!["target".into()] });
+        let paths = vec!["target".into(), format!("labels.{PULLED}")];
+        let update_mask = Some(prost_types::FieldMask { paths });
         let request =
             self.request(api::UpdateImageRequest { image: Some(image), update_mask, source_date_epoch: None });
         call("update image", QUICK, self.image_service().update(request)).await.map(|_| ())
+    }
+
+    /// Images that may be removed: each of their names was pulled.
+    pub(crate) async fn pulled_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        let mut kept = BTreeSet::new();
+        for image in self.image_records().await? {
+            if image.labels.get(PULLED).is_none_or(|pulled| pulled != "true") {
+                kept.extend(image.target.map(|target| target.digest));
+            }
+        }
+        let mut images = self.list_images().await?;
+        images.retain(|image| !kept.contains(&image.id));
+        Ok(images)
+    }
+
+    /// Removes an image with all its names; its content goes with it, so far as nothing else needs it.
+    pub(crate) async fn remove_image(&self, digest: &str) -> Result<(), RuntimeError> {
+        for image in self.image_records().await? {
+            if image.target.as_ref().is_some_and(|target| target.digest == digest) {
+                let request =
+                    self.request(api::DeleteImageRequest { name: image.name, sync: true, ..Default::default() });
+                optional(call("delete image", SLOW, self.image_service().delete(request)).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How full the file system is that holds unpacked images; `None` when that folder is not to be seen from here.
+    pub(crate) async fn image_fs(&self, snapshotter: &str) -> Result<Option<FsUsage>, RuntimeError> {
+        let filters = vec![format!("type==io.containerd.snapshotter.v1,id=={snapshotter}")];
+        let request = self.request(api::PluginsRequest { filters });
+        let plugins = call("list plugins", QUICK, self.introspection().plugins(request)).await?.plugins;
+        let Some(root) = plugins.into_iter().find_map(|plugin| plugin.exports.get("root").cloned()) else {
+            return Ok(None);
+        };
+        let usage = |fs: rustix::fs::StatVfs| FsUsage {
+            capacity_bytes: fs.f_blocks.saturating_mul(fs.f_frsize),
+            available_bytes: fs.f_bavail.saturating_mul(fs.f_frsize),
+        };
+        Ok(rustix::fs::statvfs(&root).ok().map(usage))
+    }
+
+    async fn image_records(&self) -> Result<Vec<api::Image>, CallError> {
+        let request = self.request(api::ListImagesRequest::default());
+        Ok(call("list images", QUICK, self.image_service().list(request)).await?.images)
     }
 
     /// Makes sure that the image's layers are there as snapshots, kept for as long as the image is.
@@ -285,16 +363,6 @@ impl Client {
             Err(err) if !err.exists() => Err(err.into()),
             _ => Ok(()),
         }
-    }
-}
-
-/// This machine's architecture as images name it.
-fn go_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
     }
 }
 

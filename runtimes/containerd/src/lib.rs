@@ -25,6 +25,7 @@ mod image_config;
 mod images;
 mod labels;
 mod logs;
+mod pull;
 mod runtime;
 mod sandbox;
 mod seccomp;

@@ -6,8 +6,8 @@ use crate::events;
 use crate::logs::Pumps;
 use async_trait::async_trait;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
-    RuntimeVersion, SandboxInfo, SandboxSpec,
+    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, RemoteImage, Runtime,
+    RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec,
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -110,16 +110,20 @@ impl Runtime for ContainerdRuntime {
         self.inner.client.image_info(reference).await
     }
 
-    async fn pull_image(&self, reference: &str, _auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError> {
-        match self.inner.client.image_info(reference).await? {
-            Some(info) => Ok(info),
-            None => Err(RuntimeError::ImagePull {
-                image: reference.to_string(),
-                reason: "not implemented: pulling from registries; load the image with `cargo xtask load` or \
-                         `holdfast-edge images import`"
-                    .into(),
-            }),
-        }
+    async fn pull_image(&self, image: &dyn RemoteImage) -> Result<ImageInfo, RuntimeError> {
+        self.inner.client.pull(image, &self.inner.config.snapshotter).await
+    }
+
+    async fn pulled_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        self.inner.client.pulled_images().await
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<(), RuntimeError> {
+        self.inner.client.remove_image(id).await
+    }
+
+    async fn image_fs(&self) -> Result<Option<FsUsage>, RuntimeError> {
+        self.inner.client.image_fs(&self.inner.config.snapshotter).await
     }
 
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {

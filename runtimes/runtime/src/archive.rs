@@ -6,11 +6,13 @@
 
 mod docker;
 mod index;
+mod layout;
 mod oci;
 
-use crate::image_name::valid_digest;
+pub use layout::write_layout;
+
+use crate::digest::Hasher;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256, Sha512};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -217,36 +219,6 @@ impl Place {
         match self {
             Place::File { size, .. } => *size,
             Place::Memory(bytes) => bytes.len() as u64,
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Hasher {
-    Sha256(Box<Sha256>),
-    Sha512(Box<Sha512>),
-}
-
-impl Hasher {
-    fn new(digest: &str) -> Option<Hasher> {
-        match digest {
-            digest if !valid_digest(digest) => None,
-            digest if digest.starts_with("sha256:") => Some(Hasher::Sha256(Box::default())),
-            _ => Some(Hasher::Sha512(Box::default())),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Hasher::Sha256(hasher) => hasher.update(bytes),
-            Hasher::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(self) -> String {
-        match self {
-            Hasher::Sha256(hasher) => format!("sha256:{:x}", hasher.finalize()),
-            Hasher::Sha512(hasher) => format!("sha512:{:x}", hasher.finalize()),
         }
     }
 }

@@ -11,6 +11,14 @@ pub enum RuntimeError {
         /// Why.
         reason: String,
     },
+    /// No registry answered, so that nothing is known of the image: `ErrImagePull`, unless it is here already.
+    #[error("failed to pull image {image:?}: {reason}")]
+    RegistryUnreachable {
+        /// The reference.
+        image: String,
+        /// Why.
+        reason: String,
+    },
     /// The image is not here and may not be fetched: `ErrImageNeverPull`.
     #[error("Container image {0:?} is not present with pull policy of Never")]
     ImageNeverPull(String),

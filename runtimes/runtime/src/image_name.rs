@@ -4,6 +4,7 @@
 //! reference has both a tag and a digest the digest alone counts, as with every Kubernetes runtime.
 
 use crate::RuntimeError;
+use crate::digest::valid_digest;
 
 const DEFAULT_DOMAIN: &str = "docker.io";
 const NAME_MAX: usize = 255;
@@ -114,16 +115,6 @@ fn valid_tag(tag: &str) -> bool {
     tag.len() <= TAG_MAX
         && tag.bytes().next().is_some_and(word)
         && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
-}
-
-/// `sha256:` or `sha512:` and as many hexadecimal digits as it takes.
-pub(crate) fn valid_digest(digest: &str) -> bool {
-    let (length, hex) = match digest.split_once(':') {
-        Some(("sha256", hex)) => (64, hex),
-        Some(("sha512", hex)) => (128, hex),
-        _ => return false,
-    };
-    hex.len() == length && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]

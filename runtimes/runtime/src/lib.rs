@@ -5,20 +5,26 @@
 //! survives the agent: after a restart of the agent, `list` shows them all, and their exit codes.
 
 pub mod archive;
+pub mod credentials;
 pub mod cri_log;
+pub mod digest;
 pub mod error;
 pub mod image_name;
 pub mod log_files;
+pub mod platform;
+pub mod remote;
 pub mod spec;
 pub mod stream;
 pub mod traits;
 pub mod usage;
 
 pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
+pub use credentials::{Keyring, PullAuth};
 pub use error::RuntimeError;
 pub use image_name::normalise_image_name;
+pub use remote::{BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
 pub use spec::{
-    ContainerInfo, ContainerSpec, ContainerState, Device, ImageInfo, LinuxOptions, Mount, PullAuth, Resources,
+    ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, LinuxOptions, Mount, Resources,
     RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
 };
 pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};

@@ -242,19 +242,13 @@ pub struct ImageInfo {
     pub user: String,
 }
 
-/// Credentials for a pull.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct PullAuth {
-    /// User.
-    pub username: String,
-    /// Password or token.
-    pub password: String,
-}
-
-impl std::fmt::Debug for PullAuth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PullAuth({}, …)", self.username)
-    }
+/// How full the file system of a runtime's images is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FsUsage {
+    /// All of it.
+    pub capacity_bytes: u64,
+    /// What may still be written.
+    pub available_bytes: u64,
 }
 
 /// Something happened to a container.

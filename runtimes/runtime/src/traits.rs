@@ -29,8 +29,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// The image under this reference, if it is here.
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError>;
 
-    /// Fetches an image.
-    async fn pull_image(&self, reference: &str, auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError>;
+    /// Takes an image in from a registry, under its name. What an earlier try left is used. Of several callers for the same
+    /// content one fetches it, and the others find it.
+    async fn pull_image(&self, image: &dyn RemoteImage) -> Result<ImageInfo, RuntimeError>;
+
+    /// Images that were pulled, so that they may be removed and pulled again. What was imported is not among them.
+    async fn pulled_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Removes an image with all its names, by its id. Fine when it is gone; what runs of it goes on.
+    async fn remove_image(&self, _id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::NotImplemented("removing images of this runtime"))
+    }
+
+    /// How full the file system of the images is; `None` when nothing can be gained by removing some.
+    async fn image_fs(&self) -> Result<Option<FsUsage>, RuntimeError> {
+        Ok(None)
+    }
 
     /// All images.
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError>;

@@ -193,15 +193,13 @@ impl Host {
         RuntimeVersion { name: "wasmtime".into(), version: WASMTIME.into() }
     }
 
-    /// Pulling from a registry is not built: only what is here is found.
+    /// The host has no registries: its agent pulls and imports. An agent of an earlier release asks here.
     pub(crate) fn pull_image(&self, reference: &str) -> Result<ImageInfo, RuntimeError> {
         match self.images.find(reference)? {
             Some(image) => Ok(image.info()),
             None => Err(RuntimeError::ImagePull {
                 image: reference.to_string(),
-                reason: "not found on this node, and pulling Wasm images from a registry is not implemented: \
-                         load it with `holdfast-edge images import FILE`"
-                    .into(),
+                reason: "not found on this node, and holdfast-wasm itself does not pull: its agent does".into(),
             }),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::connection::{dial, read_frames, unavailable};
 use crate::wire::{Call, HostFrame, Purpose, Reply, Request};
-use crate::{exec, frame};
+use crate::{exec, frame, pull};
 use async_trait::async_trait;
 use holdfast_runtime::*;
 use std::collections::HashMap;
@@ -36,12 +36,17 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub struct WasmConfig {
     /// Its socket.
     pub socket: PathBuf,
+    /// Folder for images that are being pulled; made when it is missing. The host reads them there.
+    pub spool: PathBuf,
 }
 
 /// The Wasm runtime of a node, in another process.
 #[derive(Debug)]
 pub struct WasmRuntime {
     socket: PathBuf,
+    spool: PathBuf,
+    /// Pulls gather files under names of their content: one at a time.
+    pulling: tokio::sync::Mutex<()>,
     calls: mpsc::Sender<Pending>,
     events: broadcast::Sender<RuntimeEvent>,
     /// Owns the connection's task and the pumps of exec sessions.
@@ -62,7 +67,8 @@ impl WasmRuntime {
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_connected(config.socket.clone(), queue, events.clone()));
-        Arc::new(WasmRuntime { socket: config.socket, calls, events, tasks: Mutex::new(tasks) })
+        let WasmConfig { socket, spool } = config;
+        Arc::new(WasmRuntime { socket, spool, pulling: Default::default(), calls, events, tasks: Mutex::new(tasks) })
     }
 
     async fn call(&self, request: Request, limit: Duration) -> Result<Reply, RuntimeError> {
@@ -226,11 +232,17 @@ impl Runtime for WasmRuntime {
         }
     }
 
-    async fn pull_image(&self, reference: &str, _auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError> {
-        match self.call(Request::PullImage { reference: reference.to_string() }, IMPORT).await? {
-            Reply::Image(Some(image)) => Ok(image),
-            other => Err(unexpected(&other)),
+    async fn pull_image(&self, image: &dyn RemoteImage) -> Result<ImageInfo, RuntimeError> {
+        let _turn = self.pulling.lock().await;
+        let tar = pull::fetch(&self.spool, image).await?;
+        let imported = self.import_image(&tar).await;
+        // Kept for the next try if only the host was away.
+        if !matches!(imported, Err(RuntimeError::Unavailable { .. })) {
+            pull::forget(&self.spool, image).await;
         }
+        imported?;
+        let name = &image.manifest().name;
+        self.image(name).await?.ok_or_else(|| RuntimeError::NotFound(format!("image {name:?}")))
     }
 
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {

@@ -12,6 +12,7 @@ pub mod client;
 mod connection;
 mod exec;
 pub mod frame;
+mod pull;
 pub mod wire;
 
 pub use client::{WasmConfig, WasmRuntime};

@@ -167,7 +167,10 @@ fn known(words: &[&'static str], word: &str) -> Option<&'static str> {
 impl From<RuntimeError> for WireError {
     fn from(err: RuntimeError) -> WireError {
         match err {
-            RuntimeError::ImagePull { image, reason } => WireError::ImagePull { image, reason },
+            // The host asks no registry.
+            RuntimeError::ImagePull { image, reason } | RuntimeError::RegistryUnreachable { image, reason } => {
+                WireError::ImagePull { image, reason }
+            }
             RuntimeError::ImageNeverPull(image) => WireError::ImageNeverPull(image),
             RuntimeError::InvalidImageName { image, reason } => WireError::InvalidImageName { image, reason },
             RuntimeError::BadImage { image, reason } => WireError::BadImage { image, reason },

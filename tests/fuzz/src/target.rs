@@ -2,7 +2,7 @@
 
 use crate::mutate::{Rng, mutate};
 use crate::texts::{field_selector, label_selector, quantity};
-use crate::{apply, cel, codecs, ends, patches, texts as short};
+use crate::{apply, cel, codecs, ends, patches, registries, texts as short};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
 use holdfast_link_engine::{Frame, FrameReader};
@@ -94,6 +94,9 @@ fn others() -> Vec<Target> {
         codec("LabelSelector", || texts(short::LABELS), label_selector),
         codec("FieldSelector", || texts(short::FIELDS), field_selector),
         codec("Quantity", || texts(short::QUANTITIES), quantity),
+        codec("ImageManifest", || texts(registries::MANIFESTS), registries::manifest),
+        codec("WwwAuthenticate", || texts(registries::CHALLENGES), registries::www_authenticate),
+        codec("HostsToml", || texts(registries::HOSTS), registries::hosts_toml),
     ]
 }
 

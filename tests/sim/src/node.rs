@@ -4,7 +4,7 @@ use crate::certificate::SimCa;
 use crate::ledger::{Ledger, NodeNo, Seen};
 use crate::limits::{EPOCH, FLOOR_SLACK, GRACE, HEARTBEAT, HUB_ADDRESS, MAX_DRIFT};
 use crate::parts::{NoIndex, SimConnector, SimDataplane, SimHost, SimNet, SimProber};
-use crate::runtime::{SimRuntime, WASM};
+use crate::runtime::{SimRegistries, SimRuntime, WASM};
 use holdfast_edge_store::{EdgeStore, StoreError};
 use holdfast_env::{Disk, World};
 use holdfast_link::identity::validity;
@@ -257,9 +257,11 @@ impl SimNode {
                 grace: GRACE,
                 max_pods: 110,
                 eviction_hard: Thresholds::default(),
+                parallel_pulls: 1,
             },
             oci: self.oci.clone(),
             wasm: self.wasm.clone(),
+            registries: Arc::new(SimRegistries),
             network: self.pods_net.clone(),
             volumes: Arc::new(VolumeManager::new(self.dir.join("pods"))),
             dataplane: Arc::new(SimDataplane),

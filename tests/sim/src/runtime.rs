@@ -6,14 +6,27 @@ use crate::ledger::{Ledger, NodeNo, Seen};
 use async_trait::async_trait;
 use holdfast_core::Timestamp;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerState, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError,
-    RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState,
+    ContainerInfo, ContainerSpec, ContainerState, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, WantedImage,
 };
 use holdfast_sim_world::{Machine, Universe};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::broadcast;
+
+/// Registries that have what the nodes have: images are there from the beginning.
+pub(crate) struct SimRegistries;
+
+#[async_trait]
+impl Registries for SimRegistries {
+    async fn find(&self, wanted: &WantedImage) -> Result<Found, RuntimeError> {
+        match wanted.here {
+            Some(_) => Ok(Found::Same),
+            None => Err(RuntimeError::ImagePull { image: wanted.name.clone(), reason: "not found".into() }),
+        }
+    }
+}
 
 /// How long a call takes, in microseconds.
 const LATENCY_US: (u64, u64) = (500, 40_000);
@@ -248,12 +261,8 @@ impl Runtime for SimRuntime {
         Ok(self.can_have(reference).then(|| image(reference)))
     }
 
-    async fn pull_image(&self, reference: &str, _auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError> {
-        self.called().await?;
-        if !self.can_have(reference) {
-            return Err(RuntimeError::ImagePull { image: reference.into(), reason: "not found".into() });
-        }
-        Ok(image(reference))
+    async fn pull_image(&self, _image: &dyn RemoteImage) -> Result<ImageInfo, RuntimeError> {
+        Err(RuntimeError::NotImplemented("pulls in the simulator"))
     }
 
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {

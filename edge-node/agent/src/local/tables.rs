@@ -80,6 +80,10 @@ pub(crate) fn status(node: &NodeSummary) -> String {
         format!("              {purpose}: {bytes} bytes and {syncs} syncs a day")
     }));
     lines.extend(traffic(&node.traffic));
+    lines.extend(node.pulls.iter().map(|pull| {
+        let (image, here, total) = (&pull.image, pull.here_bytes, pull.total_bytes);
+        format!("pulling:      {image}: {here} of {total} bytes, for {}", short(pull.seconds))
+    }));
     lines.push(format!("offline:      {offline}"));
     lines.extend(node.offline_reasons.iter().map(|reason| format!("              {reason}")));
     lines.iter().map(|line| format!("{line}\n")).collect()

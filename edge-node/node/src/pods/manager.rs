@@ -228,7 +228,7 @@ impl PodManager {
         self.shown().into_iter().find(|shown| fits(&shown.pod))
     }
 
-    pub(super) fn common(&self) -> &Arc<Common> {
+    pub(crate) fn common(&self) -> &Arc<Common> {
         &self.common
     }
 }

@@ -3,10 +3,12 @@
 //! Each function is one answer to one action of the machine; none decides what comes next.
 
 use super::containers::{self, Surroundings, container_spec, sandbox_spec, service_env};
+use super::images::Pulls;
 use super::probes::{ExecFailure, ProbeTarget};
 use super::termination;
 use crate::events::Events;
 use crate::lease::RunLease;
+use crate::link::LinkState;
 use crate::objects::Objects;
 use crate::parts::{Attachment, NodeParts, PodPlace, PodRef};
 use crate::readiness::Readiness;
@@ -20,8 +22,9 @@ use holdfast_runtime::{ContainerState, ImageInfo, Mount, Runtime, RuntimeError, 
 use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long one answer of a runtime or of the network may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(120);
@@ -42,6 +45,10 @@ pub(crate) struct Common {
     pub(crate) homes: Mutex<BTreeMap<String, bool>>,
     /// Until when pods that fail over may run.
     pub(crate) lease: Arc<RunLease>,
+    /// Images on their way.
+    pub(crate) pulls: Pulls,
+    /// How the link is, once there is one.
+    pub(crate) link: OnceLock<watch::Receiver<LinkState>>,
 }
 
 impl Common {
@@ -54,6 +61,11 @@ impl Common {
     /// The key of the note that holds a pod's memory.
     pub(super) fn memory_key(uid: &str) -> String {
         format!("pod/{uid}")
+    }
+
+    /// Whether the hub is connected.
+    pub(super) fn linked(&self) -> bool {
+        self.link.get().is_some_and(|link| link.borrow().connected)
     }
 
     /// What volumes are made from.
@@ -107,7 +119,7 @@ fn pod_ref(pod: &Pod) -> PodRef {
 }
 
 /// The handler of the pod's RuntimeClass, empty for the default.
-fn handler(common: &Common, pod: &Pod) -> Result<String, String> {
+pub(super) fn handler(common: &Common, pod: &Pod) -> Result<String, String> {
     match pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref()) {
         None | Some("") => Ok(String::new()),
         Some(class) => common
@@ -118,7 +130,7 @@ fn handler(common: &Common, pod: &Pod) -> Result<String, String> {
 }
 
 /// Wasm pods share one network namespace; whatever else a pod holds, its class decides.
-fn is_dense(handler: &str) -> bool {
+pub(super) fn is_dense(handler: &str) -> bool {
     handler == "wasmtime"
 }
 
@@ -193,31 +205,8 @@ pub(super) async fn detach(common: &Common, pod: &Pod) -> Result<(), String> {
 }
 
 /// As the runtimes name the image of a container: another name would change the pod's status when they are looked at next.
-fn digest_reference(image: ImageInfo) -> String {
+pub(super) fn digest_reference(image: ImageInfo) -> String {
     image.names.into_iter().find(|name| name.contains('@')).unwrap_or(image.id)
-}
-
-pub(super) async fn fetch_image(
-    common: &Common,
-    pod: &Pod,
-    image: &str,
-    always: bool,
-    never: bool,
-    pulling: impl Future<Output = ()>,
-) -> Result<String, RuntimeError> {
-    let dense = is_dense(&handler(common, pod).unwrap_or_default());
-    let runtime = common.runtime_of(image, dense).await?;
-    if !always && let Some(info) = runtime.image(image).await? {
-        return Ok(digest_reference(info));
-    }
-    if never {
-        return match runtime.image(image).await? {
-            Some(info) => Ok(digest_reference(info)),
-            None => Err(RuntimeError::ImageNeverPull(image.to_string())),
-        };
-    }
-    pulling.await;
-    Ok(digest_reference(runtime.pull_image(image, None).await?))
 }
 
 pub(super) async fn launch(

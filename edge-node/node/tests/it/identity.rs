@@ -14,7 +14,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 const YEAR: i64 = 365 * 24 * 3600;
 
 /// For what nobody tells of: a clock, a file.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < LIMIT, "waited in vain for {what}");

@@ -7,12 +7,12 @@ use holdfast_env::{BiStream, Connection, Dialer, NetError, World};
 use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities, NodeClock,
-    NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities,
+    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
 };
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, PullAuth, Runtime, RuntimeError, RuntimeEvent,
-    RuntimeVersion, SandboxInfo, SandboxSpec,
+    ContainerInfo, ContainerSpec, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage, Runtime,
+    RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, WantedImage,
 };
 use holdfast_volumes::VolumeManager;
 use serde_json::Value;
@@ -53,7 +53,7 @@ impl Runtime for Nothing {
     async fn image(&self, _reference: &str) -> Result<Option<ImageInfo>, RuntimeError> {
         Ok(None)
     }
-    async fn pull_image(&self, _reference: &str, _auth: Option<&PullAuth>) -> Result<ImageInfo, RuntimeError> {
+    async fn pull_image(&self, _image: &dyn RemoteImage) -> Result<ImageInfo, RuntimeError> {
         nothing()
     }
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
@@ -87,6 +87,13 @@ impl Runtime for Nothing {
 
 /// The rest of the machine.
 struct Bare;
+
+#[async_trait]
+impl Registries for Bare {
+    async fn find(&self, _wanted: &WantedImage) -> Result<Found, RuntimeError> {
+        Err(RuntimeError::NotImplemented("registries"))
+    }
+}
 
 #[async_trait]
 impl PodNet for Bare {
@@ -197,11 +204,13 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             cluster_domain: "cluster.local".into(),
             grace: Duration::from_secs(40),
             max_pods: 10,
-                eviction_hard: Thresholds::default(),
+            eviction_hard: Thresholds::default(),
+            parallel_pulls: 1,
         },
         identity,
         oci: runtime.clone(),
         wasm: runtime,
+        registries: Arc::new(Bare),
         network: Arc::new(Bare),
         volumes: Arc::new(VolumeManager::new(dir.join("pods"))),
         dataplane: Arc::new(Bare),

@@ -31,13 +31,21 @@ fn a_pod_comes_up_and_is_deleted() {
          obey
          obey
          pulling web
-         +1.5 obey
+         +1.5 pulled web 1.2 4096
          obey
          +5 delete 30
          +2 obey
          obey
          obey"
     ));
+}
+
+#[test]
+fn an_image_that_cannot_be_checked_is_used() {
+    let text = check(WEB, "observe\nobey\nobey\npulling web\n+1 unchecked web no route to host\nobey");
+    let said = "Container image \"r/web:1\" already present on machine, and used unchecked: no route to host";
+    assert!(text.contains(&format!("Normal Pulled [web] {said}")), "{text}");
+    assert!(text.contains("Started container web"), "{text}");
 }
 
 #[test]

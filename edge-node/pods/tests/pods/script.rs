@@ -17,6 +17,10 @@ pub(crate) struct Fake {
     pub(crate) state: ObservedState,
 }
 
+fn image_ready(container: String, came: ImageCame) -> PodEvent {
+    PodEvent::ImageReady { container, image_id: "sha256:1".into(), came }
+}
+
 /// A machine with a small runtime beside it.
 pub(crate) struct World {
     pub(crate) machine: PodMachine,
@@ -116,7 +120,7 @@ impl World {
                 vec![PodEvent::SandboxReady { attempt, ips: vec!["10.42.0.5".into()] }]
             }
             PodAction::PullImage { container, .. } => {
-                vec![PodEvent::ImageReady { container, image_id: "sha256:1".into() }]
+                vec![image_ready(container, ImageCame::Present)]
             }
             PodAction::StartContainer { container, attempt } => {
                 let state = ObservedState::Running { started_at: self.now.wall };
@@ -276,6 +280,11 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                 vec![PodEvent::SandboxFailed { attempt: num(1) as u32, message: words[2..].join(" ") }]
             }
             "pulling" => vec![PodEvent::ImagePulling { container: word(1) }],
+            "pulled" => {
+                let took = Duration::from_secs_f64(words[2].parse().unwrap());
+                vec![image_ready(word(1), ImageCame::Pulled { took, size_bytes: num(3) as u64 })]
+            }
+            "unchecked" => vec![image_ready(word(1), ImageCame::Unchecked { reason: words[2..].join(" ") })],
             "pull-failed" => vec![PodEvent::ImageFailed {
                 container: word(1),
                 reason: ImageFailure::Pull,

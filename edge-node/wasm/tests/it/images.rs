@@ -1,7 +1,12 @@
 //! Images, good and bad.
 
 use crate::support::*;
+use holdfast_env::host::HostEnv;
+use holdfast_pull::testing::{DockerRegistry, MANIFEST};
+use holdfast_pull::{RegistryClient, RegistrySettings};
+use holdfast_runtime::archive::WASM_CONFIG;
 use holdfast_runtime::*;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_module_loads_and_fails_at_the_pod() {
@@ -34,18 +39,10 @@ async fn images_are_found_by_name_and_digest() {
     let node = Node::start().await;
     let name = "registry.local/hello-cli:1";
     assert_eq!(node.runtime.image(name).await.unwrap(), None);
-    match node.runtime.pull_image(name, None).await.unwrap_err() {
-        RuntimeError::ImagePull { image, reason } => {
-            assert_eq!(image, name);
-            assert!(reason.starts_with("not found on this node"), "{reason}");
-        }
-        other => panic!("{other}"),
-    }
     node.import(name, &guest("hello-cli")).await.unwrap();
     let image = node.runtime.image(name).await.unwrap().unwrap();
     assert!(image.is_wasm);
     assert_eq!(image.names, [name.to_string(), format!("registry.local/hello-cli@{}", image.id)]);
-    assert_eq!(node.runtime.pull_image(name, None).await.unwrap(), image);
     assert_eq!(node.runtime.image(&image.names[1]).await.unwrap().as_ref(), Some(&image));
     // The tag moves to another image.
     node.import(name, b"other bytes").await.unwrap();
@@ -70,4 +67,39 @@ async fn an_archive_that_is_none_says_so() {
     let none = node.runtime.import_image(&path).await.unwrap_err();
     assert!(matches!(none, RuntimeError::BadImage { .. }), "{none}");
     assert!(node.runtime.list_images().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artefact_is_pulled_and_an_interrupted_pull_goes_on() {
+    let Some(registry) = DockerRegistry::start("", None) else { return };
+    let module = guest("hello-cli");
+    let config = registry.put_blob("hello", WASM_CONFIG, br#"{"os": "wasip2", "architecture": "wasm"}"#);
+    let layer = registry.put_blob("hello", "application/wasm", &module);
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
+    let manifest = registry.put_manifest("hello", &manifest);
+    registry.tag("hello", "1", &manifest);
+    let node = Node::start().await;
+    let settings = RegistrySettings { hosts_dir: node.dir.path().join("certs.d") };
+    let client = RegistryClient::new(HostEnv::new("/nonexistent"), settings);
+    let name = format!("{}/hello:1", registry.address());
+    let wanted = WantedImage { name: name.clone(), ..WantedImage::default() };
+    let Found::Image(image) = client.find(&wanted).await.unwrap() else { panic!("it is said to be here") };
+    assert!(image.manifest().is_wasm);
+
+    // What an earlier pull left; its end was lost in a power cut.
+    let spool = node.dir.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let part = spool.join(format!("{}.layer", layer["digest"].as_str().unwrap().trim_start_matches("sha256:")));
+    std::fs::write(&part, vec![0; module.len() / 2]).unwrap();
+    let info = node.runtime.pull_image(&*image).await.unwrap();
+    assert_eq!((info.is_wasm, info.id.as_str()), (true, manifest["digest"].as_str().unwrap()));
+    assert_eq!(registry.asked(&[" 206 "]), 1, "{}", registry.log());
+    assert_eq!(image.progress().read(), (module.len() as u64, module.len() as u64));
+    assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0, "nothing is left behind");
+
+    let container = node.container("pulled", &name, &["exit=3"]);
+    node.run(&host_sandbox("s"), &container).await.unwrap();
+    assert_eq!(node.ended("pulled").await.0, 3);
+    let here = WantedImage { here: Some(info.id), ..wanted };
+    assert!(matches!(client.find(&here).await.unwrap(), Found::Same));
 }

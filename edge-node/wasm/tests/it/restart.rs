@@ -17,7 +17,10 @@ async fn pods_survive_the_agent() {
     let sandbox = netns.sandbox("web", "10.77.0.6");
     node.run(&sandbox, &container).await.unwrap();
     // A new client is a new agent; the old one is dropped with its connection.
-    node.runtime = WasmRuntime::connect(WasmConfig { socket: node.dir.path().join("run/wasm.sock") });
+    node.runtime = WasmRuntime::connect(WasmConfig {
+        socket: node.dir.path().join("run/wasm.sock"),
+        spool: node.dir.path().join("spool"),
+    });
     assert_eq!(netns.get("10.77.0.6:8080", "/").0, 200);
     assert!(matches!(node.state("web-main-0").await, ContainerState::Running { .. }));
     // What the agent does again is fine.

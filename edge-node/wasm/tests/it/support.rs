@@ -68,7 +68,10 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let flags: Vec<String> = flags.iter().map(|flag| flag.to_string()).collect();
         let child = spawn(dir.path(), &flags);
-        let runtime = WasmRuntime::connect(WasmConfig { socket: dir.path().join("run/wasm.sock") });
+        let runtime = WasmRuntime::connect(WasmConfig {
+            socket: dir.path().join("run/wasm.sock"),
+            spool: dir.path().join("spool"),
+        });
         let node = Node { dir, runtime, child, flags };
         node.ready().await;
         node

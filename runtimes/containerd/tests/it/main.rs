@@ -9,5 +9,6 @@ mod harness;
 mod life;
 mod logs;
 mod processes;
+mod pull;
 mod security;
 mod survival;

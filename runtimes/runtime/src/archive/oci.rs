@@ -1,7 +1,9 @@
 //! OCI image layout: `index.json`, `blobs/<algorithm>/<hex>`.
 
 use super::{Archive, ArchiveImage, Descriptor, MAX_IMAGES, Place};
-use crate::image_name::{normalise_image_name, valid_digest};
+use crate::digest::valid_digest;
+use crate::image_name::normalise_image_name;
+use crate::platform::{Platform, rank};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,14 +27,6 @@ struct IndexEntry {
     platform: Option<Platform>,
 }
 
-#[derive(Clone, Deserialize)]
-struct Platform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Manifest {
@@ -42,26 +36,6 @@ pub(super) struct Manifest {
     /// Present in an index that hides behind the wrong media type.
     #[serde(default)]
     manifests: Option<serde_json::Value>,
-}
-
-/// How well an entry fits this machine; higher is better, 0 not at all.
-fn rank(platform: Option<&Platform>) -> u8 {
-    match platform {
-        None => 1,
-        Some(p) if matches!(p.architecture.as_str(), "wasm" | "wasm32") || p.os.starts_with("wasi") => 2,
-        Some(p) if p.os == "linux" && p.architecture == host_architecture() => 3,
-        Some(_) => 0,
-    }
-}
-
-/// This machine's architecture in Go's words, as image configurations have it.
-pub(super) fn host_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
 }
 
 fn is_index(media_type: &str) -> bool {
@@ -143,7 +117,7 @@ fn docker_tags(archive: &Archive, entries: &BTreeMap<String, Place>) -> HashMap<
 /// The manifest that an entry leads to, with its rank.
 fn choose(archive: &Archive, entry: &IndexEntry, depth: usize) -> Result<Option<(u8, Descriptor)>, String> {
     if !is_index(&entry.descriptor.media_type) {
-        let rank = rank(entry.platform.as_ref());
+        let rank = rank(entry.platform.as_ref(), false);
         return Ok((rank > 0).then(|| (rank, entry.descriptor.clone())));
     }
     if depth >= MAX_DEPTH {

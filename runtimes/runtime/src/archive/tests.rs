@@ -1,5 +1,7 @@
 use super::*;
+use crate::platform::host_architecture;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::io::Write;
 
 struct Tar(tar::Builder<Vec<u8>>);
@@ -57,7 +59,7 @@ fn entry(descriptor: &Descriptor, annotation: &str, name: &str) -> serde_json::V
 fn an_oci_layout_is_read_plain_and_gzip() {
     for gzip in [false, true] {
         let mut tar = Tar::new();
-        let manifest = tar.image("linux", oci::host_architecture(), OCI_LAYER);
+        let manifest = tar.image("linux", host_architecture(), OCI_LAYER);
         let wasm = tar.image("wasip2", "wasm", "application/wasm");
         let index = json!({"schemaVersion": 2, "manifests": [
             entry(&manifest, "io.containerd.image.name", "agnhost:1"),
@@ -80,7 +82,7 @@ fn an_oci_layout_is_read_plain_and_gzip() {
 fn this_machines_platform_is_chosen_from_an_index_of_many() {
     let mut tar = Tar::new();
     let mut inner = Vec::new();
-    for arch in ["s390x", oci::host_architecture()] {
+    for arch in ["s390x", host_architecture()] {
         let mut value = serde_json::to_value(tar.image("linux", arch, OCI_LAYER)).unwrap();
         value["platform"] = json!({"os": "linux", "architecture": arch});
         inner.push(value);
@@ -91,7 +93,7 @@ fn this_machines_platform_is_chosen_from_an_index_of_many() {
     let file = tar.write(false);
     let archive = Archive::open(file.path()).unwrap();
     assert_eq!(archive.images().len(), 1);
-    assert_eq!(archive.images()[0].config_json["architecture"], oci::host_architecture());
+    assert_eq!(archive.images()[0].config_json["architecture"], host_architecture());
 }
 
 #[test]

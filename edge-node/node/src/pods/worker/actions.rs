@@ -2,10 +2,11 @@
 
 use super::{State, Word};
 use crate::pods::containers::log_path;
+use crate::pods::images::{Fetched, fetch_image};
 use crate::pods::probes::ProbeTarget;
 use crate::pods::termination;
 use crate::pods::work::{
-    ANSWER, Common, Target, detach, drop_sandbox, fetch_image, known_home, launch, make_sandbox, run_hook, runtime_with,
+    ANSWER, Common, Target, detach, drop_sandbox, known_home, launch, make_sandbox, run_hook, runtime_with,
 };
 use holdfast_pods::memory::Run;
 use holdfast_pods::{
@@ -17,8 +18,9 @@ use std::time::Duration;
 
 /// How long a container may take to start, its compilation and `postStart` hook included.
 const LAUNCH: Duration = Duration::from_secs(300);
-/// How long an image may take to come.
-const PULL: Duration = Duration::from_secs(30 * 60);
+/// How long an image may take to come, the wait for its turn included. A pull that does not get on ends much sooner, and the
+/// next one goes on where it stopped: this is for what nobody thought of.
+const PULL: Duration = Duration::from_secs(24 * 3600);
 /// How long a stop may take beyond the container's grace.
 const STOP_SLACK: Duration = Duration::from_secs(30);
 /// How often a pod's address is tried to be given back before it is left to the clean-up of the next start.
@@ -99,17 +101,24 @@ impl State {
             let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
             let late = || RuntimeError::Failed {
                 operation: "PullImage",
-                reason: format!("the image did not come within {} minutes", PULL.as_secs() / 60),
+                reason: format!("the image did not come within {} hours", PULL.as_secs() / 3600),
             };
             match common.parts.env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
-                Ok(image_id) => PodEvent::ImageReady { container: name, image_id },
+                Ok(Fetched { image_id, came }) => PodEvent::ImageReady { container: name, image_id, came },
                 Err(err) => {
                     let reason = match err {
                         RuntimeError::ImageNeverPull(_) => ImageFailure::NeverPull,
                         RuntimeError::InvalidImageName { .. } => ImageFailure::InvalidName,
                         _ => ImageFailure::Pull,
                     };
-                    PodEvent::ImageFailed { container: name, reason, message: err.to_string() }
+                    let message = match err {
+                        // The machine says of which image.
+                        RuntimeError::ImagePull { reason, .. } | RuntimeError::RegistryUnreachable { reason, .. } => {
+                            reason
+                        }
+                        err => err.to_string(),
+                    };
+                    PodEvent::ImageFailed { container: name, reason, message }
                 }
             }
         });

@@ -1,0 +1,189 @@
+//! Making room: images that nothing here names are removed when their file system fills up.
+//!
+//! Thresholds and ages are the kubelet's. An image that a pod of the journal names stays, whether the pod runs or not: it
+//! must start without a network. So does one that was imported, as no registry may have it; a runtime lists only what it
+//! pulled. While the journal is in doubt nothing is removed.
+//!
+//! Task: one, which looks every five minutes.
+
+use super::work::Common;
+use holdfast_edge_store::Doubt;
+use holdfast_env::Mono;
+use holdfast_runtime::{FsUsage, ImageInfo, Runtime, RuntimeError, normalise_image_name};
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the file system is looked at.
+const PERIOD: Duration = Duration::from_secs(300);
+/// Percent of use from which on room is made, and down to which.
+const HIGH: u64 = 85;
+const LOW: u64 = 80;
+/// An image that came, or was used, more recently stays.
+const MIN_AGE: Duration = Duration::from_secs(120);
+/// How long one answer of a runtime may take.
+const ANSWER: Duration = Duration::from_secs(150);
+
+const _: () = assert!(LOW < HIGH && HIGH < 100);
+
+/// When images were first seen and last used, by id. It is kept for the life of the agent.
+#[derive(Debug, Default)]
+struct Ages(BTreeMap<String, Age>);
+
+#[derive(Clone, Copy, Debug)]
+struct Age {
+    first: Mono,
+    used: Option<Mono>,
+}
+
+impl Ages {
+    /// Notes what is here, and what of it is in use.
+    fn see(&mut self, images: &[ImageInfo], names: &BTreeSet<String>, now: Mono) {
+        self.0.retain(|id, _| images.iter().any(|image| image.id == *id));
+        for image in images {
+            let age = self.0.entry(image.id.clone()).or_insert(Age { first: now, used: None });
+            if is_named(image, names) {
+                age.used = Some(now);
+            }
+        }
+    }
+
+    /// The image to remove next, if any: the one that was not used for the longest time.
+    fn oldest<'a>(&self, images: &'a [ImageInfo], names: &BTreeSet<String>, now: Mono) -> Option<&'a ImageInfo> {
+        let age = |image: &ImageInfo| self.0.get(&image.id).map(|age| (age.used, age.first));
+        let old = |image: &&ImageInfo| {
+            let last = age(image).map(|(used, first)| used.unwrap_or(first).max(first));
+            !is_named(image, names) && last.is_some_and(|last| now.since(last) >= MIN_AGE)
+        };
+        images.iter().filter(old).min_by_key(|image| age(image))
+    }
+}
+
+fn is_named(image: &ImageInfo, names: &BTreeSet<String>) -> bool {
+    names.contains(&image.id) || image.names.iter().any(|name| names.contains(name))
+}
+
+fn percent(usage: FsUsage) -> u64 {
+    let used = usage.capacity_bytes.saturating_sub(usage.available_bytes);
+    used.saturating_mul(100).checked_div(usage.capacity_bytes).unwrap_or(0)
+}
+
+/// Names of all images that pods want, in full.
+fn wanted(pods: &[Arc<Pod>]) -> BTreeSet<String> {
+    let specs = pods.iter().filter_map(|pod| pod.spec.as_ref());
+    let names = specs.flat_map(|spec| {
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| &one.image);
+        containers.chain(spec.ephemeral_containers.iter().flatten().map(|one| &one.image)).flatten()
+    });
+    names.filter_map(|name| normalise_image_name(name).ok()).collect()
+}
+
+/// Looks and makes room until dropped.
+pub(crate) async fn run(common: Arc<Common>) {
+    let env = common.parts.env.clone();
+    let mut doubt = common.store.doubt();
+    let mut ages = [Ages::default(), Ages::default()];
+    let mut short = [false, false];
+    loop {
+        env.sleep(PERIOD).await;
+        if doubt.wait_for(|doubt| *doubt == Doubt::None).await.is_err() {
+            return;
+        }
+        let runtimes = [&common.parts.oci, &common.parts.wasm];
+        for ((runtime, ages), short) in runtimes.into_iter().zip(&mut ages).zip(&mut short) {
+            match env.timeout(ANSWER, make_room(&common, &**runtime, ages)).await {
+                Some(Ok(fits)) => {
+                    if !fits && !*short {
+                        let text = "Failed to garbage collect required amount of images. All that are left are in use, \
+                                    too young, or were imported.";
+                        let uid = &common.parts.config.node_uid;
+                        common.events.node(uid, true, "FreeDiskSpaceFailed", text).await;
+                    }
+                    *short = !fits;
+                }
+                Some(Err(err)) => tracing::debug!(runtime = runtime.name(), %err, "Images were not looked through"),
+                None => tracing::warn!(runtime = runtime.name(), "Images were not looked through in time"),
+            }
+        }
+    }
+}
+
+/// Removes what has to go; whether there is room now.
+async fn make_room(common: &Common, runtime: &dyn Runtime, ages: &mut Ages) -> Result<bool, RuntimeError> {
+    let env = &common.parts.env;
+    let Some(mut usage) = runtime.image_fs().await? else { return Ok(true) };
+    let mut goal = HIGH;
+    loop {
+        let images = runtime.pulled_images().await?;
+        let mut names = wanted(&common.objects.pods());
+        for container in runtime.list_containers().await? {
+            names.extend([container.image, container.image_id]);
+        }
+        let now = env.monotonic();
+        ages.see(&images, &names, now);
+        if percent(usage) < goal {
+            return Ok(true);
+        }
+        goal = LOW;
+        let Some(image) = ages.oldest(&images, &names, now) else { return Ok(false) };
+        tracing::info!(image = ?image.names.first(), bytes = image.size_bytes, "Removing an image to make room");
+        runtime.remove_image(&image.id).await?;
+        common.readiness.images.notify_one();
+        let Some(now) = runtime.image_fs().await? else { return Ok(true) };
+        usage = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn image(id: &str) -> ImageInfo {
+        ImageInfo {
+            id: id.into(),
+            names: vec![format!("r.example/{id}:1"), format!("r.example/{id}@{id}")],
+            size_bytes: 1,
+            is_wasm: false,
+            user: String::new(),
+        }
+    }
+
+    fn at(secs: u64) -> Mono {
+        Mono(Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn the_image_that_was_unused_for_longest_goes_first() {
+        let images = [image("a"), image("b"), image("c")];
+        let mut ages = Ages::default();
+        let using = |name: &str| BTreeSet::from([format!("r.example/{name}:1")]);
+        ages.see(&images[..2], &using("a"), at(0));
+        ages.see(&images, &using("b"), at(300));
+        // c is named, a was used at 0, b at 300.
+        let named = using("c");
+        assert_eq!(ages.oldest(&images, &named, at(310)).map(|image| image.id.as_str()), Some("a"));
+        assert_eq!(ages.oldest(&images[1..], &named, at(310)), None, "b was used too recently, c is named");
+        assert_eq!(ages.oldest(&images[1..], &named, at(420)).map(|image| image.id.as_str()), Some("b"));
+        assert_eq!(ages.oldest(&images[2..], &named, at(900)), None);
+        // One that was never used goes before one that was.
+        assert_eq!(ages.oldest(&images, &using("a"), at(900)).map(|image| image.id.as_str()), Some("c"));
+        ages.see(&images[..1], &named, at(901));
+        assert_eq!(ages.0.len(), 1);
+    }
+
+    #[test]
+    fn pods_name_all_their_images_in_full() {
+        let document = json!({"spec": {
+            "initContainers": [{"name": "i", "image": "init"}],
+            "containers": [{"name": "c", "image": "r.example/c:2"}, {"name": "none"}],
+            "ephemeralContainers": [{"name": "e", "image": "me/debug"}],
+        }});
+        let pod = Arc::new(holdfast_pods::typed::pod(document).unwrap());
+        let names: Vec<String> = wanted(&[pod]).into_iter().collect();
+        assert_eq!(names, ["docker.io/library/init:latest", "docker.io/me/debug:latest", "r.example/c:2"]);
+        assert_eq!(percent(FsUsage { capacity_bytes: 1000, available_bytes: 151 }), 84);
+        assert_eq!(percent(FsUsage::default()), 0);
+    }
+}
