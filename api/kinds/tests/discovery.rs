@@ -118,7 +118,8 @@ fn everything_that_upstream_serves_by_default_is_served() {
             }
         }
     }
-    let ours: BTreeSet<String> = ours().into_iter().filter(|text| !OWN.iter().any(|own| text.starts_with(own))).collect();
+    let ours: BTreeSet<String> =
+        ours().into_iter().filter(|text| !OWN.iter().any(|own| text.starts_with(own))).collect();
     let missing: Vec<&str> = theirs.difference(&ours).map(String::as_str).collect();
     assert_eq!(missing, [""; 0]);
     let unknown: Vec<&String> = ours.difference(&theirs).collect();

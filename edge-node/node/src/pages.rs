@@ -78,7 +78,13 @@ impl Pages {
         let host = parts.host.read();
         let mut pods: Vec<PodLook> = self.pods.shown().iter().filter(|shown| !shown.gone).map(PodLook::of).collect();
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        Look { node_name: parts.config.node_name.clone(), cpus: host.cpus, memory_bytes: host.memory_bytes, usage, pods }
+        Look {
+            node_name: parts.config.node_name.clone(),
+            cpus: host.cpus,
+            memory_bytes: host.memory_bytes,
+            usage,
+            pods,
+        }
     }
 }
 

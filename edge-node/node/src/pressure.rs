@@ -79,7 +79,12 @@ enum Least {
 }
 
 impl Least {
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a size")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a size"
+    )]
     fn of(self, all: u64) -> u64 {
         match self {
             Least::Amount(amount) => amount,
@@ -103,13 +108,20 @@ impl Thresholds {
     pub fn parse(text: &str) -> Result<Thresholds, String> {
         let mut all = BTreeMap::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('<').ok_or_else(|| format!("{part:?} must have the form SIGNAL<QUANTITY"))?;
+            let (name, value) =
+                part.split_once('<').ok_or_else(|| format!("{part:?} must have the form SIGNAL<QUANTITY"))?;
             let signal = Signal::ALL.into_iter().find(|signal| signal.name() == name).ok_or_else(|| {
                 format!("{name:?} is no signal: there are {}", Signal::ALL.map(Signal::name).join(", "))
             })?;
             let least = match value.strip_suffix('%') {
-                Some(percent) => percent.parse().ok().filter(|percent| (0.0..100.0).contains(percent)).map(Least::Percent),
-                None => value.parse::<Quantity>().ok().and_then(|amount| u64::try_from(amount.units()).ok()).map(Least::Amount),
+                Some(percent) => {
+                    percent.parse().ok().filter(|percent| (0.0..100.0).contains(percent)).map(Least::Percent)
+                }
+                None => value
+                    .parse::<Quantity>()
+                    .ok()
+                    .and_then(|amount| u64::try_from(amount.units()).ok())
+                    .map(Least::Amount),
             };
             let least = least.ok_or_else(|| format!("{value:?} is neither a quantity nor a percentage below 100"))?;
             if all.insert(signal, least).is_some() {
@@ -271,10 +283,8 @@ mod tests {
     #[test]
     fn thresholds_are_read_as_the_kubelet_does() {
         let read = Thresholds::parse("memory.available<1Gi, pid.available<2.5%").unwrap();
-        let expected = BTreeMap::from([
-            (Signal::Memory, Least::Amount(1 << 30)),
-            (Signal::Processes, Least::Percent(2.5)),
-        ]);
+        let expected =
+            BTreeMap::from([(Signal::Memory, Least::Amount(1 << 30)), (Signal::Processes, Least::Percent(2.5))]);
         assert_eq!(read, Thresholds(expected));
         assert_eq!(Thresholds::parse(""), Ok(Thresholds(BTreeMap::new())));
         assert_eq!(Thresholds::default().0.len(), 3);

@@ -47,8 +47,8 @@ impl NodeCalls for LinkCalls {
         holdfast_link::call::forward(&self.0.env, &connection, &traffic, &request, call).await
     }
     async fn page(&self, node: &str, call: PageCall) -> Result<Page, Status> {
-        let connection = self.connection(node)?;
+        let (connection, traffic) = self.way(node).await?;
         let request = self.0.env.random_uuid();
-        holdfast_link::call::page(&self.0.env, &connection, &self.0.traffic, &request, call).await
+        holdfast_link::call::page(&self.0.env, &connection, &traffic, &request, call).await
     }
 }

@@ -11,10 +11,8 @@ impl Inner {
     pub(crate) async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
         let records = self.container_records(None).await?;
         let of = |label: &str, record: &containerd_client::services::v1::Container| record.labels.get(label).cloned();
-        let places: Vec<(String, String)> = records
-            .iter()
-            .filter_map(|record| Some((of(labels::ID, record)?, of(labels::CGROUP, record)?)))
-            .collect();
+        let places: Vec<(String, String)> =
+            records.iter().filter_map(|record| Some((of(labels::ID, record)?, of(labels::CGROUP, record)?))).collect();
         blocking("read cgroups", move || {
             let all = places.iter().map(|(id, path)| read(Path::new(cgroup::ROOT), id, path));
             Ok(all.filter(|usage| usage.cpu_nanos.is_some() || usage.memory.is_some()).collect())
@@ -106,21 +104,11 @@ mod tests {
         write("memory/one/memory.stat", stat);
         write("memory/one/memory.limit_in_bytes", "9223372036854771712\n");
         write("pids/one/pids.current", "3\n");
-        let memory = MemoryUsage {
-            usage: 1000,
-            working_set: 600,
-            rss: 300,
-            page_faults: 9,
-            major_page_faults: 1,
-            limit: None,
-        };
+        let memory =
+            MemoryUsage { usage: 1000, working_set: 600, rss: 300, page_faults: 9, major_page_faults: 1, limit: None };
         for path in ["/one", "two"] {
-            let expected = ContainerUsage {
-                id: "c".into(),
-                cpu_nanos: Some(1_500_000),
-                memory: Some(memory),
-                pids: Some(3),
-            };
+            let expected =
+                ContainerUsage { id: "c".into(), cpu_nanos: Some(1_500_000), memory: Some(memory), pids: Some(3) };
             assert_eq!(read(root.path(), "c", path), expected, "{path}");
         }
         write("memory/one/memory.limit_in_bytes", "4096\n");

@@ -8,8 +8,8 @@ use holdfast_env::{BiStream, Connection, NetError};
 use holdfast_link::NodeIdentity;
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, PodNet, PodPlace, PodRef,
-    Prober,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, PodNet, PodPlace,
+    PodRef, Prober,
 };
 use holdfast_sim_world::Net;
 use std::collections::BTreeMap;

@@ -80,12 +80,9 @@ pub(super) fn cadvisor(look: &Look) -> String {
     type Value = fn(&ContainerLook, &ContainerUsage) -> Option<f64>;
     #[allow(clippy::cast_precision_loss, reason = "bytes for a chart")]
     const FAMILIES: &[(&str, &str, &str, Value)] = &[
-        (
-            "container_cpu_usage_seconds_total",
-            "counter",
-            "Cumulative cpu time consumed in seconds.",
-            |_, used| used.cpu_nanos.map(seconds),
-        ),
+        ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.", |_, used| {
+            used.cpu_nanos.map(seconds)
+        }),
         ("container_memory_usage_bytes", "gauge", "Current memory usage in bytes.", |_, used| {
             used.memory.map(|memory| memory.usage as f64)
         }),
@@ -141,8 +138,9 @@ pub(super) fn agent(node_name: &str, pods: &[Shown], store: &SharedStore) -> Str
     let mut running = 0;
     for shown in pods.iter().filter(|shown| !shown.gone) {
         let containers: Vec<_> = shown.status.container_statuses.iter().flatten().collect();
-        let is_running =
-            |state: &Option<k8s_openapi::api::core::v1::ContainerState>| state.as_ref().is_some_and(|s| s.running.is_some());
+        let is_running = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
+            state.as_ref().is_some_and(|s| s.running.is_some())
+        };
         running += usize::from(containers.iter().any(|container| is_running(&container.state)));
         for container in containers {
             let state = match &container.state {

@@ -102,9 +102,7 @@ fn host_memory(time: Timestamp, host: &HostUsage) -> Option<Value> {
 }
 
 fn network(time: Timestamp, host: &HostUsage) -> Option<Value> {
-    let one = |(name, [rx, rx_errors, tx, tx_errors]): &(String, [u64; 4])| {
-        json!({"name": name, "rxBytes": rx, "rxErrors": rx_errors, "txBytes": tx, "txErrors": tx_errors})
-    };
+    let one = |(name, [rx, rx_errors, tx, tx_errors]): &(String, [u64; 4])| json!({"name": name, "rxBytes": rx, "rxErrors": rx_errors, "txBytes": tx, "txErrors": tx_errors});
     let all: Vec<Value> = host.interfaces.iter().map(one).collect();
     let mut network = all.iter().find(|one| one["name"] == "eth0").or(all.first())?.clone();
     network["time"] = json!(time);

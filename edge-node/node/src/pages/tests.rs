@@ -8,14 +8,8 @@ use usage::Reading;
 const SECOND: u64 = 1_000_000_000;
 
 fn used(id: &str, cpu_nanos: u64) -> (String, ContainerUsage) {
-    let memory = MemoryUsage {
-        usage: 900,
-        working_set: 600,
-        rss: 300,
-        page_faults: 9,
-        major_page_faults: 1,
-        limit: Some(1000),
-    };
+    let memory =
+        MemoryUsage { usage: 900, working_set: 600, rss: 300, page_faults: 9, major_page_faults: 1, limit: Some(1000) };
     let usage = ContainerUsage { id: id.into(), cpu_nanos: Some(cpu_nanos), memory: Some(memory), pids: Some(2) };
     (id.to_string(), usage)
 }

@@ -64,7 +64,8 @@ impl PodCalls {
 
     fn find(&self, at: &ContainerRef) -> Result<(Shown, ContainerStatus), Status> {
         let gvr = Gvr::new("", "v1", "pods");
-        let shown = self.pods.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
+        let shown =
+            self.pods.find(&at.namespace, &at.pod, &at.pod_uid).ok_or_else(|| Status::not_found(&gvr, &at.pod))?;
         let status = statuses(&shown).find(|status| status.name == at.container).cloned();
         let status = status.ok_or_else(|| {
             Status::bad_request(format!(
@@ -170,8 +171,10 @@ impl PodCalls {
     /// 404 when the pod is not here, 400 when it does not run, 500 with the kernel's words when nothing listens.
     pub async fn forward(&self, call: &ForwardCall) -> Result<BiStream, Status> {
         let gvr = Gvr::new("", "v1", "pods");
-        let shown =
-            self.pods.find(&call.namespace, &call.pod, &call.pod_uid).ok_or_else(|| Status::not_found(&gvr, &call.pod))?;
+        let shown = self
+            .pods
+            .find(&call.namespace, &call.pod, &call.pod_uid)
+            .ok_or_else(|| Status::not_found(&gvr, &call.pod))?;
         let phase = shown.status.phase.as_deref().unwrap_or("Pending");
         if phase != "Running" {
             return Err(Status::bad_request(format!("pod {:?} is not running: its phase is {phase}", call.pod)));

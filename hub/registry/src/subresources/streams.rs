@@ -47,7 +47,11 @@ pub(crate) async fn connect(
         }
         "portforward" => {
             let call = forward_call(&pod)?;
-            Ok(Connected::Ports(PodPorts { calls: engine.node_calls()?.clone(), node: node_of(&pod).to_string(), pod: call }))
+            Ok(Connected::Ports(PodPorts {
+                calls: engine.node_calls()?.clone(),
+                node: node_of(&pod).to_string(),
+                pod: call,
+            }))
         }
         _ => Err(Status::not_implemented(format!("pods/{subresource}"))),
     }

@@ -150,8 +150,10 @@ fn check(tasks: &mut JoinSet<Result<()>>, began: Instant, nodes: &[Arc<BenchNode
 /// place to read them: it shows the namespace in which it was mounted.
 fn loopback() -> Result<u64> {
     let all = std::fs::read_to_string("/proc/self/net/dev")?;
-    let line = all.lines().find_map(|line| line.trim().strip_prefix("lo:")).context("no loopback in /proc/self/net/dev")?;
+    let line =
+        all.lines().find_map(|line| line.trim().strip_prefix("lo:")).context("no loopback in /proc/self/net/dev")?;
     let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    let [_, _, _, _, _, _, _, _, bytes, packets] = *numbers.first_chunk::<10>().context("a line of /proc/self/net/dev")?;
+    let [_, _, _, _, _, _, _, _, bytes, packets] =
+        *numbers.first_chunk::<10>().context("a line of /proc/self/net/dev")?;
     Ok(bytes.saturating_sub(packets * 14))
 }
