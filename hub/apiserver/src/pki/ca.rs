@@ -112,8 +112,8 @@ impl ClusterCa {
     }
 
     /// Certifies a node: user `system:node:<name>` in `system:nodes`, its identity as the SAN URI of
-    /// [`identity::node_uri`], usable as client and as server (the node's local API). Of the request only the
-    /// key counts, and that the requester holds it.
+    /// [`identity::node_uri`], usable as client alone: a node chooses its name, and must not pass for a server of that name to
+    /// whoever trusts the CA. Of the request only the key counts, and that the requester holds it.
     ///
     /// # Errors
     /// [`PkiError::Request`] when the request is malformed or not signed by its key.
@@ -139,7 +139,7 @@ impl ClusterCa {
             SanType::URI(uri.try_into().map_err(|_| PkiError::Request("the node UID is not ASCII".into()))?),
             SanType::DnsName(node_name.try_into().map_err(|_| PkiError::Request("the node name is not ASCII".into()))?),
         ];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(&params, &request.public_key)
     }
 
