@@ -3,7 +3,7 @@
 use super::*;
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_core::Selector;
+use holdfast_core::LabelSelector;
 use holdfast_core::calls::{ExecCall, ForwardCall, LogCall, Page, PageCall};
 use holdfast_server::{Connected, NODE_QUERY, NodeCalls};
 use std::sync::Mutex;
@@ -110,7 +110,7 @@ async fn nodes_are_asked_what_they_and_their_pods_use() {
     }
     // Only nodes of pods that are wanted are asked.
     nodes.asked.lock().unwrap().clear();
-    let web = ListOptions { labels: Selector::parse("app=web").unwrap(), ..ListOptions::default() };
+    let web = ListOptions { labels: LabelSelector::parse("app=web").unwrap(), ..ListOptions::default() };
     assert_eq!(names(&cluster, "pods", &web).await, ["web"]);
     let asked: Vec<String> = nodes.asked.lock().unwrap().iter().map(|(node, _)| node.clone()).collect();
     assert_eq!(asked, ["n1"]);
