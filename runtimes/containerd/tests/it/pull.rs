@@ -210,7 +210,7 @@ async fn what_was_spoilt_on_the_way_is_fetched_anew() {
     drop(task);
     // As a power cut may leave what was not synced.
     let mut spoilt = 0;
-    until("containerd has let go", async || {
+    until("some of it is on the disk", async || {
         let ingests = node.dir.path().join("root/io.containerd.content.v1.content/ingest");
         for entry in std::fs::read_dir(ingests).unwrap().flatten() {
             let data = entry.path().join("data");
@@ -219,7 +219,8 @@ async fn what_was_spoilt_on_the_way_is_fetched_anew() {
                 spoilt = file.len();
             }
         }
-        spoilt > 1_000_000
+        // How much of what was received had come to the file is a matter of luck.
+        spoilt > 0
     })
     .await;
     gate.allow(u64::MAX / 2);
