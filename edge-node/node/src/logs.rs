@@ -171,12 +171,19 @@ impl Reader {
 
     /// The file after the one that is read; the oldest one for a file that is no longer kept.
     fn successor(&self) -> io::Result<Option<(u64, File)>> {
+        let names = log_files::all(&self.path)?;
         let mut open_files = Vec::new();
-        for file in log_files::all(&self.path)? {
-            open_files.extend(open(&file)?);
+        for file in &names {
+            open_files.extend(open(file)?);
         }
         let own = self.file.as_ref().map(|(inode, _)| *inode);
-        let after = open_files.iter().position(|(inode, _)| Some(*inode) == own).map_or(0, |at| at + 1);
+        let after = match open_files.iter().position(|(inode, _)| Some(*inode) == own) {
+            Some(at) => at + 1,
+            // It may have been put aside between the look at the names and the opening: not gone, then, and next time it is
+            // found under its new name.
+            None if own.is_some() && log_files::all(&self.path)? != names => return Ok(None),
+            None => 0,
+        };
         Ok(open_files.into_iter().nth(after))
     }
 }
