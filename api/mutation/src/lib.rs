@@ -38,7 +38,7 @@ pub const MUTATIONS: &[Mutation] = &[
     mutation("numbers-used-twice", 400),
     mutation("page-cache-trusted", 400),
     mutation("doubtful-vitals-trusted", 500),
-    mutation("sweep-before-sync", 200),
+    mutation("sweep-before-sync", 600),
     mutation("results-forgotten", 400),
     // The hub's end of the link.
     mutation("mark-outside-the-transaction", 10),
