@@ -70,6 +70,10 @@ fn node_certificates_name_the_node_and_ignore_what_was_asked_for() {
     assert_eq!(identity.organizations, ["system:nodes"]);
     assert_eq!(identity.not_after, now.after(ttl));
     assert_eq!(node_identity(&issued.chain[0]), Some(NodeIdentity { name: "edge-1".into(), uid: "uid-1".into() }));
+    // A node chooses its name: nobody may take it for a server of that name.
+    let (_, certificate) = x509_parser::parse_x509_certificate(&issued.chain[0]).unwrap();
+    let usage = certificate.extended_key_usage().unwrap().unwrap().value;
+    assert!(usage.client_auth && !usage.server_auth && !usage.any);
     let mut broken = csr.der().to_vec();
     let last = broken.len() - 1;
     broken[last] ^= 1;
