@@ -80,6 +80,19 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     stream.map_err(|err| format!("dial tcp {}: {}", authority(host, port), dial_words(&err)))
 }
 
+/// What `talk` comes to, while hyper's connection is driven. Its error is told to whoever waits for the answer.
+async fn beside<T>(connection: impl Future, talk: impl Future<Output = T>) -> T {
+    tokio::pin!(talk, connection);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut talk => return answer,
+            _ = &mut connection, if open => open = false,
+        }
+    }
+}
+
 /// The kernel's answer to a connect as Go prints it.
 fn dial_words(err: &io::Error) -> String {
     let words = match err.kind() {

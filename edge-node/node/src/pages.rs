@@ -12,12 +12,14 @@ use crate::pods::{PodManager, Shown};
 use bytes::Bytes;
 use holdfast_core::calls::{Page, PageCall};
 use holdfast_core::{Reason, Status, Timestamp};
-use holdfast_pods::{container_id, typed};
+use holdfast_pods::typed;
 use holdfast_runtime::ContainerUsage;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use usage::{Meter, Usage};
+
+pub(crate) use usage::of_containers;
 
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -123,13 +125,12 @@ impl PodLook {
     fn of(shown: &Shown) -> PodLook {
         let part = |text: &Option<String>| text.clone().unwrap_or_default();
         let meta = &shown.pod.metadata;
-        let uid = part(&meta.uid);
         let status = &shown.status;
         let container = |status: &ContainerStatus| {
             let started = status.state.as_ref()?.running.as_ref()?.started_at.as_ref();
             Some(ContainerLook {
                 name: status.name.clone(),
-                id: container_id(&uid, &status.name, u32::try_from(status.restart_count).unwrap_or(0)),
+                id: shown.container_id(status),
                 image: status.image.clone(),
                 started: started.and_then(|time| Timestamp::parse(&time.0.to_string())),
             })
@@ -140,7 +141,7 @@ impl PodLook {
             name: part(&meta.name),
             started: status.start_time.as_ref().and_then(|time| Timestamp::parse(&time.0.to_string())),
             containers: lists.into_iter().flatten().flatten().filter_map(container).collect(),
-            uid,
+            uid: part(&meta.uid),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The node's own status, as the kubelet writes it.
 
 use crate::main_loop::Running;
+use crate::pages::of_containers;
 use crate::pods::{PodManager, Shown};
 use crate::pressure::{ContainerUse, PodUse, Pressure};
 use crate::readiness::{OFFLINE_READY, told};
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
-use holdfast_pods::container_id;
 use holdfast_runtime::{ContainerUsage, ImageInfo};
 use k8s_openapi::api::core::v1::ContainerStatus;
 use serde_json::{Value, json};
@@ -88,20 +88,14 @@ fn labels(node: &Running) -> Value {
 /// Ends the pod that has to go first, one at a time: what the one before has used is free only once it has ended.
 async fn evict_one(node: &Running, pods: &PodManager, pressure: &Pressure, last: &mut String) {
     let shown = pods.shown();
-    let running = |shown: &Shown| {
-        let states = shown.status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref());
-        !shown.gone && states.into_iter().any(|state| state.running.is_some())
-    };
     let is_last = |shown: &Shown| shown.pod.metadata.uid.as_deref() == Some(last.as_str());
-    if shown.iter().any(|shown| is_last(shown) && running(shown)) {
+    if shown.iter().any(|shown| is_last(shown) && shown.is_running()) {
         return;
     }
-    let mut used = BTreeMap::new();
-    for runtime in [&node.parts.oci, &node.parts.wasm] {
-        // What is not accounted for is not chosen.
-        used.extend(runtime.usage().await.unwrap_or_default().into_iter().map(|usage| (usage.id.clone(), usage)));
-    }
-    let uses: Vec<PodUse> = shown.iter().filter(|shown| running(shown)).map(|shown| pod_use(shown, &used)).collect();
+    // What is not accounted for is not chosen.
+    let (used, _) = of_containers(&node.parts).await;
+    let uses: Vec<PodUse> =
+        shown.iter().filter(|shown| shown.is_running()).map(|shown| pod_use(shown, &used)).collect();
     if let Some((uid, message)) = pressure.choose(&uses) {
         tracing::warn!(uid, message, "A pod has to go");
         pods.evict(uid, message).await;
@@ -113,8 +107,7 @@ fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
     let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
     let spec = shown.pod.spec.as_ref();
     let container = |status: &ContainerStatus| {
-        let id = container_id(&uid, &status.name, u32::try_from(status.restart_count).unwrap_or(0));
-        let usage = used.get(&id)?;
+        let usage = used.get(&shown.container_id(status))?;
         let wanted = spec?.containers.iter().find(|container| container.name == status.name)?.resources.as_ref();
         let request = wanted.and_then(|wanted| wanted.requests.as_ref()?.get("memory")?.0.parse::<Quantity>().ok());
         Some(ContainerUse {

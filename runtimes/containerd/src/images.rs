@@ -8,7 +8,9 @@ use containerd_client::services::v1::{self as api, snapshots as snap};
 use containerd_client::types as ctypes;
 use holdfast_runtime::image_name::repository;
 use holdfast_runtime::platform::{Platform, rank};
-use holdfast_runtime::{Archive, ArchiveImage, Descriptor, FsUsage, ImageInfo, RuntimeError, normalise_image_name};
+use holdfast_runtime::{
+    Archive, ArchiveImage, Descriptor, FsUsage, ImageInfo, RuntimeError, normalise_image_name, with_causes,
+};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -163,7 +165,7 @@ impl Client {
         let failed = |reason: String| RuntimeError::Failed { operation: "import image", reason };
         let path = tar.to_path_buf();
         let opened = tokio::task::spawn_blocking(move || Archive::open(&path)).await;
-        let archive = opened.map_err(|err| failed(err.to_string()))?.map_err(|err| failed(chain(&err)))?;
+        let archive = opened.map_err(|err| failed(err.to_string()))?.map_err(|err| failed(with_causes(&err)))?;
         let archive = Arc::new(archive);
         let lease = self.begin_lease().await?;
         let mut names = Vec::new();
@@ -364,14 +366,4 @@ impl Client {
             _ => Ok(()),
         }
     }
-}
-
-fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut next = err.source();
-    while let Some(err) = next {
-        text = format!("{text}: {err}");
-        next = err.source();
-    }
-    text
 }

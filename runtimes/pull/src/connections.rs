@@ -6,6 +6,7 @@ use crate::url::Url;
 use crate::{limits, tls};
 use bytes::{Bytes, BytesMut};
 use holdfast_env::{Task, World};
+use holdfast_runtime::with_causes;
 use http::HeaderMap;
 use http::header::{HOST, USER_AGENT};
 use http_body_util::{BodyExt, Empty};
@@ -95,7 +96,7 @@ impl Content {
             let frame = self.world.timeout(limits::STALL, self.incoming.frame()).await;
             match frame {
                 None => return Err(format!("nothing came for {} s", limits::STALL.as_secs())),
-                Some(Some(Err(err))) => return Err(format!("the answer broke off: {}", chain(&err))),
+                Some(Some(Err(err))) => return Err(format!("the answer broke off: {}", with_causes(&err))),
                 Some(Some(Ok(frame))) => {
                     // Trailers say nothing.
                     if let Ok(bytes) = frame.into_data() {
@@ -178,8 +179,8 @@ impl Connections {
         }
         message = message.header(HOST, request.url.authority()).header(USER_AGENT, AGENT);
         let message = message.body(Empty::new()).map_err(|err| err.to_string())?;
-        connection.sender.ready().await.map_err(|err| chain(&err))?;
-        let response = connection.sender.send_request(message).await.map_err(|err| chain(&err))?;
+        connection.sender.ready().await.map_err(|err| with_causes(&err))?;
+        let response = connection.sender.send_request(message).await.map_err(|err| with_causes(&err))?;
         let (head, incoming) = response.into_parts();
         let (world, idle) = (self.world.clone(), self.idle.clone());
         let body = Content { world, incoming, connection: Some(connection), idle };
@@ -220,7 +221,7 @@ impl Connections {
         };
         let mut builder = http1::Builder::new();
         builder.max_buf_size(limits::READ_BUFFER);
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|err| chain(&err))?;
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|err| with_causes(&err))?;
         let run = async move {
             // Whoever waits for an answer is told why there is none.
             let _ = connection.await;
@@ -252,15 +253,4 @@ impl Connections {
         configs.push((kind.tls.clone(), kind.own, made.clone()));
         Ok(made)
     }
-}
-
-/// An error with its causes: hyper's own words alone say little.
-fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut next = err.source();
-    while let Some(err) = next {
-        text = format!("{text}: {err}");
-        next = err.source();
-    }
-    text
 }

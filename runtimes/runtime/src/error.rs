@@ -64,3 +64,14 @@ pub enum RuntimeError {
     #[error("not implemented: {0}")]
     NotImplemented(&'static str),
 }
+
+/// An error with its causes: what hyper or tonic say themselves is little.
+pub fn with_causes(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut next = err.source();
+    while let Some(err) = next {
+        text = format!("{text}: {err}");
+        next = err.source();
+    }
+    text
+}

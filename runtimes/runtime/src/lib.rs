@@ -20,7 +20,7 @@ pub mod usage;
 
 pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
 pub use credentials::{Keyring, PullAuth};
-pub use error::RuntimeError;
+pub use error::{RuntimeError, with_causes};
 pub use image_name::normalise_image_name;
 pub use remote::{BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
 pub use spec::{

@@ -2,7 +2,7 @@
 //!
 //! Its two messages have one field each and are read and written by hand.
 
-use super::{AGENT, authority, connect};
+use super::{AGENT, authority, beside, connect};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
@@ -95,20 +95,8 @@ pub(super) async fn check(host: &str, port: u16, service: &str, timeout: Duratio
         outcome(trailers.as_ref().unwrap_or(&head.headers))?;
         status(&message).ok_or_else(|| refusal(INTERNAL, "the answer is no HealthCheckResponse"))
     };
-    let exchange = async {
-        tokio::pin!(talk, connection);
-        let mut open = true;
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut talk => return answer,
-                // Its error is told to whoever waits for the answer.
-                _ = &mut connection, if open => open = false,
-            }
-        }
-    };
     let left = timeout.saturating_sub(begun.elapsed());
-    let answered = tokio::time::timeout(left, exchange).await;
+    let answered = tokio::time::timeout(left, beside(connection, talk)).await;
     match answered.unwrap_or_else(|_| Err(refusal(DEADLINE_EXCEEDED, ""))) {
         Ok(1) => Ok(()),
         Ok(other) => {

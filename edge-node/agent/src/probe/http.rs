@@ -1,6 +1,6 @@
 //! GET over HTTP/1.1, plain or in TLS, with upstream's redirects: followed as long as the host stays the same, ten at most.
 
-use super::{AGENT, authority, connect};
+use super::{AGENT, authority, beside, connect};
 use bytes::Bytes;
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use http_body_util::{BodyExt, Empty};
@@ -159,16 +159,7 @@ async fn exchange(
         }
         Ok::<_, String>(Response::from_parts(head, Bytes::from(read)))
     };
-    tokio::pin!(talk, connection);
-    let mut open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut talk => return answer,
-            // Its error is told to whoever waits for the answer.
-            _ = &mut connection, if open => open = false,
-        }
-    }
+    beside(connection, talk).await
 }
 
 fn words(err: &hyper::Error) -> String {

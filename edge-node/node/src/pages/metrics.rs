@@ -137,14 +137,10 @@ pub(super) fn agent(node_name: &str, pods: &[Shown], store: &SharedStore) -> Str
     let mut states: BTreeMap<&str, usize> = BTreeMap::from([("created", 0), ("exited", 0), ("running", 0)]);
     let mut running = 0;
     for shown in pods.iter().filter(|shown| !shown.gone) {
-        let containers: Vec<_> = shown.status.container_statuses.iter().flatten().collect();
-        let is_running = |state: &Option<k8s_openapi::api::core::v1::ContainerState>| {
-            state.as_ref().is_some_and(|s| s.running.is_some())
-        };
-        running += usize::from(containers.iter().any(|container| is_running(&container.state)));
-        for container in containers {
+        running += usize::from(shown.is_running());
+        for container in shown.status.container_statuses.iter().flatten() {
             let state = match &container.state {
-                state if is_running(state) => "running",
+                Some(state) if state.running.is_some() => "running",
                 Some(state) if state.terminated.is_some() => "exited",
                 _ => "created",
             };

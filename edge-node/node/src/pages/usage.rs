@@ -90,22 +90,28 @@ impl Meter {
     }
 
     async fn read(&self) -> Reading {
-        let NodeParts { env, host, oci, wasm, .. } = &self.parts;
+        let NodeParts { env, host, .. } = &self.parts;
         let host = {
             let host = host.clone();
             env.blocking(move || host.usage()).await.unwrap_or_default()
         };
-        let (mut containers, mut is_partial) = (BTreeMap::new(), false);
-        for runtime in [oci, wasm] {
-            match runtime.usage().await {
-                Ok(usages) => containers.extend(usages.into_iter().map(|usage| (usage.id.clone(), usage))),
-                // What another runtime has is worth saying all the same.
-                Err(err) => {
-                    tracing::debug!(runtime = runtime.name(), %err, "No statistics of containers");
-                    is_partial |= !matches!(err, RuntimeError::NotImplemented(_));
-                }
-            }
-        }
+        let (containers, is_partial) = of_containers(&self.parts).await;
         Reading { at: env.monotonic(), time: Timestamp::from_wall(env.wall().0), host, containers, is_partial }
     }
+}
+
+/// What the containers of both runtimes use, by id, and whether one of those did not answer.
+pub(crate) async fn of_containers(parts: &NodeParts) -> (BTreeMap<String, ContainerUsage>, bool) {
+    let (mut containers, mut is_partial) = (BTreeMap::new(), false);
+    for runtime in [&parts.oci, &parts.wasm] {
+        match runtime.usage().await {
+            Ok(usages) => containers.extend(usages.into_iter().map(|usage| (usage.id.clone(), usage))),
+            // What another runtime has is worth saying all the same.
+            Err(err) => {
+                tracing::debug!(runtime = runtime.name(), %err, "No statistics of containers");
+                is_partial |= !matches!(err, RuntimeError::NotImplemented(_));
+            }
+        }
+    }
+    (containers, is_partial)
 }

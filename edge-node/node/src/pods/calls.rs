@@ -13,7 +13,6 @@ use holdfast_core::{Gvr, Reason, Status, Timestamp};
 use holdfast_env::BiStream;
 use holdfast_env::session::{ExecRequest, ExecSession};
 use holdfast_link::call::NodeCall;
-use holdfast_pods::container_id;
 use holdfast_runtime::RuntimeError;
 use holdfast_server::NodeCalls;
 use k8s_openapi::api::core::v1::ContainerStatus;
@@ -144,8 +143,7 @@ impl PodCalls {
                 at.container, at.pod
             )));
         }
-        let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
-        let id = container_id(&uid, &at.container, u32::try_from(status.restart_count).unwrap_or(0));
+        let id = shown.container_id(&status);
         let common = self.pods.common();
         let runtime = runtime_with(common, &id)
             .await

@@ -15,8 +15,8 @@ use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_pods::admission::Host;
-use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, typed};
-use k8s_openapi::api::core::v1::Pod;
+use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, typed};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -67,6 +67,20 @@ pub(crate) struct Shown {
     pub(crate) status: k8s_openapi::api::core::v1::PodStatus,
     /// Everything is torn down, and the hub may forget it.
     pub(crate) gone: bool,
+}
+
+impl Shown {
+    /// The id of the container that a status of this pod speaks of.
+    pub(crate) fn container_id(&self, status: &ContainerStatus) -> String {
+        let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
+        container_id(uid, &status.name, u32::try_from(status.restart_count).unwrap_or(0))
+    }
+
+    /// Whether a container of the pod proper runs.
+    pub(crate) fn is_running(&self) -> bool {
+        let states = self.status.container_statuses.iter().flatten().filter_map(|status| status.state.as_ref());
+        !self.gone && states.into_iter().any(|state| state.running.is_some())
+    }
 }
 
 /// A running worker.

@@ -8,7 +8,7 @@ use holdfast_core::json::{at, items_at, str_at};
 use holdfast_core::{Gvr, Json, ListOptions, Object, ObjectList, Status, Timestamp};
 use holdfast_kinds::{Selection, metrics};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,17 +63,17 @@ async fn ask(engine: &Engine, resource: &Resource<'_>, subjects: Vec<Arc<Object>
         true => object.skim_str(&["spec", "nodeName"]).unwrap_or_default(),
         false => object.meta.name.to_string(),
     };
-    let mut nodes: Vec<String> = subjects.iter().map(|subject| node(subject)).filter(|node| !node.is_empty()).collect();
-    nodes.sort();
-    nodes.dedup();
+    let placed: Vec<(String, Arc<Object>)> =
+        subjects.into_iter().map(|subject| (node(&subject), subject)).filter(|(node, _)| !node.is_empty()).collect();
+    let nodes: BTreeSet<String> = placed.iter().map(|(node, _)| node.clone()).collect();
     let answers: BTreeMap<String, Json> = futures_util::stream::iter(nodes)
         .map(|node| async move { summary(engine, &node).await.map(|summary| (node, summary)) })
         .buffer_unordered(AT_ONCE)
         .filter_map(|answer| async move { answer })
         .collect()
         .await;
-    let measured = subjects.iter().filter_map(|subject| {
-        let summary = answers.get(&node(subject))?;
+    let measured = placed.iter().filter_map(|(node, subject)| {
+        let summary = answers.get(node)?;
         if of_pods { of_pod(subject, summary) } else { of_node(subject, summary) }
     });
     measured.map(|document| Object::from_json(document).map(Arc::new)).collect()
