@@ -108,8 +108,10 @@ fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
     let spec = shown.pod.spec.as_ref();
     let container = |status: &ContainerStatus| {
         let usage = used.get(&shown.container_id(status))?;
-        let wanted = spec?.containers.iter().find(|container| container.name == status.name)?.resources.as_ref();
-        let request = wanted.and_then(|wanted| wanted.requests.as_ref()?.get("memory")?.0.parse::<Quantity>().ok());
+        let wanted = spec.and_then(|spec| spec.containers.iter().find(|container| container.name == status.name));
+        // One that asks for nothing goes first.
+        let request = wanted
+            .and_then(|wanted| wanted.resources.as_ref()?.requests.as_ref()?.get("memory")?.0.parse::<Quantity>().ok());
         Some(ContainerUse {
             name: status.name.clone(),
             memory: usage.memory.map_or(0, |memory| memory.working_set),
@@ -209,4 +211,36 @@ async fn images(node: &Running) -> Vec<Value> {
     images.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.id.cmp(&b.id)));
     images.truncate(MAX_IMAGES);
     images.iter().map(|image| json!({"names": image.names, "sizeBytes": image.size_bytes})).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_runtime::MemoryUsage;
+
+    #[test]
+    fn what_asks_for_nothing_is_accounted_for_too() {
+        let pod = |resources: Value| -> Shown {
+            let container = json!({"name": "main", "resources": resources});
+            Shown {
+                pod: Arc::new(
+                    serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": [container]}}))
+                        .unwrap(),
+                ),
+                status: serde_json::from_value(json!({"containerStatuses": [{
+                    "name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                }]}))
+                .unwrap(),
+                gone: false,
+            }
+        };
+        let memory = MemoryUsage { working_set: 900, ..MemoryUsage::default() };
+        let usage = ContainerUsage { id: "u-main-0".into(), memory: Some(memory), ..ContainerUsage::default() };
+        let used = BTreeMap::from([(usage.id.clone(), usage)]);
+        for (resources, request) in [(Value::Null, 0), (json!({}), 0), (json!({"requests": {"memory": "1Ki"}}), 1024)] {
+            let found = pod_use(&pod(resources), &used).containers;
+            let expected = ContainerUse { name: "main".into(), memory: 900, memory_request: request, pids: 0 };
+            assert_eq!(found, [expected]);
+        }
+    }
 }
