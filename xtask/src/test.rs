@@ -54,6 +54,8 @@ fn timed(suite: Suite, rest: &[String]) -> Result<()> {
 }
 
 fn run(suite: Suite, rest: &[String]) -> Result<()> {
+    // What pods may count on, of the cases on a real cluster.
+    let contract = ["contract_".to_owned()];
     match suite {
         Suite::Fmt => fmt(),
         Suite::Tidy => tidy::tidy(),
@@ -71,7 +73,10 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
         }
         Suite::Api => crates(&["api", "storage/store", "storage/fjall", "storage/etcd", "hub"], rest),
         Suite::Clients => others_clients(rest),
-        Suite::Node => crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest),
+        Suite::Node => {
+            crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest)?;
+            cluster("e2e", if rest.is_empty() { &contract } else { rest })
+        }
         Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
         Suite::Net => crates(&["netmesh", "hub/links"], rest),
         Suite::Control => crates(&["controllers"], rest),

@@ -9,6 +9,7 @@ mod day;
 mod faults;
 mod join;
 mod network;
+mod node;
 mod runtimes;
 mod second;
 mod streams;
@@ -49,6 +50,38 @@ const CASES: &[Case] = &[
     ("wrong_join_token_is_one_clear_line", join::wrong_join_token_is_one_clear_line),
     ("missing_image_is_an_event", bad_input::missing_image_is_an_event),
     ("wasm_that_is_no_wasm_fails_at_the_pod", bad_input::wasm_that_is_no_wasm_fails_at_the_pod),
+    ("contract_a_namespace_for_its_pods", node::a_namespace_for_them),
+    ("contract_maps_and_secrets_are_files", node::volumes::maps_and_secrets_are_files),
+    ("contract_pods_are_files_to_themselves", node::volumes::pods_are_files_to_themselves),
+    ("contract_a_missing_limit_is_the_nodes", node::volumes::a_missing_limit_is_the_nodes),
+    ("contract_empty_volumes_belong_to_everybody", node::volumes::empty_volumes_belong_to_everybody),
+    ("contract_sub_paths_are_files_of_volumes", node::volumes::sub_paths_are_files_of_volumes),
+    ("contract_many_volumes_start_together", node::volumes::many_volumes_start_together),
+    ("contract_volumes_follow_their_objects", node::updates::volumes_follow_their_objects),
+    ("contract_containers_share_volumes", node::updates::containers_share_volumes),
+    (
+        "contract_environments_come_of_maps_secrets_and_the_pod",
+        node::environment::environments_come_of_maps_secrets_and_the_pod,
+    ),
+    ("contract_services_are_in_the_environment", node::environment::services_are_in_the_environment),
+    ("contract_paths_are_made_of_variables", node::environment::paths_are_made_of_variables),
+    ("contract_commands_and_arguments_replace_the_images", node::containers::commands_and_arguments_replace_the_images),
+    ("contract_security_contexts_hold", node::containers::security_contexts_hold),
+    ("contract_hosts_files_are_the_nodes_unless_mounted", node::containers::hosts_files_are_the_nodes_unless_mounted),
+    ("contract_last_words_are_kept", node::containers::last_words_are_kept),
+    ("contract_restart_policies_count_exits", node::containers::restart_policies_count_exits),
+    ("contract_what_always_fails_says_so_and_can_go", node::containers::what_always_fails_says_so_and_can_go),
+    ("contract_a_runtime_class_brings_its_overhead", node::containers::a_runtime_class_brings_its_overhead),
+    ("contract_hooks_are_called", node::life::hooks_are_called),
+    ("contract_init_containers_come_first", node::life::init_containers_come_first),
+    (
+        "contract_ephemeral_containers_are_added_one_after_another",
+        node::life::ephemeral_containers_are_added_one_after_another,
+    ),
+    ("contract_probes_restart_and_gate", node::probes::probes_restart_and_gate),
+    ("contract_pods_come_change_and_go", node::updates::pods_come_change_and_go),
+    ("contract_a_collection_of_pods_is_deleted", node::updates::a_collection_of_pods_is_deleted),
+    ("contract_a_deadline_may_come_later", node::updates::a_deadline_may_come_later),
     ("crun_runs_a_pod_or_says_why_not", runtimes::crun_runs_a_pod_or_says_why_not),
     ("gvisor_says_that_it_is_not_built", runtimes::gvisor_says_that_it_is_not_built),
     ("foreign_docker_archives_run", verbs::foreign_docker_archives_run),
