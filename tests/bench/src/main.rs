@@ -11,7 +11,9 @@ mod link;
 mod machine;
 mod memory;
 mod namespace;
+mod node;
 mod process;
+mod services;
 mod skeleton;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +33,8 @@ enum Bench {
     Skeleton(skeleton::Arguments),
     /// Sessions through the hub's end of the link, real connections to a hub, and their return after it was killed.
     Link(link::Arguments),
+    /// A node with pods, beside containerd alone: from a create to the first answer, memory, CPU, wake-ups, writes. Needs root.
+    Node(node::Arguments),
     /// The API server under load, beside etcd: creates, reads, watches, memory. Needs root.
     Api(api::Arguments),
 }
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().bench {
         Bench::Skeleton(arguments) => skeleton::run(&arguments),
         Bench::Link(arguments) => link::run(&arguments),
+        Bench::Node(arguments) => node::run(&arguments),
         Bench::Api(arguments) => api::run(&arguments),
     };
     match done {

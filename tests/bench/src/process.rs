@@ -62,6 +62,13 @@ impl Process {
         bail!("a program ignored SIGTERM for {} s: {}", STOP.as_secs(), self.log_tail())
     }
 
+    /// Ends it as a crash does, and waits until it has ended.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// CPU time that it has used, its threads' included.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.child.id());
@@ -73,8 +80,7 @@ impl Process {
     }
 
     pub(crate) fn pss(&self) -> Result<Pss> {
-        let path = format!("/proc/{}/smaps_rollup", self.child.id());
-        Ok(parse_pss(&fs::read_to_string(&path).with_context(|| format!("reading {path}"))?))
+        pss_of(self.child.id())
     }
 
     /// PSS once two looks, a second apart, differ by less than 1 %.
@@ -124,6 +130,12 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a process of these namespaces has of memory.
+pub(crate) fn pss_of(pid: u32) -> Result<Pss> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    Ok(parse_pss(&fs::read_to_string(&path).with_context(|| format!("reading {path}"))?))
 }
 
 fn parse_pss(text: &str) -> Pss {

@@ -10,7 +10,7 @@ mod start;
 
 use crate::figure::line;
 use crate::namespace::Place;
-use crate::{machine, memory, namespace};
+use crate::{machine, memory, namespace, services};
 use anyhow::Result;
 use pace::Pace;
 use std::path::Path;
@@ -31,13 +31,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.place.inside {
         return inside(arguments, &runtime);
     }
-    let end = |dir: &Path| agent::remove_cgroup(&agent::cgroup(dir));
+    let end = |dir: &Path| services::remove_cgroup(&services::cgroup(dir));
     namespace::run(&runtime, &["skeleton"], &arguments.place, LIMIT, end)
 }
 
 fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     namespace::furnish()?;
-    namespace::system("ip", &["address", "add", &format!("{}/32", agent::NODE_IP), "dev", "lo"])?;
+    namespace::system("ip", &["address", "add", &format!("{}/32", services::NODE_IP), "dev", "lo"])?;
     let (bin_dir, dir) = (&*arguments.place.bin_dir, &*arguments.place.dir);
     let pace = if arguments.place.quick { Pace::QUICK } else { Pace::FULL };
     line(&machine::facts(dir, bin_dir)?);
@@ -45,10 +45,10 @@ fn inside(arguments: &Arguments, runtime: &Runtime) -> Result<()> {
     // The first hub serves the agent; it stays idle while a second one takes the writes and the agent comes to rest.
     let mut first = start::on_empty_stores(runtime, bin_dir, dir, pace.starts)?;
     memory::print("hub, idle, empty store", &first.process.settled_pss(pace.settle)?);
-    let mut agent = agent::start(runtime, bin_dir, dir, &mut first)?;
+    let mut agent = services::start(runtime, bin_dir, dir, &mut first)?;
     creates::measure(runtime, bin_dir, dir, &pace)?;
     agent::measure(&mut agent, dir, &pace)?;
-    agent::stop(agent)?;
+    services::stop(agent)?;
     creates::fill(runtime, &first, pace.objects)?;
     start::on_a_filled_store(runtime, bin_dir, first, &pace)
 }
