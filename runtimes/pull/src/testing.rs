@@ -88,14 +88,33 @@ impl DockerRegistry {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.address())
     }
 
-    /// What it has said, the requests among it.
+    /// What it has said. A request may be answered before its line is here.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// The same when the requests that it has answered are in it: a further one, which is told to nobody else, stands behind
+    /// them. Only of one that speaks without TLS.
+    pub fn settled_log(&self) -> String {
+        static MARKS: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("/v2/?mark={}", MARKS.fetch_add(1, Ordering::Relaxed));
+        let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port))).unwrap();
+        stream.write_all(format!("GET {mark} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let begun = Instant::now();
+        loop {
+            let log = self.log();
+            if log.contains(&format!("{mark} ")) {
+                return log;
+            }
+            assert!(begun.elapsed() < SOON, "the registry does not say what it was asked:\n{log}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// How many requests it has answered whose line in the log has all of these parts.
     pub fn asked(&self, parts: &[&str]) -> usize {
-        let log = self.log();
+        let log = self.settled_log();
         let requests = log.lines().filter(|line| line.contains("] \"GET ") || line.contains("] \"HEAD "));
         requests.filter(|line| parts.iter().all(|part| line.contains(part))).count()
     }
