@@ -120,8 +120,8 @@ impl PodMachine {
         } else if let Some(end) = memory.last.as_ref().filter(|_| memory.run != Run::No) {
             (self.terminated(name, memory, end), memory.previous.as_ref())
         } else {
-            let initializing = role != Role::Sidecar && role == Role::App && spec::has_inits(&self.pod);
-            (waits(if initializing { "PodInitializing" } else { "ContainerCreating" }, None), memory.last.as_ref())
+            // As the kubelet has it: of whichever container that has not yet begun.
+            (waits(if spec::has_inits(&self.pod) { "PodInitializing" } else { "ContainerCreating" }, None), memory.last.as_ref())
         };
         let current = state.running.is_some() || memory.run == Run::Ended;
         let id = match (current, memory.last.as_ref()) {

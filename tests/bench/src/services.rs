@@ -79,8 +79,8 @@ pub(crate) fn start(runtime: &Runtime, bin_dir: &Path, dir: &Path, hub: &mut Hub
     let program = bin_dir.join("holdfast-edge");
     let data_dir = data_dir(dir).display().to_string();
     let again = ["agent", "--hub", &hub.link_address, "--node-name", NAME, "--node-ip", NODE_IP];
-    let again = [&again[..], &["--data-dir", &data_dir, "--cgroup-parent", &cgroup(dir)]].concat();
-    let again: Vec<String> = again.into_iter().map(str::to_owned).collect();
+    let folders = ["--data-dir".to_owned(), data_dir, "--cgroup-parent".to_owned(), cgroup(dir)];
+    let again: Vec<String> = again.into_iter().map(str::to_owned).chain(folders).collect();
     let log = dir.join("agent.log");
     let mut agent = Process::spawn(Command::new(&program).args(&again).args(["--token", &token]), &log)?;
     let mut client = runtime.block_on(hub.admin.connect())?;

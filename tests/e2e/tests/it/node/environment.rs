@@ -17,7 +17,7 @@ fn resource(name: &str, resource: &str) -> Value {
 
 pub(crate) fn environments_come_of_maps_secrets_and_the_pod(world: &mut World) -> Result<()> {
     let mut batch = Batch::new("environment");
-    sources().into_iter().for_each(|source| drop(batch.object(source)));
+    batch.objects(sources());
     let key =
         |name: &str, of: &str, from: &str| json!({"name": name, "valueFrom": {of: {"name": from, "key": "data-1"}}});
     let from = |of: &str, name: &str, prefix: &str| json!({"prefix": prefix, of: {"name": name}});
@@ -125,8 +125,9 @@ pub(crate) fn paths_are_made_of_variables(world: &mut World) -> Result<()> {
     for (name, part) in [("out", ".."), ("deep", "a/../../b"), ("absolute", "/tmp")] {
         refused.pod(name, spec(json!({"name": "PART", "value": part}), json!(["pause"])));
     }
+    // Nothing before the slash is a path of the machine.
     let mut late = spec(field("PART", "metadata.annotations['part']"), json!(["pause"]));
-    late["containers"][0]["volumeMounts"][0]["subPathExpr"] = json!("$(PART)");
+    late["containers"][0]["volumeMounts"][0]["subPathExpr"] = json!("$(PART)/logs");
     refused.pod("late", late);
     refused.start(world)?;
     let waits = |pod: &Value| container(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError";
@@ -134,7 +135,7 @@ pub(crate) fn paths_are_made_of_variables(world: &mut World) -> Result<()> {
     world.kubectl(&["-n", "node", "annotate", "pod", "late", "part=mine"])?;
     world.kubectl(&["-n", "node", "wait", "--for=condition=Ready", "pod/late", "--timeout=150s"])?;
     exec(world, "late", &["write", "/logs/f", "kept"])?;
-    ensure!(exec(world, "late", &["show", "/work/mine/f"])? == "kept\n", "the folder is another");
+    ensure!(exec(world, "late", &["show", "/work/mine/logs/f"])? == "kept\n", "the folder is another");
     // The folder of a running container is what it was when it was made.
     world.kubectl(&["-n", "node", "annotate", "--overwrite", "pod", "late", "part=another"])?;
     ensure!(exec(world, "late", &["show", "/logs/f"])? == "kept\n", "the folder moved");

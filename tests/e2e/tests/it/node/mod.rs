@@ -69,6 +69,10 @@ impl Batch {
         self
     }
 
+    pub(crate) fn objects(&mut self, objects: impl IntoIterator<Item = Value>) {
+        self.objects.extend(objects);
+    }
+
     pub(crate) fn pod(&mut self, name: &str, spec: Value) -> &mut Self {
         let mut pod = pod(name, spec);
         pod["metadata"]["labels"][CASE] = json!(self.case);

@@ -45,13 +45,12 @@ pub(crate) fn volumes_follow_their_objects(world: &mut World) -> Result<()> {
     batch.pod("follow", spec).start(world)?;
     world.kubectl(&["-n", "node", "wait", "--for=condition=Ready", "pod/follow", "--timeout=90s"])?;
 
-    let all = |name: &str| {
-        ["configmap", "secret"]
-            .into_iter()
-            .flat_map(move |kind| [format!("/{kind}-{name}"), format!("/projected-{kind}-{name}")])
+    let all = |name: &str| -> Vec<String> {
+        let places = |kind| [format!("/{kind}-{name}"), format!("/projected-{kind}-{name}")];
+        ["configmap", "secret"].into_iter().flat_map(places).collect()
     };
     let shown = |name: &str| -> Result<Vec<String>> {
-        let looks: Vec<String> = all(name).map(|at| format!("show {at}/data-1")).collect();
+        let looks: Vec<String> = all(name).iter().map(|at| format!("show {at}/data-1")).collect();
         let looks: Vec<&str> = std::iter::once("each").chain(looks.iter().map(String::as_str)).collect();
         Ok(exec(world, "follow", &looks)?.lines().map(str::to_owned).collect())
     };
@@ -67,9 +66,9 @@ pub(crate) fn volumes_follow_their_objects(world: &mut World) -> Result<()> {
         Ok(shown("changes")? == ["after"; 4] && shown("comes")? == ["after"; 4])
     })?;
     world.wait("what goes is gone inside", 120, || {
-        let looks: Vec<String> = all("goes").map(|at| format!("ls {at}")).collect();
+        let looks: Vec<String> = all("goes").iter().map(|at| format!("ls {at}")).collect();
         let looks: Vec<&str> = std::iter::once("each").chain(looks.iter().map(String::as_str)).collect();
-        Ok(exec(world, "follow", &looks)?.is_empty())
+        Ok(!exec(world, "follow", &looks)?.contains("data-1"))
     })?;
     world.wait("labels and annotations are seen inside", 120, || {
         let looks = [

@@ -44,7 +44,7 @@ pub(crate) fn sources() -> Vec<Value> {
 
 pub(crate) fn maps_and_secrets_are_files(world: &mut World) -> Result<()> {
     let mut batch = Batch::new("files");
-    sources().into_iter().for_each(|source| drop(batch.object(source)));
+    batch.objects(sources());
     let moved = json!([{"key": "data-2", "path": "path/to/data-2"}]);
     let moved_mode = json!([{"key": "data-2", "path": "path/to/data-2", "mode": 0o400}]);
     for kind in KINDS {
@@ -65,11 +65,11 @@ pub(crate) fn maps_and_secrets_are_files(world: &mut World) -> Result<()> {
             "mode /narrow/data-1",
             "show /narrow/data-1",
             "show /moved/path/to/data-2",
-            "ls /moved",
+            "ls /moved/path",
             "mode /moved-narrow/path/to/data-2",
         ];
         looks.extend(binary);
-        let mut lines = vec!["value-1", "644 0 0", "value-1", "400 0 0", "value-1", "value-2", "path", "400 0 0"];
+        let mut lines = vec!["value-1", "644 0 0", "value-1", "400 0 0", "value-1", "value-2", "to", "400 0 0"];
         lines.extend(binary.map(|_| "deadbeef"));
         let user = json!({"name": "user", "volumeMounts": mounts, "securityContext": {"runAsUser": 1000},
             "args": ["each", "show /plain/data-1", "show /moved/path/to/data-2"]});
@@ -252,7 +252,7 @@ pub(crate) fn many_volumes_start_together(world: &mut World) -> Result<()> {
             "data": {"data-1": "value-1"}})
     });
     let mut batch = Batch::new("many");
-    maps.for_each(|map| drop(batch.object(map)));
+    batch.objects(maps);
     let volumes: Vec<Value> =
         (0..50).map(|n| json!({"name": format!("v{n}"), "configMap": {"name": format!("many-{n}")}})).collect();
     let mounts: Vec<Value> = (0..50).map(|n| mount(&format!("v{n}"))).collect();
