@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 
 use anyhow::{Context, Result, ensure};
-use holdfast_e2e::world::World;
+use holdfast_e2e::world::{World, text};
 use serde_json::{Value, json};
 
 use super::volumes::mount;
@@ -110,13 +110,11 @@ pub(crate) fn pods_come_change_and_go(world: &mut World) -> Result<()> {
     let reader = std::thread::spawn(move || {
         let mut types = Vec::new();
         for line in BufReader::new(told).lines().map_while(Result::ok) {
-            if let Some(kind) = line.trim().strip_prefix("\"type\": \"").and_then(|rest| rest.split('"').next())
-                && ["ADDED", "MODIFIED", "DELETED"].contains(&kind)
-            {
-                types.push(kind.to_owned());
-                if kind == "DELETED" {
-                    break;
-                }
+            // An event a line.
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            types.push(text(&event["type"]).to_owned());
+            if types.last().is_some_and(|kind| kind == "DELETED") {
+                break;
             }
         }
         types
