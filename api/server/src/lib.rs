@@ -26,7 +26,7 @@ pub mod webhook;
 
 pub use api::{Api, Operation, Reply, Request};
 pub use audit::{AuditLog, Auditor};
-pub use auth::{Anonymous, Attributes, Authenticator, Authorizer, Credentials, Decision};
+pub use auth::{Anonymous, Attributes, Authenticator, Authorizer, Credentials, Decision, Selected};
 pub use chain::inflight::InFlight;
 pub use chain::service::{ApiService, Document, Peer, ServiceConfig};
 pub use docs::health::Health;

@@ -12,7 +12,7 @@ use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Time
 use holdfast_env::World;
 use holdfast_kinds::Kind;
 use holdfast_schema::Schema;
-use holdfast_server::{Authorizer, NodeCalls, WebhookCalls};
+use holdfast_server::{Authenticator, Authorizer, NodeCalls, WebhookCalls};
 use holdfast_store::{Record, Store, StoreError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(crate) struct Engine {
     pub(crate) eviction_after: Duration,
     pub(crate) services: ServiceAddresses,
     pub(crate) tokens: Arc<dyn TokenIssuer>,
+    /// Of tokens that are no ServiceAccount's.
+    pub(crate) token_authenticators: OnceLock<Vec<Arc<dyn Authenticator>>>,
     pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
     pub(crate) authorizer: OnceLock<Arc<dyn Authorizer>>,
     pub(crate) webhook_calls: OnceLock<Arc<dyn WebhookCalls>>,
@@ -63,6 +65,7 @@ impl Engine {
             lineage: config.lineage,
             eviction_after: config.eviction_after,
             tokens: config.token_issuer,
+            token_authenticators: OnceLock::new(),
             node_calls: OnceLock::new(),
             authorizer: OnceLock::new(),
             webhook_calls: OnceLock::new(),

@@ -12,7 +12,9 @@ use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
 use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
 use holdfast_env::Task;
-use holdfast_server::{Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, WebhookCalls};
+use holdfast_server::{
+    Authenticator, Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, WebhookCalls,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +42,11 @@ impl HubRegistry {
     /// Tells how webhooks are asked. Only the first call counts; without it they count as unreachable.
     pub fn set_webhook_calls(&self, calls: Arc<dyn WebhookCalls>) {
         let _ = self.engine.webhook_calls.set(calls);
+    }
+
+    /// Tells who knows tokens that are no ServiceAccount's, for TokenReviews. Only the first call counts.
+    pub fn set_token_authenticators(&self, authenticators: Vec<Arc<dyn Authenticator>>) {
+        let _ = self.engine.token_authenticators.set(authenticators);
     }
 
     /// Tells who judges access reviews, and escalation of Roles. Only the first call counts.

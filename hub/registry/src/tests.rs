@@ -22,6 +22,7 @@ mod offline_policy;
 mod pod_security;
 mod quotas;
 mod resize;
+mod reviews;
 mod roles;
 mod selectors;
 mod services;

@@ -15,9 +15,9 @@ use crate::codec::watch::{EventWriter, WatchBody};
 use crate::docs::metrics::Gauge;
 use crate::stream::feed;
 use crate::stream::websocket::{self, Handshake};
-use crate::{Deleted, RequestContext, limits};
+use crate::{Deleted, RequestContext, Selected, limits};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{FieldSelector, Json, Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{Json, Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
 use holdfast_schema::{strict_error, strict_texts};
 use http::header::UPGRADE;
@@ -47,12 +47,14 @@ pub(crate) async fn serve(
         return ("connect", streams::serve(&service, cx, exchange, target).await);
     }
     // The old form of a path names its object itself.
-    let fields = match watch_prefix {
-        true => FieldSelector::default(),
-        false => FieldSelector::parse(exchange.query.get("fieldSelector").unwrap_or_default()).unwrap_or_default(),
+    let selected = match !watch_prefix && ["list", "watch", "deletecollection"].contains(&verb) {
+        true => ["fieldSelector", "labelSelector"].map(|name| exchange.query.get(name).unwrap_or_default()),
+        false => [""; 2],
     };
+    let selected = Selected::read(selected[0], selected[1]);
     // Whoever may not ask learns nothing about what is there, and has no body read.
-    if let Err(status) = service.config.api.authorize(&cx, &judged(&target, verb, &fields), verb).await {
+    let about = judged(&target, verb, &selected.fields);
+    if let Err(status) = service.config.api.authorize_selected(&cx, &about, verb, &selected).await {
         return (verb, Err(status));
     }
     let kind = match found {
@@ -278,7 +280,12 @@ async fn serve_watch(
     let trail = cx.trail.clone();
     let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
     let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
-    let writer = EventWriter::new(encoder.negotiated, encoder.table, service.config.world.clone());
+    let writer = EventWriter::new(
+        encoder.negotiated,
+        encoder.table,
+        service.config.world.clone(),
+        service.metrics.watch_events(kind),
+    );
     let guard = Box::new((service.metrics.count(Gauge::Watches), trail));
     let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
     if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {

@@ -111,6 +111,7 @@ impl Hub {
             documents: Vec::new(),
         })
         .unwrap();
+        registry.set_token_authenticators(vec![server.bootstrap_tokens().clone()]);
         let address = server.listen(listener, None).unwrap();
         let hub = Hub {
             store,

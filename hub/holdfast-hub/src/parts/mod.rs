@@ -96,6 +96,7 @@ impl Hub {
             documents: token_documents(issuer, &advertised),
             auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
+        registry.set_token_authenticators(vec![server.bootstrap_tokens().clone()]);
         let links = links::start(&shared, &server, &registry, lineage, &advertised).await?;
         registry.set_webhook_calls(Arc::new(WebhookClient::new(shared.world.clone())));
         let traffic = links.traffic();
