@@ -2,13 +2,14 @@
 //!
 //! [`pki`] makes and keeps the cluster's keys, [`auth`] tells who a request is from, [`server::ApiServer`] puts
 //! registry, rights and listener together, [`client::LocalClient`] is how controllers ask, [`webhooks::WebhookClient`] how
-//! the registry asks webhooks. What is deliberately
+//! the registry asks webhooks, [`trust`] tells others which CAs the API believes. What is deliberately
 //! absent: rules of kinds (`hub/registry`), HTTP (`api/server`), configuration (the binary).
 
 pub mod auth;
 pub mod client;
 pub mod pki;
 pub mod server;
+pub mod trust;
 pub mod webhooks;
 
 pub use auth::BootstrapTokens;

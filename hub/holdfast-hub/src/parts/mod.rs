@@ -13,7 +13,7 @@ mod store;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
 use anyhow::Context;
-use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, WebhookClient};
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, WebhookClient, trust};
 use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
@@ -103,8 +103,10 @@ impl Hub {
         server.metrics().append(move |out| metrics::link(&traffic, out));
         server.metrics().append(metrics::process);
         let controllers = controllers::start(&shared, &server, &registry, &links).await?;
+        let trust = trust::keep(shared.world.clone(), server.client(controllers::api_server()), shared.pki.clone());
         let tasks = vec![
             custom_kinds,
+            shared.world.spawn("client-cas", Box::pin(trust)),
             history::start(&shared),
             crate::backup::serve(&shared.world, folder, shared.store.clone())?,
             registry.start_event_expiry(EVENT_TTL),

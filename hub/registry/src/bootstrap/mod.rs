@@ -4,6 +4,7 @@
 
 mod controllers;
 mod flow_control;
+mod namespaced;
 mod objects;
 mod reconcile;
 mod roles;
