@@ -6,10 +6,13 @@ pub(crate) mod defaults;
 pub(crate) mod env;
 pub(crate) mod ephemeral;
 pub(crate) mod probes;
+pub(crate) mod projected;
 pub(crate) mod resize;
 pub(crate) mod resources;
+pub(crate) mod restarts;
 pub(crate) mod security;
 pub(crate) mod spec;
+pub(crate) mod status;
 pub(crate) mod update;
 pub(crate) mod volumes;
 
@@ -46,6 +49,7 @@ impl Strategy for Pod {
         if str_at(doc, &["status", "qosClass"]).is_none_or(str::is_empty) {
             copy(old, doc, &["status", "qosClass"]);
         }
+        status::prepare(doc);
     }
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
@@ -89,7 +93,7 @@ impl Strategy for Pod {
     }
 
     fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        update::validate_status(doc, old, errors);
+        status::validate(doc, old, errors);
     }
 
     fn warnings(&self, doc: &Json) -> Vec<String> {
