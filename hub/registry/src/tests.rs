@@ -18,6 +18,7 @@ mod inserted;
 mod limits;
 mod list;
 mod metrics;
+mod mountable_secrets;
 mod offline_policy;
 mod pod_security;
 mod quotas;

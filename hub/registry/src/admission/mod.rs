@@ -11,6 +11,7 @@ pub(crate) mod default_ingress_class;
 pub(crate) mod default_tolerations;
 pub(crate) mod dynamic;
 pub(crate) mod limit_ranger;
+pub(crate) mod mountable_secrets;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod node_taint;
@@ -110,6 +111,9 @@ pub(crate) async fn validate_create(cx: &Admission<'_>, doc: &Json) -> Result<()
     if cx.kind.kind == "PriorityClass" {
         priority::only_default(cx, doc).await?;
     }
+    if cx.is_core("Pod") {
+        mountable_secrets::validate(cx, doc).await?;
+    }
     pod_security::validate(cx, doc).await?;
     node_restriction::create(cx, doc).await?;
     certificate_subject::validate(cx, doc)?;
@@ -137,6 +141,9 @@ pub(crate) async fn validate_update(cx: &Admission<'_>, part: Part, doc: &Json, 
     let stays = at(old, &["metadata", "deletionTimestamp"]).is_none();
     if stays && (is_claim || part == Part::Resize) {
         limit_ranger::validate(cx, doc).await?;
+    }
+    if part == Part::EphemeralContainers {
+        mountable_secrets::validate_ephemeral(cx, doc).await?;
     }
     pod_security::validate_update(cx, part, doc, old).await?;
     node_restriction::update(cx, part, doc, old)?;
