@@ -107,7 +107,14 @@ pub enum Connected {
     /// Connections to the pod's ports (portforward).
     Ports(PodPorts),
     /// The port of a pod that requests are to be sent on to (proxy).
-    Backend(PodPorts, u16),
+    Backend {
+        /// The pod.
+        ports: PodPorts,
+        /// Which port.
+        port: u16,
+        /// Whether TLS is spoken there.
+        tls: bool,
+    },
     /// A page of a node (its proxy).
     Page(Page),
 }

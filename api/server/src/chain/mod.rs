@@ -3,6 +3,7 @@
 //! [`crate::Api`] authorize and run) → the answer, with the headers of [`service`].
 
 pub mod authenticate;
+mod backend;
 pub mod impersonate;
 pub mod inflight;
 mod links;
