@@ -1,6 +1,7 @@
 //! The chain behind the codec: authorization, then the registry.
 
 use crate::audit::{Asked, Auditor, Trail};
+use crate::docs::access::Decisions;
 use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext, Selected};
 use holdfast_core::{
     DeleteOptions, FieldSelector, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo,
@@ -8,6 +9,7 @@ use holdfast_core::{
 };
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -89,17 +91,23 @@ pub struct Api {
     registry: Arc<dyn Registry>,
     authorizer: Arc<dyn Authorizer>,
     auditor: Option<Arc<Auditor>>,
+    decisions: Arc<Decisions>,
 }
 
 impl Api {
     /// An API over a registry, guarded by an authorizer.
     pub fn new(registry: Arc<dyn Registry>, authorizer: Arc<dyn Authorizer>) -> Api {
-        Api { registry, authorizer, auditor: None }
+        Api { registry, authorizer, auditor: None, decisions: Arc::new(Decisions::new()) }
     }
 
     /// The same with an audit log.
     pub fn with_auditor(self, auditor: Option<Arc<Auditor>>) -> Api {
         Api { auditor, ..self }
+    }
+
+    /// What the authorizer has said so far.
+    pub(crate) fn decisions(&self) -> &Arc<Decisions> {
+        &self.decisions
     }
 
     /// What notes requests, if anything does.
@@ -186,7 +194,9 @@ impl Api {
         attributes: &Attributes<'_>,
         selected: &Selected,
     ) -> Result<(), Status> {
+        let began = Instant::now();
         let decision = self.authorizer.authorize_selected(attributes, selected).await;
+        self.decisions.made(&decision, began.elapsed());
         if cx.trail.is_some() {
             let reason = match decision {
                 Decision::Allow => self.authorizer.reason(attributes).await,

@@ -2,6 +2,7 @@
 
 use crate::admission::dynamic;
 use crate::admission::resource_quota::Turns;
+use crate::admission::timing::Timing;
 use crate::config::HubRegistryConfig;
 use crate::custom::{CustomKinds, CustomStrategy};
 use crate::keys;
@@ -34,6 +35,7 @@ pub(crate) struct Engine {
     pub(crate) configurations: dynamic::Cache,
     pub(crate) customs: CustomKinds,
     pub(crate) quota_turns: Turns,
+    pub(crate) timing: Timing,
 }
 
 /// A target whose kind is known.
@@ -72,6 +74,7 @@ impl Engine {
             configurations: dynamic::Cache::default(),
             customs: CustomKinds::new(),
             quota_turns: Turns::new(),
+            timing: Timing::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
 use crate::generic::{self, view};
+use crate::metrics as metrics_text;
 use crate::subresources::{binding, components, eviction, metrics, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
@@ -76,6 +77,11 @@ impl HubRegistry {
     /// When the store cannot be read.
     pub async fn start_custom_kinds(&self) -> Result<Task, Status> {
         custom::start(self.engine.clone()).await
+    }
+
+    /// Appends what it counts to the text of `/metrics`.
+    pub fn metrics(&self, out: &mut String) {
+        metrics_text::write(&self.engine, out);
     }
 
     /// Tells who ServiceAccount tokens are from.

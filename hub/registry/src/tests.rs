@@ -5,6 +5,7 @@ mod apply;
 mod bad_input;
 mod certificates;
 mod conversion;
+mod counted;
 mod custom;
 mod defaults;
 mod delegated;

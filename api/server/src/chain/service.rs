@@ -9,6 +9,7 @@ use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::query::Query;
+use crate::docs::access::{Attempt, Attempts};
 use crate::docs::health::Health;
 use crate::docs::metrics::{About, Gauge, Metrics};
 use crate::{Anonymous, Api, Attributes, Authenticator, Credentials, LiveKinds, RequestContext};
@@ -72,6 +73,7 @@ pub struct ServiceConfig {
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
     places: Places,
+    attempts: Arc<Attempts>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Owner of the service's tasks.
@@ -122,10 +124,17 @@ const REQUEST_ID_BYTES: usize = 64;
 impl ApiService {
     /// A service.
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
+        let (metrics, attempts) = (Arc::<Metrics>::default(), Arc::new(Attempts::new()));
+        let (identities, rights) = (attempts.clone(), config.api.decisions().clone());
+        metrics.append(move |out| {
+            identities.write(out);
+            rights.write(out);
+        });
         Arc::new(ApiService {
             places: Places::new(config.inflight),
+            attempts,
             config,
-            metrics: Arc::default(),
+            metrics,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
@@ -214,7 +223,21 @@ impl ApiService {
 
     async fn authenticated(&self, credentials: Result<Credentials, Status>, path: &str) -> Result<UserInfo, Status> {
         let ServiceConfig { authenticators, anonymous, .. } = &self.config;
-        authenticate::authenticate(authenticators, &credentials?, anonymous, path).await
+        let began = Instant::now();
+        let (result, said) = match credentials {
+            Ok(credentials) => {
+                let said = credentials.bearer.is_some() || !credentials.client_certificates.is_empty();
+                (authenticate::authenticate(authenticators, &credentials, anonymous, path).await, said)
+            }
+            Err(status) => (Err(status), true),
+        };
+        let attempt = match (&result, said) {
+            (Ok(_), _) => Attempt::Success,
+            (Err(_), false) => Attempt::Failure,
+            (Err(_), true) => Attempt::Error,
+        };
+        self.attempts.made(attempt, result.as_ref().ok(), began.elapsed());
+        result
     }
 
     /// Whom a request acts as.

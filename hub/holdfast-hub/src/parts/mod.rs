@@ -102,6 +102,12 @@ impl Hub {
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
         server.metrics().append(metrics::process);
+        let counting = registry.clone();
+        server.metrics().append(move |out| counting.metrics(out));
+        if !config.store.is_shared() {
+            let kept = folder.join("store");
+            server.metrics().append(move |out| metrics::storage(&kept, out));
+        }
         let controllers = controllers::start(&shared, &server, &registry, &links).await?;
         let trust = trust::keep(shared.world.clone(), server.client(controllers::api_server()), shared.pki.clone());
         let tasks = vec![

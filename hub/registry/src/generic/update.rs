@@ -6,6 +6,7 @@ use super::decode;
 use super::managers::{self, Managed, take_sent};
 use super::view::{self, Before};
 use crate::admission::dynamic::{Attempt, Operation, Options};
+use crate::admission::timing::Half;
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
@@ -242,6 +243,7 @@ async fn prepare(
             managers::tracked(engine, resource, part, sent.as_ref(), old, doc, options).await
         }
     };
+    let step = engine.timing.step(&engine.env, Half::Admit, Operation::Update);
     if is_whole {
         confine(engine, resource, part, doc, old);
         admission::mutate_update(&admission, doc, old).await?;
@@ -265,6 +267,7 @@ async fn prepare(
         }
         confine(engine, resource, part, doc, old);
     }
+    step.passed();
     if !matches!(part, Part::Status | Part::Finalize) {
         count_generation(strategy, doc, old);
     }
@@ -290,11 +293,13 @@ async fn prepare(
         admission::dynamic::observe(engine, kind, doc);
         strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     }
+    let step = engine.timing.step(&engine.env, Half::Validate, Operation::Update);
     admission::validate_update(&admission, part, doc, old).await?;
     match part {
         Part::Scale => scale::validate(&attempt, doc, old).await?,
         _ => attempt.validate(Some(doc), Some(old)).await?,
     }
+    step.passed();
     strategy.canonicalise(doc);
     Ok(managed)
 }
