@@ -82,6 +82,14 @@ impl HubRegistry {
         self.engine.env.spawn("event-expiry", Box::pin(async move { event_expiry::run(&engine, ttl).await }))
     }
 
+    /// Starts the task that keeps the flow schemas and priority levels of every cluster as they are to be. It ends with the
+    /// returned owner.
+    pub fn start_flow_control(self: &Arc<Self>) -> Task {
+        let registry = self.clone();
+        let keep = async move { bootstrap::keep_flow_control(&registry, &registry.engine).await };
+        self.engine.env.spawn("flow-control", Box::pin(keep))
+    }
+
     /// Makes the objects that every cluster has, where they are missing, as upstream does at start:
     /// namespaces, priority classes, runtime classes, roles and bindings, the Service `kubernetes`.
     /// `api_port` is the port that the Service's `https` port leads to.

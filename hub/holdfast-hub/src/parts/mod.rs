@@ -107,6 +107,7 @@ impl Hub {
             history::start(&shared),
             crate::backup::serve(&shared.world, folder, shared.store.clone())?,
             registry.start_event_expiry(EVENT_TTL),
+            registry.start_flow_control(),
         ];
         if shared.hub_name.is_none() {
             let client = server.client(controllers::api_server());
