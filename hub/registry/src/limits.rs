@@ -8,6 +8,8 @@ pub(crate) const CONFLICT_RETRIES: usize = 16;
 pub(crate) const NAME_RETRIES: usize = 8;
 /// Records read from the store at once while a selector filters a limited list.
 pub(crate) const FILTER_PAGE: usize = 500;
+/// Objects of a resource by which the size of all is judged.
+pub(crate) const MEASURED_OBJECTS: usize = 100;
 /// Time between two looks at the flow schemas and priority levels that every cluster has, as upstream.
 pub(crate) const FLOW_CONTROL_PERIOD: Duration = Duration::from_secs(60);
 /// Time between bookmarks of a watch, as upstream.

@@ -10,9 +10,13 @@ use crate::subresources::{binding, components, eviction, metrics, proxy, reviews
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
-use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
+use holdfast_core::{
+    DeleteOptions, Gvr, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions,
+};
 use holdfast_env::Task;
-use holdfast_server::{Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, WebhookCalls};
+use holdfast_server::{
+    Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, Stored, WebhookCalls,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,5 +267,9 @@ impl Registry for HubRegistry {
             return proxy::connect(&self.engine, at, &query).await;
         }
         streams::connect(&self.engine, cx, &resource, at.subresource(), &query).await
+    }
+
+    async fn stored(&self, gvr: &Gvr) -> Option<Stored> {
+        generic::list::stored(&self.engine, gvr).await
     }
 }

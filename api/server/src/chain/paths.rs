@@ -53,6 +53,9 @@ async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result
     if let Some(result) = openapi::answer(&served, path, query, headers).await {
         return result;
     }
+    if let Some(page) = config.gate.page(path) {
+        return Ok(encode::text(StatusCode::OK, page));
+    }
     let document = match path {
         "/metrics" => return Ok(encode::text(StatusCode::OK, service.metrics.text())),
         "/version" | "/version/" => version::document(),

@@ -19,6 +19,16 @@ pub enum Route {
     Nowhere,
 }
 
+impl Route {
+    /// The resource, if it leads to one.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Route::Resource { target, .. } => Some(target),
+            Route::Path | Route::Nowhere => None,
+        }
+    }
+}
+
 /// Subresources of a namespace; any other third part is a resource within it.
 const NAMESPACE_SUBRESOURCES: &[&str] = &["status", "finalize"];
 

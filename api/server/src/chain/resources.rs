@@ -66,7 +66,7 @@ pub(crate) async fn serve(
         return (verb, serve_watch(&service, cx, exchange, target, kind).await);
     }
     let bound = match time_of(&exchange.query) {
-        Ok(bound) => bound,
+        Ok(bound) => bound.saturating_sub(exchange.waited),
         Err(status) => return (verb, Err(status)),
     };
     let call = serve_call(&service, cx, exchange, target, kind, verb);
@@ -78,7 +78,7 @@ pub(crate) async fn serve(
 }
 
 /// How long a request may take: as long as its `timeout` says, and never longer than [`limits::REQUEST`].
-fn time_of(query: &Query) -> Result<Duration, Status> {
+pub(super) fn time_of(query: &Query) -> Result<Duration, Status> {
     let Some(text) = query.get("timeout") else { return Ok(limits::REQUEST) };
     let asked = query::go_duration(text)
         .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
@@ -279,7 +279,7 @@ async fn serve_watch(
     let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
     let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
     let writer = EventWriter::new(encoder.negotiated, encoder.table, service.config.world.clone());
-    let guard = Box::new((service.metrics.count(Gauge::Watches), trail));
+    let guard = Box::new((service.metrics.count(Gauge::Watches), trail, exchange.watching.take()));
     let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
     if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
         streams::run(service, None, upgrade, async move |upgraded, _| {

@@ -357,7 +357,7 @@ impl Hub {
             api: Arc::new(Api::new(registry.clone(), Arc::new(MastersOnly))),
             authenticators: vec![Arc::new(Tokens)],
             anonymous: Anonymous::default(),
-            inflight,
+            gate: inflight.gate(),
             kinds: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
             health,
             world: HostEnv::new("/nonexistent"),

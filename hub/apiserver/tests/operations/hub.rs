@@ -12,7 +12,7 @@ use holdfast_server::{Anonymous, InFlight};
 use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -47,6 +48,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Json,
 }
 
@@ -78,6 +80,11 @@ fn client_config(pki: &Pki) -> Arc<ClientConfig> {
 
 impl Hub {
     pub(crate) async fn start() -> Hub {
+        Hub::start_with(InFlight::default(), false).await
+    }
+
+    /// One that answers so many requests at once, shared by priority and fairness or not.
+    pub(crate) async fn start_with(inflight: InFlight, fairness: bool) -> Hub {
         let folder = tempfile::tempdir().unwrap();
         let world: World = HostEnv::new(folder.path());
         let now = Timestamp::from_wall(world.wall().0);
@@ -107,7 +114,8 @@ impl Hub {
             advertise: "127.0.0.1:6443".into(),
             auditor: None,
             anonymous: Anonymous::default(),
-            inflight: InFlight::default(),
+            inflight,
+            fairness,
             documents: Vec::new(),
         })
         .unwrap();
@@ -130,11 +138,16 @@ impl Hub {
         hub
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the connection's task ends with the test's runtime")]
-    async fn connect(&self) -> Sender {
+    /// A connection with the administrator's certificate.
+    pub(crate) async fn dial(&self) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".try_into().unwrap();
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.unwrap();
+        TlsConnector::from(self.tls.clone()).connect(name, stream).await.unwrap()
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the connection's task ends with the test's runtime")]
+    async fn connect(&self) -> Sender {
+        let stream = self.dial().await;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         sender
@@ -164,7 +177,8 @@ impl Hub {
             let bytes = body.collect().await.unwrap().to_bytes();
             let text = || Json::from(String::from_utf8_lossy(&bytes).into_owned());
             let message = || protobuf::decode(&bytes).unwrap_or_else(|_| text());
-            Answer { code: head.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_else(|_| message()) }
+            let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| message());
+            Answer { code: head.status.as_u16(), headers: head.headers, body }
         };
         let answer = tokio::time::timeout(DEADLINE, exchange).await.expect("an answer in time");
         *kept = Some(sender);

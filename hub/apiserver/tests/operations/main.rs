@@ -7,6 +7,7 @@ mod accounts;
 mod custom;
 mod custom_fields;
 mod discovery;
+mod fairness;
 mod hub;
 mod kinds;
 mod lists;

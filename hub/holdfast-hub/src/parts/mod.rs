@@ -93,6 +93,7 @@ impl Hub {
             advertise: advertised.clone(),
             anonymous: config.requests.anonymous.clone(),
             inflight: config.requests.inflight,
+            fairness: config.requests.fairness,
             documents: token_documents(issuer, &advertised),
             auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
