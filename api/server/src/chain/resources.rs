@@ -17,7 +17,9 @@ use crate::stream::feed;
 use crate::stream::websocket::{self, Handshake};
 use crate::{Deleted, RequestContext, limits};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{FieldSelector, Json, Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{
+    FieldErrors, FieldPath, FieldSelector, Gvk, Json, Patch, PatchType, Status, Target, Timestamp, WriteOptions,
+};
 use holdfast_kinds::Kind;
 use holdfast_schema::{strict_error, strict_texts};
 use http::header::UPGRADE;
@@ -217,8 +219,8 @@ async fn operation(
         "patch" => {
             let patch_type = decode::patch_type(&headers)?;
             let options = write_options(&query, "PatchOptions", Some(patch_type), agent)?;
-            let (patch, duplicates) = decode::patch(patch_type, &decode::read_body(body).await?)?;
-            judge_duplicates(cx, &duplicates, &options, kind, Vec::new)?;
+            let (patch, texts) = decode::patch(patch_type, &decode::read_body(body).await?)?;
+            judge_patch(cx, &patch, texts, &options)?;
             Operation::Patch { patch, options }
         }
         _ => {
@@ -230,6 +232,26 @@ async fn operation(
             }
         }
     })
+}
+
+/// What a strict reader finds in a patch.
+fn judge_patch(cx: &RequestContext, patch: &Patch, texts: Vec<String>, options: &WriteOptions) -> Result<(), Status> {
+    match options.field_validation {
+        FieldValidation::Strict if !texts.is_empty() => {
+            let why = format!("strict decoding error: {}", texts.join(", "));
+            if patch.patch_type == PatchType::Apply {
+                return Err(Status::bad_request(format!("error strict decoding patch: {why}")));
+            }
+            let mut errors = FieldErrors::new();
+            errors.invalid_part(&FieldPath::new("patch"), why);
+            Err(Status::invalid(&Gvk::new("", ""), "", &errors))
+        }
+        FieldValidation::Warn => {
+            texts.into_iter().for_each(|text| cx.warn(text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fields twice in a document. A refusal tells of `unknown` ones with them, as upstream, which reads both in one go.
