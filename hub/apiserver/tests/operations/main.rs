@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod accounts;
+mod bad_input;
 mod custom;
 mod custom_fields;
 mod discovery;
