@@ -8,7 +8,7 @@ use crate::keys;
 use crate::services_ip::ServiceAddresses;
 use crate::strategy::{Rules, strategy_of};
 use crate::tokens::TokenIssuer;
-use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Timestamp};
+use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Timestamp, names};
 use holdfast_env::World;
 use holdfast_kinds::Kind;
 use holdfast_schema::Schema;
@@ -96,6 +96,10 @@ impl Engine {
         }
         if kind.namespaced && at.namespace.is_none() && at.name.is_some() {
             return Err(Status::bad_request("namespace is required"));
+        }
+        let problems = names::path_segment(at.name());
+        if !problems.is_empty() {
+            return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {}", at.name(), problems.join(";"))));
         }
         Ok(Resource { kind, strategy, gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Tries of an update or patch that names no `resourceVersion`, before 409 (upstream's patch retries as often).
 pub(crate) const CONFLICT_RETRIES: usize = 16;
+/// Bytes of a patch, or of what it made, that a refusal shows.
+pub(crate) const PATCH_SHOWN_BYTES: usize = 64 << 10;
 /// Names tried for one `generateName`, as upstream.
 pub(crate) const NAME_RETRIES: usize = 8;
 /// Records read from the store at once while a selector filters a limited list.

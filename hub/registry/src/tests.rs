@@ -19,6 +19,7 @@ mod limits;
 mod list;
 mod metrics;
 mod offline_policy;
+mod patches;
 mod pod_security;
 mod quotas;
 mod resize;

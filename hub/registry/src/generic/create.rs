@@ -69,6 +69,7 @@ pub(crate) async fn create_managed(
     }
     let sent = take_sent(&mut doc);
     meta::clear_for_create(&mut doc);
+    meta::drop_doubled_owners(cx, &mut doc, false);
     resource.strategy.default(&mut doc);
     let managed = match managed {
         Some(managed) => managed,
@@ -144,6 +145,7 @@ async fn prepare(
             set(doc, &["metadata", "name"], resource.name);
         }
     }
+    meta::drop_doubled_owners(cx, doc, true);
     let status = doc.get("status").cloned().filter(|_| adopts(cx));
     if strategy.has_status() {
         drop_status(doc);

@@ -70,6 +70,10 @@ impl Strategy for CertificateSigningRequest {
         copy(old, doc, &["spec"]);
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&[])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         copy(old, doc, &["spec"]);
         for kind in [APPROVED, DENIED] {

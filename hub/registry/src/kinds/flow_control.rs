@@ -40,6 +40,10 @@ impl Strategy for FlowSchema {
         set(doc, &["status"], json!({}));
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         restore_all_but_status(doc, old);
     }
@@ -120,6 +124,10 @@ impl Strategy for PriorityLevelConfiguration {
 
     fn prepare_for_create(&self, doc: &mut Json) {
         set(doc, &["status"], json!({}));
+    }
+
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
     }
 
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {

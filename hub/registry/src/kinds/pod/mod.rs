@@ -40,6 +40,10 @@ impl Strategy for Pod {
         set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": holdfast_kinds::qos::class(doc) }));
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&["ownerReferences"])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
         copy(old, doc, &["metadata", "ownerReferences"]);
