@@ -24,10 +24,8 @@ pub fn json_patch(current: &mut Json, patch: &Json) -> Result<(), Status> {
         _ => return Err(Status::bad_request("error decoding patch: a JSON patch must be a list of operations")),
     };
     if operations.len() > MAX_OPERATIONS {
-        let text = format!(
-            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-            operations.len()
-        );
+        let text =
+            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
         return Err(Status::failure(413, Reason::RequestEntityTooLarge, text));
     }
     let operations = operations.iter().enumerate().map(|(at, operation)| Operation::read(at, operation));
@@ -117,8 +115,9 @@ impl<'p> Operation<'p> {
         let (container, key) = container(doc, path).ok_or_else(|| missing(self.op, "path", path))?;
         match container {
             Json::Array(items) => {
-                let at = index(&key, items.len())
-                    .map_err(|_| format!("replace operation does not apply: doc is missing key: {path}: missing value"))?;
+                let at = index(&key, items.len()).map_err(|_| {
+                    format!("replace operation does not apply: doc is missing key: {path}: missing value")
+                })?;
                 items[at] = value;
             }
             Json::Object(fields) => {
@@ -419,7 +418,8 @@ mod tests {
     #[test]
     fn a_merge_patch_merges_maps_and_replaces_lists() {
         let mut doc = json!({"a": {"b": 1, "c": 2}, "l": [1, 2], "s": 1});
-        let patch = json!({"a": {"b": null}, "l": [{"x": null, "y": 1}, null], "s": {"n": null}, "new": {"n": null, "m": {}}});
+        let patch =
+            json!({"a": {"b": null}, "l": [{"x": null, "y": 1}, null], "s": {"n": null}, "new": {"n": null, "m": {}}});
         merge_patch(&mut doc, &patch).unwrap();
         assert_eq!(doc, json!({"a": {"c": 2}, "l": [{"y": 1}, null], "s": {}, "new": {"m": {}}}));
         assert_eq!(merge_patch(&mut doc, &json!([1])).unwrap_err().code(), 400);

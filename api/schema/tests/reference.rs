@@ -56,7 +56,8 @@ fn differences(name: &str, ours: &Json, theirs: &Json, found: &mut Vec<String>) 
     if ours != theirs {
         found.push(format!("{name} is {ours}, upstream {theirs}"));
     }
-    let names = |fields: &Json| fields.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names =
+        |fields: &Json| fields.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     let all: BTreeSet<String> = names(&our_fields).into_iter().chain(names(&their_fields)).collect();
     for field in all {
         let (ours, theirs) = (&our_fields[&field], &their_fields[&field]);

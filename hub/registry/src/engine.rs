@@ -99,7 +99,11 @@ impl Engine {
         }
         let problems = names::path_segment(at.name());
         if !problems.is_empty() {
-            return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {}", at.name(), problems.join(";"))));
+            return Err(Status::bad_request(format!(
+                "Name parameter invalid: {:?}: {}",
+                at.name(),
+                problems.join(";")
+            )));
         }
         Ok(Resource { kind, strategy, gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
     }

@@ -140,12 +140,7 @@ const ALWAYS: &[(Zero, &[(&str, &str)])] = &[
             ("scheduling.v1.PriorityClass", "value"),
         ],
     ),
-    (
-        Zero::Quantity,
-        &[
-            ("core.v1.ResourceFieldSelector", "divisor"),
-        ],
-    ),
+    (Zero::Quantity, &[("core.v1.ResourceFieldSelector", "divisor")]),
 ];
 
 /// Fields that Go leaves out when they are empty although they are required.

@@ -195,7 +195,9 @@ impl Builder<'_> {
         match facts::default(&owner.name, &field.name) {
             // Upstream's v2 has no defaults.
             Some(default) if self.dialect == Dialect::V3 => built.insert("default".into(), default),
-            None if self.dialect == Dialect::V3 => zero(owner, field).and_then(|zero| built.insert("default".into(), zero)),
+            None if self.dialect == Dialect::V3 => {
+                zero(owner, field).and_then(|zero| built.insert("default".into(), zero))
+            }
             _ => None,
         };
         let patching = field.patching;

@@ -5,8 +5,7 @@ use holdfast_core::Json;
 use serde_json::{Map, json};
 
 /// Media types of answers.
-pub(super) const ENCODINGS: &[&str] =
-    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub(super) const ENCODINGS: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// Media types of answers that may be watches.
 pub(super) const WATCH_ENCODINGS: &[&str] = &[
     "application/json",

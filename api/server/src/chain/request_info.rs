@@ -149,10 +149,15 @@ mod tests {
         for path in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v3/api/v1"] {
             assert_eq!(route(path), Route::Path, "{path}");
         }
-        assert_eq!(target("/api/v1/namespaces/a/pods/b%2Flog"), Target::object(pods(), "a", "b").with_subresource("log"));
+        assert_eq!(
+            target("/api/v1/namespaces/a/pods/b%2Flog"),
+            Target::object(pods(), "a", "b").with_subresource("log")
+        );
         assert_eq!(target("/api/v1/namespaces/a%2Fpods/b"), Target::object(pods(), "a", "b"));
         assert_eq!(target("/api/v1/namespaces/a/pods/b%252Fc"), Target::object(pods(), "a", "b%2Fc"));
-        for path in ["/api/v1/namespaces/a/pods/b/c/d", "/api/v1/namespaces/a/pods/%2Fb", "/api/v1//pods", "/api/v1/watch"] {
+        for path in
+            ["/api/v1/namespaces/a/pods/b/c/d", "/api/v1/namespaces/a/pods/%2Fb", "/api/v1//pods", "/api/v1/watch"]
+        {
             assert_eq!(route(path), Route::Nowhere, "{path}");
         }
     }

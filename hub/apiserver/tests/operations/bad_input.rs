@@ -96,7 +96,8 @@ fn laughs(levels: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_are_none_are_refused() {
     let hub = hub().await;
-    let map = |data: &str| format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"n"}},"data":{data}}}"#);
+    let map =
+        |data: &str| format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"n"}},"data":{data}}}"#);
     let yaml = |rest: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: n}}\n{rest}");
     let no_text: Vec<u8> = map(r#"{"a":"@"}"#).bytes().map(|byte| if byte == b'@' { 0xff } else { byte }).collect();
     // `k8s\0`, then messages in messages that are never closed.
@@ -118,10 +119,24 @@ async fn bodies_that_are_none_are_refused() {
             Case::post("no UTF-8", JSON, no_text, 400, "unrecognized"),
             Case::post("a number where text belongs", JSON, map(r#"{"a":1}"#), 400, "cannot unmarshal number"),
             Case::post("a number beyond all numbers", JSON, map(r#"{"a":1e999}"#), 400, "unrecognized"),
-            Case::post("gzip that nobody asked for", JSON, [0x1f, 0x8b, 8, 0, 0, 0, 0, 0].as_slice(), 400, "unrecognized"),
+            Case::post(
+                "gzip that nobody asked for",
+                JSON,
+                [0x1f, 0x8b, 8, 0, 0, 0, 0, 0].as_slice(),
+                400,
+                "unrecognized",
+            ),
             Case::post("gzip by its header", JSON, [0x1f, 0x8b, 8, 0].as_slice(), 400, "unrecognized")
                 .header("content-encoding", "gzip"),
-            Case::send("a key twice", "POST", &*strict, JSON, map(r#"{"a":"1","a":"2"}"#), 400, "duplicate field \"data.a\""),
+            Case::send(
+                "a key twice",
+                "POST",
+                &*strict,
+                JSON,
+                map(r#"{"a":"1","a":"2"}"#),
+                400,
+                "duplicate field \"data.a\"",
+            ),
             Case::post("laughs", YAML, yaml(&laughs(9)), 400, "unrecognized"),
             Case::post("an anchor that is itself", YAML, yaml("data: &a {x: *a}"), 400, "unrecognized"),
             Case::post("deep YAML", YAML, yaml(&format!("data: {}", nested(2000, "[", "]"))), 400, "unrecognized"),
@@ -131,7 +146,15 @@ async fn bodies_that_are_none_are_refused() {
             Case::post("a message longer than itself", PROTOBUF, deep_message, 400, "unrecognized"),
             Case::post("a number without end", PROTOBUF, endless, 400, "unrecognized"),
             Case::post("another type", "application/cbor", "x", 415, "accepted media types include"),
-            Case::send("a patch of another type", "PATCH", format!("{MAPS}/kept"), JSON, "{}", 415, "accepted media types"),
+            Case::send(
+                "a patch of another type",
+                "PATCH",
+                format!("{MAPS}/kept"),
+                JSON,
+                "{}",
+                415,
+                "accepted media types",
+            ),
         ],
     )
     .await;
@@ -149,7 +172,9 @@ async fn patches_that_would_blow_something_up_are_refused() {
     let mut bytes = vec![json!({"op": "add", "path": "/x", "value": ["y".repeat(1000)]})];
     bytes.extend(vec![doubling; 100]);
     let mut levels = vec![json!({"op": "add", "path": "/x", "value": {}})];
-    levels.extend((0..18).map(|round| json!({"op": "copy", "from": "/x", "path": format!("{}/x", "/x".repeat(1 << round))})));
+    levels.extend(
+        (0..18).map(|round| json!({"op": "copy", "from": "/x", "path": format!("{}/x", "/x".repeat(1 << round))})),
+    );
     let operations = json!(vec![json!({"op": "test", "path": "/kind", "value": "ConfigMap"}); 10_001]).to_string();
     let applied = |rest: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: kept}}\n{rest}");
     let apply = |what, rest: &str, code, says| {
@@ -161,17 +186,65 @@ async fn patches_that_would_blow_something_up_are_refused() {
         vec![
             Case::patch("no JSON", "json-patch+json", "[", 400, "error decoding patch"),
             Case::patch("no list", "json-patch+json", "{}", 400, "error decoding patch"),
-            Case::patch("10001 operations", "json-patch+json", operations, 413, "maximum operations in a JSON patch is 10000"),
+            Case::patch(
+                "10001 operations",
+                "json-patch+json",
+                operations,
+                413,
+                "maximum operations in a JSON patch is 10000",
+            ),
             Case::patch("copies of copies", "json-patch+json", json!(bytes).to_string(), 422, "exceeding the limit"),
             Case::patch("levels of levels", "json-patch+json", json!(levels).to_string(), 422, "exceeded max depth"),
-            Case::patch("what is not there", "json-patch+json", r#"[{"op":"remove","path":"/data/x"}]"#, 422, "error in our request"),
-            Case::patch("a test that fails", "json-patch+json", r#"[{"op":"test","path":"/data/k","value":"w"}]"#, 422, "error in our request"),
-            Case::patch("an object that is none", "json-patch+json", r#"[{"op":"replace","path":"","value":[]}]"#, 400, "does not leave an object"),
-            Case::patch("a number for text", "merge-patch+json", r#"{"data":{"k":1}}"#, 422, "\"\" is invalid: patch: Invalid value: \"{"),
-            Case::patch("a number for text", "strategic-merge-patch+json", r#"{"data":{"k":1}}"#, 422, "Invalid value: \"map[data:map[k:1]]\": json: cannot unmarshal number"),
+            Case::patch(
+                "what is not there",
+                "json-patch+json",
+                r#"[{"op":"remove","path":"/data/x"}]"#,
+                422,
+                "error in our request",
+            ),
+            Case::patch(
+                "a test that fails",
+                "json-patch+json",
+                r#"[{"op":"test","path":"/data/k","value":"w"}]"#,
+                422,
+                "error in our request",
+            ),
+            Case::patch(
+                "an object that is none",
+                "json-patch+json",
+                r#"[{"op":"replace","path":"","value":[]}]"#,
+                400,
+                "does not leave an object",
+            ),
+            Case::patch(
+                "a number for text",
+                "merge-patch+json",
+                r#"{"data":{"k":1}}"#,
+                422,
+                "\"\" is invalid: patch: Invalid value: \"{",
+            ),
+            Case::patch(
+                "a number for text",
+                "strategic-merge-patch+json",
+                r#"{"data":{"k":1}}"#,
+                422,
+                "Invalid value: \"map[data:map[k:1]]\": json: cannot unmarshal number",
+            ),
             Case::patch("a merge of a list", "merge-patch+json", "[]", 400, "error decoding patch"),
-            Case::patch("deep", "merge-patch+json", nested(102, "{\"a\":", "}").replace(":}", ":{}}"), 400, "exceeded max depth"),
-            Case::patch("nobody applies", "apply-patch+yaml", applied("data: {k: w}"), 422, "fieldManager: Required value"),
+            Case::patch(
+                "deep",
+                "merge-patch+json",
+                nested(102, "{\"a\":", "}").replace(":}", ":{}}"),
+                400,
+                "exceeded max depth",
+            ),
+            Case::patch(
+                "nobody applies",
+                "apply-patch+yaml",
+                applied("data: {k: w}"),
+                422,
+                "fieldManager: Required value",
+            ),
             apply("an apply that laughs", &laughs(9), 400, ""),
             apply("an apply of nothing known", "spec: {}", 400, ".spec: field not declared in schema"),
             apply("another's field", "data: {k: w}", 409, "conflict with"),
@@ -202,9 +275,33 @@ async fn paths_and_queries_lead_nowhere_else() {
         Case::get("a zero byte", format!("{MAPS}/kept%00"), 404, "not found"),
         Case::get("no UTF-8", format!("{MAPS}/%ff%fe"), 404, "not found"),
         Case::get("a long name", format!("{MAPS}/{}", "a".repeat(50_000)), 404, "not found"),
-        Case::send("a name with a slash", "POST", MAPS, JSON, r#"{"metadata":{"name":"a/b"}}"#, 422, "Invalid value: \"a/b\""),
-        Case::send("a name of another", "PUT", format!("{MAPS}/kept"), JSON, r#"{"metadata":{"name":"x"}}"#, 400, "does not match the name on the URL"),
-        Case::send("another's namespace", "POST", MAPS, JSON, r#"{"metadata":{"name":"x","namespace":"two"}}"#, 400, "does not match the namespace sent on the request"),
+        Case::send(
+            "a name with a slash",
+            "POST",
+            MAPS,
+            JSON,
+            r#"{"metadata":{"name":"a/b"}}"#,
+            422,
+            "Invalid value: \"a/b\"",
+        ),
+        Case::send(
+            "a name of another",
+            "PUT",
+            format!("{MAPS}/kept"),
+            JSON,
+            r#"{"metadata":{"name":"x"}}"#,
+            400,
+            "does not match the name on the URL",
+        ),
+        Case::send(
+            "another's namespace",
+            "POST",
+            MAPS,
+            JSON,
+            r#"{"metadata":{"name":"x","namespace":"two"}}"#,
+            400,
+            "does not match the namespace sent on the request",
+        ),
         Case::get("a limit that is none", list("limit=x".into()), 400, ""),
         Case::get("a version that is none", list("resourceVersion=x".into()), 400, ""),
         Case::get("a version yet to come", list("resourceVersion=99999999".into()), 504, "Too large resource version"),
@@ -220,7 +317,12 @@ async fn paths_and_queries_lead_nowhere_else() {
         ("a long token", "A".repeat(40_000)),
         ("no UTF-8", URL_SAFE_NO_PAD.encode([0xff; 100])),
     ] {
-        cases.push(Case::get(what, list(format!("continue={text}")), 400, "invalid continue token: continue key is not valid"));
+        cases.push(Case::get(
+            what,
+            list(format!("continue={text}")),
+            400,
+            "invalid continue token: continue key is not valid",
+        ));
     }
     // A token of ours that was changed leads no further than the list that it is shown to.
     let first = hub.get("/api/v1/configmaps?limit=1").await.ok();
@@ -231,11 +333,19 @@ async fn paths_and_queries_lead_nowhere_else() {
         let mut forged = ours.clone();
         forged["after"] = json!(after);
         let found = hub.get(&list(format!("continue={}", token(&forged.to_string())))).await.ok();
-        assert!(found["items"].as_array().unwrap().iter().all(|item| item["metadata"]["namespace"] == "one"), "{after}");
+        assert!(
+            found["items"].as_array().unwrap().iter().all(|item| item["metadata"]["namespace"] == "one"),
+            "{after}"
+        );
     }
     let mut elsewhere = ours.clone();
     elsewhere["lineage"] = json!("00000000000000000000000000000007");
-    cases.push(Case::get("another history", list(format!("continue={}", token(&elsewhere.to_string()))), 410, "too old"));
+    cases.push(Case::get(
+        "another history",
+        list(format!("continue={}", token(&elsewhere.to_string()))),
+        410,
+        "too old",
+    ));
     let mut later = ours;
     later["rv"] = json!(99_999_999);
     cases.push(Case::get("a page yet to come", list(format!("continue={}", token(&later.to_string()))), 504, ""));
@@ -243,11 +353,18 @@ async fn paths_and_queries_lead_nowhere_else() {
 
     // Long, and nothing wrong with it.
     let many: Vec<String> = (0..6000).map(|n| format!("k{n}")).collect();
-    assert!(hub.names(&list(format!("labelSelector=k%20notin%20({})", many.join(",")))).await.contains(&"kept".to_string()));
+    assert!(
+        hub.names(&list(format!("labelSelector=k%20notin%20({})", many.join(",")))).await.contains(&"kept".to_string())
+    );
     let accept = format!("{}application/json", "text/x;q=0.5,".repeat(2000));
     hub.send("GET", MAPS, &[("accept", &accept)], "").await.ok();
     let accept = "text/x;q=0.5,".repeat(2000);
-    assert!(hub.send("GET", MAPS, &[("accept", accept.trim_end_matches(','))], "").await.refused(406).contains("media types"));
+    assert!(
+        hub.send("GET", MAPS, &[("accept", accept.trim_end_matches(','))], "")
+            .await
+            .refused(406)
+            .contains("media types")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,7 +403,10 @@ async fn forged_tokens_are_nobodys() {
         }),
         ("a key from elsewhere", format!("{}.{claims}.{other_key}", with(head, "jku", json!("http://127.0.0.1/keys")))),
         ("a file for a key", format!("{}.{claims}.{other_key}", with(head, "kid", json!("../../../dev/null")))),
-        ("somebody else", format!("{head}.{}.{signature}", with(claims, "sub", json!("system:serviceaccount:kube-system:x")))),
+        (
+            "somebody else",
+            format!("{head}.{}.{signature}", with(claims, "sub", json!("system:serviceaccount:kube-system:x"))),
+        ),
         ("longer", format!("{head}.{}.{signature}", with(claims, "exp", json!(99_999_999_999_u64)))),
         ("no signature", format!("{head}.{claims}.")),
         ("two parts", format!("{head}.{claims}")),
@@ -303,7 +423,8 @@ async fn forged_tokens_are_nobodys() {
     ];
     for (what, token) in forged {
         let bearer = format!("Bearer {token}");
-        let answer = hub.send_as_stranger("GET", "/api/v1/namespaces/one/configmaps", &[("authorization", &bearer)]).await;
+        let answer =
+            hub.send_as_stranger("GET", "/api/v1/namespaces/one/configmaps", &[("authorization", &bearer)]).await;
         assert_eq!((answer.code, &answer.body["reason"]), (401, &json!("Unauthorized")), "{what}: {:#}", answer.body);
         let judged = hub.post(reviews, &review(&token)).await.ok();
         assert_ne!(judged["status"]["authenticated"], json!(true), "{what}: {judged:#}");
@@ -318,7 +439,8 @@ async fn forged_tokens_are_nobodys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_that_cost_too_much_are_refused_or_borne() {
     let hub = hub().await;
-    let labels: Json = (0..20_000).map(|n| (format!("example.com/k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into();
+    let labels: Json =
+        (0..20_000).map(|n| (format!("example.com/k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into();
     hub.create(MAPS, json!({"metadata": {"name": "labelled", "labels": labels}})).await;
     let names = hub.names(&format!("{MAPS}?labelSelector=example.com%2Fk19999%3Dv,%21nothing")).await;
     assert_eq!(names, ["labelled"]);
@@ -342,7 +464,8 @@ async fn objects_that_cost_too_much_are_refused_or_borne() {
     };
     let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let squares = "self.list.all(a, a.all(b, self.list.all(c, c.all(d, self.list.all(e, e.all(f, f == b && d == b))))))";
+    let squares =
+        "self.list.all(a, a.all(b, self.list.all(c, c.all(d, self.list.all(e, e.all(f, f == b && d == b))))))";
     let long = vec!["true"; 30_000].join("&&");
     let bad: Json = (0..300).map(|n| (format!("_{n}_"), json!("!"))).collect::<serde_json::Map<_, _>>().into();
     let bad_labels = json!({"metadata": {"name": "bad", "labels": bad}}).to_string();
@@ -350,9 +473,33 @@ async fn objects_that_cost_too_much_are_refused_or_borne() {
     judge(
         &hub,
         vec![
-            Case::send("deep brackets", "POST", policies, JSON, policy(&nested(20_000, "(", ")")), 422, "validations[0].expression"),
-            Case::send("deep lists", "POST", policies, JSON, policy(&nested(20_000, "[", "]")), 422, "validations[0].expression"),
-            Case::send("deep signs", "POST", policies, JSON, policy(&format!("{}true", "!".repeat(100_000))), 422, "validations[0].expression"),
+            Case::send(
+                "deep brackets",
+                "POST",
+                policies,
+                JSON,
+                policy(&nested(20_000, "(", ")")),
+                422,
+                "validations[0].expression",
+            ),
+            Case::send(
+                "deep lists",
+                "POST",
+                policies,
+                JSON,
+                policy(&nested(20_000, "[", "]")),
+                422,
+                "validations[0].expression",
+            ),
+            Case::send(
+                "deep signs",
+                "POST",
+                policies,
+                JSON,
+                policy(&format!("{}true", "!".repeat(100_000))),
+                422,
+                "validations[0].expression",
+            ),
             Case::send("a long chain", "POST", policies, JSON, policy(&long), 422, "validations[0].expression"),
             Case::send("lists of lists of lists", "POST", crds, JSON, crd(squares), 422, "estimated rule cost"),
             Case::send("labels that are none", "POST", MAPS, JSON, bad_labels, 422, "Invalid value"),

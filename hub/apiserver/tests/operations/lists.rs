@@ -67,7 +67,11 @@ async fn lists_show_the_state_that_was_asked_for() {
         ("limit=2".into(), "b c", now),
     ] {
         let list = hub.get(&format!("{PATH}?{query}")).await.ok();
-        assert_eq!((crate::hub::names(&list).join(" "), crate::hub::version(&list)), (names.into(), version), "{query}");
+        assert_eq!(
+            (crate::hub::names(&list).join(" "), crate::hub::version(&list)),
+            (names.into(), version),
+            "{query}"
+        );
         let Some(token) = list["metadata"]["continue"].as_str() else { continue };
         let rest = hub.get(&format!("{PATH}?limit=2&continue={token}")).await.ok();
         let last = if version == then { "c" } else { "d" };
@@ -84,19 +88,26 @@ async fn lists_show_the_state_that_was_asked_for() {
         (
             "resourceVersion=0&resourceVersionMatch=Exact".into(),
             422,
-            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"".into(),
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
+                .into(),
         ),
         (
             "resourceVersionMatch=NotOlderThan".into(),
             422,
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided".into(),
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+                .into(),
         ),
         (
             format!("{at}&resourceVersionMatch=Newest"),
             422,
-            "resourceVersionMatch: Unsupported value: \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\"".into(),
+            "resourceVersionMatch: Unsupported value: \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\""
+                .into(),
         ),
-        ("sendInitialEvents=true".into(), 422, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list".into()),
+        (
+            "sendInitialEvents=true".into(),
+            422,
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list".into(),
+        ),
         (later.clone(), 504, format!("Too large resource version: {}, current: {now}", now + 1000)),
         (
             format!("{later}&resourceVersionMatch=NotOlderThan"),

@@ -93,7 +93,8 @@ async fn owners_that_stand_twice_stand_once() {
 #[tokio::test]
 async fn names_are_segments_of_a_path() {
     let cluster = cluster().await;
-    for (name, why) in [("a/b", "may not contain '/'"), ("..", "may not be '..'"), ("a%/", "may not contain '/';may not contain '%'")]
+    for (name, why) in
+        [("a/b", "may not contain '/'"), ("..", "may not be '..'"), ("a%/", "may not contain '/';may not contain '%'")]
     {
         let status = cluster.get("configmaps", "default", name).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (400, &*format!("Name parameter invalid: {name:?}: {why}")));
