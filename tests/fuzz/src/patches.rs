@@ -65,7 +65,10 @@ pub(crate) fn json(payload: &[u8]) -> Result<()> {
     if let (Some(Some(model)), true) = (model(&input.doc, &input.patch), deep <= MAX_DEPTH) {
         ensure!(result.as_ref() == Some(&model), "{} by {} is {result:?} and not {model}", input.doc, input.patch);
     }
-    ensure!(result.as_ref().is_none_or(|result| depth(result) <= MAX_DEPTH), "a patch made more than {MAX_DEPTH} levels");
+    ensure!(
+        result.as_ref().is_none_or(|result| depth(result) <= MAX_DEPTH),
+        "a patch made more than {MAX_DEPTH} levels"
+    );
     if input.other.is_object() || input.other.is_array() {
         let mut steps = Vec::new();
         differences(&input.doc, &input.other, String::new(), &mut steps);
