@@ -13,7 +13,8 @@ use crate::{apparmor, capabilities, cgroup, devices, signals, snapshots, users};
 use containerd_client::services::v1 as api;
 use containerd_client::types::v1::{Process, Status};
 use holdfast_core::Timestamp;
-use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, RuntimeError, SandboxSpec};
+use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, LinuxUser, RuntimeError, SandboxSpec};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -391,6 +392,18 @@ impl Inner {
         self.client.remove_rootfs(&record.snapshotter, &record.snapshot_key).await?;
         self.fifos(record).remove();
         Ok(())
+    }
+
+    /// Whom a container was told to run as.
+    pub(crate) async fn user_of(&self, id: &str) -> Result<Option<LinuxUser>, RuntimeError> {
+        let spec = self.record(&containerd_id(id)).await?.and_then(|record| record.spec);
+        let spec: Option<Value> = spec.and_then(|spec| serde_json::from_slice(&spec.value).ok());
+        Ok(spec.map(|spec| {
+            let user = &spec["process"]["user"];
+            let number = |value: &Value| value.as_i64().unwrap_or(0);
+            let groups = user["additionalGids"].as_array().into_iter().flatten().map(number).collect();
+            LinuxUser { uid: number(&user["uid"]), gid: number(&user["gid"]), groups }
+        }))
     }
 
     pub(crate) async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {

@@ -6,8 +6,8 @@ use crate::events;
 use crate::logs::Pumps;
 use async_trait::async_trait;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, RemoteImage, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec,
+    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, LinuxUser, RemoteImage,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec,
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -152,6 +152,10 @@ impl Runtime for ContainerdRuntime {
 
     async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {
         self.inner.list_containers().await
+    }
+
+    async fn user_of(&self, id: &str) -> Result<Option<LinuxUser>, RuntimeError> {
+        self.inner.user_of(id).await
     }
 
     async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {

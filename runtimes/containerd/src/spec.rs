@@ -216,7 +216,11 @@ fn mounts(input: &SpecInput<'_>) -> Result<Vec<Value>, RuntimeError> {
         if !destination.starts_with('/') || destination == "/" || destination.split('/').any(|part| part == "..") {
             return Err(RuntimeError::Config(format!("invalid mount path {:?}", entry.container_path)));
         }
-        let access = if entry.read_only { "ro" } else { "rw" };
+        let access = match (entry.read_only, entry.recursive_read_only) {
+            (_, true) => "rro",
+            (true, false) => "ro",
+            (false, false) => "rw",
+        };
         if entry.host_path.is_empty() {
             list.push(mount(&destination, "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=1777", access]));
             continue;

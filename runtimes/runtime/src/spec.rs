@@ -71,6 +71,9 @@ pub struct Mount {
     pub read_only: bool,
     /// `private`, `rslave` or `rshared`; empty for private.
     pub propagation: String,
+    /// No writing to what is mounted below it either. It does not travel to the Wasm host, whose records never change.
+    #[serde(skip)]
+    pub recursive_read_only: bool,
 }
 
 /// A device node.
@@ -179,6 +182,17 @@ pub struct ContainerSpec {
     /// For processes of Linux. It does not travel to the Wasm host, whose records never change.
     #[serde(skip)]
     pub linux: LinuxOptions,
+}
+
+/// Whom the first process of a container runs as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinuxUser {
+    /// UID.
+    pub uid: i64,
+    /// GID.
+    pub gid: i64,
+    /// Further groups.
+    pub groups: Vec<i64>,
 }
 
 /// State of a container.

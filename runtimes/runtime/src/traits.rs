@@ -70,6 +70,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// All containers with their states.
     async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError>;
 
+    /// Whom the first process of a container runs as; `None` where that is nobody, and when the container is gone.
+    async fn user_of(&self, _id: &str) -> Result<Option<LinuxUser>, RuntimeError> {
+        Ok(None)
+    }
+
     /// What the running containers use now. A container that ends meanwhile may be missing.
     async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
         Err(RuntimeError::NotImplemented("statistics of the containers of this runtime"))

@@ -56,6 +56,7 @@ fn container() -> ContainerSpec {
             container_path: "/m".into(),
             read_only: true,
             propagation: String::new(),
+            recursive_read_only: false,
         }],
         devices: vec![Device { host_path: "/dev/a".into(), container_path: "/dev/b".into(), permissions: "r".into() }],
         resources: Resources {

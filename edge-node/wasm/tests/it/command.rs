@@ -35,6 +35,7 @@ async fn a_command_runs_to_its_end_with_arguments_environment_and_folders() {
         container_path: path.into(),
         read_only,
         propagation: String::new(),
+        recursive_read_only: false,
     };
     container.mounts = vec![mount("/rw", false), mount("/ro", true)];
     node.run(&host_sandbox("job"), &container).await.unwrap();
