@@ -71,6 +71,19 @@ pub(crate) struct AgentFlags {
     /// Images that are pulled at one time, 1 to 16 [default: 1]
     #[arg(long, env = "HOLDFAST_PARALLEL_PULLS")]
     pub(crate) parallel_pulls: Option<usize>,
+    /// Manifests of static pods, a folder or one file: pods that run without the hub, one a file; names that begin with a dot
+    /// are skipped
+    #[arg(long, env = "HOLDFAST_STATIC_POD_PATH")]
+    pub(crate) static_pod_path: Option<PathBuf>,
+    /// How long pods may take to stop when `holdfast-edge shutdown` asks for it, for example 30s [default: 0s, no care]
+    #[arg(long, env = "HOLDFAST_SHUTDOWN_GRACE_PERIOD")]
+    pub(crate) shutdown_grace_period: Option<Span>,
+    /// The part of it that is kept for critical pods, which are stopped last [default: 0s]
+    #[arg(long, env = "HOLDFAST_SHUTDOWN_GRACE_PERIOD_CRITICAL_PODS")]
+    pub(crate) shutdown_grace_period_critical_pods: Option<Span>,
+    /// In place of both: PRIORITY=TIME,…, for pods of that priority and above; the lowest are stopped first
+    #[arg(long, env = "HOLDFAST_SHUTDOWN_GRACE_PERIOD_BY_POD_PRIORITY")]
+    pub(crate) shutdown_grace_period_by_pod_priority: Option<String>,
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,
@@ -157,6 +170,12 @@ pub(crate) enum LocalCommand {
         /// Output format: json, or text when left out
         #[arg(short, long, value_parser = ["json"])]
         output: Option<String>,
+    },
+    /// Stop this node's pods, in order of their priorities, before the machine goes down; fails when some do not stop in their time
+    Shutdown {
+        /// The machine stays up after all: let pods run again
+        #[arg(long)]
+        cancel: bool,
     },
     /// Images of this node
     Images {

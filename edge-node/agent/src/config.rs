@@ -3,12 +3,14 @@
 use crate::cli::AgentFlags;
 use crate::local::api;
 use anyhow::{Context, bail};
+use holdfast_core::Span;
 use holdfast_link::HubAddress;
-use holdfast_node::Thresholds;
+use holdfast_node::{ShutdownPeriods, Thresholds};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Settings of a file, spelled as the flags are; earlier releases wrote `_` for `-`. Unknown keys are refused with their line.
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +42,10 @@ struct File {
     local_api: Option<String>,
     registry_hosts_dir: Option<PathBuf>,
     parallel_pulls: Option<usize>,
+    static_pod_path: Option<PathBuf>,
+    shutdown_grace_period: Option<Span>,
+    shutdown_grace_period_critical_pods: Option<Span>,
+    shutdown_grace_period_by_pod_priority: Option<String>,
 }
 
 /// Settings, complete.
@@ -58,6 +64,10 @@ pub(crate) struct Config {
     pub(crate) registry_hosts_dir: PathBuf,
     /// Images that are pulled at one time.
     pub(crate) parallel_pulls: usize,
+    /// Manifests of static pods.
+    pub(crate) static_pod_path: Option<PathBuf>,
+    /// How long pods may take to stop when the node shuts down.
+    pub(crate) shutdown: ShutdownPeriods,
     /// Where the node's own API listens; `None` for nowhere.
     pub(crate) local_api: Option<SocketAddr>,
     pub(crate) cluster_cidr: Ipv4Net,
@@ -118,6 +128,26 @@ impl Config {
         if !(1..=MAX_PARALLEL_PULLS).contains(&parallel_pulls) {
             bail!("--parallel-pulls {parallel_pulls} is invalid: it must be 1 to {MAX_PARALLEL_PULLS}");
         }
+        let total = flags.shutdown_grace_period.or(file.shutdown_grace_period);
+        let critical = flags.shutdown_grace_period_critical_pods.or(file.shutdown_grace_period_critical_pods);
+        let by_priority = flags.shutdown_grace_period_by_pod_priority.or(file.shutdown_grace_period_by_pod_priority);
+        let shutdown = match (by_priority, total, critical) {
+            (Some(text), None, None) => ShutdownPeriods::parse(&text)
+                .map_err(|why| anyhow::anyhow!("--shutdown-grace-period-by-pod-priority is invalid: {why}"))?,
+            (Some(_), ..) => bail!(
+                "--shutdown-grace-period-by-pod-priority stands in place of --shutdown-grace-period and \
+                 --shutdown-grace-period-critical-pods: give one or the other"
+            ),
+            (None, total, critical) => {
+                let time = |span: Option<Span>| span.map_or(Duration::ZERO, |span| span.0);
+                ShutdownPeriods::of(time(total), time(critical))
+                    .map_err(|why| anyhow::anyhow!("--shutdown-grace-period-critical-pods is invalid: {why}"))?
+            }
+        };
+        let static_pod_path = flags.static_pod_path.or(file.static_pod_path);
+        if let Some(path) = static_pod_path.as_ref().filter(|path| !path.is_absolute()) {
+            bail!("--static-pod-path {path:?} is invalid: it must be an absolute path");
+        }
         let path = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             flag.or(file).unwrap_or_else(|| PathBuf::from(default))
         };
@@ -131,6 +161,8 @@ impl Config {
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
             registry_hosts_dir: path(flags.registry_hosts_dir, file.registry_hosts_dir, "/etc/containerd/certs.d"),
             parallel_pulls,
+            static_pod_path,
+            shutdown,
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
             eviction_hard,
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),
@@ -189,6 +221,22 @@ mod tests {
         assert_eq!(config.parallel_pulls, 1);
         let pulls = AgentFlags { parallel_pulls: Some(0), ..flags() };
         assert_eq!(read(pulls).unwrap_err(), "--parallel-pulls 0 is invalid: it must be 1 to 16");
+        assert!(config.shutdown.is_empty());
+        let span = |seconds: u64| Some(Span(Duration::from_secs(seconds)));
+        let shutdown = |total: Option<Span>, critical: Option<Span>, by_priority: Option<&str>| {
+            read(AgentFlags {
+                shutdown_grace_period: total,
+                shutdown_grace_period_critical_pods: critical,
+                shutdown_grace_period_by_pod_priority: by_priority.map(str::to_string),
+                ..flags()
+            })
+        };
+        assert_eq!(shutdown(span(30), span(10), None).unwrap().shutdown.total(), Duration::from_secs(30));
+        assert_eq!(shutdown(None, None, Some("0=20s,1000=5s")).unwrap().shutdown.total(), Duration::from_secs(25));
+        assert!(shutdown(span(30), None, Some("0=20s")).unwrap_err().contains("give one or the other"));
+        assert!(shutdown(None, span(1), None).unwrap_err().ends_with("critical pods cannot have 1s of 0s"));
+        let relative = AgentFlags { static_pod_path: Some("pods".into()), ..flags() };
+        assert!(read(relative).unwrap_err().ends_with("it must be an absolute path"));
         let ip = AgentFlags { node_ip: Some("nowhere".into()), ..flags() };
         assert!(read(ip).unwrap_err().contains("no IP address"));
     }

@@ -27,6 +27,7 @@ pub(crate) enum Request {
     Events { namespace: Option<String>, pod: Option<String> },
     Import { file: PathBuf },
     Drill { seconds: u64 },
+    Shutdown { cancel: bool },
     Logs(LogCall),
     Exec(ExecCall),
 }

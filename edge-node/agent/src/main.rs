@@ -1,5 +1,6 @@
 //! `holdfast-edge`: the agent, its local commands, and by argv[0] the CNI plugin.
 
+mod alone;
 mod cli;
 mod clock_offset;
 mod config;

@@ -1,12 +1,12 @@
 //! `holdfast-edge agent`: start, run, stop.
 
+use crate::alone::{self, NoHub};
 use crate::cli::{AgentFlags, SOCKET};
 use crate::config::Config;
 use crate::dataplane::LinuxDataplane;
 use crate::dialing::HubConnector;
 use crate::happenings::Happenings;
 use crate::host::LinuxHost;
-use crate::identity;
 use crate::network::CniNetwork;
 use crate::probe::NetProber;
 use crate::{clock_offset, local, token_key};
@@ -86,12 +86,19 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         tracing::error!("The link's session and the outbox's name were damaged: both begin anew");
     }
     let mut stop = Stop::new()?;
+    let store = SharedStore::new(env.clone(), store);
+    let mut prepared = None;
     let identities = match Identities::load(env.clone())? {
         Some(identities) => identities,
-        None => tokio::select! {
-            joined = identity::obtain(&env, &config.hubs, config.token.as_deref(), &config.node_name) => joined?,
-            () = stop.wait() => return Ok(ExitCode::SUCCESS),
-        },
+        None => {
+            if config.static_pod_path.is_some() {
+                prepared = Some(parts(&config, clock.clone(), boot_id.clone())?);
+            }
+            tokio::select! {
+                joined = alone::join(&env, &config, prepared.clone(), &store) => joined?,
+                () = stop.wait() => return Ok(ExitCode::SUCCESS),
+            }
+        }
     };
     let (identity, _) = identities.in_use();
     if identity.node_name != config.node_name {
@@ -105,8 +112,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(issued) = identity.chain.first().and_then(|leaf| validity(leaf).ok()) {
         clock.certified(issued.not_before);
     }
-    let parts = parts(&config, clock, boot_id, identities)?;
-    let store = SharedStore::new(env.clone(), store);
+    let mut parts = match prepared {
+        Some(prepared) => prepared,
+        None => parts(&config, clock.clone(), boot_id)?,
+    };
+    parts.connector = Arc::new(HubConnector::new(clock, &identity)?);
+    parts.config.node_uid = identity.node_uid.clone();
+    parts.config.hubs = config.hubs.clone();
+    parts.identity = identities;
     let node = node_main(parts, store).await;
     let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
     let _local_api = match config.local_api {
@@ -129,14 +142,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn parts(
-    config: &Config,
-    clock: Arc<NodeClock>,
-    boot_id: String,
-    identities: Arc<Identities>,
-) -> anyhow::Result<NodeParts> {
+/// The machine, before it is anybody's node.
+fn parts(config: &Config, clock: Arc<NodeClock>, boot_id: String) -> anyhow::Result<NodeParts> {
     let env: World = clock.clone();
-    let (identity, _) = identities.in_use();
     let data = &config.data_dir;
     let cni = data.join("cni");
     install_plugin(&cni.join("bin"))?;
@@ -149,14 +157,14 @@ fn parts(
     let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
     Ok(NodeParts {
         env: env.clone(),
-        clock: clock.clone(),
-        identity: identities,
+        clock,
+        identity: Identities::none(env.clone(), &config.node_name),
         token_key: Some(token_key::open(&env)?),
         config: NodeConfig {
             node_name: config.node_name.clone(),
-            node_uid: identity.node_uid.clone(),
+            node_uid: String::new(),
             node_ips: vec![node_ip],
-            hubs: config.hubs.clone(),
+            hubs: Vec::new(),
             log_dir: data.join("logs").join("pods"),
             cgroup_root: config.cgroup_parent.clone(),
             dns_ip: config.dns_ip.to_string(),
@@ -165,6 +173,8 @@ fn parts(
             max_pods: MAX_PODS,
             eviction_hard: config.eviction_hard.clone(),
             parallel_pulls: config.parallel_pulls,
+            static_pods: config.static_pod_path.clone(),
+            shutdown: config.shutdown.clone(),
         },
         oci: ContainerdRuntime::new(containerd),
         wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone(), spool: data.join("pulls") }),
@@ -173,7 +183,7 @@ fn parts(
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),
         prober: Arc::new(NetProber::new().context("cannot set up TLS for probes")?),
-        connector: Arc::new(HubConnector::new(clock, &identity)?),
+        connector: Arc::new(NoHub),
         host: Arc::new(LinuxHost::new(data.clone(), boot_id)),
         events: Arc::new(Happenings::start(env, data.join("views"))),
     })

@@ -6,8 +6,8 @@
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
 //! node's status reporter, the judge of offline readiness, the collector of images, the data plane's updater, the keeper of the [`time`] floor, the
-//! teller of gaps in the events, the end of doubt about the journal. The agent adds the servers of local commands and of
-//! the local API.
+//! teller of gaps in the events, the end of doubt about the journal; where there are manifests, the keeper of static pods. The
+//! agent adds the servers of local commands and of the local API.
 
 pub mod commands;
 pub mod drill;
@@ -25,6 +25,8 @@ pub mod parts;
 pub mod pods;
 mod pressure;
 pub mod readiness;
+mod shutdown;
+mod static_pods;
 pub mod status;
 pub mod store;
 pub mod time;
@@ -37,5 +39,6 @@ pub use parts::{
     HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
 pub use pressure::Thresholds;
+pub use shutdown::{ShutdownPeriods, ShutdownReport};
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

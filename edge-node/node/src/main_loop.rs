@@ -9,13 +9,14 @@ use crate::pages::Pages;
 use crate::parts::{DataplaneSnapshot, NodeParts};
 use crate::pods::{Common, PodCalls, PodManager, Pulls, collect_images};
 use crate::readiness::{self, Readiness};
-use crate::status;
+use crate::static_pods::{self, Keeper};
 use crate::store::SharedStore;
 use crate::tokens::NodeTokens;
+use crate::{shutdown, status};
 use holdfast_env::Task;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Changes within this time go into one update of the data plane.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -29,6 +30,9 @@ pub(crate) struct Running {
     pub(crate) parts: NodeParts,
     pub(crate) store: Arc<SharedStore>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) events: Events,
+    /// Whether the node shuts down.
+    pub(crate) shutting_down: Arc<watch::Sender<bool>>,
     network: Mutex<Option<String>>,
 }
 
@@ -77,10 +81,13 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let unknown = Some("the node has no pod network yet".to_string());
     let readiness = Arc::new(Readiness::default());
     let tokens = NodeTokens::new(env.clone(), &parts.config.node_uid, parts.token_key.clone());
+    let shutting_down = Arc::new(watch::channel(shutdown::was_under_way(&parts)).0);
     let node = Arc::new(Running {
         parts: parts.clone(),
         store: store.clone(),
         readiness: readiness.clone(),
+        events: events.clone(),
+        shutting_down: shutting_down.clone(),
         network: Mutex::new(unknown),
     });
     let (reconnected, whole) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -99,6 +106,8 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         homes: Mutex::default(),
         pulls: Pulls::new(parts.config.parallel_pulls),
         link: OnceLock::new(),
+        users: Mutex::default(),
+        shutting_down,
     });
     let pods = PodManager::new(common.clone(), report_pods.clone());
     let calls = PodCalls::new(pods.clone(), Pages::new(node.clone(), pods.clone()));
@@ -108,11 +117,12 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let _ = common.link.set(link.state());
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };
 
+    let keeper = static_keeper(&node).await;
     configure_network(&node, &objects).await;
     events.tell_repair(&parts.config.node_uid).await;
     events.node(&parts.config.node_uid, false, "Starting", "Starting holdfast-edge.").await;
     let readiness_task = Box::pin(readiness::run(node.clone(), objects.clone(), pods.clone()));
-    let tasks = vec![
+    let mut tasks = vec![
         env.spawn("pods", Box::pin(pods.clone().run())),
         env.spawn("node-status", Box::pin(status::run(node.clone(), pods.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
@@ -133,7 +143,21 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
             }),
         ),
     ];
+    tasks.extend(keeper.map(|keeper| env.spawn("static-pods", Box::pin(keeper.run()))));
     NodeHandle { commands, store, _tasks: tasks }
+}
+
+/// The keeper of static pods, after its first look: before anything of unknown pods is swept away.
+async fn static_keeper(node: &Running) -> Option<Keeper> {
+    let (config, env) = (&node.parts.config, node.parts.env.clone());
+    let Some(path) = config.static_pods.clone() else {
+        static_pods::let_go(&node.store).await;
+        return None;
+    };
+    let (store, events, readiness) = (node.store.clone(), node.events.clone(), node.readiness.clone());
+    let mut keeper = Keeper::new(env, store, events, readiness, (&config.node_name, &config.node_uid), path);
+    keeper.look().await;
+    Some(keeper)
 }
 
 /// Ends the doubt about the journal whenever the node has the hub's whole view.

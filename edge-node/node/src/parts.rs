@@ -2,6 +2,7 @@
 
 use crate::identity::Identities;
 use crate::pressure::Thresholds;
+use crate::shutdown::ShutdownPeriods;
 use crate::time::NodeClock;
 use crate::tokens::TokenKey;
 use async_trait::async_trait;
@@ -46,6 +47,10 @@ pub struct NodeConfig {
     pub eviction_hard: Thresholds,
     /// Images that are pulled at one time.
     pub parallel_pulls: usize,
+    /// Manifests of static pods: a folder, or one file.
+    pub static_pods: Option<PathBuf>,
+    /// How long pods may take to stop when the node shuts down; empty for no care.
+    pub shutdown: ShutdownPeriods,
 }
 
 /// Which pod a network attachment is for.

@@ -3,9 +3,11 @@
 
 mod calls;
 mod containers;
+mod hooks;
 mod image_gc;
 mod images;
 mod manager;
+mod mirrors;
 mod probes;
 mod results;
 mod sweep;

@@ -2,12 +2,16 @@
 
 use crate::main_loop::Running;
 use crate::pages::of_containers;
+use crate::parts::HostInfo;
 use crate::pods::{PodManager, Shown};
 use crate::pressure::{ContainerUse, PodUse, Pressure};
 use crate::readiness::{OFFLINE_READY, told};
+use crate::shutdown::SHUTTING_DOWN;
+use crate::static_pods::is_static;
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
 use holdfast_runtime::{ContainerUsage, ImageInfo};
+use holdfast_volumes::fields::Allocatable;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,6 +34,7 @@ pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<to
     let mut heartbeat = Timestamp::from_wall(env.wall().0);
     let mut fresh = true;
     let mut readiness = node.readiness.node();
+    let mut shutting_down = node.shutting_down.subscribe();
     let mut images = None;
     let (mut pressure, mut evicted) = (Pressure::new(node.parts.config.eviction_hard.clone()), String::new());
     loop {
@@ -63,6 +68,10 @@ pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<to
             biased;
             () = again.notified() => fresh = true,
             changed = readiness.changed() => if changed.is_err() { return },
+            changed = shutting_down.changed() => match changed {
+                Ok(()) => fresh = true,
+                Err(_) => return,
+            },
             () = env.sleep(PERIOD) => {}
         }
     }
@@ -120,7 +129,19 @@ fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
         })
     };
     let containers = shown.status.container_statuses.iter().flatten().filter_map(container).collect();
-    PodUse { priority: spec.and_then(|spec| spec.priority).unwrap_or(0), containers, uid }
+    // Static pods are critical whatever they say, as upstream.
+    let priority = if is_static(&shown.pod) { i32::MAX } else { spec.and_then(|spec| spec.priority).unwrap_or(0) };
+    PodUse { priority, containers, uid }
+}
+
+/// What of the machine pods may have.
+pub(crate) fn allocatable(host: &HostInfo) -> Allocatable {
+    let memory = host.memory_bytes.saturating_sub(RESERVED_MEMORY);
+    BTreeMap::from([
+        ("cpu".to_string(), Quantity::from_units(i64::from(host.cpus))),
+        ("memory".to_string(), Quantity::from_bytes(memory)),
+        ("ephemeral-storage".to_string(), Quantity::from_bytes(host.disk_bytes)),
+    ])
 }
 
 async fn read(
@@ -143,6 +164,11 @@ async fn read(
             ),
         ),
         (Ok(_), None) => (true, "KubeletReady", "kubelet is posting ready status".to_string()),
+    };
+    let (ready, reason, message) = match (ready, *node.shutting_down.borrow()) {
+        (_, false) => (ready, reason, message),
+        (true, true) => (false, "KubeletNotReady", SHUTTING_DOWN.to_string()),
+        (false, true) => (false, reason, format!("[{message}, {SHUTTING_DOWN}]")),
     };
     let now = Timestamp::from_wall(parts.env.wall().0);
     let mut condition = |name: &str, status: &str, reason: &str, message: &str| {
@@ -231,7 +257,7 @@ mod tests {
                     "name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0,
                 }]}))
                 .unwrap(),
-                gone: false,
+                ..Shown::default()
             }
         };
         let memory = MemoryUsage { working_set: 900, ..MemoryUsage::default() };

@@ -35,7 +35,7 @@ const SAFE_SYSCTLS: [(&str, Namespace); 12] = [
 const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
 const APPARMOR: &str = "AppArmor";
 /// The reasons for which pods are not taken.
-pub(crate) const REASONS: [&str; 2] = [SYSCTL_FORBIDDEN, APPARMOR];
+pub(crate) const REASONS: [&str; 3] = [SYSCTL_FORBIDDEN, APPARMOR, crate::shutdown::REJECTED.0];
 
 /// A sysctl's name with dots between its parts. With `/` first, dots stand for themselves and slashes part (as in paths).
 pub fn sysctl_name(name: &str) -> String {

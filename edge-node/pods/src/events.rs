@@ -41,8 +41,21 @@ pub struct ObservedContainer {
     pub image_id: String,
     /// The runtime that has it: the scheme of `containerID`.
     pub runtime: String,
+    /// Whom it runs as, where the runtime knows.
+    pub user: Option<ObservedUser>,
     /// State.
     pub state: ObservedState,
+}
+
+/// Whom the first process of a container runs as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedUser {
+    /// UID.
+    pub uid: i64,
+    /// GID.
+    pub gid: i64,
+    /// Further groups.
+    pub groups: Vec<i64>,
 }
 
 /// State of an observed container.
@@ -154,6 +167,15 @@ pub enum PodEvent {
     },
     /// The machine runs short of something, and this pod has to go; the message says of what.
     Evicted(String),
+    /// The node shuts down.
+    ShuttingDown {
+        /// How long the pod may take to stop; it takes its own grace if that is shorter.
+        grace: Duration,
+        /// Others may replace it: it ends here as failed. Else it is stopped, and starts again after the boot.
+        ends: bool,
+    },
+    /// The node goes on after all.
+    ShutdownCancelled,
     /// [`PodAction::SetUpVolumes`] is done.
     VolumesReady,
     /// [`PodAction::SetUpVolumes`] failed; the text is that of a `FailedMount` event.

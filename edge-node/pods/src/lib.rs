@@ -17,11 +17,14 @@ pub mod ids;
 pub mod limits;
 pub mod machine;
 pub mod memory;
+mod mounts;
 mod observe;
 mod probes;
 pub mod qos;
+mod reported;
 mod resize;
 mod run;
+pub mod shutdown;
 mod spec;
 mod status;
 mod stop;
@@ -30,10 +33,11 @@ pub mod typed;
 pub use admission::admit;
 pub use ephemeral::{container_named, target};
 pub use events::{
-    ImageCame, ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind,
-    ProbeOutcome, StartFailure,
+    ImageCame, ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, ObservedUser, PodAction, PodEvent,
+    ProbeKind, ProbeOutcome, StartFailure,
 };
 pub use ids::{container_id, sandbox_id};
 pub use machine::PodMachine;
 pub use memory::PodMemory;
+pub use mounts::recursive_read_only;
 pub use qos::qos_class;

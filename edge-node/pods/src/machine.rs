@@ -3,13 +3,16 @@
 
 use crate::container::{Live, Stage};
 use crate::memory::{ContainerMemory, Outcome, Run};
-use crate::{Now, PodAction, PodEvent, PodMemory, limits, spec};
+use crate::shutdown::{Shutdown, TERMINATED};
+use crate::{Now, ObservedUser, PodAction, PodEvent, PodMemory, limits, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The reason of a pod that had to go for others.
 pub(crate) const EVICTED: &str = "Evicted";
+/// The reasons of pods that were ended for the node's sake.
+pub(crate) const DISRUPTED: [&str; 2] = [EVICTED, TERMINATED];
 
 /// The pod's volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,10 @@ pub struct PodMachine {
     pub(crate) gone: bool,
     /// The pod must not run now, see [`PodEvent::Fenced`].
     pub(crate) fenced: bool,
+    /// The node shuts down.
+    pub(crate) shutdown: Option<Shutdown>,
+    /// Mounts of this pod can be read-only with all that is mounted below them.
+    pub(crate) recursive_read_only: bool,
     /// The status of a pod that was over before this machine knew it.
     pub(crate) frozen: Option<PodStatus>,
     /// The node does not take the pod: reason and message, until that is told.
@@ -103,6 +110,8 @@ impl PodMachine {
             stop_began: None,
             gone: false,
             fenced: false,
+            shutdown: None,
+            recursive_read_only: false,
             frozen,
             rejection: None,
             born: (now.mono, age),
@@ -193,6 +202,8 @@ impl PodMachine {
                     self.memory.outcome = Some(Outcome { succeeded: false, reason: EVICTED.into(), message });
                 }
             }
+            PodEvent::ShuttingDown { grace, ends } => self.shut_down(grace, ends),
+            PodEvent::ShutdownCancelled => self.shutdown = None,
             PodEvent::SandboxStopped if self.sandbox == Sandbox::Stopping => self.sandbox = Sandbox::None,
             PodEvent::VolumesGone if self.volumes == Volumes::TearingDown => self.volumes = Volumes::Gone,
             // A late answer to what is no longer asked, or a tick: `advance` looks at the clock itself.
@@ -210,15 +221,21 @@ impl PodMachine {
     fn advance(&mut self, now: Now, out: &mut Vec<PodAction>) {
         self.heed_rejection(out);
         self.expire(now, out);
-        self.decide_outcome(now, out);
+        // How containers end that the shutdown stops says nothing of the pod.
+        if self.shutdown.is_none() {
+            self.decide_outcome(now, out);
+        }
         if self.ending() {
             self.end(now, out);
+        } else if self.shutdown.is_some() {
+            self.halt(now, out);
         } else if self.fenced {
             let grace = spec::grace(&self.pod);
             self.stop_containers(now, grace, out);
         } else {
             self.run(now, out);
         }
+        self.drive_probes(now, out);
     }
 
     fn pod_changed(&mut self, pod: Pod) {
@@ -267,7 +284,7 @@ impl PodMachine {
     }
 
     /// The pod is to stop, for whatever reason.
-    pub(crate) fn ending(&self) -> bool {
+    pub fn ending(&self) -> bool {
         self.deleted() || self.memory.outcome.is_some()
     }
 
@@ -341,6 +358,21 @@ impl PodMachine {
     /// Sets the node's addresses, first the primary.
     pub fn set_host_ips(&mut self, ips: Vec<String>) {
         self.host_ips = ips;
+    }
+
+    /// Says before the first event that the node shuts down, see [`PodEvent::ShuttingDown`].
+    pub fn set_shutting_down(&mut self, grace: Duration) {
+        self.shut_down(grace, false);
+    }
+
+    /// Says whether mounts can be read-only with all that is mounted below them.
+    pub fn set_recursive_read_only(&mut self, supported: bool) {
+        self.recursive_read_only = supported;
+    }
+
+    /// Says whom the current attempt of a container runs as.
+    pub fn set_user(&mut self, container: &str, user: Option<ObservedUser>) {
+        self.live(container).user = user;
     }
 
     /// Names the runtime of a container (`containerd`, `wasm`): the scheme of its `containerID`.

@@ -184,10 +184,17 @@ impl PodMachine {
                 break;
             }
         }
-        for (_, name) in &roles {
-            if matches!(self.live(name).stage, Stage::Running { .. }) {
-                let attempt = self.mem(name).attempt;
-                for probe in self.live(name).probes.due(now.mono) {
+    }
+
+    /// Has the probes run that are due, of containers that are being stopped too.
+    pub(crate) fn drive_probes(&mut self, now: Now, out: &mut Vec<PodAction>) {
+        if !matches!(self.sandbox, Sandbox::Ready { .. }) {
+            return;
+        }
+        for name in self.names(|role| role != Role::Ephemeral) {
+            if matches!(self.live(&name).stage, Stage::Running { .. } | Stage::Stopping { .. }) {
+                let attempt = self.mem(&name).attempt;
+                for probe in self.live(&name).probes.due(now.mono) {
                     out.push(PodAction::RunProbe { container: name.clone(), attempt, probe });
                 }
             }
@@ -419,7 +426,7 @@ impl PodMachine {
         message: String,
         out: &mut Vec<PodAction>,
     ) {
-        if !matches!(self.live(name).stage, Stage::Running { .. }) {
+        if !matches!(self.live(name).stage, Stage::Running { .. } | Stage::Stopping { .. }) {
             return;
         }
         let Some(verdict) = self.live(name).probes.result(now.mono, kind, outcome) else { return };

@@ -1,7 +1,7 @@
 //! The pod's status as the kubelet writes it.
 
-use crate::container::Stage;
-use crate::machine::{EVICTED, Sandbox, cut};
+use crate::container::{Live, Stage};
+use crate::machine::{DISRUPTED, Sandbox, cut};
 use crate::memory::{ContainerMemory, Run, Termination};
 use crate::qos::qos_class;
 use crate::resize;
@@ -134,6 +134,7 @@ impl PodMachine {
             Run::No | Run::Asked => memory.attempt.saturating_sub(1),
             Run::Started | Run::Ended => memory.attempt,
         };
+        let (allocated_resources, resources) = self.reported_resources(role, container, running);
         ContainerStatus {
             name: name.clone(),
             image: if memory.image.is_empty() {
@@ -147,7 +148,10 @@ impl PodMachine {
             started: Some(started),
             restart_count: i32::try_from(restarts).unwrap_or(i32::MAX),
             state: Some(state),
-            resources: running.and_then(|live| live.resources.clone()).filter(|all| *all != Default::default()),
+            allocated_resources,
+            resources,
+            user: running.and_then(crate::reported::user),
+            volume_mounts: crate::mounts::told(container, self.recursive_read_only),
             last_state: Some(last.map_or_else(ContainerState::default, |end| self.terminated(name, memory, end))),
             stop_signal: container.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.clone()),
             ..ContainerStatus::default()
@@ -160,8 +164,8 @@ impl PodMachine {
             Role::Ephemeral => return false,
             Role::Sidecar | Role::App => {}
         }
-        let live = self.live.get(name);
-        !self.ending() && live.is_some_and(|live| matches!(live.stage, Stage::Running { .. }) && live.probes.ready())
+        let runs = |live: &Live| matches!(live.stage, Stage::Running { .. } | Stage::Stopping { .. });
+        self.live.get(name).is_some_and(|live| runs(live) && live.probes.ready())
     }
 
     fn full_id(&self, name: &str, memory: &ContainerMemory, attempt: u32) -> String {
@@ -232,8 +236,9 @@ impl PodMachine {
         let network = plain("PodReadyToStartContainers", matches!(self.sandbox, Sandbox::Ready { .. }));
         let mut all = vec![network, initialized, ready, containers("ContainersReady"), plain("PodScheduled", true)];
         let told = self.foreign_conditions().any(|condition| condition.type_ == DISRUPTION_TARGET);
-        let evicted = self.memory.outcome.as_ref().filter(|outcome| outcome.reason == EVICTED && !told);
-        all.extend(evicted.map(|outcome| Verdict {
+        let ended =
+            self.memory.outcome.as_ref().filter(|outcome| DISRUPTED.contains(&outcome.reason.as_str()) && !told);
+        all.extend(ended.map(|outcome| Verdict {
             reason: Some("TerminationByKubelet"),
             message: Some(outcome.message.clone()),
             ..plain(DISRUPTION_TARGET, true)

@@ -7,6 +7,7 @@
 
 mod atomic;
 pub mod env;
+mod env_file;
 pub mod etc;
 pub mod fields;
 mod host_path;
@@ -15,7 +16,7 @@ pub mod mounts;
 pub mod objects;
 mod payload;
 
-pub use env::{expand_command, resolve_env};
+pub use env::{EnvSources, expand_command, resolve_env};
 pub use etc::{HostDns, hostname, hostname_file, hosts_file, kernel_hostname, resolv_conf};
 pub use manager::{MountedVolume, VolumeError, VolumeManager};
 pub use mounts::{ContainerMount, resolve_mounts};

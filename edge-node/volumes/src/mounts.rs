@@ -48,9 +48,6 @@ fn resolve(
     let volume = volumes
         .get(volume_name)
         .ok_or_else(|| format!("cannot find volume {volume_name:?} to mount into container {name:?}"))?;
-    if mount.recursive_read_only.as_deref() == Some("Enabled") {
-        return Err(format!("not implemented: recursiveReadOnly of volumeMount {volume_name:?}"));
-    }
     let sub_path = match (mount.sub_path.as_deref(), mount.sub_path_expr.as_deref()) {
         (Some(path), _) if !path.is_empty() => path.to_string(),
         (_, Some(text)) if !text.is_empty() => {

@@ -113,7 +113,7 @@ impl Files<'_> {
         let pod = self.from.pod;
         let text = match (&file.field_ref, &file.resource_field_ref) {
             (Some(field), _) => fields::field(pod, &field.field_path, Runtime::default())?,
-            (None, Some(selector)) => fields::resource(pod, None, selector)?,
+            (None, Some(selector)) => fields::resource(pod, None, selector, &self.from.objects.allocatable())?,
             (None, None) => return Err(format!("{}: neither fieldRef nor resourceFieldRef", file.path)),
         };
         self.put(&file.path, text.into_bytes(), mode(file.mode, default_mode), None)

@@ -42,6 +42,10 @@ impl VolumeObjects for Objects {
     fn token(&self, _namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> Option<String> {
         self.token.as_ref().map(|token| format!("{token}:{pod_uid}:{audience}:{seconds}"))
     }
+    fn allocatable(&self) -> fields::Allocatable {
+        let all = [("cpu", "4"), ("memory", "8Gi"), ("ephemeral-storage", "20Gi")];
+        all.into_iter().map(|(name, amount)| (name.to_string(), amount.parse().unwrap())).collect()
+    }
 }
 
 fn pod(spec: &str) -> Pod {
@@ -252,12 +256,21 @@ spec:
     - {name: P_a, value: over}
     - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
     - {name: IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
+    - {name: HOSTS, valueFrom: {fieldRef: {fieldPath: status.hostIPs}}}
     - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
     - {name: LABEL, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['app']\"}}}
     - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
     - {name: MEM, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: CPUS, valueFrom: {resourceFieldRef: {containerName: d, resource: limits.cpu}}}
+    - {name: MEMORY, valueFrom: {resourceFieldRef: {containerName: d, resource: limits.memory}}}
+    - {name: DISK, valueFrom: {resourceFieldRef: {resource: limits.ephemeral-storage, divisor: 1Gi}}}
+    - {name: DISK_REQUEST, valueFrom: {resourceFieldRef: {resource: requests.ephemeral-storage}}}
+    - {name: FILE, valueFrom: {fileKeyRef: {volumeName: made, path: made.env, key: TWO}}}
+    - {name: NO_KEY, valueFrom: {fileKeyRef: {volumeName: made, path: made.env, key: THREE, optional: true}}}
+    - {name: NO_FILE, valueFrom: {fileKeyRef: {volumeName: made, path: x, key: THREE, optional: true}}}
     - {name: S, valueFrom: {secretKeyRef: {name: s, key: k}}}
     - {name: GONE, valueFrom: {secretKeyRef: {name: s, key: z, optional: true}}}
+  - {name: d}
 ",
     )
     .unwrap();
@@ -265,15 +278,21 @@ spec:
     let objects = Objects::default().map("conf", &[("a", "1"), ("b=c", "2")]).secret("s", &[("k", "v")]);
     let services = [("SVC".to_string(), "10.43.0.1".to_string()), ("PORT".to_string(), "1".to_string())];
     let ips = ["10.42.0.5".to_string(), "fd00::5".to_string()];
+    let hosts = ["10.0.0.1".to_string(), "fd00::1".to_string()];
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("made.env"), "# by the first\nONE='1'\nTWO='a\nb' # two lines\nNONE= 'x'\n").unwrap();
+    let volume = MountedVolume { host_path: dir.path().into(), read_only: false };
+    let volumes = BTreeMap::from([("made".to_string(), volume)]);
     let resolve = |container: &k8s_openapi::api::core::v1::Container| {
-        resolve_env(&pod, container, &objects, &services, &ips, "10.0.0.1", "edge-1")
+        let runtime = fields::Runtime { pod_ips: &ips, host_ips: &hosts, node_name: "edge-1" };
+        resolve_env(&pod, container, &objects, EnvSources { services: &services, volumes: &volumes, runtime })
     };
     let env = resolve(container).unwrap();
     let text: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         text.join(" "),
         "SVC=10.43.0.1 P_a=over PORT=80 HOST=10.43.0.1:80 $(LATER) LATER=x IP=10.42.0.5 IPS=10.42.0.5,fd00::5 \
-         NODE=edge-1 LABEL=web CPU=2 MEM=64 S=v"
+         HOSTS=10.0.0.1,fd00::1 NODE=edge-1 LABEL=web CPU=2 MEM=64 CPUS=4 MEMORY=8589934592 DISK=20 DISK_REQUEST=0 FILE=a\nb S=v"
     );
     let (command, args) = expand_command(container, &env);
     assert_eq!(command, ["/agnhost", "10.43.0.1:80 $(LATER)", "$(HOST)"]);
@@ -283,6 +302,18 @@ spec:
         ("valueFrom: {configMapKeyRef: {name: conf, key: k}}", "couldn't find key k in ConfigMap demo/conf"),
         ("valueFrom: {secretKeyRef: {name: s, key: z}}", "couldn't find key z in Secret demo/s"),
         ("valueFrom: {fieldRef: {fieldPath: status.phase}}", "unsupported fieldPath: status.phase"),
+        (
+            "valueFrom: {fileKeyRef: {volumeName: made, path: made.env, key: NONE}}",
+            "environment variable key \"NONE\" not found in file \"made.env\"",
+        ),
+        (
+            "valueFrom: {fileKeyRef: {volumeName: none, path: a, key: K}}",
+            "cannot find the volume \"none\" referenced by FileKeyRef",
+        ),
+        (
+            "valueFrom: {fileKeyRef: {volumeName: made, path: ../a, key: K}}",
+            "the path \"../a\" of FileKeyRef must be relative and must not contain '..'",
+        ),
     ] {
         let mut container = container.clone();
         container.env = Some(vec![serde_saphyr::from_str(&format!("{{name: A, {env}}}")).unwrap()]);

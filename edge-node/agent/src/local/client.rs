@@ -5,6 +5,7 @@ use crate::cli::{ImagesCommand, LocalCommand};
 use anyhow::{Context, bail};
 use holdfast_core::Span;
 use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
+use holdfast_node::ShutdownReport;
 use holdfast_node::commands::NodeSummary;
 use holdfast_node::drill::DrillReport;
 use holdfast_node::pods::PodSummary;
@@ -89,6 +90,22 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
             }
         }
         LocalCommand::Drill { offline, output } => return drill(socket, offline, output.is_some()).await,
+        LocalCommand::Shutdown { cancel } => {
+            let (answer, _) = ask(socket, &Request::Shutdown { cancel }).await?;
+            let report: ShutdownReport = serde_json::from_value(answer)?;
+            if cancel {
+                println!("The node's pods may run again.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            if report.unconfigured {
+                println!("No --shutdown-grace-period is set: pods end with the machine.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            println!("{} pods stopped.", report.stopped);
+            if !report.left.is_empty() {
+                bail!("not stopped in their time: {}", report.left.join(", "));
+            }
+        }
         LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
             bail!("not implemented: --from-docker; use `docker save NAME` and import that file");
         }

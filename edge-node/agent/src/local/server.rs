@@ -75,6 +75,7 @@ async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
             answer(&mut writer, names.map(|names| json!(names))).await
         }
         Request::Drill { seconds } => drill(reader, writer, commands, Duration::from_secs(seconds)).await,
+        Request::Shutdown { cancel } => answer(&mut writer, Ok(json!(commands.shutdown(cancel).await))).await,
         Request::Logs(call) => match commands.calls().logs(&call) {
             Ok(mut bytes) => {
                 answer(&mut writer, Ok(Value::Null)).await?;

@@ -3,6 +3,7 @@
 use crate::parts::{Attachment, NodeConfig};
 use holdfast_core::Quantity;
 use holdfast_pods::admission::sysctl_name;
+use holdfast_pods::recursive_read_only;
 use holdfast_runtime::{ContainerSpec, LinuxOptions, Mount, Resources, SandboxSpec, SecurityContext};
 use holdfast_volumes::{MountedVolume, expand_command, kernel_hostname, resolve_mounts};
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements, Service};
@@ -147,6 +148,8 @@ pub(super) struct Surroundings<'a> {
     pub files: Vec<(String, String)>,
     /// Id of the container whose processes it sees; empty for none.
     pub target_id: String,
+    /// Mounts can be read-only with all that is mounted below them.
+    pub recursive_read_only: bool,
 }
 
 /// The specification of one attempt of a container.
@@ -168,8 +171,12 @@ pub(super) fn container_spec(
             container_path: mount.container_path,
             read_only: mount.read_only,
             propagation: mount.propagation,
+            ..Mount::default()
         })
         .collect();
+    for (mount, wanted) in mounts.iter_mut().zip(container.volume_mounts.iter().flatten()) {
+        mount.recursive_read_only = recursive_read_only(wanted, around.recursive_read_only)?;
+    }
     for (host_path, container_path) in around.files {
         if mounts.iter().all(|mount| mount.container_path != container_path) {
             mounts.push(Mount { host_path, container_path, ..Mount::default() });

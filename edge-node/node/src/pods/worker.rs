@@ -6,16 +6,19 @@
 mod actions;
 
 use super::containers::log_dir;
+use super::mirrors::{self, Address};
 use super::results;
 use super::work::{ANSWER, Common, Place, observe};
-use crate::kept;
+use crate::{kept, static_pods};
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_pods::admission::Host;
-use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, typed};
+use holdfast_pods::{
+    Now, ObservedUser, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, shutdown, typed,
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -37,8 +40,8 @@ enum Word {
     Event(PodEvent),
     /// What the runtimes list, and how many events had been fed when they were asked.
     Observed(u64, PodEvent),
-    /// The runtime that a container runs in.
-    RunsIn(String, &'static str),
+    /// The runtime that a container runs in, and whom it runs as.
+    RunsIn(String, &'static str, Option<ObservedUser>),
 }
 
 /// What the manager tells a worker.
@@ -56,6 +59,10 @@ pub(super) enum Order {
     Refresh,
     /// The machine runs short, and this pod has to go.
     Evict(String),
+    /// The node shuts down: the pod has so long to stop.
+    ShutDown(Duration),
+    /// The node goes on after all.
+    CancelShutdown,
 }
 
 /// What others may see of a worker.
@@ -67,6 +74,10 @@ pub(crate) struct Shown {
     pub(crate) status: k8s_openapi::api::core::v1::PodStatus,
     /// Everything is torn down, and the hub may forget it.
     pub(crate) gone: bool,
+    /// The pod is to stop, for whatever reason.
+    pub(crate) ending: bool,
+    /// Nothing of it runs.
+    pub(crate) down: bool,
 }
 
 impl Shown {
@@ -106,11 +117,19 @@ pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>) -> Worker {
 
 /// How long after the last renewal a pod may run, when its mode says that it fails over.
 fn fails_over_after(pod: &Pod) -> Option<Duration> {
+    if static_pods::is_static(pod) {
+        return None;
+    }
     let doc = typed::document(pod);
     match fencing::of(&doc) {
         Fencing::FailOverAfter(after) => Some(after),
         Fencing::RunForever | Fencing::Kubernetes => None,
     }
+}
+
+/// Whether others may replace a pod that ends here: the hub hears of it, and it is not bound to this machine.
+fn is_replaceable(common: &Common, pod: &Pod) -> bool {
+    common.linked() && !static_pods::is_static(pod) && fencing::of(&typed::document(pod)) != Fencing::RunForever
 }
 
 struct State {
@@ -153,6 +172,14 @@ impl State {
         machine.set_fenced(fenced);
         if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
             machine.reject(reason, message);
+        }
+        machine.set_recursive_read_only(super::work::recursive_read_only_for(&common, &pod));
+        if *common.shutting_down.borrow() {
+            if is_replaceable(&common, &pod) {
+                let (reason, message) = shutdown::REJECTED;
+                machine.reject(reason, message.into());
+            }
+            machine.set_shutting_down(common.parts.config.shutdown.total());
         }
         State {
             common,
@@ -210,6 +237,10 @@ impl State {
                     }
                     Some(Order::DeletedAtHub) => PodEvent::DeletedAtHub,
                     Some(Order::Evict(message)) => PodEvent::Evicted(message),
+                    Some(Order::ShutDown(grace)) => {
+                        PodEvent::ShuttingDown { grace, ends: is_replaceable(&self.common, &self.pod) }
+                    }
+                    Some(Order::CancelShutdown) => PodEvent::ShutdownCancelled,
                     Some(Order::Look) => {
                         self.look();
                         continue;
@@ -237,8 +268,9 @@ impl State {
                         }
                         event
                     }
-                    Some(Word::RunsIn(container, runtime)) => {
+                    Some(Word::RunsIn(container, runtime, user)) => {
                         self.machine.set_runtime(&container, runtime);
+                        self.machine.set_user(&container, user);
                         continue;
                     }
                     None => return,
@@ -273,8 +305,24 @@ impl State {
         for action in actions {
             self.act(action).await;
         }
+        self.show_where_it_is();
         if stopped {
             self.look();
+        }
+    }
+
+    /// What of the pod shows in no status. The data plane has to know at once that it is to stop.
+    fn show_where_it_is(&self) {
+        let (ending, down) = (self.machine.ending(), self.machine.is_down());
+        let mut begins_to_end = false;
+        self.show.send_if_modified(|shown| {
+            begins_to_end = shown.ending != ending;
+            let changed = begins_to_end || shown.down != down;
+            (shown.ending, shown.down) = (ending, down);
+            changed
+        });
+        if begins_to_end {
+            self.common.changed.notify_one();
         }
     }
 
@@ -314,7 +362,9 @@ impl State {
     async fn remember(&self) {
         let value = self.machine.memory().encode();
         let mut notes = Vec::new();
-        if self.machine.has_run_its_course() && !broken("results-forgotten") {
+        // A static pod that comes back under the same UID is to run again.
+        let ends_for_good = self.machine.has_run_its_course() && !static_pods::is_static(&self.pod);
+        if ends_for_good && !broken("results-forgotten") {
             notes = self.common.store.read(|state| results::note(state, &self.uid, &value));
         }
         notes.push(Record::PutNote { key: Common::memory_key(&self.uid), value });
@@ -327,7 +377,13 @@ impl State {
     async fn report(&self, anew: bool) {
         let mut status = self.machine.status(now(&self.common));
         self.common.readiness.mark(&self.uid, &mut status);
-        self.show.send_replace(Shown { pod: self.pod.clone(), status: status.clone(), gone: self.gone });
+        self.show.send_replace(Shown {
+            pod: self.pod.clone(),
+            status: status.clone(),
+            gone: self.gone,
+            ending: self.machine.ending(),
+            down: self.machine.is_down(),
+        });
         self.common.changed.notify_one();
         let terminal = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let mut body = json!({"uid": self.uid, "status": typed::status_document(&status)});
@@ -342,12 +398,21 @@ impl State {
             // The hub has nothing to write it to, and a pod of the same name may be reporting already.
             return;
         }
-        let kept = self.common.store.read(|state| kept::object(state, &Common::key(&self.pod), &self.uid));
-        if let Some((object, assigned)) = kept {
+        let key = Common::key(&self.pod);
+        if static_pods::is_static(&self.pod) {
+            let config = &self.common.parts.config;
+            let address = self.common.store.read(|state| mirrors::address(state, &key, &self.pod, config));
+            match address {
+                // The name is another's.
+                None => return,
+                Some(Address::Mirror(uid)) => body["uid"] = uid.into(),
+                Some(Address::Make(mirror)) => body["mirror"] = mirror,
+            }
+        } else if let Some((object, assigned)) = self.common.store.read(|state| kept::object(state, &key, &self.uid)) {
             (body["object"], body["assigned"]) = (object, assigned);
         }
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        if let Err(err) = self.common.store.state_fact(Common::key(&self.pod), body.into(), durable).await {
+        if let Err(err) = self.common.store.state_fact(key, body.into(), durable).await {
             tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's status could not be noted");
         }
     }

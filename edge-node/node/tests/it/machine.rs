@@ -8,7 +8,7 @@ use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities,
-    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
+    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, ShutdownPeriods, Thresholds,
 };
 use holdfast_runtime::{
     ContainerInfo, ContainerSpec, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage, Runtime,
@@ -206,6 +206,8 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             max_pods: 10,
             eviction_hard: Thresholds::default(),
             parallel_pulls: 1,
+            static_pods: None,
+            shutdown: ShutdownPeriods::default(),
         },
         identity,
         oci: runtime.clone(),

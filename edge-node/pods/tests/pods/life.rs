@@ -3,7 +3,7 @@
 use crate::script::{World, check, check_from, pod, status, summary};
 use holdfast_pods::{PodAction, PodMachine, PodMemory, typed};
 
-const WEB: &str = "
+pub(crate) const WEB: &str = "
 metadata: {name: web}
 spec:
   containers:
@@ -11,7 +11,7 @@ spec:
 ";
 
 /// From nothing to running, for pods with one container.
-const UP: &str = "
+pub(crate) const UP: &str = "
 observe
 obey
 obey
@@ -19,7 +19,7 @@ obey
 obey
 ";
 
-fn with(policy: &str) -> String {
+pub(crate) fn with(policy: &str) -> String {
     format!("{WEB}  restartPolicy: {policy}\n")
 }
 
@@ -422,7 +422,7 @@ fn an_ephemeral_container_is_added_to_a_pod_that_runs_and_stopped_with_it() {
 }
 
 /// [`WEB`] with more lines of its container, and of its spec behind them.
-fn longer(more: &str) -> String {
+pub(crate) fn longer(more: &str) -> String {
     let container = "- {name: web, image: 'r/web:1', imagePullPolicy: IfNotPresent}";
     let lines = "- name: web\n    image: 'r/web:1'\n    imagePullPolicy: IfNotPresent";
     WEB.replace(container, lines) + more

@@ -95,6 +95,7 @@ impl World {
             image: "i".into(),
             image_id: "sha256:1".into(),
             runtime: self.runtime.into(),
+            user: Some(ObservedUser { uid: 1000, gid: 1000, groups: vec![1000, 2000] }),
             state: fake.state.clone(),
         });
         PodEvent::Observed { sandbox, containers: containers.collect() }
@@ -268,6 +269,10 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                 pod.metadata.deletion_grace_period_seconds = Some(i64::from(num(1)));
                 vec![PodEvent::PodChanged(Box::new(pod))]
             }
+            "shutdown" => {
+                vec![PodEvent::ShuttingDown { grace: Duration::from_secs(num(1) as u64), ends: word(2) == "ends" }]
+            }
+            "shutdown-cancelled" => vec![PodEvent::ShutdownCancelled],
             "evict" => vec![PodEvent::Evicted(words[1..].join(" "))],
             "image" => {
                 let mut pod = world.machine.pod().clone();

@@ -2,12 +2,11 @@
 
 use super::{State, Word};
 use crate::pods::containers::log_path;
+use crate::pods::hooks::run_hook;
 use crate::pods::images::{Fetched, fetch_image};
 use crate::pods::probes::ProbeTarget;
 use crate::pods::termination;
-use crate::pods::work::{
-    ANSWER, Common, Target, detach, drop_sandbox, known_home, launch, make_sandbox, run_hook, runtime_with,
-};
+use crate::pods::work::{ANSWER, Common, Target, detach, drop_sandbox, known_home, launch, make_sandbox, runtime_with};
 use holdfast_pods::memory::Run;
 use holdfast_pods::{
     ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
@@ -133,8 +132,10 @@ impl State {
             let launched =
                 common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt, target)).await;
             let late = || Err((StartFailure::Create, "context deadline exceeded".to_string()));
-            if let Some(runtime) = known_home(&common, &container_id(&uid, &name, attempt)) {
-                let _ = events.send(Word::RunsIn(name.clone(), runtime.name())).await;
+            let id = container_id(&uid, &name, attempt);
+            if let Some(runtime) = known_home(&common, &id) {
+                let user = common.user(&*runtime, &id).await;
+                let _ = events.send(Word::RunsIn(name.clone(), runtime.name(), user)).await;
             }
             match launched.unwrap_or_else(late) {
                 Ok(()) => PodEvent::ContainerStarted { container: name, attempt },
@@ -173,7 +174,7 @@ impl State {
                     container_id: id.clone(),
                     pod_ip,
                 };
-                let run = env.timeout(grace, run_hook(&target, &hook, grace)).await;
+                let run = env.timeout(grace, run_hook(&common, &target, &hook, grace)).await;
                 if let Err(err) = run.unwrap_or_else(|| Err("the hook did not end within the grace".into())) {
                     tracing::warn!(container = id, err, "A preStop hook failed");
                     common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", "PreStopHook failed").await;
@@ -250,6 +251,7 @@ impl State {
                 tracing::warn!(container = id, %err, "Could not remove a container's log");
             }
             common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            common.users.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         };
         self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
     }
