@@ -11,6 +11,7 @@ mod join;
 mod network;
 mod runtimes;
 mod second;
+mod static_pods;
 mod streams;
 mod surface;
 mod verbs;
@@ -36,6 +37,7 @@ const CASES: &[Case] = &[
     ("exec_carries_a_flood_both_ways", streams::exec_carries_a_flood_both_ways),
     ("the_proxy_reaches_pods_and_services", streams::the_proxy_reaches_pods_and_services),
     ("what_nodes_and_pods_use_is_shown", streams::what_nodes_and_pods_use_is_shown),
+    ("a_static_pod_has_a_mirror_and_outlives_it", static_pods::a_static_pod_has_a_mirror_and_outlives_it),
     ("scaling_rolls_out", day::scaling_rolls_out),
     ("a_pod_runs_to_its_end", day::a_pod_runs_to_its_end),
     ("wasm_is_deleted_and_applied_again", day::wasm_is_deleted_and_applied_again),
