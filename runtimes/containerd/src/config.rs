@@ -16,6 +16,8 @@ pub struct ContainerdConfig {
     pub state_dir: PathBuf,
     /// Folder of seccomp profiles that pods name (`Localhost`).
     pub seccomp_root: PathBuf,
+    /// Folder of the volumes that images declare, a folder a container.
+    pub volumes_dir: PathBuf,
     /// Bytes of a log file from which on it is put aside.
     pub log_max_bytes: u64,
     /// Files of a container's log with the one that is written.
@@ -33,6 +35,7 @@ impl ContainerdConfig {
             snapshotter: "overlayfs".into(),
             state_dir: state_dir.into(),
             seccomp_root: "/var/lib/kubelet/seccomp".into(),
+            volumes_dir: "/var/lib/holdfast/volumes".into(),
             log_max_bytes: log_files::MAX_BYTES,
             log_max_files: log_files::MAX_FILES,
             default_handler: "runc".into(),

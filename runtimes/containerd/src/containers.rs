@@ -9,7 +9,7 @@ use crate::logs::{Bounds, Fifos, fifo_error};
 use crate::runtime::{Inner, blocking};
 use crate::seccomp::local;
 use crate::spec::{Confinement, SpecInput, runtime_spec};
-use crate::{apparmor, capabilities, cgroup, devices, signals, snapshots, users};
+use crate::{apparmor, capabilities, cgroup, declared_volumes, devices, disk, signals, snapshots, users};
 use containerd_client::services::v1 as api;
 use containerd_client::types::v1::{Process, Status};
 use holdfast_core::Timestamp;
@@ -82,6 +82,7 @@ impl Inner {
         let result = self.create_leased(&lease, &cid, pod, spec).await;
         if result.is_err() {
             let _ = self.client.remove_rootfs(&self.config.snapshotter, &cid).await;
+            let _ = self.remove_volumes(&cid).await;
         }
         self.client.end_lease(&lease).await;
         result
@@ -111,7 +112,11 @@ impl Inner {
         let pid = self.pid_namespace(pod, &spec.linux.target_id).await?;
         let (security, wanted, linux) = (spec.security.clone(), spec.devices.clone(), spec.linux.clone());
         let (image_user, profiles) = (image.config.user.clone(), self.config.seccomp_root.clone());
-        let (user, devices, available_capabilities, confinement) = blocking("create container", move || {
+        let (home, name, asked_mounts) = (self.volumes_of(cid), image.name.clone(), spec.mounts.clone());
+        let declared: Vec<String> = image.config.volumes.keys().cloned().collect();
+        let (user, devices, available_capabilities, confinement, volumes) = blocking("create container", move || {
+            disk::propagates(&asked_mounts)?;
+            let volumes = declared_volumes::prepare(&home, &name, &declared, &asked_mounts, &mounts)?;
             let (passwd, group) =
                 (snapshots::read_file(&mounts, "/etc/passwd"), snapshots::read_file(&mounts, "/etc/group"));
             let user = users::resolve(&image_user, &security, !linux.strict_groups, &passwd, &group)?;
@@ -130,13 +135,15 @@ impl Inner {
             };
             let asked = if security.privileged { "" } else { linux.apparmor.as_str() };
             let confinement = Confinement { pid, seccomp, apparmor: apparmor::profile(asked)? };
-            Ok((user, found, available, confinement))
+            Ok((user, found, available, confinement, volumes))
         })
         .await?;
+        let mut with_volumes = spec.clone();
+        with_volumes.mounts.extend(volumes);
         let cgroup = format!("{}/{cid}", pod.cgroup_parent.trim_end_matches('/'));
         let oci = runtime_spec(&SpecInput {
             sandbox: pod,
-            container: spec,
+            container: &with_volumes,
             image: &image.config,
             user,
             paths: self.sandbox_paths(pod),
@@ -389,6 +396,7 @@ impl Inner {
         let request = self.client.request(api::DeleteContainerRequest { id: record.id.clone() });
         optional(call("remove container", QUICK, self.client.containers().delete(request)).await)?;
         self.client.remove_rootfs(&record.snapshotter, &record.snapshot_key).await?;
+        self.remove_volumes(&record.id).await?;
         self.fifos(record).remove();
         Ok(())
     }

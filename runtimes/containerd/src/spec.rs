@@ -226,7 +226,11 @@ fn mounts(input: &SpecInput<'_>) -> Result<Vec<Value>, RuntimeError> {
             word @ ("rslave" | "rshared") => word,
             other => return Err(RuntimeError::Config(format!("unknown mount propagation {other:?}"))),
         };
-        list.push(mount(&destination, "bind", &entry.host_path, &["rbind", propagation, access]));
+        let mut options = vec!["rbind", propagation, access];
+        if entry.no_exec {
+            options.push("noexec");
+        }
+        list.push(mount(&destination, "bind", &entry.host_path, &options));
     }
     Ok(list)
 }

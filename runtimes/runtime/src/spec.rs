@@ -71,6 +71,9 @@ pub struct Mount {
     pub read_only: bool,
     /// `private`, `rslave` or `rshared`; empty for private.
     pub propagation: String,
+    /// Nothing in it can be run. It does not travel to the Wasm host, whose records never change and whose guests run nothing.
+    #[serde(skip)]
+    pub no_exec: bool,
 }
 
 /// A device node.
@@ -242,13 +245,34 @@ pub struct ImageInfo {
     pub user: String,
 }
 
-/// How full the file system of a runtime's images is, in bytes.
+/// How full the file system of a runtime's images is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FsUsage {
     /// All of it.
     pub capacity_bytes: u64,
     /// What may still be written.
     pub available_bytes: u64,
+    /// What is written.
+    pub used_bytes: u64,
+    /// Inodes, a count; 0 where a file system makes them as it needs them.
+    pub inodes: u64,
+    /// Free inodes, a count.
+    pub inodes_free: u64,
+    /// Which file system it is (`st_dev`).
+    pub device: u64,
+}
+
+/// An image whose files a pod sees as a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageMount {
+    /// The pod's UID.
+    pub pod_uid: String,
+    /// Name of the volume in the pod.
+    pub volume: String,
+    /// Image reference, normalised.
+    pub image: String,
+    /// Folder of the host where the files appear; made when it is missing.
+    pub target: std::path::PathBuf,
 }
 
 /// Something happened to a container.

@@ -2,6 +2,7 @@
 
 use crate::*;
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -46,6 +47,28 @@ pub trait Runtime: Send + Sync + 'static {
     /// How full the file system of the images is; `None` when nothing can be gained by removing some.
     async fn image_fs(&self) -> Result<Option<FsUsage>, RuntimeError> {
         Ok(None)
+    }
+
+    /// What containers have written by their ids: writable layers, and the volumes that their images declare. This looks at
+    /// every file, so it is asked seldom. A container of which it is not known is missing.
+    async fn disk_usage(&self, _ids: &[String]) -> Result<BTreeMap<String, DiskUsage>, RuntimeError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Shows the files of an image that is here, read only, in a folder of the host. Fine when they are shown already, also
+    /// after a restart of the agent and after a reboot.
+    async fn mount_image(&self, _mount: &ImageMount) -> Result<(), RuntimeError> {
+        Err(RuntimeError::NotImplemented("volumes from images of this runtime"))
+    }
+
+    /// Ends what [`Runtime::mount_image`] keeps for a pod; its folders are not mounted any more then. Fine when there is nothing.
+    async fn release_images(&self, _pod_uid: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    /// UIDs of the pods for which images are kept by [`Runtime::mount_image`].
+    async fn image_mounts(&self) -> Result<Vec<String>, RuntimeError> {
+        Ok(Vec::new())
     }
 
     /// All images.
