@@ -1,5 +1,7 @@
 //! Whether a node takes a pod that it was given: what the kubelet judges once, before anything of the pod is made.
 
+use crate::machine::EVICTED;
+use crate::qos_class;
 use k8s_openapi::api::core::v1::{AppArmorProfile, Pod};
 
 /// What of the node matters.
@@ -7,7 +9,12 @@ use k8s_openapi::api::core::v1::{AppArmorProfile, Pod};
 pub struct Host {
     /// Names of the loaded AppArmor profiles; `None` where the kernel has no AppArmor.
     pub apparmor: Option<Vec<String>>,
+    /// The conditions that speak of pressure and hold.
+    pub pressure: Vec<&'static str>,
 }
+
+/// Pods of this priority and above are taken all the same (`system-cluster-critical`).
+const CRITICAL: i32 = 2_000_000_000;
 
 /// The namespace that a sysctl belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +42,7 @@ const SAFE_SYSCTLS: [(&str, Namespace); 12] = [
 const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
 const APPARMOR: &str = "AppArmor";
 /// The reasons for which pods are not taken.
-pub(crate) const REASONS: [&str; 2] = [SYSCTL_FORBIDDEN, APPARMOR];
+pub(crate) const REASONS: [&str; 3] = [EVICTED, SYSCTL_FORBIDDEN, APPARMOR];
 
 /// A sysctl's name with dots between its parts. With `/` first, dots stand for themselves and slashes part (as in paths).
 pub fn sysctl_name(name: &str) -> String {
@@ -53,8 +60,26 @@ pub fn sysctl_name(name: &str) -> String {
 
 /// Nothing when the node takes the pod, else reason and message, upstream's.
 pub fn admit(pod: &Pod, host: &Host) -> Result<(), (&'static str, String)> {
+    if is_kept_away(pod, &host.pressure) {
+        return Err((EVICTED, format!("The node had condition: [{}]. ", host.pressure.join(" "))));
+    }
     sysctls(pod).map_err(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")))?;
     apparmor(pod, host).map_err(|why| (APPARMOR, format!("Cannot enforce AppArmor: {why}")))
+}
+
+/// Whether pressure keeps the pod away. A lack of memory alone does so only to those that name no need of it.
+fn is_kept_away(pod: &Pod, pressure: &[&str]) -> bool {
+    let spec = pod.spec.as_ref();
+    if pressure.is_empty() || spec.and_then(|spec| spec.priority).unwrap_or(0) >= CRITICAL {
+        return false;
+    }
+    let tolerates = spec.into_iter().flat_map(|spec| spec.tolerations.iter().flatten()).any(|toleration| {
+        let key = toleration.key.as_deref().unwrap_or_default();
+        let fits = key == "node.kubernetes.io/memory-pressure" || key.is_empty();
+        let effect = toleration.effect.as_deref().unwrap_or_default();
+        fits && toleration.operator.as_deref() == Some("Exists") && (effect.is_empty() || effect == "NoSchedule")
+    });
+    pressure != ["MemoryPressure"] || (qos_class(pod) == "BestEffort" && !tolerates)
 }
 
 fn sysctls(pod: &Pod) -> Result<(), String> {
@@ -137,13 +162,41 @@ mod tests {
     }
 
     #[test]
+    fn pressure_keeps_pods_away() {
+        let plain = || json!({"containers": [{"name": "a"}]});
+        let with = |field: &str, value: Value| {
+            let mut spec = plain();
+            spec[field] = value;
+            spec
+        };
+        let sized = json!({"containers": [{"name": "a", "resources": {"requests": {"memory": "1Mi"}}}]});
+        let tolerant =
+            json!([{"key": "node.kubernetes.io/memory-pressure", "operator": "Exists", "effect": "NoSchedule"}]);
+        let (memory, disk) = (vec!["MemoryPressure"], vec!["DiskPressure"]);
+        for (spec, pressure, taken) in [
+            (plain(), vec![], true),
+            (plain(), memory.clone(), false),
+            (sized.clone(), memory.clone(), true),
+            (with("tolerations", tolerant.clone()), memory.clone(), true),
+            (sized, disk.clone(), false),
+            (with("tolerations", tolerant), disk.clone(), false),
+            (with("priority", json!(CRITICAL)), disk.clone(), true),
+        ] {
+            let host = Host { pressure: pressure.clone(), ..Host::default() };
+            assert_eq!(judge(spec.clone(), &host) == "taken", taken, "{spec} {pressure:?}");
+        }
+        let host = Host { pressure: vec!["MemoryPressure", "DiskPressure"], ..Host::default() };
+        assert_eq!(judge(plain(), &host), "Evicted: The node had condition: [MemoryPressure DiskPressure]. ");
+    }
+
+    #[test]
     fn apparmor_needs_a_kernel_that_has_it() {
         let profile = |kind: &str, name: Value| json!({"type": kind, "localhostProfile": name});
         let spec = |of_pod: Value, own: Value| {
             let own = json!({"name": "a", "securityContext": {"appArmorProfile": own}});
             json!({"containers": [own], "securityContext": {"appArmorProfile": of_pod}})
         };
-        let (without, with) = (Host::default(), Host { apparmor: Some(vec!["mine".into()]) });
+        let (without, with) = (Host::default(), Host { apparmor: Some(vec!["mine".into()]), ..Host::default() });
         let none = "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host";
         let default = || profile("RuntimeDefault", Value::Null);
         assert_eq!(judge(spec(default(), Value::Null), &without), none);

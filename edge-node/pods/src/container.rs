@@ -63,6 +63,8 @@ pub(crate) struct Live {
     pub(crate) waiting: Option<(&'static str, String)>,
     /// Start it again whatever the policy says: its definition changed.
     pub(crate) force: bool,
+    /// The image that could not be had: its own, or that of a volume.
+    pub(crate) failed_image: String,
     /// Starts that failed in a row without a run.
     pub(crate) start_failures: u32,
     /// What it was started with.

@@ -152,8 +152,13 @@ pub enum PodEvent {
         /// All its containers, dead ones and older attempts included.
         containers: Vec<ObservedContainer>,
     },
-    /// The machine runs short of something, and this pod has to go; the message says of what.
-    Evicted(String),
+    /// The pod has to go: the machine runs short of something, or the pod has used more than it may.
+    Evicted {
+        /// Of what, for people.
+        message: String,
+        /// The most time that it gets, if its own grace is longer; `None` for as little as can be.
+        grace: Option<Duration>,
+    },
     /// [`PodAction::SetUpVolumes`] is done.
     VolumesReady,
     /// [`PodAction::SetUpVolumes`] failed; the text is that of a `FailedMount` event.
@@ -190,6 +195,17 @@ pub enum PodEvent {
     ImageFailed {
         /// Whose.
         container: String,
+        /// Kind of failure.
+        reason: ImageFailure,
+        /// Why.
+        message: String,
+    },
+    /// [`PodAction::PullImage`] failed: not the container's image, but that of a volume that it mounts.
+    VolumeImageFailed {
+        /// Whose.
+        container: String,
+        /// The volume's image.
+        image: String,
         /// Kind of failure.
         reason: ImageFailure,
         /// Why.
@@ -250,7 +266,8 @@ pub enum PodAction {
         /// Its attempt.
         attempt: u32,
     },
-    /// See that a container's image is here. Answer: `ImageReady` or `ImageFailed`.
+    /// See that a container's image is here, and those of the volumes that it mounts. Answer: `ImageReady`, `ImageFailed` or
+    /// `VolumeImageFailed`.
     PullImage {
         /// Whose.
         container: String,

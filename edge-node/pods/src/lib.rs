@@ -34,6 +34,7 @@ pub use events::{
     ProbeOutcome, StartFailure,
 };
 pub use ids::{container_id, sandbox_id};
-pub use machine::PodMachine;
+pub use machine::{NODE_LOW, PodMachine};
 pub use memory::PodMemory;
 pub use qos::qos_class;
+pub use spec::pull_policy;

@@ -8,8 +8,10 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The reason of a pod that had to go for others.
+/// The reason of a pod that had to go.
 pub(crate) const EVICTED: &str = "Evicted";
+/// How the message begins of a pod that had to go for others: the machine ran short of what is named next.
+pub const NODE_LOW: &str = "The node was low on resource: ";
 
 /// The pod's volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct PodMachine {
     pub(crate) strays: BTreeMap<(String, u32), Duration>,
     /// Since when all containers are being stopped.
     pub(crate) stop_began: Option<Duration>,
+    /// The most time that a pod gets that has to go.
+    pub(crate) eviction_grace: Duration,
     pub(crate) gone: bool,
     /// The pod must not run now, see [`PodEvent::Fenced`].
     pub(crate) fenced: bool,
@@ -101,6 +105,7 @@ impl PodMachine {
             live,
             strays: BTreeMap::new(),
             stop_began: None,
+            eviction_grace: Duration::ZERO,
             gone: false,
             fenced: false,
             frozen,
@@ -166,7 +171,10 @@ impl PodMachine {
                 self.image_ready(now, &container, image_id, &came, out);
             }
             PodEvent::ImageFailed { container, reason, message } => {
-                self.image_failed(now, &container, reason, message, out);
+                self.image_failed(now, &container, None, reason, message, out);
+            }
+            PodEvent::VolumeImageFailed { container, image, reason, message } => {
+                self.image_failed(now, &container, Some(image), reason, message, out);
             }
             PodEvent::ContainerStarted { container, attempt } => self.container_started(now, &container, attempt, out),
             PodEvent::ContainerFailed { container, attempt, reason, message } => {
@@ -187,8 +195,9 @@ impl PodMachine {
                 }
                 self.fenced = fenced;
             }
-            PodEvent::Evicted(message) => {
+            PodEvent::Evicted { message, grace } => {
                 if !self.ending() {
+                    self.eviction_grace = grace.unwrap_or_default();
                     out.push(self.event(true, EVICTED, message.clone(), None));
                     self.memory.outcome = Some(Outcome { succeeded: false, reason: EVICTED.into(), message });
                 }

@@ -8,11 +8,30 @@ use crate::spec::{self, Role};
 use crate::{ImageCame, ImageFailure, Now, PodAction, PodMachine, ProbeKind, ProbeOutcome, StartFailure, limits};
 use std::time::Duration;
 
+impl ImageCame {
+    /// The text of the event about an image that came so; `waited` is since when it was wanted.
+    pub fn told(&self, image: &str, waited: Option<Duration>) -> String {
+        match self {
+            ImageCame::Pulled { took, size_bytes } => {
+                let waited = crate::status::go_duration(waited.unwrap_or(*took));
+                let took = crate::status::go_duration(*took);
+                format!(
+                    "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size_bytes} \
+                     bytes."
+                )
+            }
+            ImageCame::Present => format!("Container image {image:?} already present on machine"),
+            ImageCame::Unchecked { reason } => crate::machine::bounded(format!(
+                "Container image {image:?} already present on machine, and used unchecked: {reason}"
+            )),
+        }
+    }
+}
+
 impl PodMachine {
     /// What the clock alone brings about.
     pub(crate) fn expire(&mut self, now: Now, out: &mut Vec<PodAction>) {
         for name in self.names(|_| true) {
-            let image = self.image(&name);
             let attempt = self.mem(&name).attempt;
             let started_at = self.mem(&name).started_at;
             let live = self.live(&name);
@@ -22,6 +41,7 @@ impl PodMachine {
             match &mut self.live(&name).stage {
                 Stage::Failed { turns_at, .. } if turns_at.is_some_and(|at| at <= now.mono) => {
                     *turns_at = None;
+                    let image = self.live(&name).failed_image.clone();
                     self.image_backoff(&name, &image, out);
                 }
                 Stage::Stopping { returned: Some(at), .. } if at.saturating_add(limits::EXIT_WAIT) <= now.mono => {
@@ -241,7 +261,8 @@ impl PodMachine {
             return;
         }
         let Some((_, container)) = self.container(name) else { return };
-        let (always, never) = spec::pull_policy(container);
+        let image = container.image.as_deref().unwrap_or_default();
+        let (always, never) = spec::pull_policy(container.image_pull_policy.as_deref(), image);
         self.live(name).stage = Stage::Pulling { fetching: None };
         out.push(PodAction::PullImage { container: name.to_string(), always, never });
     }
@@ -268,20 +289,7 @@ impl PodMachine {
     ) {
         let image = self.image(name);
         let Stage::Pulling { fetching } = self.live(name).stage else { return };
-        let text = match came {
-            ImageCame::Pulled { took, size_bytes } => {
-                let waited = fetching.map_or(*took, |since| now.mono.saturating_sub(since));
-                let (took, waited) = (crate::status::go_duration(*took), crate::status::go_duration(waited));
-                format!(
-                    "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size_bytes} \
-                     bytes."
-                )
-            }
-            ImageCame::Present => format!("Container image {image:?} already present on machine"),
-            ImageCame::Unchecked { reason } => crate::machine::bounded(format!(
-                "Container image {image:?} already present on machine, and used unchecked: {reason}"
-            )),
-        };
+        let text = came.told(&image, fetching.map(|since| now.mono.saturating_sub(since)));
         out.push(self.event(false, "Pulled", text, Some(name)));
         if self.ending() || !matches!(self.sandbox, Sandbox::Ready { .. }) {
             self.live(name).stage = Stage::Idle;
@@ -313,6 +321,7 @@ impl PodMachine {
         &mut self,
         now: Now,
         name: &str,
+        of_volume: Option<String>,
         reason: ImageFailure,
         message: String,
         out: &mut Vec<PodAction>,
@@ -320,7 +329,7 @@ impl PodMachine {
         if !matches!(self.live(name).stage, Stage::Pulling { .. }) {
             return;
         }
-        let image = self.image(name);
+        let image = of_volume.unwrap_or_else(|| self.image(name));
         let memory = self.mem(name);
         let wait = backoff((limits::BACKOFF_INITIAL, limits::BACKOFF_CAP), memory.pull_failures);
         memory.pull_failures = memory.pull_failures.saturating_add(1);
@@ -338,6 +347,7 @@ impl PodMachine {
         let live = self.live(name);
         live.stage = Stage::Failed { turns_at, retry_at: now.mono.saturating_add(wait) };
         live.waiting = Some((word, message));
+        live.failed_image = image;
         out.push(self.event(true, "Failed", text, Some(name)));
         out.push(self.event(true, "Failed", format!("Error: {word}"), Some(name)));
     }

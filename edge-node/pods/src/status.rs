@@ -1,8 +1,8 @@
 //! The pod's status as the kubelet writes it.
 
 use crate::container::Stage;
-use crate::machine::{EVICTED, Sandbox, cut};
-use crate::memory::{ContainerMemory, Run, Termination};
+use crate::machine::{EVICTED, NODE_LOW, Sandbox, cut};
+use crate::memory::{ContainerMemory, Outcome, Run, Termination};
 use crate::qos::qos_class;
 use crate::resize;
 use crate::spec::{self, Role};
@@ -232,7 +232,9 @@ impl PodMachine {
         let network = plain("PodReadyToStartContainers", matches!(self.sandbox, Sandbox::Ready { .. }));
         let mut all = vec![network, initialized, ready, containers("ContainersReady"), plain("PodScheduled", true)];
         let told = self.foreign_conditions().any(|condition| condition.type_ == DISRUPTION_TARGET);
-        let evicted = self.memory.outcome.as_ref().filter(|outcome| outcome.reason == EVICTED && !told);
+        // As upstream: not of one that was not taken, nor of one that used more than it may.
+        let for_others = |outcome: &&Outcome| outcome.reason == EVICTED && outcome.message.starts_with(NODE_LOW);
+        let evicted = self.memory.outcome.as_ref().filter(|outcome| for_others(outcome) && !told);
         all.extend(evicted.map(|outcome| Verdict {
             reason: Some("TerminationByKubelet"),
             message: Some(outcome.message.clone()),

@@ -14,8 +14,7 @@ impl PodMachine {
             let deleting = self.pod.metadata.deletion_timestamp.is_some();
             let grace = match &self.memory.outcome {
                 _ if deleting => spec::deletion_grace(&self.pod),
-                // The machine cannot wait.
-                Some(outcome) if outcome.reason == EVICTED => Duration::ZERO,
+                Some(outcome) if outcome.reason == EVICTED => spec::grace(&self.pod).min(self.eviction_grace),
                 _ => spec::grace(&self.pod),
             };
             if !self.stop_containers(now, grace, out) {

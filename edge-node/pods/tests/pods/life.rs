@@ -501,6 +501,47 @@ fn a_pod_that_has_to_go_ends_at_once_and_failed() {
 }
 
 #[test]
+fn a_soft_threshold_leaves_a_pod_its_grace_up_to_a_bound() {
+    for (own, bound, expected) in [(30, 7, 7), (5, 7, 5)] {
+        let yaml = format!("{WEB}  terminationGracePeriodSeconds: {own}\n");
+        let text = check(&yaml, &format!("{UP}\n+5 evict-within {bound} The node was low on resource: memory."));
+        assert!(text.contains(&format!("StopContainer web-0 in {expected}s")), "{text}");
+    }
+}
+
+#[test]
+fn only_a_pod_that_went_for_others_is_a_target_of_disruption() {
+    for (message, expected) in [
+        ("The node was low on resource: ephemeral-storage.", true),
+        ("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\".", false),
+    ] {
+        let script = format!("{UP}\n+5 evict {message}\n+1 obey\nobey\nobey");
+        let (_, world) = check_from(World::new(pod(WEB), PodMemory::default()), &script);
+        let status = world.status();
+        assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("Evicted"), Some(message)));
+        let told = status.conditions.iter().flatten().any(|condition| condition.type_ == "DisruptionTarget");
+        assert_eq!(told, expected, "{message}");
+    }
+}
+
+#[test]
+fn a_volumes_image_that_cannot_be_had_keeps_its_container_back() {
+    let script = "observe\nobey\nobey\n\
+                  volume-pull-failed web r/data:1 no such host\n+2 tick\n+20 tick";
+    let text = check(WEB, script);
+    for line in [
+        "Warning Failed [web] Failed to pull image \"r/data:1\": no such host",
+        "Warning Failed [web] Error: ErrImagePull",
+        "Normal BackOff [web] Back-off pulling image \"r/data:1\"",
+        "Warning Failed [web] Error: ImagePullBackOff",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("r/web:1\""), "{text}");
+    assert_eq!(text.matches("PullImage web").count(), 2, "{text}");
+}
+
+#[test]
 fn a_pod_that_the_node_does_not_take_is_failed_once() {
     let reject = |world: &mut World| {
         world.machine.reject("SysctlForbidden", "forbidden sysctl: \"kernel.msgmax\" not allowlisted".into());

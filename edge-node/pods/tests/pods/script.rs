@@ -268,7 +268,17 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                 pod.metadata.deletion_grace_period_seconds = Some(i64::from(num(1)));
                 vec![PodEvent::PodChanged(Box::new(pod))]
             }
-            "evict" => vec![PodEvent::Evicted(words[1..].join(" "))],
+            "evict" => vec![PodEvent::Evicted { message: words[1..].join(" "), grace: None }],
+            "evict-within" => {
+                let grace = Some(Duration::from_secs(num(1) as u64));
+                vec![PodEvent::Evicted { message: words[2..].join(" "), grace }]
+            }
+            "volume-pull-failed" => vec![PodEvent::VolumeImageFailed {
+                container: word(1),
+                image: word(2),
+                reason: ImageFailure::Pull,
+                message: words[3..].join(" "),
+            }],
             "image" => {
                 let mut pod = world.machine.pod().clone();
                 pod.spec.as_mut().unwrap().containers[0].image = Some(word(1));
