@@ -57,10 +57,25 @@ pub(crate) struct AgentFlags {
     /// cgroup under which pods live [default: /holdfast]
     #[arg(long, env = "HOLDFAST_CGROUP_PARENT")]
     pub(crate) cgroup_parent: Option<String>,
-    /// When the machine runs short, as the kubelet's flag: conditions say so, and for memory and processes a pod has to go
-    /// [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%]
+    /// When the machine runs short, as the kubelet's flag: conditions say so, the node frees what nobody needs, and a pod has to
+    /// go [default: memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%]
     #[arg(long, env = "HOLDFAST_EVICTION_HARD")]
     pub(crate) eviction_hard: Option<String>,
+    /// The same for what may be short for a while, which --eviction-soft-grace-period says [default: none]
+    #[arg(long, env = "HOLDFAST_EVICTION_SOFT")]
+    pub(crate) eviction_soft: Option<String>,
+    /// How long, for example memory.available=1m30s
+    #[arg(long, env = "HOLDFAST_EVICTION_SOFT_GRACE_PERIOD")]
+    pub(crate) eviction_soft_grace_period: Option<String>,
+    /// Seconds that a pod gets at most that goes for a soft threshold; 0 for its own grace [default: 0]
+    #[arg(long, env = "HOLDFAST_EVICTION_MAX_POD_GRACE_PERIOD")]
+    pub(crate) eviction_max_pod_grace_period: Option<u64>,
+    /// What there has to be beyond a threshold before all is well again, for example nodefs.available=500Mi [default: none]
+    #[arg(long, env = "HOLDFAST_EVICTION_MINIMUM_RECLAIM")]
+    pub(crate) eviction_minimum_reclaim: Option<String>,
+    /// How long a condition stays after what it speaks of is over [default: 5m]
+    #[arg(long, env = "HOLDFAST_EVICTION_PRESSURE_TRANSITION_PERIOD")]
+    pub(crate) eviction_pressure_transition_period: Option<Span>,
     /// File with seconds to add to the wall clock, for tests
     #[arg(long, env = "HOLDFAST_CLOCK_OFFSET_FILE")]
     pub(crate) clock_offset_file: Option<PathBuf>,

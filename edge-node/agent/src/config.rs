@@ -3,8 +3,9 @@
 use crate::cli::AgentFlags;
 use crate::local::api;
 use anyhow::{Context, bail};
+use holdfast_core::Span;
 use holdfast_link::HubAddress;
-use holdfast_node::Thresholds;
+use holdfast_node::{Eviction, EvictionFlags};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,6 +31,11 @@ struct File {
     cgroup_parent: Option<String>,
     #[serde(alias = "eviction_hard")]
     eviction_hard: Option<String>,
+    eviction_soft: Option<String>,
+    eviction_soft_grace_period: Option<String>,
+    eviction_max_pod_grace_period: Option<u64>,
+    eviction_minimum_reclaim: Option<String>,
+    eviction_pressure_transition_period: Option<Span>,
     #[serde(alias = "clock_offset_file")]
     clock_offset_file: Option<PathBuf>,
     #[serde(alias = "cluster_cidr")]
@@ -53,7 +59,7 @@ pub(crate) struct Config {
     pub(crate) containerd_socket: PathBuf,
     pub(crate) wasm_socket: PathBuf,
     pub(crate) cgroup_parent: String,
-    pub(crate) eviction_hard: Thresholds,
+    pub(crate) eviction: Eviction,
     pub(crate) clock_offset_file: Option<PathBuf>,
     pub(crate) registry_hosts_dir: PathBuf,
     /// Images that are pulled at one time.
@@ -108,12 +114,17 @@ impl Config {
             }
             None => Some(api::DEFAULT),
         };
-        let eviction_hard = match flags.eviction_hard.or(file.eviction_hard) {
-            Some(text) => {
-                Thresholds::parse(&text).map_err(|why| anyhow::anyhow!("--eviction-hard is invalid: {why}"))?
-            }
-            None => Thresholds::default(),
-        };
+        let eviction = Eviction::read(&EvictionFlags {
+            hard: flags.eviction_hard.or(file.eviction_hard),
+            soft: flags.eviction_soft.or(file.eviction_soft),
+            soft_grace_period: flags.eviction_soft_grace_period.or(file.eviction_soft_grace_period),
+            minimum_reclaim: flags.eviction_minimum_reclaim.or(file.eviction_minimum_reclaim),
+            max_pod_grace_period: flags.eviction_max_pod_grace_period.or(file.eviction_max_pod_grace_period),
+            pressure_transition_period: flags
+                .eviction_pressure_transition_period
+                .or(file.eviction_pressure_transition_period),
+        })
+        .map_err(|why| anyhow::anyhow!(why))?;
         let parallel_pulls = flags.parallel_pulls.or(file.parallel_pulls).unwrap_or(1);
         if !(1..=MAX_PARALLEL_PULLS).contains(&parallel_pulls) {
             bail!("--parallel-pulls {parallel_pulls} is invalid: it must be 1 to {MAX_PARALLEL_PULLS}");
@@ -132,7 +143,7 @@ impl Config {
             registry_hosts_dir: path(flags.registry_hosts_dir, file.registry_hosts_dir, "/etc/containerd/certs.d"),
             parallel_pulls,
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
-            eviction_hard,
+            eviction,
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),
             local_api,
             cluster_cidr,
@@ -186,6 +197,8 @@ mod tests {
         assert!(local_api("7000").unwrap_err().contains("ADDR:PORT"));
         let eviction = AgentFlags { eviction_hard: Some("memory<1Gi".into()), ..flags() };
         assert!(read(eviction).unwrap_err().starts_with("--eviction-hard is invalid: \"memory\" is no signal"));
+        let eviction = AgentFlags { eviction_soft: Some("memory.available<1Gi".into()), ..flags() };
+        assert!(read(eviction).unwrap_err().starts_with("--eviction-soft names memory.available, which has no time"));
         assert_eq!(config.parallel_pulls, 1);
         let pulls = AgentFlags { parallel_pulls: Some(0), ..flags() };
         assert_eq!(read(pulls).unwrap_err(), "--parallel-pulls 0 is invalid: it must be 1 to 16");

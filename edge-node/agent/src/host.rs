@@ -1,6 +1,7 @@
 //! Facts of the machine.
 
 use holdfast_node::{FileSystemUsage, HostFacts, HostInfo, HostMemory, HostUsage};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where values live that outlive the agent and not the boot.
@@ -48,13 +49,16 @@ impl HostFacts for LinuxHost {
         HostUsage {
             cpu_nanos: busy_nanos(&read("/proc/stat")),
             memory: host_memory(&read("/proc/meminfo")),
-            disk: rustix::fs::statvfs(&self.data_dir).ok().map(|stat| FileSystemUsage {
-                capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
-                available: stat.f_bavail.saturating_mul(stat.f_frsize),
-                used: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
-                inodes: stat.f_files,
-                inodes_free: stat.f_favail,
-            }),
+            disk: rustix::fs::statvfs(&self.data_dir).ok().zip(std::fs::metadata(&self.data_dir).ok()).map(
+                |(stat, meta)| FileSystemUsage {
+                    capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
+                    available: stat.f_bavail.saturating_mul(stat.f_frsize),
+                    used: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
+                    inodes: stat.f_files,
+                    inodes_free: stat.f_favail,
+                    device: meta.dev(),
+                },
+            ),
             interfaces: interfaces(&read("/proc/net/dev")),
             pids: threads(&read("/proc/loadavg"))
                 .and_then(|now| Some((now, read("/proc/sys/kernel/pid_max").trim().parse().ok()?))),
@@ -116,7 +120,7 @@ fn busy_nanos(stat: &str) -> Option<u64> {
 }
 
 /// Interfaces of `/proc/net/dev` but the loopback.
-fn interfaces(dev: &str) -> Vec<(String, [u64; 4])> {
+pub(crate) fn interfaces(dev: &str) -> Vec<(String, [u64; 4])> {
     let line = |line: &str| {
         let (name, rest) = line.split_once(':')?;
         let numbers: Vec<u64> = rest.split_whitespace().filter_map(|number| number.parse().ok()).collect();

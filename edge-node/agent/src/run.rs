@@ -146,6 +146,7 @@ fn parts(
     };
     let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
     containerd.seccomp_root = data.join("seccomp");
+    containerd.volumes_dir = data.join("volumes");
     let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
     Ok(NodeParts {
         env: env.clone(),
@@ -163,7 +164,7 @@ fn parts(
             cluster_domain: DOMAIN.into(),
             grace: GRACE,
             max_pods: MAX_PODS,
-            eviction_hard: config.eviction_hard.clone(),
+            eviction: config.eviction.clone(),
             parallel_pulls: config.parallel_pulls,
         },
         oci: ContainerdRuntime::new(containerd),

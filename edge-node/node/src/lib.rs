@@ -5,13 +5,15 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the judge of offline readiness, the collector of images, the data plane's updater, the keeper of the [`time`] floor, the
+//! node's status reporter (which also looks whether something runs short), the judge of offline readiness, the collector of images, the data plane's updater, the keeper of the [`time`] floor, the
 //! teller of gaps in the events, the end of doubt about the journal. The agent adds the servers of local commands and of
 //! the local API.
 
 pub mod commands;
+mod disk;
 pub mod drill;
 pub mod events;
+mod eviction;
 pub mod identity;
 mod kept;
 mod lease;
@@ -34,8 +36,8 @@ pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, FileSystemUsage, HostFacts, HostInfo, HostMemory,
-    HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
+    HostUsage, Interfaces, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
-pub use pressure::Thresholds;
+pub use pressure::{Eviction, EvictionFlags};
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

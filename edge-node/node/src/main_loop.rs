@@ -1,6 +1,7 @@
 //! `node_main`: starts the node's tasks and owns them.
 
 use crate::commands::Commands;
+use crate::disk::DiskMeter;
 use crate::events::Events;
 use crate::lease::RunLease;
 use crate::link::LinkHost;
@@ -13,6 +14,7 @@ use crate::status;
 use crate::store::SharedStore;
 use crate::tokens::NodeTokens;
 use holdfast_env::Task;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -29,13 +31,25 @@ pub(crate) struct Running {
     pub(crate) parts: NodeParts,
     pub(crate) store: Arc<SharedStore>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) disk: DiskMeter,
     network: Mutex<Option<String>>,
+    evictions: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Running {
     /// Why pods cannot be attached to the network; `None` when they can.
     pub(crate) fn network_error(&self) -> Option<String> {
         self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A pod has to go, because of this signal.
+    pub(crate) fn count_eviction(&self, signal: &'static str) {
+        *self.evictions.lock().unwrap_or_else(PoisonError::into_inner).entry(signal).or_default() += 1;
+    }
+
+    /// Pods that had to go since the start, by signals.
+    pub(crate) fn evictions(&self) -> BTreeMap<&'static str, u64> {
+        self.evictions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_network(&self, error: Option<String>) -> bool {
@@ -81,7 +95,9 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         parts: parts.clone(),
         store: store.clone(),
         readiness: readiness.clone(),
+        disk: DiskMeter::new(parts.clone()),
         network: Mutex::new(unknown),
+        evictions: Mutex::default(),
     });
     let (reconnected, whole) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -98,6 +114,8 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         changed: Notify::new(),
         homes: Mutex::default(),
         pulls: Pulls::new(parts.config.parallel_pulls),
+        images: Mutex::default(),
+        pressure: Mutex::default(),
         link: OnceLock::new(),
     });
     let pods = PodManager::new(common.clone(), report_pods.clone());

@@ -108,7 +108,12 @@ impl Objects {
 
 /// Where the hub puts a pod's token; `audience` is empty for the API server's.
 pub(crate) fn token_key(namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> String {
-    format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.{seconds}.{audience}")
+    format!("{}{seconds}.{audience}", token_prefix(namespace, pod_uid))
+}
+
+/// What the keys of a pod's tokens begin with.
+pub(crate) fn token_prefix(namespace: &str, pod_uid: &str) -> String {
+    format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.")
 }
 
 /// A moment as typed objects have it.

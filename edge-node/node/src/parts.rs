@@ -1,7 +1,7 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
 use crate::identity::Identities;
-use crate::pressure::Thresholds;
+use crate::pressure::Eviction;
 use crate::time::NodeClock;
 use crate::tokens::TokenKey;
 use async_trait::async_trait;
@@ -42,8 +42,8 @@ pub struct NodeConfig {
     pub grace: Duration,
     /// Most pods that the node takes.
     pub max_pods: u32,
-    /// When memory, disk or processes of the machine run short.
-    pub eviction_hard: Thresholds,
+    /// When memory, disks or processes of the machine run short.
+    pub eviction: Eviction,
     /// Images that are pulled at one time.
     pub parallel_pulls: usize,
 }
@@ -92,6 +92,11 @@ pub trait PodNet: Send + Sync + 'static {
     async fn connect(&self, place: &PodPlace, port: u16) -> Result<BiStream, String>;
     /// Releases what belongs to none of these pods.
     async fn gc(&self, live: &[PodRef]) -> Result<(), String>;
+    /// The interfaces of those of these pods that have a network namespace of their own, by UIDs. What cannot be looked at is
+    /// left out.
+    async fn interfaces(&self, _pods: Vec<PodRef>) -> BTreeMap<String, Interfaces> {
+        BTreeMap::new()
+    }
 }
 
 /// What Services, routes and DNS are made from.
@@ -191,6 +196,9 @@ pub struct HostInfo {
     pub agent_version: String,
 }
 
+/// Network interfaces other than the loopback: name, bytes and errors in, bytes and errors out.
+pub type Interfaces = Vec<(String, [u64; 4])>;
+
 /// What the machine uses of itself. Bytes and counts; a field is `None` where the kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostUsage {
@@ -198,10 +206,10 @@ pub struct HostUsage {
     pub cpu_nanos: Option<u64>,
     /// Memory.
     pub memory: Option<HostMemory>,
-    /// The file system of the data folder, where images, logs and volumes are.
+    /// The file system of the data folder, where logs and volumes are.
     pub disk: Option<FileSystemUsage>,
-    /// Network interfaces other than the loopback: name, bytes and errors in, bytes and errors out.
-    pub interfaces: Vec<(String, [u64; 4])>,
+    /// Network interfaces.
+    pub interfaces: Interfaces,
     /// Processes and threads, and the most that there may be.
     pub pids: Option<(u64, u64)>,
 }
@@ -232,6 +240,8 @@ pub struct FileSystemUsage {
     pub inodes: u64,
     /// Free inodes.
     pub inodes_free: u64,
+    /// Which file system it is (`st_dev`).
+    pub device: u64,
 }
 
 /// Reads the machine.

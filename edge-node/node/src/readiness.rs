@@ -12,7 +12,7 @@ use crate::objects::Objects;
 use crate::pods::PodManager;
 use holdfast_core::{Json, Timestamp, json};
 use holdfast_runtime::RuntimeError;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -178,11 +178,19 @@ pub fn node_readiness<'a>(
     ends.into_iter().chain(pods).collect()
 }
 
-/// Containers that start again after a reboot, with their images.
+/// Containers that start again after a reboot, with their images and those of the volumes that they mount.
 fn images(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
     let spec = pod.spec.iter();
     let containers = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    containers.filter_map(|container| Some((container.name.as_str(), container.image.as_deref()?)))
+    containers.flat_map(|container| images_of(pod, container))
+}
+
+fn images_of<'a>(pod: &'a Pod, container: &'a Container) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let is_mounted = |name: &str| container.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mounted = volumes.filter(move |volume| is_mounted(&volume.name));
+    let mounted = mounted.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
+    container.image.as_deref().into_iter().chain(mounted).map(|image| (container.name.as_str(), image))
 }
 
 /// The objects without which the pod does not start: key in the journal, and how it is told. What the pod calls
@@ -227,6 +235,8 @@ fn is_local(volume: &Volume) -> bool {
         || volume.secret.is_some()
         || volume.downward_api.is_some()
         || volume.projected.is_some()
+        // Its image is looked for with those of containers.
+        || volume.image.is_some()
 }
 
 /// The keys of the tokens that a volume holds.

@@ -1,20 +1,18 @@
 //! The node's own status, as the kubelet writes it.
 
+use crate::eviction::Evictor;
 use crate::main_loop::Running;
-use crate::pages::of_containers;
-use crate::pods::{PodManager, Shown};
-use crate::pressure::{ContainerUse, PodUse, Pressure};
+use crate::pods::PodManager;
 use crate::readiness::{OFFLINE_READY, told};
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
-use holdfast_runtime::{ContainerUsage, ImageInfo};
-use k8s_openapi::api::core::v1::ContainerStatus;
+use holdfast_runtime::ImageInfo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the machine is looked at.
+/// How often the machine is looked at, also whether something runs short.
 const PERIOD: Duration = Duration::from_secs(10);
 /// Images that are listed (`nodeStatusMaxImages`).
 const MAX_IMAGES: usize = 50;
@@ -31,17 +29,13 @@ pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<to
     let mut fresh = true;
     let mut readiness = node.readiness.node();
     let mut images = None;
-    let (mut pressure, mut evicted) = (Pressure::new(node.parts.config.eviction_hard.clone()), String::new());
+    let mut evictor = Evictor::new(node.clone(), pods);
     loop {
-        let host = node.parts.host.clone();
-        pressure.look(env.monotonic(), &env.blocking(move || host.usage()).await.unwrap_or_default());
-        if pressure.wants_a_pod() {
-            evict_one(&node, &pods, &pressure, &mut evicted).await;
-        }
+        evictor.look().await;
         if fresh {
             heartbeat = Timestamp::from_wall(env.wall().0);
         }
-        let status = read(&node, heartbeat, &pressure, &mut transitions).await;
+        let status = read(&node, heartbeat, &evictor, &mut transitions).await;
         if images.as_ref() != Some(&status["images"]) {
             images = Some(status["images"].clone());
             node.readiness.images.notify_one();
@@ -85,48 +79,10 @@ fn labels(node: &Running) -> Value {
     })
 }
 
-/// Ends the pod that has to go first, one at a time: what the one before has used is free only once it has ended.
-async fn evict_one(node: &Running, pods: &PodManager, pressure: &Pressure, last: &mut String) {
-    let shown = pods.shown();
-    let is_last = |shown: &Shown| shown.pod.metadata.uid.as_deref() == Some(last.as_str());
-    if shown.iter().any(|shown| is_last(shown) && shown.is_running()) {
-        return;
-    }
-    // What is not accounted for is not chosen.
-    let (used, _) = of_containers(&node.parts).await;
-    let uses: Vec<PodUse> =
-        shown.iter().filter(|shown| shown.is_running()).map(|shown| pod_use(shown, &used)).collect();
-    if let Some((uid, message)) = pressure.choose(&uses) {
-        tracing::warn!(uid, message, "A pod has to go");
-        pods.evict(uid, message).await;
-        *last = uid.to_string();
-    }
-}
-
-fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
-    let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
-    let spec = shown.pod.spec.as_ref();
-    let container = |status: &ContainerStatus| {
-        let usage = used.get(&shown.container_id(status))?;
-        let wanted = spec.and_then(|spec| spec.containers.iter().find(|container| container.name == status.name));
-        // One that asks for nothing goes first.
-        let request = wanted
-            .and_then(|wanted| wanted.resources.as_ref()?.requests.as_ref()?.get("memory")?.0.parse::<Quantity>().ok());
-        Some(ContainerUse {
-            name: status.name.clone(),
-            memory: usage.memory.map_or(0, |memory| memory.working_set),
-            memory_request: request.map_or(0, |request| u64::try_from(request.units()).unwrap_or(0)),
-            pids: usage.pids.unwrap_or(0),
-        })
-    };
-    let containers = shown.status.container_statuses.iter().flatten().filter_map(container).collect();
-    PodUse { priority: spec.and_then(|spec| spec.priority).unwrap_or(0), containers, uid }
-}
-
 async fn read(
     node: &Running,
     heartbeat: Timestamp,
-    pressure: &Pressure,
+    evictor: &Evictor,
     transitions: &mut BTreeMap<String, (String, Timestamp)>,
 ) -> Value {
     let parts = &node.parts;
@@ -156,7 +112,7 @@ async fn read(
         })
     };
     let offline = node.readiness.node().borrow().clone();
-    let mut conditions: Vec<Value> = pressure
+    let mut conditions: Vec<Value> = evictor
         .conditions()
         .map(|(name, holds, [reason, message])| condition(name, if holds { "True" } else { "False" }, reason, message))
         .collect();
@@ -174,18 +130,19 @@ async fn read(
     let mut addresses: Vec<Value> =
         parts.config.node_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
     addresses.push(json!({"type": "Hostname", "address": parts.config.node_name}));
-    let quantities = |memory: u64| {
+    let kept = parts.config.eviction.kept_of_disk(host.disk_bytes);
+    let quantities = |memory: u64, disk: u64| {
         json!({
             "cpu": Quantity::from_units(i64::from(host.cpus)),
             "memory": format!("{}Ki", memory / 1024),
-            "ephemeral-storage": format!("{}Ki", host.disk_bytes / 1024),
+            "ephemeral-storage": format!("{}Ki", disk / 1024),
             "pods": parts.config.max_pods.to_string(),
         })
     };
     json!({
         "addresses": addresses,
-        "capacity": quantities(host.memory_bytes),
-        "allocatable": quantities(host.memory_bytes.saturating_sub(RESERVED_MEMORY)),
+        "capacity": quantities(host.memory_bytes, host.disk_bytes),
+        "allocatable": quantities(host.memory_bytes.saturating_sub(RESERVED_MEMORY), host.disk_bytes - kept),
         "conditions": conditions,
         "images": images(node).await,
         "nodeInfo": {
@@ -211,36 +168,4 @@ async fn images(node: &Running) -> Vec<Value> {
     images.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.id.cmp(&b.id)));
     images.truncate(MAX_IMAGES);
     images.iter().map(|image| json!({"names": image.names, "sizeBytes": image.size_bytes})).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use holdfast_runtime::MemoryUsage;
-
-    #[test]
-    fn what_asks_for_nothing_is_accounted_for_too() {
-        let pod = |resources: Value| -> Shown {
-            let container = json!({"name": "main", "resources": resources});
-            Shown {
-                pod: Arc::new(
-                    serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": [container]}}))
-                        .unwrap(),
-                ),
-                status: serde_json::from_value(json!({"containerStatuses": [{
-                    "name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0,
-                }]}))
-                .unwrap(),
-                gone: false,
-            }
-        };
-        let memory = MemoryUsage { working_set: 900, ..MemoryUsage::default() };
-        let usage = ContainerUsage { id: "u-main-0".into(), memory: Some(memory), ..ContainerUsage::default() };
-        let used = BTreeMap::from([(usage.id.clone(), usage)]);
-        for (resources, request) in [(Value::Null, 0), (json!({}), 0), (json!({"requests": {"memory": "1Ki"}}), 1024)] {
-            let found = pod_use(&pod(resources), &used).containers;
-            let expected = ContainerUse { name: "main".into(), memory: 900, memory_request: request, pids: 0 };
-            assert_eq!(found, [expected]);
-        }
-    }
 }

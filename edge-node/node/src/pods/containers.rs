@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The folder of a pod's logs, as the kubelet names it.
-pub(super) fn log_dir(config: &NodeConfig, pod: &Pod) -> std::path::PathBuf {
+pub(crate) fn log_dir(config: &NodeConfig, pod: &Pod) -> std::path::PathBuf {
     let meta = &pod.metadata;
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
     config.log_dir.join(format!("{}_{}_{}", part(&meta.namespace), part(&meta.name), part(&meta.uid)))
@@ -168,6 +168,7 @@ pub(super) fn container_spec(
             container_path: mount.container_path,
             read_only: mount.read_only,
             propagation: mount.propagation,
+            no_exec: mount.no_exec,
         })
         .collect();
     for (host_path, container_path) in around.files {

@@ -7,10 +7,10 @@
 
 use super::work::{Common, digest_reference, handler, is_dense};
 use holdfast_env::Mono;
-use holdfast_pods::ImageCame;
+use holdfast_pods::{ImageCame, pull_policy};
 use holdfast_runtime::{Found, ImageInfo, Keyring, Progress, RuntimeError, WantedImage, normalise_image_name};
 use holdfast_volumes::VolumeObjects;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -98,6 +98,44 @@ pub(super) async fn fetch_image(
     pulling: impl Future<Output = ()>,
 ) -> Result<Fetched, RuntimeError> {
     let dense = is_dense(&handler(common, pod).unwrap_or_default());
+    fetch(common, pod, image, dense, (always, never), pulling).await
+}
+
+/// Sees that the images are here of the volumes that a container mounts; of one that is not, its name and why. What is told of
+/// them is told of the pod.
+pub(super) async fn fetch_volume_images(
+    common: &Common,
+    pod: &Pod,
+    container: &Container,
+) -> Result<(), (String, RuntimeError)> {
+    for volume in common.parts.volumes.image_volumes(pod, container) {
+        let image = volume.source.reference.unwrap_or_default();
+        let policy = pull_policy(volume.source.pull_policy.as_deref(), &image);
+        let env = &common.parts.env;
+        let began = env.monotonic();
+        let pulling = async {
+            common.events.pod(pod, None, false, "Pulling", &format!("Pulling image {image:?}")).await;
+        };
+        match fetch(common, pod, &image, false, policy, pulling).await {
+            Ok(fetched) => {
+                let text = fetched.came.told(&image, Some(env.monotonic().since(began)));
+                common.events.pod(pod, None, false, "Pulled", &text).await;
+            }
+            Err(err) => return Err((image, err)),
+        }
+    }
+    Ok(())
+}
+
+/// Sees that an image is here; `dense` says in which runtime it is expected.
+async fn fetch(
+    common: &Common,
+    pod: &Pod,
+    image: &str,
+    dense: bool,
+    (always, never): (bool, bool),
+    pulling: impl Future<Output = ()>,
+) -> Result<Fetched, RuntimeError> {
     let name = normalise_image_name(image)?;
     let present = |info: ImageInfo| Fetched { image_id: digest_reference(info), came: ImageCame::Present };
     let here = look(common, image, dense).await?;

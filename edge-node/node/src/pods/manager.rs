@@ -1,5 +1,6 @@
 //! Starts and ends workers as the journal says.
 
+use super::sources;
 use super::work::Common;
 use super::worker::{Order, Shown, Worker, start};
 use crate::parts::PodRef;
@@ -120,17 +121,22 @@ impl PodManager {
         let pods = self.common.objects.pods();
         let mut orders = Vec::new();
         let mut ended = Vec::new();
+        let sources = self.common.store.read(|state| sources::of(state, &pods));
         {
             let mut workers = lock(&self.workers);
             let mut wanted = BTreeSet::new();
             for pod in pods {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
                 wanted.insert(uid.clone());
-                match workers.get(&uid) {
+                let made_of = sources.get(&uid).copied().unwrap_or_default();
+                match workers.get_mut(&uid) {
                     None => {
-                        workers.insert(uid, start(self.common.clone(), pod));
+                        workers.insert(uid, start(self.common.clone(), pod, made_of));
                     }
                     Some(worker) => {
+                        if std::mem::replace(&mut worker.sources, made_of) != made_of {
+                            orders.push((worker.orders.clone(), Order::RefreshVolumes));
+                        }
                         let known = worker.shown.borrow().pod.clone();
                         if !Arc::ptr_eq(&known, &pod) && known != pod && !worker.shown.borrow().gone {
                             orders.push((worker.orders.clone(), Order::Changed(pod)));
@@ -186,12 +192,12 @@ impl PodManager {
         }
     }
 
-    /// Ends a pod because the machine runs short; `message` says of what.
-    pub(crate) async fn evict(&self, uid: &str, message: String) {
+    /// Ends a pod that has to go; `message` says why. `grace` is the most time that it gets, as little as can be without.
+    pub(crate) async fn evict(&self, uid: &str, message: String, grace: Option<Duration>) {
         let queue = lock(&self.workers).get(uid).map(|worker| worker.orders.clone());
         if let Some(queue) = queue {
             // A worker that has ended needs no order.
-            let _ = queue.send(Order::Evict(message)).await;
+            let _ = queue.send(Order::Evict { message, grace }).await;
         }
     }
 

@@ -141,5 +141,10 @@ async fn remove_unknown(
         in_time(env.timeout(ANSWER, runtime.stop_sandbox(&sandbox.id)).await)?;
         in_time(env.timeout(ANSWER, runtime.remove_sandbox(&sandbox.id)).await)?;
     }
+    // Their volumes were unmounted before the first worker started.
+    let kept = env.timeout(ANSWER, runtime.image_mounts()).await.unwrap_or_else(|| Err(late()))?;
+    for uid in kept.iter().filter(|uid| !known.contains(*uid)) {
+        in_time(env.timeout(ANSWER, runtime.release_images(uid)).await)?;
+    }
     Ok(())
 }

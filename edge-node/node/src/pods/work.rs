@@ -3,6 +3,7 @@
 //! Each function is one answer to one action of the machine; none decides what comes next.
 
 use super::containers::{self, Surroundings, container_spec, sandbox_spec, service_env};
+use super::image_gc::Ages;
 use super::images::Pulls;
 use super::probes::{ExecFailure, ProbeTarget};
 use super::termination;
@@ -18,8 +19,13 @@ use holdfast_pods::{
     ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
     sandbox_id,
 };
-use holdfast_runtime::{ContainerState, ImageInfo, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState};
-use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
+use holdfast_runtime::{
+    ContainerState, ImageInfo, ImageMount, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState, log_files,
+    normalise_image_name,
+};
+use holdfast_volumes::{
+    HostDns, MountedVolume, check_image_paths, hostname_file, hosts_file, resolv_conf, resolve_env,
+};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -47,6 +53,10 @@ pub(crate) struct Common {
     pub(crate) lease: Arc<RunLease>,
     /// Images on their way.
     pub(crate) pulls: Pulls,
+    /// When images of the two runtimes were used.
+    pub(crate) images: Mutex<[Ages; 2]>,
+    /// The conditions that speak of pressure and hold.
+    pub(crate) pressure: Mutex<Vec<&'static str>>,
     /// How the link is, once there is one.
     pub(crate) link: OnceLock<watch::Receiver<LinkState>>,
 }
@@ -61,6 +71,16 @@ impl Common {
     /// The key of the note that holds a pod's memory.
     pub(super) fn memory_key(uid: &str) -> String {
         format!("pod/{uid}")
+    }
+
+    /// The conditions that speak of pressure and hold now.
+    pub(super) fn pressure(&self) -> Vec<&'static str> {
+        self.pressure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which conditions that speak of pressure hold from now on.
+    pub(crate) fn set_pressure(&self, holding: Vec<&'static str>) {
+        *self.pressure.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
     /// Whether the hub is connected.
@@ -235,8 +255,10 @@ pub(super) async fn launch(
     let env = resolve_env(pod, &container, objects, &services, &sandbox.ips, &host_ip, &config.node_name)
         .map_err(config_error)?;
     let id = container_id(uid, name, attempt);
+    let volumes = with_images(common, pod, &container, &place.volumes).await?;
+    check_image_paths(&container, &volumes, &env).map_err(|text| (StartFailure::Create, text))?;
     let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
-    let around = Surroundings { volumes: &place.volumes, env, files, target_id };
+    let around = Surroundings { volumes: &volumes, env, files, target_id };
     let mut spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
@@ -279,6 +301,51 @@ pub(super) async fn launch(
         }
     }
     Ok(())
+}
+
+/// The volumes of a pod with those from images that this container mounts, which are shown from here on until the pod ends.
+async fn with_images(
+    common: &Common,
+    pod: &Pod,
+    container: &Container,
+    volumes: &BTreeMap<String, MountedVolume>,
+) -> Result<BTreeMap<String, MountedVolume>, (StartFailure, String)> {
+    let mut all = volumes.clone();
+    for volume in common.parts.volumes.image_volumes(pod, container) {
+        let failed = |err: RuntimeError| (StartFailure::Create, format!("ImageVolumeMountFailed: {err}"));
+        let reference = volume.source.reference.unwrap_or_default();
+        let mount = ImageMount {
+            pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
+            volume: volume.name.clone(),
+            image: normalise_image_name(&reference).map_err(failed)?,
+            target: volume.target.clone(),
+        };
+        common.parts.oci.mount_image(&mount).await.map_err(failed)?;
+        all.insert(volume.name, MountedVolume { host_path: volume.target, read_only: true, is_image: true });
+    }
+    Ok(all)
+}
+
+/// Forgets a dead container: in its runtime, its log, what it said. What cannot be done is told in the log.
+pub(crate) async fn forget_container(common: &Common, pod: &Pod, uid: &str, name: &str, attempt: u32) {
+    let id = container_id(uid, name, attempt);
+    if let Some(runtime) = runtime_with(common, &id).await
+        && let Err(err) = runtime.remove_container(&id).await
+    {
+        tracing::warn!(container = id, %err, "Could not remove a container");
+        return;
+    }
+    let log = containers::log_path(&common.parts.config, pod, name, attempt);
+    let said = common.parts.volumes.pod_dir(uid).map(|dir| termination::file(&dir, name, attempt));
+    let forget = move || {
+        // Its folder may be gone already.
+        let _ = said.map(std::fs::remove_file);
+        log_files::remove(&log)
+    };
+    if let Some(Err(err)) = common.parts.env.blocking(forget).await {
+        tracing::warn!(container = id, %err, "Could not remove a container's log");
+    }
+    common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
 }
 
 /// The container whose processes another one sees.

@@ -25,9 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Events that wait for a worker; tasks wait when it is full.
 const EVENTS: usize = 64;
-/// How often a pod's volumes are compared with their sources.
-const REFRESH: Duration = Duration::from_secs(10);
-/// How often the runtimes are asked although nothing rang.
+/// How often the runtimes are asked and the volumes are compared with their sources although nothing rang. Tokens that the node
+/// itself signs come so.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// What reaches a worker from its tasks.
@@ -54,8 +53,10 @@ pub(super) enum Order {
     Report,
     /// Something that others say in the pod's status has changed.
     Refresh,
-    /// The machine runs short, and this pod has to go.
-    Evict(String),
+    /// What the pod's volumes are made of has changed.
+    RefreshVolumes,
+    /// This pod has to go.
+    Evict { message: String, grace: Option<Duration> },
 }
 
 /// What others may see of a worker.
@@ -88,10 +89,12 @@ pub(super) struct Worker {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) shown: watch::Receiver<Shown>,
     pub(super) task: Task,
+    /// What its volumes are made of.
+    pub(super) sources: u64,
 }
 
 /// Starts a worker.
-pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>) -> Worker {
+pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>, sources: u64) -> Worker {
     let (orders, order_queue) = mpsc::channel(EVENTS);
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (show, shown) = watch::channel(Shown { pod: pod.clone(), ..Shown::default() });
@@ -101,7 +104,7 @@ pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>) -> Worker {
         state.run(order_queue, event_queue).await;
     };
     let task = env.spawn("pod", Box::pin(run));
-    Worker { orders, shown, task }
+    Worker { orders, shown, task, sources }
 }
 
 /// How long after the last renewal a pod may run, when its mode says that it fails over.
@@ -151,7 +154,8 @@ impl State {
         let fails_over_after = fails_over_after(&pod);
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
         machine.set_fenced(fenced);
-        if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
+        let host = Host { apparmor: common.parts.host.apparmor(), pressure: common.pressure() };
+        if let Err((reason, message)) = admit(&pod, &host) {
             machine.reject(reason, message);
         }
         State {
@@ -187,7 +191,6 @@ impl State {
     async fn run(&mut self, mut orders: mpsc::Receiver<Order>, mut events: mpsc::Receiver<Word>) {
         let env = self.common.parts.env.clone();
         self.look();
-        let mut refresh = env.monotonic().after(REFRESH);
         let mut look = env.monotonic().after(LOOK);
         let mut renewals = self.common.lease.follow();
         while !self.gone {
@@ -197,7 +200,7 @@ impl State {
                 self.feed(event).await;
                 continue;
             }
-            let deadline = self.machine.next_deadline().map(Mono).map_or(refresh, |due| due.min(refresh));
+            let deadline = self.machine.next_deadline().map(Mono).map_or(look, |due| due.min(look));
             let deadline = deadline.min(env.monotonic().after(lease_left));
             let event = tokio::select! {
                 biased;
@@ -206,10 +209,12 @@ impl State {
                         self.pod = pod.clone();
                         self.fails_over_after = fails_over_after(&pod);
                         self.show.send_modify(|shown| shown.pod = self.pod.clone());
+                        // Labels and annotations may be shown in a volume.
+                        self.refresh_volumes();
                         PodEvent::PodChanged(Box::new((*pod).clone()))
                     }
                     Some(Order::DeletedAtHub) => PodEvent::DeletedAtHub,
-                    Some(Order::Evict(message)) => PodEvent::Evicted(message),
+                    Some(Order::Evict { message, grace }) => PodEvent::Evicted { message, grace },
                     Some(Order::Look) => {
                         self.look();
                         continue;
@@ -220,6 +225,10 @@ impl State {
                     }
                     Some(Order::Refresh) => {
                         self.report(false).await;
+                        continue;
+                    }
+                    Some(Order::RefreshVolumes) => {
+                        self.refresh_volumes();
                         continue;
                     }
                     None => return,
@@ -248,13 +257,10 @@ impl State {
                     Err(_) => return,
                 },
                 () = env.sleep_until(deadline) => {
-                    if env.monotonic() >= refresh {
-                        refresh = env.monotonic().after(REFRESH);
+                    if env.monotonic() >= look {
+                        look = env.monotonic().after(LOOK);
                         self.refresh_volumes();
-                        if env.monotonic() >= look {
-                            look = env.monotonic().after(LOOK);
-                            self.look();
-                        }
+                        self.look();
                     }
                     PodEvent::Tick
                 }

@@ -7,8 +7,8 @@ use holdfast_env::{BiStream, Connection, Dialer, NetError, World};
 use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities,
-    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, Eviction, HostFacts, HostInfo, HostUsage,
+    Identities, NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
 use holdfast_runtime::{
     ContainerInfo, ContainerSpec, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage, Runtime,
@@ -204,7 +204,7 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             cluster_domain: "cluster.local".into(),
             grace: Duration::from_secs(40),
             max_pods: 10,
-            eviction_hard: Thresholds::default(),
+            eviction: Eviction::default(),
             parallel_pulls: 1,
         },
         identity,

@@ -1,18 +1,17 @@
 //! What the machine asks for, each in a task that answers with an event: volumes, sandbox, images, containers, probes.
 
 use super::{State, Word};
-use crate::pods::containers::log_path;
-use crate::pods::images::{Fetched, fetch_image};
+use crate::pods::images::{Fetched, fetch_image, fetch_volume_images};
 use crate::pods::probes::ProbeTarget;
-use crate::pods::termination;
 use crate::pods::work::{
-    ANSWER, Common, Target, detach, drop_sandbox, known_home, launch, make_sandbox, run_hook, runtime_with,
+    ANSWER, Common, Target, detach, drop_sandbox, forget_container, known_home, launch, make_sandbox, run_hook,
+    runtime_with,
 };
 use holdfast_pods::memory::Run;
 use holdfast_pods::{
     ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
 };
-use holdfast_runtime::{RuntimeError, log_files};
+use holdfast_runtime::RuntimeError;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -42,6 +41,15 @@ impl State {
             let (volumes, of) = (common.parts.volumes.clone(), uid.clone());
             if let Some(Err(err)) = env.blocking(move || volumes.tear_down(&of)).await {
                 tracing::warn!(pod_uid = uid, %err, "Could not tear down volumes");
+            } else if pod
+                .spec
+                .iter()
+                .flat_map(|spec| spec.volumes.iter().flatten())
+                .any(|volume| volume.image.is_some())
+                && let Some(Err(err)) = env.timeout(ANSWER, common.parts.oci.release_images(&uid)).await
+            {
+                // The clean-up of the next start finds it.
+                tracing::warn!(pod_uid = uid, %err, "Could not let go of the images of volumes");
             }
             PodEvent::VolumesGone
         });
@@ -94,30 +102,26 @@ impl State {
     pub(super) fn pull_image(&mut self, name: String, always: bool, never: bool) {
         let (common, pod, events) = (self.common.clone(), self.pod.clone(), self.events.clone());
         self.go(async move {
-            let image = container_named(&pod, &name).and_then(|c| c.image.clone()).unwrap_or_default();
-            let pulling = async {
-                let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
-            };
-            let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
+            let container = container_named(&pod, &name).map(|of| of.into_owned()).unwrap_or_default();
+            let image = container.image.clone().unwrap_or_default();
             let late = || RuntimeError::Failed {
                 operation: "PullImage",
                 reason: format!("the image did not come within {} hours", PULL.as_secs() / 3600),
             };
-            match common.parts.env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
+            let env = &common.parts.env;
+            let volumes = env.timeout(PULL, fetch_volume_images(&common, &pod, &container)).await;
+            if let Err((image, err)) = volumes.unwrap_or_else(|| Err((String::new(), late()))) {
+                let (reason, message) = image_failure(err);
+                return PodEvent::VolumeImageFailed { container: name, image, reason, message };
+            }
+            let pulling = async {
+                let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
+            };
+            let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
+            match env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
                 Ok(Fetched { image_id, came }) => PodEvent::ImageReady { container: name, image_id, came },
                 Err(err) => {
-                    let reason = match err {
-                        RuntimeError::ImageNeverPull(_) => ImageFailure::NeverPull,
-                        RuntimeError::InvalidImageName { .. } => ImageFailure::InvalidName,
-                        _ => ImageFailure::Pull,
-                    };
-                    let message = match err {
-                        // The machine says of which image.
-                        RuntimeError::ImagePull { reason, .. } | RuntimeError::RegistryUnreachable { reason, .. } => {
-                            reason
-                        }
-                        err => err.to_string(),
-                    };
+                    let (reason, message) = image_failure(err);
                     PodEvent::ImageFailed { container: name, reason, message }
                 }
             }
@@ -231,26 +235,7 @@ impl State {
 
     pub(super) fn remove_container(&mut self, name: String, attempt: u32) {
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
-        let run = async move {
-            let id = container_id(&uid, &name, attempt);
-            if let Some(runtime) = runtime_with(&common, &id).await
-                && let Err(err) = runtime.remove_container(&id).await
-            {
-                tracing::warn!(container = id, %err, "Could not remove a container");
-                return;
-            }
-            let log = log_path(&common.parts.config, &pod, &name, attempt);
-            let said = common.parts.volumes.pod_dir(&uid).map(|dir| termination::file(&dir, &name, attempt));
-            let forget = move || {
-                // Its folder may be gone already.
-                let _ = said.map(std::fs::remove_file);
-                log_files::remove(&log)
-            };
-            if let Some(Err(err)) = common.parts.env.blocking(forget).await {
-                tracing::warn!(container = id, %err, "Could not remove a container's log");
-            }
-            common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        };
+        let run = async move { forget_container(&common, &pod, &uid, &name, attempt).await };
         self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
     }
 
@@ -269,4 +254,18 @@ impl State {
             }
         });
     }
+}
+
+/// What the machine is told of an image that is not there. The machine says of which image.
+fn image_failure(err: RuntimeError) -> (ImageFailure, String) {
+    let reason = match err {
+        RuntimeError::ImageNeverPull(_) => ImageFailure::NeverPull,
+        RuntimeError::InvalidImageName { .. } => ImageFailure::InvalidName,
+        _ => ImageFailure::Pull,
+    };
+    let message = match err {
+        RuntimeError::ImagePull { reason, .. } | RuntimeError::RegistryUnreachable { reason, .. } => reason,
+        err => err.to_string(),
+    };
+    (reason, message)
 }
