@@ -65,6 +65,19 @@ async fn a_guest_that_misbehaves_fails_its_request_only() {
     assert!(has("holdfast: GET /trap: error while executing"), "{log:#?}");
     assert!(has("holdfast: GET /spin: the request took longer than 1 s"), "{log:#?}");
     assert!(matches!(node.state("bad-main-0").await, ContainerState::Running { .. }));
+    // The request that took a second took it on a CPU; no instance is left to have memory.
+    let began = Instant::now();
+    loop {
+        let [used] = <[ContainerUsage; 1]>::try_from(node.runtime.usage().await.unwrap()).unwrap();
+        let seconds = Duration::from_nanos(used.cpu_nanos.unwrap()).as_secs_f64();
+        assert!(used.id == "bad-main-0" && (0.1..30.0).contains(&seconds), "{used:?}");
+        // A guest may outlive its answer by a moment.
+        if used.memory == Some(MemoryUsage::default()) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{used:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
