@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{clients, deps, docker_registry, etcd, kubectl, place, process, sim, tidy};
+use crate::{clients, containerd, deps, docker_registry, etcd, kubectl, place, process, sim, tidy};
 
 /// Names the folder of upstream's texts.
 const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
@@ -72,6 +72,7 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
         Suite::Api => crates(&["api", "storage/store", "storage/fjall", "storage/etcd", "hub"], rest),
         Suite::Clients => others_clients(rest),
         Suite::Node => crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest),
+        Suite::Containerd2 => containerd2(rest),
         Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
         Suite::Net => crates(&["netmesh", "hub/links"], rest),
         Suite::Control => crates(&["controllers"], rest),
@@ -130,6 +131,14 @@ fn others_clients(rest: &[String]) -> Result<()> {
     let mut test = tested()?;
     test.env("HELM", clients::helm()?).env("PYTHON", clients::python()?).env("KUBE_CLIENT", clients::kube()?);
     test.args(["test", "-p", "holdfast-unify", "-p", "holdfast-hub", "--test", "it", "--", "clients::"]).args(rest);
+    process::show(&mut test)
+}
+
+/// The runtime's tests on containerd 2 instead of the system's.
+fn containerd2(rest: &[String]) -> Result<()> {
+    let mut test = tested()?;
+    test.env("CONTAINERD", containerd::ensure()?);
+    test.args(["test", "-p", "holdfast-unify", "-p", "holdfast-containerd", "--test", "it", "--"]).args(rest);
     process::show(&mut test)
 }
 

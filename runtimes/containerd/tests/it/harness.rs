@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 pub(crate) const IMAGE: &str = "registry.local/busybox:1";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Names another containerd than the system's.
+const CONTAINERD: &str = "CONTAINERD";
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Node {
@@ -49,7 +52,16 @@ impl Node {
         );
         std::fs::write(self.path("config.toml"), config).unwrap();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("containerd.log")).unwrap();
-        let child = Command::new("containerd")
+        let mut command = Command::new("containerd");
+        if let Some(program) = std::env::var_os(CONTAINERD) {
+            // Its shim is the one that lies beside it.
+            let beside = Path::new(&program).parent().map(Path::to_path_buf).unwrap_or_default();
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let path = std::env::join_paths([beside].into_iter().chain(std::env::split_paths(&path))).unwrap();
+            command = Command::new(program);
+            command.env("PATH", path);
+        }
+        let child = command
             .arg("--config")
             .arg(self.path("config.toml"))
             .stdin(Stdio::null())

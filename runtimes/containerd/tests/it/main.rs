@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod confinement;
+mod dockerfiles;
 mod failures;
 mod harness;
 mod life;
