@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::docker::engine;
 use clap::{Args, Parser, Subcommand};
 use holdfast_core::Span;
 use std::path::PathBuf;
@@ -22,8 +23,19 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the agent
     Agent(Box<AgentFlags>),
+    /// What the agent has changed in Docker Engine's firewall
+    Docker {
+        #[command(subcommand)]
+        command: DockerCommand,
+    },
     #[command(flatten)]
     Local(LocalCommand),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DockerCommand {
+    /// Take the rules for pods out of it again, when the agent is uninstalled and does not run any more
+    Forget,
 }
 
 /// Settings of the agent; each may also stand in the file (`node-name = "…"`) or as HOLDFAST_NODE_NAME.
@@ -71,6 +83,10 @@ pub(crate) struct AgentFlags {
     /// Images that are pulled at one time, 1 to 16 [default: 1]
     #[arg(long, env = "HOLDFAST_PARALLEL_PULLS")]
     pub(crate) parallel_pulls: Option<usize>,
+    /// Docker Engine's socket: where it is, its firewall is told to let the traffic of pods through
+    /// [default: /var/run/docker.sock]
+    #[arg(long, env = "HOLDFAST_DOCKER_SOCKET")]
+    pub(crate) docker_socket: Option<PathBuf>,
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,
@@ -167,13 +183,41 @@ pub(crate) enum LocalCommand {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ImagesCommand {
-    /// Import an OCI layout, a docker archive or a Wasm artefact (a tar file)
+    /// Import an OCI layout, a docker archive or a Wasm artefact (a tar file), or an image of Docker Engine
     Import {
         /// The files
-        #[arg(required = true)]
+        #[arg(required_unless_present = "from_docker", conflicts_with = "from_docker")]
         files: Vec<PathBuf>,
-        /// Take an image that `docker build` made (not implemented)
+        /// Take an image out of Docker Engine's own store, such as `docker build` made it
         #[arg(long, value_name = "NAME")]
         from_docker: Option<String>,
+        /// Docker Engine's socket
+        #[arg(long, default_value = engine::SOCKET)]
+        docker_socket: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    #[test]
+    fn images_come_from_files_or_from_docker() {
+        Cli::command().debug_assert();
+        let read = |words: &str| {
+            let words = ["holdfast-edge", "images", "import"].into_iter().chain(words.split_whitespace());
+            match Cli::try_parse_from(words).map_err(|err| err.kind())?.command {
+                Command::Local(LocalCommand::Images { command: ImagesCommand::Import { files, from_docker, .. } }) => {
+                    Ok((files.len(), from_docker))
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(read("a.tar b.tar"), Ok((2, None)));
+        assert_eq!(read("--from-docker app:v1 --docker-socket /run/d.sock"), Ok((0, Some("app:v1".into()))));
+        assert_eq!(read(""), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(read("a.tar --from-docker app"), Err(ErrorKind::ArgumentConflict));
+    }
 }

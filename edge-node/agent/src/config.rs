@@ -1,6 +1,7 @@
 //! The agent's settings: file, then environment, then flag; checked whole before anything starts.
 
 use crate::cli::AgentFlags;
+use crate::docker::engine;
 use crate::local::api;
 use anyhow::{Context, bail};
 use holdfast_link::HubAddress;
@@ -40,6 +41,7 @@ struct File {
     local_api: Option<String>,
     registry_hosts_dir: Option<PathBuf>,
     parallel_pulls: Option<usize>,
+    docker_socket: Option<PathBuf>,
 }
 
 /// Settings, complete.
@@ -58,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) registry_hosts_dir: PathBuf,
     /// Images that are pulled at one time.
     pub(crate) parallel_pulls: usize,
+    /// Docker Engine's socket, should there be one.
+    pub(crate) docker_socket: PathBuf,
     /// Where the node's own API listens; `None` for nowhere.
     pub(crate) local_api: Option<SocketAddr>,
     pub(crate) cluster_cidr: Ipv4Net,
@@ -131,6 +135,7 @@ impl Config {
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
             registry_hosts_dir: path(flags.registry_hosts_dir, file.registry_hosts_dir, "/etc/containerd/certs.d"),
             parallel_pulls,
+            docker_socket: path(flags.docker_socket, file.docker_socket, engine::SOCKET),
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
             eviction_hard,
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),

@@ -26,6 +26,7 @@ pub(crate) enum Request {
     Status,
     Events { namespace: Option<String>, pod: Option<String> },
     Import { file: PathBuf },
+    ImportFromDocker { name: String, socket: PathBuf },
     Drill { seconds: u64 },
     Logs(LogCall),
     Exec(ExecCall),

@@ -4,6 +4,7 @@ use crate::cli::{AgentFlags, SOCKET};
 use crate::config::Config;
 use crate::dataplane::LinuxDataplane;
 use crate::dialing::HubConnector;
+use crate::docker::forward;
 use crate::happenings::Happenings;
 use crate::host::LinuxHost;
 use crate::identity;
@@ -108,7 +109,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let parts = parts(&config, clock, boot_id, identities)?;
     let store = SharedStore::new(env.clone(), store);
     let node = node_main(parts, store).await;
-    let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
+    let _local = local::server::start(Path::new(SOCKET), config.data_dir.join("imports"), node.commands.clone())?;
+    let (docker, pods) = (config.docker_socket.clone(), config.cluster_cidr.trunc().to_string());
+    let _firewall = env.spawn("docker-firewall", Box::pin(forward::keep(env.clone(), docker, pods)));
     let _local_api = match config.local_api {
         // What runs here does not depend on it: the node goes on without.
         Some(address) => local::api::start(&env, address, &config.data_dir, &config.node_name, node.commands.clone())

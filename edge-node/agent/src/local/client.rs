@@ -89,16 +89,15 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
             }
         }
         LocalCommand::Drill { offline, output } => return drill(socket, offline, output.is_some()).await,
-        LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
-            bail!("not implemented: --from-docker; use `docker save NAME` and import that file");
+        LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(name), docker_socket, .. } } => {
+            let request = Request::ImportFromDocker { name, socket: std::path::absolute(docker_socket)? };
+            print_names(&ask(socket, &request).await?.0);
         }
         LocalCommand::Images { command: ImagesCommand::Import { files, .. } } => {
             for file in files {
                 let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
                 let (answer, _) = ask(socket, &Request::Import { file }).await?;
-                for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    println!("{name}");
-                }
+                print_names(&answer);
             }
         }
         LocalCommand::Logs { pod, namespace, container, follow, previous, tail, timestamps } => {
@@ -115,6 +114,13 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The names that an import brought, a line each.
+fn print_names(answer: &Value) {
+    for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        println!("{name}");
+    }
 }
 
 /// Runs a drill to its end, or to Ctrl-C, and prints what it found.
