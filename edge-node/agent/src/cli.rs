@@ -83,6 +83,25 @@ pub(crate) struct AgentFlags {
     /// Images that are pulled at one time, 1 to 16 [default: 1]
     #[arg(long, env = "HOLDFAST_PARALLEL_PULLS")]
     pub(crate) parallel_pulls: Option<usize>,
+    /// File or folder with the settings of the kubelet's image credential provider plugins
+    #[arg(long, env = "HOLDFAST_IMAGE_CREDENTIAL_PROVIDER_CONFIG", value_name = "PATH")]
+    pub(crate) image_credential_provider_config: Option<PathBuf>,
+    /// Folder with the programs of these plugins
+    #[arg(long, env = "HOLDFAST_IMAGE_CREDENTIAL_PROVIDER_BIN_DIR", value_name = "DIR")]
+    pub(crate) image_credential_provider_bin_dir: Option<PathBuf>,
+    /// Which images that are here a pod may use without showing their registry credentials, as the kubelet's setting:
+    /// NeverVerify, NeverVerifyPreloadedImages, NeverVerifyAllowlistedImages or AlwaysVerify
+    /// [default: NeverVerifyPreloadedImages]
+    #[arg(long, env = "HOLDFAST_IMAGE_PULL_CREDENTIALS_VERIFICATION_POLICY", value_name = "POLICY")]
+    pub(crate) image_pull_credentials_verification_policy: Option<String>,
+    /// Repositories for NeverVerifyAllowlistedImages; a beginning ends with /*
+    #[arg(
+        long,
+        env = "HOLDFAST_PRELOADED_IMAGES_VERIFICATION_ALLOWLIST",
+        value_delimiter = ',',
+        value_name = "REPOSITORIES"
+    )]
+    pub(crate) preloaded_images_verification_allowlist: Vec<String>,
     /// Docker Engine's socket: where it is, its firewall is told to let the traffic of pods through
     /// [default: /var/run/docker.sock]
     #[arg(long, env = "HOLDFAST_DOCKER_SOCKET")]

@@ -5,7 +5,7 @@ use crate::docker::engine;
 use crate::local::api;
 use anyhow::{Context, bail};
 use holdfast_link::HubAddress;
-use holdfast_node::Thresholds;
+use holdfast_node::{PullVerification, Thresholds};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +42,10 @@ struct File {
     registry_hosts_dir: Option<PathBuf>,
     parallel_pulls: Option<usize>,
     docker_socket: Option<PathBuf>,
+    image_credential_provider_config: Option<PathBuf>,
+    image_credential_provider_bin_dir: Option<PathBuf>,
+    image_pull_credentials_verification_policy: Option<String>,
+    preloaded_images_verification_allowlist: Vec<String>,
 }
 
 /// Settings, complete.
@@ -60,6 +64,10 @@ pub(crate) struct Config {
     pub(crate) registry_hosts_dir: PathBuf,
     /// Images that are pulled at one time.
     pub(crate) parallel_pulls: usize,
+    /// Settings of the kubelet's credential provider plugins, and the folder of the programs.
+    pub(crate) credential_providers: Option<(PathBuf, PathBuf)>,
+    /// Which images that are here a pod may use without asking their registry.
+    pub(crate) pull_verification: PullVerification,
     /// Docker Engine's socket, should there be one.
     pub(crate) docker_socket: PathBuf,
     /// Where the node's own API listens; `None` for nowhere.
@@ -122,6 +130,22 @@ impl Config {
         if !(1..=MAX_PARALLEL_PULLS).contains(&parallel_pulls) {
             bail!("--parallel-pulls {parallel_pulls} is invalid: it must be 1 to {MAX_PARALLEL_PULLS}");
         }
+        let providers = flags.image_credential_provider_config.or(file.image_credential_provider_config);
+        let programs = flags.image_credential_provider_bin_dir.or(file.image_credential_provider_bin_dir);
+        let credential_providers = match (providers, programs) {
+            (Some(config), Some(dir)) => Some((config, dir)),
+            (None, None) => None,
+            _ => bail!("--image-credential-provider-config and --image-credential-provider-bin-dir go together"),
+        };
+        let policy =
+            flags.image_pull_credentials_verification_policy.or(file.image_pull_credentials_verification_policy);
+        let allowed = match flags.preloaded_images_verification_allowlist {
+            flag if flag.is_empty() => file.preloaded_images_verification_allowlist,
+            flag => flag,
+        };
+        let pull_verification =
+            PullVerification::parse(policy.as_deref().unwrap_or("NeverVerifyPreloadedImages"), &allowed)
+                .map_err(|why| anyhow::anyhow!("--image-pull-credentials-verification-policy is invalid: {why}"))?;
         let path = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             flag.or(file).unwrap_or_else(|| PathBuf::from(default))
         };
@@ -135,6 +159,8 @@ impl Config {
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
             registry_hosts_dir: path(flags.registry_hosts_dir, file.registry_hosts_dir, "/etc/containerd/certs.d"),
             parallel_pulls,
+            credential_providers,
+            pull_verification,
             docker_socket: path(flags.docker_socket, file.docker_socket, engine::SOCKET),
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
             eviction_hard,
@@ -194,6 +220,17 @@ mod tests {
         assert_eq!(config.parallel_pulls, 1);
         let pulls = AgentFlags { parallel_pulls: Some(0), ..flags() };
         assert_eq!(read(pulls).unwrap_err(), "--parallel-pulls 0 is invalid: it must be 1 to 16");
+        let alone = AgentFlags { image_credential_provider_config: Some("/etc/providers.yaml".into()), ..flags() };
+        assert!(read(alone).unwrap_err().ends_with("go together"));
+        let policy = |name: &str| AgentFlags {
+            image_pull_credentials_verification_policy: Some(name.into()),
+            preloaded_images_verification_allowlist: vec!["r.example/*".into()],
+            ..flags()
+        };
+        let list = PullVerification::NeverVerifyAllowlistedImages(vec!["r.example/*".into()]);
+        assert_eq!(read(policy("NeverVerifyAllowlistedImages")).unwrap().pull_verification, list);
+        let said = read(policy("AlwaysVerify")).unwrap_err();
+        assert!(said.starts_with("--image-pull-credentials-verification-policy is invalid: "), "{said}");
         let ip = AgentFlags { node_ip: Some("nowhere".into()), ..flags() };
         assert!(read(ip).unwrap_err().contains("no IP address"));
     }

@@ -19,7 +19,7 @@ use holdfast_env::host::HostEnv;
 use holdfast_link::HubAddress;
 use holdfast_link::identity::validity;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeParts, SharedStore, node_main};
-use holdfast_pull::{RegistryClient, RegistrySettings};
+use holdfast_pull::{Providers, ProxySettings, RegistryClient, RegistrySettings};
 use holdfast_volumes::VolumeManager;
 use holdfast_wasm_client::{WasmConfig, WasmRuntime};
 use std::os::unix::fs::DirBuilderExt;
@@ -150,6 +150,12 @@ fn parts(
     let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
     containerd.seccomp_root = data.join("seccomp");
     let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
+    let proxy = ProxySettings::from_env(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
+    let mut registries = RegistryClient::new(env.clone(), registries).with_proxy(proxy);
+    if let Some((file, dir)) = &config.credential_providers {
+        let providers = Providers::read(file, dir).map_err(anyhow::Error::msg);
+        registries = registries.with_providers(providers.context("in --image-credential-provider-config")?);
+    }
     Ok(NodeParts {
         env: env.clone(),
         clock: clock.clone(),
@@ -168,10 +174,11 @@ fn parts(
             max_pods: MAX_PODS,
             eviction_hard: config.eviction_hard.clone(),
             parallel_pulls: config.parallel_pulls,
+            pull_verification: config.pull_verification.clone(),
         },
         oci: ContainerdRuntime::new(containerd),
         wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone(), spool: data.join("pulls") }),
-        registries: Arc::new(RegistryClient::new(env.clone(), registries)),
+        registries: Arc::new(registries),
         network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),

@@ -36,6 +36,7 @@ pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, FileSystemUsage, HostFacts, HostInfo, HostMemory,
     HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
+pub use pods::PullVerification;
 pub use pressure::Thresholds;
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

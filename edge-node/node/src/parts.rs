@@ -1,6 +1,7 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
 use crate::identity::Identities;
+use crate::pods::PullVerification;
 use crate::pressure::Thresholds;
 use crate::time::NodeClock;
 use crate::tokens::TokenKey;
@@ -46,6 +47,8 @@ pub struct NodeConfig {
     pub eviction_hard: Thresholds,
     /// Images that are pulled at one time.
     pub parallel_pulls: usize,
+    /// Which images that are here a pod may use without asking their registry.
+    pub pull_verification: PullVerification,
 }
 
 /// Which pod a network attachment is for.

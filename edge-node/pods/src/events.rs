@@ -105,6 +105,8 @@ pub enum ImageFailure {
     NeverPull,
     /// Its name is malformed: `InvalidImageName`.
     InvalidName,
+    /// The runtime did not say whether it is here: `ImageInspectError`.
+    Inspect,
 }
 
 /// How an image came to be here.

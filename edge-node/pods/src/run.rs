@@ -277,7 +277,9 @@ impl PodMachine {
                      bytes."
                 )
             }
-            ImageCame::Present => format!("Container image {image:?} already present on machine"),
+            ImageCame::Present => {
+                format!("Container image {image:?} already present on machine and can be accessed by the pod")
+            }
             ImageCame::Unchecked { reason } => crate::machine::bounded(format!(
                 "Container image {image:?} already present on machine, and used unchecked: {reason}"
             )),
@@ -324,21 +326,23 @@ impl PodMachine {
         let memory = self.mem(name);
         let wait = backoff((limits::BACKOFF_INITIAL, limits::BACKOFF_CAP), memory.pull_failures);
         memory.pull_failures = memory.pull_failures.saturating_add(1);
-        let word = match reason {
-            ImageFailure::Pull => "ErrImagePull",
-            ImageFailure::NeverPull => "ErrImageNeverPull",
-            ImageFailure::InvalidName => "InvalidImageName",
+        // What the status says, and what the event is called.
+        let (word, event) = match reason {
+            ImageFailure::Pull => ("ErrImagePull", "Failed"),
+            ImageFailure::NeverPull => ("ErrImageNeverPull", "ErrImageNeverPull"),
+            ImageFailure::InvalidName => ("InvalidImageName", "InspectFailed"),
+            ImageFailure::Inspect => ("ImageInspectError", "InspectFailed"),
         };
         let turns_at = (reason == ImageFailure::Pull).then(|| now.mono.saturating_add(limits::PULL_ERROR_SHOWN));
         let message = crate::machine::bounded(message);
         let text = match reason {
             ImageFailure::Pull => format!("Failed to pull image {image:?}: {message}"),
-            ImageFailure::NeverPull | ImageFailure::InvalidName => message.clone(),
+            ImageFailure::NeverPull | ImageFailure::InvalidName | ImageFailure::Inspect => message.clone(),
         };
         let live = self.live(name);
         live.stage = Stage::Failed { turns_at, retry_at: now.mono.saturating_add(wait) };
         live.waiting = Some((word, message));
-        out.push(self.event(true, "Failed", text, Some(name)));
+        out.push(self.event(true, event, text, Some(name)));
         out.push(self.event(true, "Failed", format!("Error: {word}"), Some(name)));
     }
 

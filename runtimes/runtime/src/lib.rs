@@ -22,7 +22,7 @@ pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
 pub use credentials::{Keyring, PullAuth};
 pub use error::{RuntimeError, with_causes};
 pub use image_name::normalise_image_name;
-pub use remote::{BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
+pub use remote::{Answer, BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
 pub use spec::{
     ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, LinuxOptions, Mount, Resources,
     RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,

@@ -12,7 +12,9 @@ use holdfast_link::join::{JoinToken, join};
 use holdfast_link::quic::idle_timeout;
 use holdfast_link_engine::heartbeat::longest_for;
 use holdfast_node::commands::Commands;
-use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, Thresholds, node_main};
+use holdfast_node::{
+    Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, PullVerification, SharedStore, Thresholds, node_main,
+};
 use holdfast_sim_world::{Machine, Net, Rng, Universe};
 use holdfast_volumes::VolumeManager;
 use std::collections::BTreeMap;
@@ -258,6 +260,7 @@ impl SimNode {
                 max_pods: 110,
                 eviction_hard: Thresholds::default(),
                 parallel_pulls: 1,
+                pull_verification: PullVerification::default(),
             },
             oci: self.oci.clone(),
             wasm: self.wasm.clone(),

@@ -6,6 +6,7 @@
 //!
 //! Task: one, which looks every five minutes.
 
+use super::pull_records;
 use super::work::Common;
 use holdfast_edge_store::Doubt;
 use holdfast_env::Mono;
@@ -105,6 +106,9 @@ pub(crate) async fn run(common: Arc<Common>) {
                 Some(Err(err)) => tracing::debug!(runtime = runtime.name(), %err, "Images were not looked through"),
                 None => tracing::warn!(runtime = runtime.name(), "Images were not looked through in time"),
             }
+        }
+        if env.timeout(ANSWER, pull_records::prune(&common)).await.is_none() {
+            tracing::warn!("Images that are gone were not forgotten in time");
         }
     }
 }

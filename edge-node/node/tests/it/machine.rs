@@ -8,10 +8,10 @@ use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities,
-    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
+    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, PullVerification, Thresholds,
 };
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage, Runtime,
+    Answer, ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, Registries, RemoteImage, Runtime,
     RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, WantedImage,
 };
 use holdfast_volumes::VolumeManager;
@@ -90,7 +90,7 @@ struct Bare;
 
 #[async_trait]
 impl Registries for Bare {
-    async fn find(&self, _wanted: &WantedImage) -> Result<Found, RuntimeError> {
+    async fn find(&self, _wanted: &WantedImage) -> Result<Answer, RuntimeError> {
         Err(RuntimeError::NotImplemented("registries"))
     }
 }
@@ -206,6 +206,7 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             max_pods: 10,
             eviction_hard: Thresholds::default(),
             parallel_pulls: 1,
+            pull_verification: PullVerification::default(),
         },
         identity,
         oci: runtime.clone(),

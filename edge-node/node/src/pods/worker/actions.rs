@@ -12,7 +12,7 @@ use holdfast_pods::memory::Run;
 use holdfast_pods::{
     ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
 };
-use holdfast_runtime::{RuntimeError, log_files};
+use holdfast_runtime::log_files;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -99,27 +99,13 @@ impl State {
                 let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
             };
             let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
-            let late = || RuntimeError::Failed {
-                operation: "PullImage",
-                reason: format!("the image did not come within {} hours", PULL.as_secs() / 3600),
+            let late = || {
+                let hours = PULL.as_secs() / 3600;
+                (ImageFailure::Pull, format!("PullImage: the image did not come within {hours} hours"))
             };
             match common.parts.env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
                 Ok(Fetched { image_id, came }) => PodEvent::ImageReady { container: name, image_id, came },
-                Err(err) => {
-                    let reason = match err {
-                        RuntimeError::ImageNeverPull(_) => ImageFailure::NeverPull,
-                        RuntimeError::InvalidImageName { .. } => ImageFailure::InvalidName,
-                        _ => ImageFailure::Pull,
-                    };
-                    let message = match err {
-                        // The machine says of which image.
-                        RuntimeError::ImagePull { reason, .. } | RuntimeError::RegistryUnreachable { reason, .. } => {
-                            reason
-                        }
-                        err => err.to_string(),
-                    };
-                    PodEvent::ImageFailed { container: name, reason, message }
-                }
+                Err((reason, message)) => PodEvent::ImageFailed { container: name, reason, message },
             }
         });
     }
