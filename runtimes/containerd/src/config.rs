@@ -14,6 +14,8 @@ pub struct ContainerdConfig {
     pub snapshotter: String,
     /// Folder for FIFOs and pinned namespaces. On a tmpfs: its loss is how a reboot shows.
     pub state_dir: PathBuf,
+    /// Folder for small programs of ours that shims run. Programs must be allowed there.
+    pub programs: PathBuf,
     /// Folder of seccomp profiles that pods name (`Localhost`).
     pub seccomp_root: PathBuf,
     /// Bytes of a log file from which on it is put aside.
@@ -27,11 +29,13 @@ pub struct ContainerdConfig {
 impl ContainerdConfig {
     /// The usual settings for a socket and a state folder.
     pub fn new(socket: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> ContainerdConfig {
+        let state_dir = state_dir.into();
         ContainerdConfig {
             socket: socket.into(),
             namespace: "holdfast".into(),
             snapshotter: "overlayfs".into(),
-            state_dir: state_dir.into(),
+            programs: state_dir.join("bin"),
+            state_dir,
             seccomp_root: "/var/lib/kubelet/seccomp".into(),
             log_max_bytes: log_files::MAX_BYTES,
             log_max_files: log_files::MAX_FILES,

@@ -4,6 +4,8 @@
 //! written when the exit is first seen, so the exit code outlives shim and containerd.
 
 use crate::client::{CallError, QUICK, SLOW, call, now, optional, timestamp};
+use crate::gvisor;
+use crate::holder::holder_id;
 use crate::labels::{self, containerd_id};
 use crate::logs::{Bounds, Fifos, fifo_error};
 use crate::runtime::{Inner, blocking};
@@ -133,6 +135,23 @@ impl Inner {
             Ok((user, found, available, confinement))
         })
         .await?;
+        let lowest = capabilities::lowest_oom_score_adj(available_capabilities);
+        if spec.resources.oom_score_adj < lowest {
+            let wanted = spec.resources.oom_score_adj;
+            tracing::warn!(
+                container = spec.id,
+                wanted,
+                lowest,
+                "The OOM score that a container should have is not ours to set"
+            );
+        }
+        if spec.linux.limits.huge_pages.values().any(|limit| *limit > 0)
+            && !cgroup::limits::machine().counts_huge_pages()
+        {
+            let words = "huge pages need the cgroup controller hugetlb, which this node does not have (on v1 it may have to be \
+                         mounted: mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb)";
+            return Err(RuntimeError::Config(words.into()));
+        }
         let cgroup = format!("{}/{cid}", pod.cgroup_parent.trim_end_matches('/'));
         let oci = runtime_spec(&SpecInput {
             sandbox: pod,
@@ -144,6 +163,9 @@ impl Inner {
             devices,
             cgroup: cgroup.clone(),
             cgroup_v2: cgroup::is_v2(),
+            counts_swap: cgroup::limits::machine().counts_swap(&pod.cgroup_parent),
+            sandbox_root: gvisor::has_kernel(pod).then(|| holder_id(&pod.id)),
+            lowest_oom_score_adj: lowest,
             shim_group: containerd_id(&pod.id),
             available_capabilities,
         })?;

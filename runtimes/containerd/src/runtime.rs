@@ -6,8 +6,8 @@ use crate::events;
 use crate::logs::Pumps;
 use async_trait::async_trait;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, RemoteImage, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec,
+    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, NodeCgroups,
+    RemoteImage, Resize, Runtime, RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec,
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -156,6 +156,14 @@ impl Runtime for ContainerdRuntime {
 
     async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
         self.inner.usage().await
+    }
+
+    async fn resize(&self, resize: &Resize) -> Result<(), RuntimeError> {
+        self.inner.resize(resize).await
+    }
+
+    async fn shape_node(&self, cgroups: &NodeCgroups) -> Result<(), RuntimeError> {
+        self.inner.shape_node(cgroups).await
     }
 
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError> {

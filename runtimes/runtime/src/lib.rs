@@ -24,8 +24,9 @@ pub use error::{RuntimeError, with_causes};
 pub use image_name::normalise_image_name;
 pub use remote::{BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
 pub use spec::{
-    ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, LinuxOptions, Mount, Resources,
-    RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
+    ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, LinuxOptions, MoreLimits, Mount,
+    NodeCgroups, PodCgroup, Resize, Resources, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState,
+    SecurityContext,
 };
 pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};
 pub use traits::Runtime;

@@ -36,6 +36,47 @@ pub struct SandboxSpec {
     pub sysctls: BTreeMap<String, String>,
     /// Labels of the pod, kept by the runtime for whoever looks.
     pub labels: BTreeMap<String, String>,
+    /// What all its containers may use together. For processes of Linux: it does not travel to the Wasm host, whose records
+    /// never change.
+    #[serde(skip)]
+    pub cgroup: PodCgroup,
+}
+
+/// What the containers of a pod may use together; 0 is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodCgroup {
+    /// cgroup v1 `cpu.shares` (2..262144); converted to `cpu.weight` on v2. 0 leaves it alone.
+    pub cpu_shares: u64,
+    /// CPU quota in microseconds per period.
+    pub cpu_quota_us: i64,
+    /// CPU period in microseconds.
+    pub cpu_period_us: u64,
+    /// Memory limit in bytes.
+    pub memory_limit_bytes: i64,
+    /// Most processes and threads.
+    pub pids_limit: i64,
+}
+
+/// The cgroups above those of pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeCgroups {
+    /// cgroup of all pods, relative to the hierarchy's root.
+    pub root: String,
+    /// What all pods may use together.
+    pub all: PodCgroup,
+    /// `cpu.shares` of the classes below it, by folder.
+    pub classes: BTreeMap<String, u64>,
+}
+
+/// Other limits for a pod that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resize {
+    /// cgroup of the pod, as in [`SandboxSpec::cgroup_parent`].
+    pub cgroup_parent: String,
+    /// What its containers may use together.
+    pub pod: PodCgroup,
+    /// Ids of containers that run, and what each may use.
+    pub containers: Vec<(String, Resources, MoreLimits)>,
 }
 
 /// State of a sandbox.
@@ -99,6 +140,16 @@ pub struct Resources {
     pub oom_score_adj: i32,
 }
 
+/// Limits that only processes of Linux have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MoreLimits {
+    /// Bytes that may be swapped out; `None` leaves that to the kernel.
+    pub swap_bytes: Option<i64>,
+    /// Bytes of huge pages by their size in bytes. Sizes of the node that are missing here are forbidden as soon as there is
+    /// one.
+    pub huge_pages: BTreeMap<u64, u64>,
+}
+
 /// Who the container is and what it may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityContext {
@@ -137,6 +188,8 @@ pub struct LinuxOptions {
     pub unmasked_proc: bool,
     /// The groups that the image names for its user are not added.
     pub strict_groups: bool,
+    /// Further limits.
+    pub limits: MoreLimits,
 }
 
 /// A container.

@@ -75,6 +75,17 @@ pub trait Runtime: Send + Sync + 'static {
         Err(RuntimeError::NotImplemented("statistics of the containers of this runtime"))
     }
 
+    /// Changes what a pod and containers of it that run may use. Nobody is held to less than others were already given: the pod
+    /// grows first and shrinks last. May be repeated.
+    async fn resize(&self, _resize: &Resize) -> Result<(), RuntimeError> {
+        Err(RuntimeError::NotImplemented("resizing containers of this runtime"))
+    }
+
+    /// Makes the cgroups above those of pods. A runtime without processes on this machine has none.
+    async fn shape_node(&self, _cgroups: &NodeCgroups) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     /// Runs a command inside.
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError>;
 

@@ -38,6 +38,7 @@ fn sandbox() -> SandboxSpec {
         cgroup_parent: "/c".into(),
         sysctls: [("a".to_string(), "b".to_string())].into(),
         labels: [("k".to_string(), "v".to_string())].into(),
+        ..SandboxSpec::default()
     }
 }
 
