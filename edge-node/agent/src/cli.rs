@@ -71,6 +71,31 @@ pub(crate) struct AgentFlags {
     /// Images that are pulled at one time, 1 to 16 [default: 1]
     #[arg(long, env = "HOLDFAST_PARALLEL_PULLS")]
     pub(crate) parallel_pulls: Option<usize>,
+    /// What is kept for the system, as the kubelet's flag: cpu, memory, ephemeral-storage, for example cpu=100m,memory=100Mi
+    #[arg(long, env = "HOLDFAST_SYSTEM_RESERVED")]
+    pub(crate) system_reserved: Option<String>,
+    /// What is kept for the agent and its containerd; pods get what is left of both
+    #[arg(long, env = "HOLDFAST_KUBE_RESERVED")]
+    pub(crate) kube_reserved: Option<String>,
+    /// Most processes and threads of a pod [default: no such limit]
+    #[arg(long, env = "HOLDFAST_POD_MAX_PIDS")]
+    pub(crate) pod_max_pids: Option<u32>,
+    /// Whether not to start on a machine with swap [default: false]
+    #[arg(long, env = "HOLDFAST_FAIL_SWAP_ON", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) fail_swap_on: Option<bool>,
+    /// Whether containers may be swapped out where the machine has swap: NoSwap, or LimitedSwap for burstable pods, by the
+    /// share of the memory that they ask for [default: NoSwap]
+    #[arg(long, env = "HOLDFAST_MEMORY_SWAP_BEHAVIOR")]
+    pub(crate) memory_swap_behavior: Option<String>,
+    /// Sysctls that pods may set beyond the safe ones: names, or their beginning with * behind it
+    #[arg(long, env = "HOLDFAST_ALLOWED_UNSAFE_SYSCTLS", value_delimiter = ',')]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
+    /// Size from which on a container's log file is put aside [default: 10Mi]
+    #[arg(long, env = "HOLDFAST_CONTAINER_LOG_MAX_SIZE")]
+    pub(crate) container_log_max_size: Option<String>,
+    /// Files of a container's log, 2 or more [default: 5]
+    #[arg(long, env = "HOLDFAST_CONTAINER_LOG_MAX_FILES")]
+    pub(crate) container_log_max_files: Option<usize>,
     /// Network of all pods [default: 10.42.0.0/16]
     #[arg(long, env = "HOLDFAST_CLUSTER_CIDR")]
     pub(crate) cluster_cidr: Option<String>,

@@ -1,10 +1,12 @@
 //! The agent's settings: file, then environment, then flag; checked whole before anything starts.
 
+mod limits;
+
 use crate::cli::AgentFlags;
 use crate::local::api;
 use anyhow::{Context, bail};
 use holdfast_link::HubAddress;
-use holdfast_node::Thresholds;
+use holdfast_node::{NodeResources, Thresholds};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,6 +42,14 @@ struct File {
     local_api: Option<String>,
     registry_hosts_dir: Option<PathBuf>,
     parallel_pulls: Option<usize>,
+    system_reserved: Option<String>,
+    kube_reserved: Option<String>,
+    pod_max_pids: Option<u32>,
+    fail_swap_on: Option<bool>,
+    memory_swap_behavior: Option<String>,
+    allowed_unsafe_sysctls: Vec<String>,
+    container_log_max_size: Option<String>,
+    container_log_max_files: Option<usize>,
 }
 
 /// Settings, complete.
@@ -58,6 +68,10 @@ pub(crate) struct Config {
     pub(crate) registry_hosts_dir: PathBuf,
     /// Images that are pulled at one time.
     pub(crate) parallel_pulls: usize,
+    /// CPU, memory, processes, sysctls.
+    pub(crate) resources: NodeResources,
+    /// Bytes of a container's log file, and how many there are of them.
+    pub(crate) log_bounds: (u64, usize),
     /// Where the node's own API listens; `None` for nowhere.
     pub(crate) local_api: Option<SocketAddr>,
     pub(crate) cluster_cidr: Ipv4Net,
@@ -118,6 +132,25 @@ impl Config {
         if !(1..=MAX_PARALLEL_PULLS).contains(&parallel_pulls) {
             bail!("--parallel-pulls {parallel_pulls} is invalid: it must be 1 to {MAX_PARALLEL_PULLS}");
         }
+        let resources = NodeResources {
+            reserved: limits::reserved(&[
+                ("--system-reserved", flags.system_reserved.or(file.system_reserved)),
+                ("--kube-reserved", flags.kube_reserved.or(file.kube_reserved)),
+            ])?,
+            pod_pids_limit: flags.pod_max_pids.or(file.pod_max_pids).map_or(0, i64::from),
+            swap: limits::swap(flags.memory_swap_behavior.or(file.memory_swap_behavior).as_deref())?,
+            unsafe_sysctls: limits::sysctls(match flags.allowed_unsafe_sysctls.is_empty() {
+                true => file.allowed_unsafe_sysctls,
+                false => flags.allowed_unsafe_sysctls,
+            })?,
+        };
+        if flags.fail_swap_on.or(file.fail_swap_on).unwrap_or(false) {
+            limits::no_swap(&std::fs::read_to_string("/proc/swaps").unwrap_or_default())?;
+        }
+        let log_bounds = limits::logs(
+            flags.container_log_max_size.or(file.container_log_max_size).as_deref(),
+            flags.container_log_max_files.or(file.container_log_max_files),
+        )?;
         let path = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
             flag.or(file).unwrap_or_else(|| PathBuf::from(default))
         };
@@ -131,6 +164,8 @@ impl Config {
             wasm_socket: path(flags.wasm_socket, file.wasm_socket, "/run/holdfast/wasm.sock"),
             registry_hosts_dir: path(flags.registry_hosts_dir, file.registry_hosts_dir, "/etc/containerd/certs.d"),
             parallel_pulls,
+            resources,
+            log_bounds,
             cgroup_parent: flags.cgroup_parent.or(file.cgroup_parent).unwrap_or_else(|| "/holdfast".into()),
             eviction_hard,
             clock_offset_file: flags.clock_offset_file.or(file.clock_offset_file),

@@ -146,6 +146,8 @@ fn parts(
     };
     let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
     containerd.seccomp_root = data.join("seccomp");
+    containerd.programs = data.join("bin");
+    (containerd.log_max_bytes, containerd.log_max_files) = config.log_bounds;
     let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
     Ok(NodeParts {
         env: env.clone(),
@@ -165,6 +167,7 @@ fn parts(
             max_pods: MAX_PODS,
             eviction_hard: config.eviction_hard.clone(),
             parallel_pulls: config.parallel_pulls,
+            resources: config.resources.clone(),
         },
         oci: ContainerdRuntime::new(containerd),
         wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone(), spool: data.join("pulls") }),

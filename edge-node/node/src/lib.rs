@@ -34,7 +34,7 @@ pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, FileSystemUsage, HostFacts, HostInfo, HostMemory,
-    HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
+    HostUsage, NodeConfig, NodeParts, NodeResources, PodNet, PodPlace, PodRef, Prober, Reserved, SwapBehaviour,
 };
 pub use pressure::Thresholds;
 pub use store::{SharedStore, WrittenFor};

@@ -13,9 +13,10 @@ use crate::status;
 use crate::store::SharedStore;
 use crate::tokens::NodeTokens;
 use holdfast_env::Task;
+use holdfast_pods::Ledger;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Changes within this time go into one update of the data plane.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -98,6 +99,8 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         changed: Notify::new(),
         homes: Mutex::default(),
         pulls: Pulls::new(parts.config.parallel_pulls),
+        ledger: Mutex::new(Ledger::new(status::allocatable(&parts.config, &parts.host.read()))),
+        room: watch::channel(0).0,
         link: OnceLock::new(),
     });
     let pods = PodManager::new(common.clone(), report_pods.clone());

@@ -19,8 +19,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What of the node pods cannot have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// CPU, thousandths.
+    pub cpu_milli: i64,
+    /// Memory, bytes.
+    pub memory_bytes: i64,
+    /// Disk, bytes.
+    pub disk_bytes: i64,
+}
+
+/// Whether containers may be swapped out, where the machine has swap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SwapBehaviour {
+    /// None of them (`NoSwap`).
+    #[default]
+    None,
+    /// Those of burstable pods, by the share that their request is of the memory (`LimitedSwap`).
+    Limited,
+}
+
+/// How the node deals with its resources, and with what pods may set of its kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeResources {
+    /// Kept for the system and for ourselves.
+    pub reserved: Reserved,
+    /// Most processes and threads of a pod; 0 for no such limit.
+    pub pod_pids_limit: i64,
+    /// Swap.
+    pub swap: SwapBehaviour,
+    /// Sysctls that pods may set although they are not safe: names, or their beginning with `*` behind it.
+    pub unsafe_sysctls: Vec<String>,
+}
+
 /// Settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeConfig {
     /// The node's name.
     pub node_name: String,
@@ -46,6 +80,8 @@ pub struct NodeConfig {
     pub eviction_hard: Thresholds,
     /// Images that are pulled at one time.
     pub parallel_pulls: usize,
+    /// CPU, memory, processes, and what pods may set of the kernel.
+    pub resources: NodeResources,
 }
 
 /// Which pod a network attachment is for.
@@ -185,6 +221,10 @@ pub struct HostInfo {
     pub cpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Swap in bytes.
+    pub swap_bytes: u64,
+    /// Huge pages that there are, by their size in bytes.
+    pub huge_pages: BTreeMap<u64, u64>,
     /// Bytes of the data folder's file system.
     pub disk_bytes: u64,
     /// Version of the agent.

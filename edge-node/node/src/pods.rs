@@ -8,6 +8,7 @@ mod images;
 mod manager;
 mod probes;
 mod results;
+pub(crate) mod sizes;
 mod sweep;
 mod termination;
 mod work;

@@ -130,6 +130,11 @@ impl Thresholds {
         }
         Ok(Thresholds(all))
     }
+
+    /// Bytes of memory that have to be left, of a machine with so many.
+    pub(crate) fn memory(&self, all: u64) -> u64 {
+        self.0.get(&Signal::Memory).map_or(0, |least| least.of(all))
+    }
 }
 
 impl Default for Thresholds {

@@ -2,11 +2,13 @@
 
 use crate::main_loop::Running;
 use crate::pages::of_containers;
+use crate::parts::{HostInfo, NodeConfig};
 use crate::pods::{PodManager, Shown};
 use crate::pressure::{ContainerUse, PodUse, Pressure};
 use crate::readiness::{OFFLINE_READY, told};
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
+use holdfast_pods::Needs;
 use holdfast_runtime::{ContainerUsage, ImageInfo};
 use k8s_openapi::api::core::v1::ContainerStatus;
 use serde_json::{Value, json};
@@ -18,8 +20,6 @@ use std::time::Duration;
 const PERIOD: Duration = Duration::from_secs(10);
 /// Images that are listed (`nodeStatusMaxImages`).
 const MAX_IMAGES: usize = 50;
-/// Memory that the node keeps for itself, in bytes.
-const RESERVED_MEMORY: u64 = 100 << 20;
 
 /// Reports until dropped; `again` makes it report at once with a new heartbeat time.
 pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<tokio::sync::Notify>) {
@@ -123,6 +123,17 @@ fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
     PodUse { priority: spec.and_then(|spec| spec.priority).unwrap_or(0), containers, uid }
 }
 
+/// What pods may take of the node: all but what is reserved, huge pages, and the memory below which pods have to go.
+pub(crate) fn allocatable(config: &NodeConfig, host: &HostInfo) -> Needs {
+    let reserved = &config.resources.reserved;
+    let huge = host.huge_pages.iter().map(|(size, count)| size.saturating_mul(*count)).fold(0, u64::saturating_add);
+    let kept = config.eviction_hard.memory(host.memory_bytes).saturating_add(huge);
+    let memory = host.memory_bytes.saturating_sub(kept);
+    let memory = i64::try_from(memory).unwrap_or(i64::MAX).saturating_sub(reserved.memory_bytes);
+    let cpu = i64::from(host.cpus).saturating_mul(1000).saturating_sub(reserved.cpu_milli);
+    Needs { cpu_milli: cpu.max(0), memory_bytes: memory.max(0) }
+}
+
 async fn read(
     node: &Running,
     heartbeat: Timestamp,
@@ -174,32 +185,44 @@ async fn read(
     let mut addresses: Vec<Value> =
         parts.config.node_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
     addresses.push(json!({"type": "Hostname", "address": parts.config.node_name}));
-    let quantities = |memory: u64| {
-        json!({
-            "cpu": Quantity::from_units(i64::from(host.cpus)),
+    let quantities = |cpu_milli: i64, memory: u64, disk: u64| {
+        let mut all = json!({
+            "cpu": Quantity::from_milli(cpu_milli),
             "memory": format!("{}Ki", memory / 1024),
-            "ephemeral-storage": format!("{}Ki", host.disk_bytes / 1024),
+            "ephemeral-storage": format!("{}Ki", disk / 1024),
             "pods": parts.config.max_pods.to_string(),
-        })
+        });
+        for (size, count) in &host.huge_pages {
+            let name = format!("hugepages-{}", Quantity::from_bytes(*size));
+            all[name] = json!(Quantity::from_bytes(size.saturating_mul(*count)));
+        }
+        all
     };
+    let free = allocatable(&parts.config, &host);
+    let free_memory = u64::try_from(free.memory_bytes).unwrap_or(0);
+    let reserved_disk = u64::try_from(parts.config.resources.reserved.disk_bytes).unwrap_or(0);
+    let mut node_info = json!({
+        "architecture": host.architecture,
+        "bootID": host.boot_id,
+        "containerRuntimeVersion": runtime,
+        "kernelVersion": host.kernel,
+        "kubeProxyVersion": "",
+        "kubeletVersion": format!("v1.36.0+holdfast-{}", host.agent_version),
+        "machineID": host.machine_id,
+        "operatingSystem": "linux",
+        "osImage": host.os_image,
+        "systemUUID": host.system_uuid,
+    });
+    if host.swap_bytes > 0 {
+        node_info["swap"] = json!({"capacity": host.swap_bytes});
+    }
     json!({
         "addresses": addresses,
-        "capacity": quantities(host.memory_bytes),
-        "allocatable": quantities(host.memory_bytes.saturating_sub(RESERVED_MEMORY)),
+        "capacity": quantities(i64::from(host.cpus).saturating_mul(1000), host.memory_bytes, host.disk_bytes),
+        "allocatable": quantities(free.cpu_milli, free_memory, host.disk_bytes.saturating_sub(reserved_disk)),
         "conditions": conditions,
         "images": images(node).await,
-        "nodeInfo": {
-            "architecture": host.architecture,
-            "bootID": host.boot_id,
-            "containerRuntimeVersion": runtime,
-            "kernelVersion": host.kernel,
-            "kubeProxyVersion": "",
-            "kubeletVersion": format!("v1.36.0+holdfast-{}", host.agent_version),
-            "machineID": host.machine_id,
-            "operatingSystem": "linux",
-            "osImage": host.os_image,
-            "systemUUID": host.system_uuid,
-        },
+        "nodeInfo": node_info,
     })
 }
 
@@ -216,7 +239,21 @@ async fn images(node: &Running) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::{NodeResources, Reserved};
     use holdfast_runtime::MemoryUsage;
+
+    #[test]
+    fn pods_get_what_nobody_keeps() {
+        let mut host = HostInfo { cpus: 4, memory_bytes: 1 << 30, ..HostInfo::default() };
+        let mut config = NodeConfig::default();
+        assert_eq!(allocatable(&config, &host), Needs { cpu_milli: 4000, memory_bytes: 924 << 20 });
+        let reserved = Reserved { cpu_milli: 500, memory_bytes: 24 << 20, disk_bytes: 0 };
+        config.resources = NodeResources { reserved, ..NodeResources::default() };
+        host.huge_pages = [(2 << 20, 50)].into();
+        assert_eq!(allocatable(&config, &host), Needs { cpu_milli: 3500, memory_bytes: 800 << 20 });
+        host.memory_bytes = 1;
+        assert_eq!(allocatable(&config, &host).memory_bytes, 0);
+    }
 
     #[test]
     fn what_asks_for_nothing_is_accounted_for_too() {

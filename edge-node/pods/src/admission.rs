@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{AppArmorProfile, Pod};
 pub struct Host {
     /// Names of the loaded AppArmor profiles; `None` where the kernel has no AppArmor.
     pub apparmor: Option<Vec<String>>,
+    /// Sysctls that pods may set beyond the safe ones: names, or their beginning with `*` behind it ([`check_pattern`]).
+    pub unsafe_sysctls: Vec<String>,
 }
 
 /// The namespace that a sysctl belongs to.
@@ -53,16 +55,52 @@ pub fn sysctl_name(name: &str) -> String {
 
 /// Nothing when the node takes the pod, else reason and message, upstream's.
 pub fn admit(pod: &Pod, host: &Host) -> Result<(), (&'static str, String)> {
-    sysctls(pod).map_err(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")))?;
+    sysctls(pod, &host.unsafe_sysctls).map_err(|why| (SYSCTL_FORBIDDEN, format!("forbidden sysctl: {why}")))?;
     apparmor(pod, host).map_err(|why| (APPARMOR, format!("Cannot enforce AppArmor: {why}")))
 }
 
-fn sysctls(pod: &Pod) -> Result<(), String> {
+/// Whether a name, or its beginning with `*` behind it, fits a sysctl.
+fn fits(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |beginning| name.starts_with(beginning))
+}
+
+/// The namespace of a sysctl that has one, or of all that fit a pattern.
+fn namespace(pattern: &str) -> Option<Namespace> {
+    let name = pattern.trim_end_matches('*');
+    let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."];
+    if ipc.iter().any(|beginning| name.starts_with(beginning)) || name == "kernel.sem" {
+        return Some(Namespace::Ipc);
+    }
+    name.starts_with("net.").then_some(Namespace::Net)
+}
+
+/// Why a pattern of sysctls cannot be allowed.
+///
+/// # Errors
+/// For people.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    let letters =
+        |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_/".contains(&b));
+    if name.is_empty() || name.contains('*') || !name.split('.').all(letters) {
+        return Err(format!("{pattern:?} is no sysctl name, nor the beginning of one with * behind it"));
+    }
+    match namespace(pattern) {
+        Some(_) => Ok(()),
+        None => Err(format!("the sysctls {pattern:?} are not known to be namespaced")),
+    }
+}
+
+fn sysctls(pod: &Pod, allowed: &[String]) -> Result<(), String> {
     let Some(spec) = &pod.spec else { return Ok(()) };
     let asked = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
     for sysctl in asked {
         let name = sysctl_name(&sysctl.name);
-        let known = SAFE_SYSCTLS.iter().find(|(safe, _)| *safe == name).map(|(_, namespace)| *namespace);
+        let safe = SAFE_SYSCTLS.iter().find(|(safe, _)| *safe == name).map(|(_, namespace)| *namespace);
+        let known = safe.or_else(|| {
+            let pattern = allowed.iter().find(|pattern| fits(pattern, &name))?;
+            namespace(pattern)
+        });
         let (shared, word) = match known {
             Some(Namespace::Ipc) => (spec.host_ipc, "IPC"),
             Some(Namespace::Net) => (spec.host_network, "Net"),
@@ -137,13 +175,37 @@ mod tests {
     }
 
     #[test]
+    fn a_node_may_allow_more_sysctls() {
+        let host = Host { unsafe_sysctls: vec!["kernel.msg*".into(), "net.core.somaxconn".into()], ..Host::default() };
+        let judge = |name: &str, more: Value| {
+            let mut spec = json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            judge(spec, &host)
+        };
+        assert_eq!(judge("kernel.msgmax", json!({})), "taken");
+        assert_eq!(judge("net/core/somaxconn", json!({})), "taken");
+        assert!(judge("net.core.somaxconn2", json!({})).ends_with("not allowlisted"));
+        assert!(judge("kernel.shmmax", json!({})).ends_with("not allowlisted"));
+        assert!(judge("kernel.msgmax", json!({"hostIPC": true})).ends_with("not allowed with host IPC enabled"));
+        assert!(
+            judge("net.core.somaxconn", json!({"hostNetwork": true})).ends_with("not allowed with host Net enabled")
+        );
+        for fine in ["kernel.shm*", "kernel.sem", "fs.mqueue.*", "net.*", "net.ipv4.conf.eth0/1.forwarding"] {
+            assert_eq!(check_pattern(fine), Ok(()), "{fine}");
+        }
+        for wrong in ["", "*", "kernel.*", "vm.swappiness", "net.*.x", "Net.core", "kernel.semaphore"] {
+            assert!(check_pattern(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn apparmor_needs_a_kernel_that_has_it() {
         let profile = |kind: &str, name: Value| json!({"type": kind, "localhostProfile": name});
         let spec = |of_pod: Value, own: Value| {
             let own = json!({"name": "a", "securityContext": {"appArmorProfile": own}});
             json!({"containers": [own], "securityContext": {"appArmorProfile": of_pod}})
         };
-        let (without, with) = (Host::default(), Host { apparmor: Some(vec!["mine".into()]) });
+        let (without, with) = (Host::default(), Host { apparmor: Some(vec!["mine".into()]), ..Host::default() });
         let none = "AppArmor: Cannot enforce AppArmor: AppArmor is not enabled on the host";
         let default = || profile("RuntimeDefault", Value::Null);
         assert_eq!(judge(spec(default(), Value::Null), &without), none);

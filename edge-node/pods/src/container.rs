@@ -3,7 +3,6 @@
 
 use crate::memory::Termination;
 use crate::probes::Probes;
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use std::time::Duration;
 
 /// Where a container is.
@@ -65,8 +64,6 @@ pub(crate) struct Live {
     pub(crate) force: bool,
     /// Starts that failed in a row without a run.
     pub(crate) start_failures: u32,
-    /// What it was started with.
-    pub(crate) resources: Option<ResourceRequirements>,
 }
 
 impl Live {

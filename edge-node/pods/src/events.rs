@@ -232,6 +232,15 @@ pub enum PodEvent {
     /// The node's run lease does not cover the pod any more (or, `false`, does so again): it must not run, as the hub
     /// may have replaced it.
     Fenced(bool),
+    /// The node's answer to [`PodAction::AskForSize`]: yes, or reason and message ([`crate::ledger`]).
+    SizeAnswered(Result<(), (&'static str, String)>),
+    /// Others have given CPU or memory back: worth asking again.
+    Room,
+    /// [`PodAction::Resize`] is done, or why not.
+    Resized {
+        /// Nothing when it is done. It is tried again.
+        failed: Option<String>,
+    },
     /// [`PodAction::StopSandbox`] is done.
     SandboxStopped,
     /// [`PodAction::TearDownVolumes`] is done.
@@ -300,6 +309,15 @@ pub enum PodAction {
         /// Its attempt.
         attempt: u32,
     },
+    /// Ask the node whether the pod as it is written now ([`crate::PodMachine::pod`]) may have its resources. Answer:
+    /// `SizeAnswered`.
+    AskForSize,
+    /// Hold the pod's cgroup and these running containers to [`crate::PodMachine::granted_pod`]; may be repeated. Answer:
+    /// `Resized`.
+    Resize {
+        /// Names and attempts.
+        containers: Vec<(String, u32)>,
+    },
     /// Remove the pod's volumes. Answer: `VolumesGone`.
     TearDownVolumes,
     /// Record a Kubernetes Event about the pod. No answer.
@@ -313,7 +331,7 @@ pub enum PodAction {
         /// The container that it is about (`involvedObject.fieldPath`).
         container: Option<String>,
     },
-    /// Make [`crate::PodMachine::memory`] durable before the following actions of this batch. No answer.
+    /// Make [`crate::PodMachine::memory`] and [`crate::PodMachine::allocation`] durable before the following actions of this batch. No answer.
     Remember,
     /// [`crate::PodMachine::status`] changed. No answer.
     StatusChanged,

@@ -3,7 +3,8 @@
 
 use crate::container::{Live, Stage};
 use crate::memory::{ContainerMemory, Outcome, Run};
-use crate::{Now, PodAction, PodEvent, PodMemory, limits, spec};
+use crate::resize::Sizing;
+use crate::{Allocation, Now, PodAction, PodEvent, PodMemory, limits, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct PodMachine {
     /// Its ephemeral containers, as containers.
     pub(crate) ephemeral: Vec<Container>,
     pub(crate) memory: PodMemory,
+    pub(crate) allocation: Allocation,
+    pub(crate) sizing: Sizing,
     pub(crate) host_ips: Vec<String>,
     /// The first observation has been taken in.
     pub(crate) adopted: bool,
@@ -90,6 +93,8 @@ impl PodMachine {
         let live = spec::containers(&pod).map(|(_, container)| (container.name.clone(), Live::default())).collect();
         let mut machine = PodMachine {
             ephemeral: crate::ephemeral::of(&pod),
+            allocation: Allocation::recalled(&pod),
+            sizing: Sizing::default(),
             pod,
             memory,
             host_ips: Vec::new(),
@@ -193,6 +198,9 @@ impl PodMachine {
                     self.memory.outcome = Some(Outcome { succeeded: false, reason: EVICTED.into(), message });
                 }
             }
+            PodEvent::SizeAnswered(answer) => self.size_answered(now, answer, out),
+            PodEvent::Room => self.room(now),
+            PodEvent::Resized { failed } => self.size_made(now, failed, out),
             PodEvent::SandboxStopped if self.sandbox == Sandbox::Stopping => self.sandbox = Sandbox::None,
             PodEvent::VolumesGone if self.volumes == Volumes::TearingDown => self.volumes = Volumes::Gone,
             // A late answer to what is no longer asked, or a tick: `advance` looks at the clock itself.
@@ -328,6 +336,7 @@ impl PodMachine {
             .flatten()
             .chain(self.live.values().flat_map(Live::next_deadlines))
             .chain(self.strays.values().copied())
+            .chain(self.size_deadlines().filter(|_| !self.ending()))
             // What was due by the latest event has been dealt with, or waits for another event.
             .filter(|at| *at > self.handled_at)
             .min()
@@ -336,6 +345,11 @@ impl PodMachine {
     /// Says before the first event whether the pod must not run, see [`PodEvent::Fenced`].
     pub fn set_fenced(&mut self, fenced: bool) {
         self.fenced = fenced;
+    }
+
+    /// Says before the first event what was written down of the pod's resources, if anything was.
+    pub fn set_allocation(&mut self, allocation: Allocation) {
+        self.allocation = allocation;
     }
 
     /// Sets the node's addresses, first the primary.

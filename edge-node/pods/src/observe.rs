@@ -49,6 +49,7 @@ impl PodMachine {
         self.adopted = true;
         if first {
             self.adopt_sandbox(now, sandbox);
+            self.resume_sandbox_size();
         } else {
             self.check_sandbox(now, sandbox.as_ref(), out);
         }

@@ -99,6 +99,7 @@ impl PodMachine {
             return;
         }
         self.stop_began = None;
+        self.drive_size(now, out);
         let volumes_ready = self.volumes == Volumes::Ready;
         let attempt = match self.sandbox {
             Sandbox::None if volumes_ready => {
@@ -133,6 +134,7 @@ impl PodMachine {
         self.memory.sandbox_attempt = Some(attempt);
         self.memory.ips.clear();
         self.sandbox = Sandbox::Starting;
+        self.size_sandbox(attempt);
         // A new sandbox starts all afresh: no back-off, and init containers run again.
         for (role, container) in spec::containers(&self.pod) {
             let Some(memory) = self.memory.containers.get(&container.name) else { continue };
@@ -179,7 +181,6 @@ impl PodMachine {
                 continue;
             }
             self.ensure(now, *role, name, out);
-            self.restart_for_size(now, *role, name, out);
             if *role != Role::App && !apps_ran && !self.passed(*role, name) {
                 break;
             }
@@ -217,8 +218,10 @@ impl PodMachine {
             Stage::Ended { .. } if role == Role::Init && code == 0 && volumes_ready => self.begin(name, out),
             Stage::Failed { retry_at, .. } if *retry_at <= now.mono && volumes_ready => self.begin(name, out),
             Stage::Ended { retry_at, .. } if again && *retry_at <= now.mono && volumes_ready && !stray => {
+                // What was stopped to be started anew has not crashed.
+                let stopped = live.force;
                 let memory = self.mem(name);
-                if memory.last.as_ref().is_some_and(|last| last.reason != "ContainerStatusUnknown") {
+                if !stopped && memory.last.as_ref().is_some_and(|last| last.reason != "ContainerStatusUnknown") {
                     memory.crashes = memory.crashes.saturating_add(1);
                 }
                 self.begin(name, out);
@@ -237,7 +240,7 @@ impl PodMachine {
     }
 
     pub(crate) fn begin(&mut self, name: &str, out: &mut Vec<PodAction>) {
-        if self.has_stray(name) {
+        if self.has_stray(name) || self.is_resizing() {
             return;
         }
         let Some((_, container)) = self.container(name) else { return };

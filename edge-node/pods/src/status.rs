@@ -1,5 +1,6 @@
 //! The pod's status as the kubelet writes it.
 
+use crate::allocation::POD;
 use crate::container::Stage;
 use crate::machine::{EVICTED, Sandbox, cut};
 use crate::memory::{ContainerMemory, Run, Termination};
@@ -16,18 +17,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::Duration;
 
 /// The conditions that are ours, in upstream's order.
-const OURS: [&str; 6] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", resize::PENDING];
+const OURS: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    resize::PENDING,
+    resize::PROGRESS,
+];
 
 /// The condition of a pod that had to go for others; the hub writes it too.
 const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// A condition before it has a time.
-struct Verdict {
-    kind: &'static str,
-    status: bool,
-    reason: Option<&'static str>,
-    message: Option<String>,
+pub(crate) struct Verdict {
+    pub(crate) kind: &'static str,
+    pub(crate) status: bool,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) message: Option<String>,
+    /// The generation that it speaks of, where that is not the newest.
+    pub(crate) generation: Option<i64>,
 }
 
 impl PodMachine {
@@ -65,6 +75,8 @@ impl PodMachine {
             start_time: self.memory.start_time.map(to_time),
             qos_class: Some(qos_class(&self.pod).to_string()),
             observed_generation: self.pod.metadata.generation,
+            allocated_resources: self.size_granted(POD, None),
+            resources: self.size_of_pod(),
             nominated_node_name: None,
             ..PodStatus::default()
         }
@@ -147,7 +159,8 @@ impl PodMachine {
             started: Some(started),
             restart_count: i32::try_from(restarts).unwrap_or(i32::MAX),
             state: Some(state),
-            resources: running.and_then(|live| live.resources.clone()).filter(|all| *all != Default::default()),
+            resources: self.size_told(container, running.is_some()),
+            allocated_resources: self.size_granted(name, container.resources.as_ref()),
             last_state: Some(last.map_or_else(ContainerState::default, |end| self.terminated(name, memory, end))),
             stop_signal: container.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.clone()),
             ..ContainerStatus::default()
@@ -205,8 +218,9 @@ impl PodMachine {
             .filter(|(role, container)| *role != Role::Init && !self.ready(*role, &container.name))
             .map(|(_, container)| container.name.clone())
             .collect();
-        let plain = |kind, status| Verdict { kind, status, reason: None, message: None };
-        let no = |kind, reason, message| Verdict { kind, status: false, reason: Some(reason), message };
+        let plain = |kind, status| Verdict { kind, status, reason: None, message: None, generation: None };
+        let no =
+            |kind, reason, message| Verdict { kind, status: false, reason: Some(reason), message, generation: None };
         let initialized = match outcome {
             Some(true) => Verdict { reason: Some("PodCompleted"), ..plain("Initialized", true) },
             _ if self.initialized() => plain("Initialized", true),
@@ -238,11 +252,7 @@ impl PodMachine {
             message: Some(outcome.message.clone()),
             ..plain(DISRUPTION_TARGET, true)
         }));
-        all.extend(self.resize_pending().map(|why| Verdict {
-            reason: Some("Infeasible"),
-            message: Some(why),
-            ..plain(resize::PENDING, true)
-        }));
+        all.extend(self.size_verdicts());
         all
     }
 
@@ -280,7 +290,7 @@ impl PodMachine {
                 message: verdict.message,
                 last_probe_time: None,
                 last_transition_time: Some(to_time(known.map_or(now.wall, |known| known.1))),
-                observed_generation: self.pod.metadata.generation,
+                observed_generation: verdict.generation.or(self.pod.metadata.generation),
             }
         });
         ours.chain(self.foreign_conditions().cloned()).collect()
@@ -289,8 +299,10 @@ impl PodMachine {
     /// Notes when conditions change. The first time, the hub's record of the same condition stands.
     pub(crate) fn note_conditions(&mut self, now: Now) {
         let verdicts = self.verdicts();
-        if verdicts.iter().all(|verdict| verdict.kind != resize::PENDING) {
-            self.memory.conditions.remove(resize::PENDING);
+        for kind in [resize::PENDING, resize::PROGRESS] {
+            if verdicts.iter().all(|verdict| verdict.kind != kind) {
+                self.memory.conditions.remove(kind);
+            }
         }
         for verdict in verdicts {
             if self.memory.conditions.get(verdict.kind).is_some_and(|known| known.0 == verdict.status) {

@@ -258,6 +258,7 @@ impl SimNode {
                 max_pods: 110,
                 eviction_hard: Thresholds::default(),
                 parallel_pulls: 1,
+                ..NodeConfig::default()
             },
             oci: self.oci.clone(),
             wasm: self.wasm.clone(),

@@ -1,12 +1,13 @@
 //! Starts and ends workers as the journal says.
 
-use super::work::Common;
+use super::sizes;
+use super::work::{ANSWER, Common};
 use super::worker::{Order, Shown, Worker, start};
 use crate::parts::PodRef;
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_pods::typed;
-use holdfast_runtime::RuntimeEvent;
+use holdfast_runtime::{NodeCgroups, RuntimeEvent};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,9 +66,11 @@ impl PodManager {
         let mut oci = self.common.parts.oci.events();
         let mut wasm = self.common.parts.wasm.events();
         super::sweep::places(&self.common).await;
+        let mut shaped = None;
         let _sweep = env.spawn("pods-sweep", Box::pin(super::sweep::runtimes(self.common.clone())));
         loop {
             items.mark_unchanged();
+            self.shape(&mut shaped).await;
             self.reconcile().await;
             let ready = self.ready_by_ip();
             self.ready.send_if_modified(|known| {
@@ -86,6 +89,23 @@ impl PodManager {
                 () = wake => {}
             }
         }
+    }
+
+    /// Makes the cgroups above those of pods fit what pods ask for; `last` is how they are.
+    async fn shape(&self, last: &mut Option<NodeCgroups>) {
+        let parts = &self.common.parts;
+        let burstable = lock(&self.common.ledger).burstable_cpu();
+        let wanted = sizes::above_pods(&parts.config, &parts.host.read(), burstable);
+        if last.as_ref() == Some(&wanted) {
+            return;
+        }
+        match parts.env.timeout(ANSWER, parts.oci.shape_node(&wanted)).await {
+            Some(Ok(())) => {}
+            Some(Err(err)) => tracing::warn!(%err, "The cgroups of this node's pods could not be set up"),
+            None => tracing::warn!("The cgroups of this node's pods were not set up in time"),
+        }
+        // Told once: pods run without.
+        *last = Some(wanted);
     }
 
     async fn order_all(&self, order: impl Fn() -> Order) {
@@ -151,7 +171,8 @@ impl PodManager {
             for uid in &ended {
                 if let Some(worker) = workers.remove(uid) {
                     let key = Common::key(&worker.shown.borrow().pod);
-                    let mut forget = vec![Record::DropNote { key: Common::memory_key(uid) }];
+                    let notes = [Common::memory_key(uid), Common::allocation_key(uid)];
+                    let mut forget = notes.map(|key| Record::DropNote { key }).to_vec();
                     // A pod of the same name may be reporting under this key already.
                     if self.common.store.read(|state| fact_is_of(state, &key, uid)) {
                         forget.push(Record::DropStateFact { key });

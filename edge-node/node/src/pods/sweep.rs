@@ -95,7 +95,8 @@ pub(super) async fn runtimes(common: Arc<Common>) {
 /// Notes of pods that are no longer here.
 fn stale_notes(common: &Common, live: &BTreeSet<String>) -> Vec<Record> {
     common.store.read(|state| {
-        let keys = state.notes().keys().filter(|key| key.strip_prefix("pod/").is_some_and(|uid| !live.contains(uid)));
+        let of = |key: &str| key.strip_prefix("pod/").or_else(|| key.strip_prefix("allocated/")).map(str::to_string);
+        let keys = state.notes().keys().filter(|key| of(key).is_some_and(|uid| !live.contains(&uid)));
         keys.map(|key| Record::DropNote { key: key.clone() }).collect()
     })
 }

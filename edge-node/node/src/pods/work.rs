@@ -15,7 +15,7 @@ use crate::readiness::Readiness;
 use crate::store::SharedStore;
 use crate::tokens::{NodeTokens, PodObjects};
 use holdfast_pods::{
-    ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
+    Ledger, ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
     sandbox_id,
 };
 use holdfast_runtime::{ContainerState, ImageInfo, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState};
@@ -47,6 +47,10 @@ pub(crate) struct Common {
     pub(crate) lease: Arc<RunLease>,
     /// Images on their way.
     pub(crate) pulls: Pulls,
+    /// Who holds how much of the node.
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Counts how often somebody gave some of it back.
+    pub(crate) room: watch::Sender<u64>,
     /// How the link is, once there is one.
     pub(crate) link: OnceLock<watch::Receiver<LinkState>>,
 }
@@ -61,6 +65,18 @@ impl Common {
     /// The key of the note that holds a pod's memory.
     pub(super) fn memory_key(uid: &str) -> String {
         format!("pod/{uid}")
+    }
+
+    /// The key of the note that holds what a pod was granted.
+    pub(super) fn allocation_key(uid: &str) -> String {
+        format!("allocated/{uid}")
+    }
+
+    /// Changes the node's account; whoever waits hears of it when the change says that others may have more now.
+    pub(super) fn account(&self, change: impl FnOnce(&mut Ledger) -> bool) {
+        if change(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.room.send_modify(|count| *count = count.wrapping_add(1));
+        }
     }
 
     /// Whether the hub is connected.
@@ -237,7 +253,8 @@ pub(super) async fn launch(
     let id = container_id(uid, name, attempt);
     let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
     let around = Surroundings { volumes: &place.volumes, env, files, target_id };
-    let mut spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
+    let host = common.parts.host.read();
+    let mut spec = container_spec((config, &host), pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
     if runtime.name() != common.parts.wasm.name() {

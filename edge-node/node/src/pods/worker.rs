@@ -15,7 +15,9 @@ use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_pods::admission::Host;
-use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, typed};
+use holdfast_pods::{
+    Allocation, Now, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, ledger, qos_class, typed,
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -96,10 +98,9 @@ pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>) -> Worker {
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (show, shown) = watch::channel(Shown { pod: pod.clone(), ..Shown::default() });
     let env = common.parts.env.clone();
-    let run = async move {
-        let mut state = State::new(common, pod, events, show);
-        state.run(order_queue, event_queue).await;
-    };
+    // Here and not in the task: what all pods hold is known before the first one asks for more.
+    let mut state = State::new(common, pod, events, show);
+    let run = async move { state.run(order_queue, event_queue).await };
     let task = env.spawn("pod", Box::pin(run));
     Worker { orders, shown, task }
 }
@@ -134,6 +135,10 @@ struct State {
     /// How long after the last renewal the pod may run, when it fails over.
     fails_over_after: Option<Duration>,
     fenced: bool,
+    /// What was last written down of what the pod was granted.
+    allocated: Vec<u8>,
+    /// The node has granted the pod more, and the machine has not heard of it yet.
+    granting: bool,
 }
 
 impl State {
@@ -147,14 +152,20 @@ impl State {
         // what the power took in the middle of that.
         let memory = PodMemory { deleted_at_hub: false, ..memory };
         let mut machine = PodMachine::new((*pod).clone(), memory, now(&common));
+        let allocated =
+            common.store.read(|state| state.notes().get(&Common::allocation_key(&uid)).map(|bytes| bytes.to_vec()));
+        if let Some(allocation) = allocated.as_deref().and_then(Allocation::decode) {
+            machine.set_allocation(allocation);
+        }
         machine.set_host_ips(common.parts.config.node_ips.clone());
         let fails_over_after = fails_over_after(&pod);
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
         machine.set_fenced(fenced);
-        if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
+        let unsafe_sysctls = common.parts.config.resources.unsafe_sysctls.clone();
+        if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor(), unsafe_sysctls }) {
             machine.reject(reason, message);
         }
-        State {
+        let state = State {
             common,
             machine,
             pod,
@@ -170,7 +181,11 @@ impl State {
             stopping: BTreeSet::new(),
             fails_over_after,
             fenced,
-        }
+            allocated: allocated.unwrap_or_default(),
+            granting: false,
+        };
+        state.account();
+        state
     }
 
     /// Looks at the run lease; when to look again, if it covers the pod for a while.
@@ -190,6 +205,7 @@ impl State {
         let mut refresh = env.monotonic().after(REFRESH);
         let mut look = env.monotonic().after(LOOK);
         let mut renewals = self.common.lease.follow();
+        let mut room = self.common.room.subscribe();
         while !self.gone {
             self.tasks.retain(|task| !task.is_finished());
             let (fence, lease_left) = self.look_at_lease();
@@ -243,6 +259,10 @@ impl State {
                     }
                     None => return,
                 },
+                changed = room.changed(), if self.machine.waits_for_room() => match changed {
+                    Ok(()) => PodEvent::Room,
+                    Err(_) => return,
+                },
                 renewed = renewals.changed(), if self.fenced => match renewed {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -266,6 +286,9 @@ impl State {
     /// Feeds the machine and does what it says.
     async fn feed(&mut self, event: PodEvent) {
         let stopped = matches!(event, PodEvent::ContainerStopped { .. });
+        if matches!(event, PodEvent::SizeAnswered(_)) {
+            self.granting = false;
+        }
         if !matches!(event, PodEvent::Tick | PodEvent::ProbeResult { .. } | PodEvent::Observed { .. }) {
             self.fed += 1;
         }
@@ -300,6 +323,8 @@ impl State {
             }
             PodAction::RunProbe { container, attempt, probe } => self.run_probe(container, attempt, probe),
             PodAction::RemoveContainer { container, attempt } => self.remove_container(container, attempt),
+            PodAction::AskForSize => self.ask_for_size(),
+            PodAction::Resize { containers } => self.resize(&containers),
             PodAction::StopSandbox { attempt } => self.stop_sandbox(attempt),
             PodAction::TearDownVolumes => self.tear_down(),
             PodAction::Event { warning, reason, message, container } => {
@@ -311,16 +336,33 @@ impl State {
         }
     }
 
-    async fn remember(&self) {
+    /// Says to the node's account what the pod takes.
+    fn account(&self) {
+        let over = self.gone || self.machine.memory().finished;
+        if self.granting && !over {
+            return;
+        }
+        let pod = self.machine.held_pod();
+        let (needs, burstable) = (ledger::requests(&pod), qos_class(&pod) == "Burstable");
+        self.common.account(|all| if over { all.release(&self.uid) } else { all.hold(&self.uid, needs, burstable) });
+    }
+
+    async fn remember(&mut self) {
         let value = self.machine.memory().encode();
         let mut notes = Vec::new();
         if self.machine.has_run_its_course() && !broken("results-forgotten") {
             notes = self.common.store.read(|state| results::note(state, &self.uid, &value));
         }
         notes.push(Record::PutNote { key: Common::memory_key(&self.uid), value });
-        if let Err(err) = self.common.store.commit(notes).await {
-            tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written");
+        let allocated = self.machine.allocation().encode();
+        if allocated != self.allocated {
+            notes.push(Record::PutNote { key: Common::allocation_key(&self.uid), value: allocated.clone() });
         }
+        match self.common.store.commit(notes).await {
+            Ok(()) => self.allocated = allocated,
+            Err(err) => tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written"),
+        }
+        self.account();
     }
 
     /// Puts the status into the outbox. `anew` numbers it again although it has not changed.
@@ -354,6 +396,7 @@ impl State {
 
     async fn finish(&mut self) {
         self.gone = true;
+        self.account();
         let logs = log_dir(&self.common.parts.config, &self.pod);
         if let Some(Err(err)) = self.common.parts.env.blocking(move || remove_logs(&logs)).await {
             tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's logs could not be removed");

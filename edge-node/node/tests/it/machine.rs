@@ -206,6 +206,7 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             max_pods: 10,
             eviction_hard: Thresholds::default(),
             parallel_pulls: 1,
+            ..NodeConfig::default()
         },
         identity,
         oci: runtime.clone(),

@@ -428,64 +428,6 @@ fn longer(more: &str) -> String {
     WEB.replace(container, lines) + more
 }
 
-fn sized(policy: &str) -> String {
-    longer(&format!("    resources: {{requests: {{cpu: '1'}}, limits: {{memory: 1Gi}}}}\n    resizePolicy: {policy}\n"))
-}
-
-fn resized(world: &World, cpu: &str) -> holdfast_pods::PodEvent {
-    let mut pod = world.machine.pod().clone();
-    pod.status = Some(world.status());
-    let resources = pod.spec.as_mut().unwrap().containers[0].resources.as_mut().unwrap();
-    resources.requests.as_mut().unwrap().get_mut("cpu").unwrap().0 = cpu.into();
-    holdfast_pods::PodEvent::PodChanged(Box::new(pod))
-}
-
-fn pending(world: &World) -> Option<(String, String)> {
-    let conditions = world.status().conditions.unwrap();
-    let found = conditions.into_iter().find(|condition| condition.type_ == "PodResizePending")?;
-    assert_eq!(found.status, "True");
-    Some((found.reason.unwrap(), found.message.unwrap()))
-}
-
-#[test]
-fn a_size_that_a_running_container_cannot_take_is_told() {
-    let (_, mut world) = check_from(World::new(pod(&sized("[]")), PodMemory::default()), UP);
-    let cpu = |world: &World| {
-        let told = world.status().container_statuses.unwrap().remove(0);
-        told.resources.unwrap().requests.unwrap()["cpu"].0.clone()
-    };
-    assert_eq!((cpu(&world), pending(&world)), ("1".into(), None));
-    // The same amount in other words is no other size.
-    world.feed(resized(&world, "1000m"));
-    assert_eq!(pending(&world), None);
-    let actions = world.feed(resized(&world, "2"));
-    assert_eq!(actions, [PodAction::StatusChanged]);
-    let why = "this node does not resize running containers: web (cpu) goes on with what it was started with, until it is restarted";
-    assert_eq!(pending(&world), Some(("Infeasible".into(), why.into())));
-    assert_eq!(cpu(&world), "1", "what it has, not what it should have");
-    // A new machine knows it from the status.
-    world.feed(resized(&world, "2"));
-    let (_, mut world) = check_from(world, "agent-restart");
-    assert!(pending(&world).is_some());
-    world.feed(resized(&world, "1"));
-    assert_eq!(pending(&world), None);
-    world.feed(resized(&world, "3"));
-    let (_, world) = check_from(world, "exit web 1\nobey\nobey\nobey");
-    assert_eq!((cpu(&world), pending(&world)), ("3".into(), None), "a restart brings it");
-}
-
-#[test]
-fn a_container_whose_policy_it_is_restarts_to_be_resized() {
-    let policy = "[{resourceName: cpu, restartPolicy: RestartContainer}]";
-    let (_, mut world) = check_from(World::new(pod(&sized(policy)), PodMemory::default()), UP);
-    world.feed(resized(&world, "2"));
-    let (text, world) = check_from(world, "obey\nobey\nobey\nobey");
-    assert!(text.contains("StartContainer web-1"), "{text}");
-    assert_eq!(pending(&world), None);
-    let told = world.status().container_statuses.unwrap().remove(0);
-    assert_eq!((told.restart_count, told.resources.unwrap().requests.unwrap()["cpu"].0.as_str()), (1, "2"));
-}
-
 #[test]
 fn a_pod_that_has_to_go_ends_at_once_and_failed() {
     insta::assert_snapshot!(check(

@@ -205,10 +205,7 @@ spec:
     }
 
     fn restart(&mut self) {
-        self.world.pending.clear();
-        let (pod, memory) = (self.world.machine.pod().clone(), self.world.durable.clone());
-        let memory = PodMemory::decode(&memory.encode()).unwrap();
-        self.world.machine = PodMachine::new(pod, memory, self.world.now);
+        self.world.revive();
         let observed = self.world.observed();
         self.log.push("-- restart".into());
         self.feed(observed);

@@ -4,15 +4,19 @@ use super::{State, Word};
 use crate::pods::containers::log_path;
 use crate::pods::images::{Fetched, fetch_image};
 use crate::pods::probes::ProbeTarget;
+use crate::pods::sizes;
 use crate::pods::termination;
 use crate::pods::work::{
-    ANSWER, Common, Target, detach, drop_sandbox, known_home, launch, make_sandbox, run_hook, runtime_with,
+    ANSWER, Common, Target, detach, drop_sandbox, handler, is_dense, known_home, launch, make_sandbox, run_hook,
+    runtime_with,
 };
+use holdfast_pods::ledger::INFEASIBLE;
 use holdfast_pods::memory::Run;
 use holdfast_pods::{
-    ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
+    Ask, ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
 };
-use holdfast_runtime::{RuntimeError, log_files};
+use holdfast_runtime::{Resize, RuntimeError, log_files};
+use k8s_openapi::api::core::v1::Pod;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -75,7 +79,8 @@ impl State {
     }
 
     pub(super) fn run_sandbox(&mut self, attempt: u32) {
-        let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
+        let (common, place, uid) = (self.common.clone(), self.place.clone(), self.uid.clone());
+        let pod = self.machine.granted_pod();
         self.go(async move {
             let made = common.parts.env.timeout(ANSWER, make_sandbox(&common, &pod, &uid, attempt)).await;
             match made.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
@@ -125,7 +130,8 @@ impl State {
     }
 
     pub(super) fn start_container(&mut self, name: String, attempt: u32) {
-        let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
+        let (common, place, uid) = (self.common.clone(), self.place.clone(), self.uid.clone());
+        let pod = self.machine.granted_pod();
         let events = self.events.clone();
         let target = target(&pod, &name).map(|of| Target { name: of.to_string(), attempt: self.running_attempt(of) });
         self.go(async move {
@@ -201,6 +207,50 @@ impl State {
         });
     }
 
+    /// Whether the pod may have the size that its spec says.
+    pub(super) fn ask_for_size(&mut self) {
+        let answer = match unresizable(&self.common, &self.pod) {
+            Some(why) => Err((INFEASIBLE, why)),
+            None => {
+                let mut answer = Ok(());
+                let ask = Ask::of(self.machine.pod());
+                self.common.account(|all| {
+                    answer = all.ask(&self.uid, ask);
+                    false
+                });
+                self.granting = answer.is_ok();
+                answer
+            }
+        };
+        self.go(async move { PodEvent::SizeAnswered(answer) });
+    }
+
+    /// Holds the pod and these containers to what was granted.
+    pub(super) fn resize(&mut self, containers: &[(String, u32)]) {
+        let (common, pod) = (self.common.clone(), self.machine.granted_pod());
+        let (config, host) = (&common.parts.config, common.parts.host.read());
+        let limits = |(name, attempt): &(String, u32)| {
+            let container = container_named(&pod, name)?;
+            let resources = sizes::container(&host, &pod, &container);
+            let more = sizes::more(config, &host, &pod, &container);
+            Some((container_id(&self.uid, name, *attempt), resources, more))
+        };
+        let resize = Resize {
+            cgroup_parent: sizes::parent(config, &pod),
+            pod: sizes::pod(config, &pod),
+            containers: containers.iter().filter_map(limits).collect(),
+        };
+        self.go(async move {
+            let done = common.parts.env.timeout(ANSWER, common.parts.oci.resize(&resize)).await;
+            let failed = match done {
+                Some(Ok(())) => None,
+                Some(Err(err)) => Some(err.to_string()),
+                None => Some("the runtime did not answer in time".to_string()),
+            };
+            PodEvent::Resized { failed }
+        });
+    }
+
     fn pod_ip(&self) -> String {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         place.attachment.as_ref().and_then(|attachment| attachment.ips.first().cloned()).unwrap_or_default()
@@ -269,4 +319,15 @@ impl State {
             }
         });
     }
+}
+
+/// Why what runs of a pod keeps its size.
+fn unresizable(common: &Common, pod: &Pod) -> Option<String> {
+    let handler = handler(common, pod).unwrap_or_default();
+    let why = match handler.as_str() {
+        _ if is_dense(&handler) => "of Wasm modules, whose limits are set when they start",
+        "gvisor" => "of gVisor, which does not change a kernel that runs",
+        _ => return None,
+    };
+    Some(format!("In-place resize is not supported for containers {why}"))
 }
