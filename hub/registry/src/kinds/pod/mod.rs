@@ -5,6 +5,7 @@ pub(crate) mod containers;
 pub(crate) mod defaults;
 pub(crate) mod env;
 pub(crate) mod ephemeral;
+mod host_users;
 pub(crate) mod probes;
 pub(crate) mod resize;
 pub(crate) mod resources;
