@@ -50,7 +50,7 @@ const CASES: &[Case] = &[
     ("missing_image_is_an_event", bad_input::missing_image_is_an_event),
     ("wasm_that_is_no_wasm_fails_at_the_pod", bad_input::wasm_that_is_no_wasm_fails_at_the_pod),
     ("crun_runs_a_pod_or_says_why_not", runtimes::crun_runs_a_pod_or_says_why_not),
-    ("gvisor_says_that_it_is_not_built", runtimes::gvisor_says_that_it_is_not_built),
+    ("containers_of_a_gvisor_pod_meet_on_localhost", runtimes::containers_of_a_gvisor_pod_meet_on_localhost),
     ("foreign_docker_archives_run", verbs::foreign_docker_archives_run),
     ("node_exec_passes_stdin_and_exit_code", verbs::node_exec_passes_stdin_and_exit_code),
     ("link_stats_count_and_loss_is_felt", verbs::link_stats_count_and_loss_is_felt),
