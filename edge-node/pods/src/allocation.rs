@@ -34,11 +34,11 @@ pub(crate) type ByName = BTreeMap<String, Amounts>;
 pub struct Allocation {
     /// What was granted.
     pub granted: ByName,
-    /// What each container's attempt was made with; `None` when it was asked for twice, with different amounts, and nobody knows
-    /// which of them it got.
-    pub actual: BTreeMap<String, (u32, Option<Amounts>)>,
-    /// What the cgroup of the pod was made from, in which sandbox attempt.
-    pub pod: Option<(u32, ByName)>,
+    /// What each container's attempt was last held to, and whether that is sure: not while it is being changed, nor when it was
+    /// asked for twice with different amounts.
+    pub actual: BTreeMap<String, (u32, Amounts, bool)>,
+    /// What the cgroup of the pod was made from, in which sandbox attempt, and whether that is sure.
+    pub pod: Option<(u32, ByName, bool)>,
     /// Generation of the pod whose resources were granted and are not all actual yet.
     pub progress: Option<i64>,
 }
@@ -162,7 +162,7 @@ impl Allocation {
             }
             entry.limits = has.limits.clone();
             if let Ok(attempt) = u32::try_from(told.restart_count) {
-                actual.insert(told.name.clone(), (attempt, Some(has)));
+                actual.insert(told.name.clone(), (attempt, has, true));
             }
         }
         Allocation { granted, actual, pod: None, progress: None }
@@ -182,15 +182,15 @@ mod tests {
     fn records_are_read_back_and_old_ones_for_ever() {
         let granted = ByName::from([("web".to_string(), amounts(&[("cpu", "1")], &[("memory", "1Gi")]))]);
         let all = Allocation {
-            actual: [("web".to_string(), (3, Some(amounts(&[("cpu", "500m")], &[]))))].into(),
-            pod: Some((0, granted.clone())),
+            actual: [("web".to_string(), (3, amounts(&[("cpu", "500m")], &[]), true))].into(),
+            pod: Some((0, granted.clone(), true)),
             granted,
             progress: Some(2),
         };
         assert_eq!(Allocation::decode(&all.encode()), Some(all.clone()));
         let hex: String = all.encode().iter().map(|byte| format!("{byte:02x}")).collect();
-        let golden = "0101037765620103637075013101066d656d6f727903314769010377656203010103637075043530306d000100010377656201036370\
-                      75013101066d656d6f7279033147690104";
+        let granted = "01037765620103637075013101066d656d6f727903314769";
+        let golden = format!("01{granted}0103776562030103637075043530306d00010100{granted}010104");
         assert_eq!(hex, golden);
         assert_eq!(Allocation::decode(&[2]), None);
         assert_eq!(Allocation::decode(&[VERSION, 1]), None);

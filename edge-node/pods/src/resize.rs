@@ -99,7 +99,7 @@ impl PodMachine {
         let more = |name: &str| {
             let mut granted = self.allocation.granted.get(name)?.clone();
             let actual = match name {
-                POD => self.allocation.pod.as_ref().and_then(|(_, all)| all.get(POD)),
+                POD => self.allocation.pod.as_ref().and_then(|(_, all, _)| all.get(POD)),
                 _ => self.actual(name).filter(|_| self.may_live(name)),
             };
             for (resource, amount) in actual.into_iter().flat_map(|actual| &actual.requests) {
@@ -118,9 +118,9 @@ impl PodMachine {
         self.sizing.refused.as_ref().is_some_and(|refused| refused.reason == DEFERRED) && !self.ending()
     }
 
-    /// What a container was made with, as far as that is known.
+    /// What a container was last held to.
     fn actual(&self, name: &str) -> Option<&Amounts> {
-        self.allocation.actual.get(name)?.1.as_ref()
+        self.allocation.actual.get(name).map(|(_, amounts, _)| amounts)
     }
 
     fn may_live(&self, name: &str) -> bool {
@@ -130,28 +130,26 @@ impl PodMachine {
     /// Containers that run with other resources than were granted: attempt, and whether it is to be restarted.
     fn stale(&self) -> Vec<(String, u32, bool)> {
         let none = ByName::new();
-        let before = self.allocation.pod.as_ref().map_or(&none, |(_, all)| all);
+        let before = self.allocation.pod.as_ref().map_or(&none, |(_, all, _)| all);
         let containers = spec::containers(&self.pod).filter(|(role, _)| *role != Role::Init);
         let look = |(_, container): (Role, &Container)| {
             let name = &container.name;
             matches!(self.live.get(name)?.stage, Stage::Running { .. }).then_some(())?;
-            let (attempt, actual) = self.allocation.actual.get(name)?;
-            let Some(actual) = actual else { return Some((name.clone(), *attempt, false)) };
+            let (attempt, actual, sure) = self.allocation.actual.get(name)?;
             let now = effective(&self.allocation.granted, name);
             let mut was = before.clone();
             was.insert(name.clone(), actual.clone());
             let parts = now.differing(&effective(&was, name));
             let restart = parts.iter().any(|resource| restarts_for(container, resource));
-            (!parts.is_empty()).then(|| (name.clone(), *attempt, restart))
+            (!parts.is_empty() || !sure).then(|| (name.clone(), *attempt, restart))
         };
         containers.filter_map(look).collect()
     }
 
     /// Whether the pod's cgroup is not as was granted.
     fn pod_is_stale(&self) -> bool {
-        let made_from =
-            self.allocation.pod.as_ref().filter(|(attempt, _)| Some(*attempt) == self.memory.sandbox_attempt);
-        made_from.is_some_and(|(_, all)| differ(all, &self.allocation.granted))
+        let pod = self.allocation.pod.as_ref().filter(|(attempt, ..)| Some(*attempt) == self.memory.sandbox_attempt);
+        pod.is_some_and(|(_, all, sure)| !sure || differ(all, &self.allocation.granted))
     }
 
     /// Whether containers have to wait: the pod may still be too small for them.
@@ -161,7 +159,7 @@ impl PodMachine {
 
     /// The pod's cgroup is made with a new sandbox, from what was granted.
     pub(crate) fn size_sandbox(&mut self, attempt: u32) {
-        self.allocation.pod = Some((attempt, self.allocation.granted.clone()));
+        self.allocation.pod = Some((attempt, self.allocation.granted.clone(), true));
     }
 
     /// A sandbox that was there before anything was written down of it.
@@ -180,13 +178,9 @@ impl PodMachine {
         let attempt = self.attempt(name);
         let Some(granted) = self.allocation.granted.get(name) else { return };
         match self.allocation.actual.get_mut(name) {
-            Some((known, made)) if *known == attempt => {
-                if made.as_ref().is_some_and(|made| !made.differing(granted).is_empty()) {
-                    *made = None;
-                }
-            }
+            Some((known, made, sure)) if *known == attempt => *sure &= made.differing(granted).is_empty(),
             _ => {
-                self.allocation.actual.insert(name.to_string(), (attempt, Some(granted.clone())));
+                self.allocation.actual.insert(name.to_string(), (attempt, granted.clone(), true));
             }
         }
     }
@@ -194,9 +188,9 @@ impl PodMachine {
     /// A container that runs already: what it was made with was noted, or is not known.
     pub(crate) fn resume_size(&mut self, name: &str) {
         let attempt = self.attempt(name);
-        let noted = self.allocation.actual.get(name).is_some_and(|(known, _)| *known == attempt);
-        if !noted && self.allocation.granted.contains_key(name) {
-            self.allocation.actual.insert(name.to_string(), (attempt, None));
+        let noted = self.allocation.actual.get(name).is_some_and(|(known, ..)| *known == attempt);
+        if let Some(granted) = self.allocation.granted.get(name).filter(|_| !noted) {
+            self.allocation.actual.insert(name.to_string(), (attempt, granted.clone(), false));
         }
     }
 
@@ -289,7 +283,17 @@ impl PodMachine {
         }
         let containers: Vec<(String, u32)> =
             stale.into_iter().filter(|(.., restart)| !restart).map(|(name, attempt, _)| (name, attempt)).collect();
+        // Whatever becomes of it: from here on nobody knows, until it is known to be done.
+        for (name, _) in &containers {
+            if let Some((.., sure)) = self.allocation.actual.get_mut(name) {
+                *sure = false;
+            }
+        }
+        if let Some((.., sure)) = &mut self.allocation.pod {
+            *sure = false;
+        }
         self.sizing.doing = Some((self.allocation.granted.clone(), containers.clone()));
+        out.push(PodAction::Remember);
         out.push(PodAction::Resize { containers });
     }
 
@@ -309,14 +313,13 @@ impl PodMachine {
         (self.sizing.failed, self.sizing.failures) = (None, 0);
         for (name, attempt) in containers {
             // It may have been started anew meanwhile, with what was granted by then.
-            if let Some((known, actual)) = self.allocation.actual.get_mut(&name)
-                && *known == attempt
+            if let Some(entry) = self.allocation.actual.get_mut(&name).filter(|(known, ..)| *known == attempt)
                 && let Some(amounts) = granted.get(&name)
             {
-                *actual = Some(amounts.clone());
+                *entry = (attempt, amounts.clone(), true);
             }
         }
-        self.allocation.pod = self.memory.sandbox_attempt.map(|attempt| (attempt, granted));
+        self.allocation.pod = self.memory.sandbox_attempt.map(|attempt| (attempt, granted, true));
         out.push(PodAction::Remember);
     }
 
@@ -383,7 +386,7 @@ impl PodMachine {
 
     /// `resources` of the pod itself.
     pub(crate) fn size_of_pod(&self) -> Option<ResourceRequirements> {
-        let (_, all) = self.allocation.pod.as_ref()?;
+        let (_, all, _) = self.allocation.pod.as_ref()?;
         Some(all.get(POD)?.requirements())
     }
 }
