@@ -244,6 +244,7 @@ pub(crate) enum Suite {
     Api,
     Clients,
     Node,
+    Containerd2,
     Wasm,
     Net,
     Control,

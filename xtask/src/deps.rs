@@ -9,10 +9,11 @@ use crate::compile::foreign_cargo;
 use crate::{cli, docker_registry, etcd, kubectl, place, process};
 
 /// Package and the file or program that shows that it is there (it may have come another way than by apt).
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
     ("crun", "crun"),
+    ("runsc", "runsc"),
     ("nftables", "nft"),
     ("iproute2", "ip"),
     ("busybox-static", "busybox"),

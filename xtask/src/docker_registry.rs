@@ -9,6 +9,7 @@ use crate::process;
 use crate::sid::Tool;
 
 const REGISTRY: Tool = Tool {
+    suite: "sid",
     name: "docker-registry",
     version: "2.8",
     packages: &["docker-registry"],

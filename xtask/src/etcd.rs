@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use crate::process;
 use crate::sid::Tool;
 
-const ETCD: Tool = Tool { name: "etcd", version: "3.5", packages: &["etcd-server"], program: "usr/bin/etcd", release };
+const ETCD: Tool =
+    Tool { suite: "sid", name: "etcd", version: "3.5", packages: &["etcd-server"], program: "usr/bin/etcd", release };
 
 /// Where the cached program is, or would be.
 pub(crate) fn path() -> Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! kubectl 1.36 in our cache, and calls of it.
+//! kubectl 1.36 in our cache, and calls of it; 1.32 for the tests of older clients.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,7 @@ use crate::process;
 use crate::sid::Tool;
 
 const KUBECTL: Tool = Tool {
+    suite: "sid",
     name: "kubectl",
     version: "1.36",
     // Debian names the program's package so since 1.33; before, it lay in `kubernetes-client`.
@@ -18,6 +19,13 @@ const KUBECTL: Tool = Tool {
     program: "usr/bin/kubectl",
     release,
 };
+
+const OLDER: Tool = Tool { suite: "trixie", version: "1.32", ..KUBECTL };
+
+/// One that is older, fetched unless it is there.
+pub(crate) fn older() -> Result<PathBuf> {
+    OLDER.ensure()
+}
 
 /// Where the cached program is, or would be.
 pub(crate) fn path() -> Result<PathBuf> {

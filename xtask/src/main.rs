@@ -10,6 +10,7 @@ mod clients;
 mod clock;
 mod cluster;
 mod compile;
+mod containerd;
 mod deps;
 mod docker_registry;
 mod down;

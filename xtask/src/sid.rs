@@ -1,4 +1,4 @@
-//! Programs that Debian 12 lacks or has too old: single packages of Debian sid, unpacked into our cache. They come through
+//! Programs that Debian 12 lacks or has in another version: single packages of later suites, unpacked into our cache. They come through
 //! an apt configuration of its own, so that neither the system's sources nor its packages change.
 
 use std::fs;
@@ -11,8 +11,10 @@ use crate::{place, process};
 
 const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
 
-/// A program of Debian sid.
+/// A program of another suite of Debian.
 pub(crate) struct Tool {
+    /// Debian's suite that has it.
+    pub(crate) suite: &'static str,
     /// What people call it.
     pub(crate) name: &'static str,
     /// The release that we want; the folder in the cache is named by it.
@@ -37,19 +39,20 @@ impl Tool {
         if path.is_file() {
             return Ok(path);
         }
-        let (name, version) = (self.name, self.version);
+        let (name, version, suite) = (self.name, self.version, self.suite);
         let tools = place::tools()?;
         // Of our own process: two clusters may start at once on a new machine.
-        let apt = tools.join(format!("apt-sid.part{}", std::process::id()));
-        eprintln!("fetching {name} {version} from Debian sid into {}", tools.display());
+        let apt = tools.join(format!("apt-{suite}.part{}", std::process::id()));
+        eprintln!("fetching {name} {version} from Debian {suite} into {}", tools.display());
         for folder in ["lists/partial", "cache/archives/partial", "download"] {
             fs::create_dir_all(apt.join(folder)).with_context(|| format!("creating {}", apt.join(folder).display()))?;
         }
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        fs::write(apt.join("sources.list"), format!("deb [signed-by={keyring}] {} sid main\n", mirror()))?;
+        fs::write(apt.join("sources.list"), format!("deb [signed-by={keyring}] {} {suite} main\n", mirror()))?;
         // An empty status file: what is installed on this system has no say in which version is fetched.
         fs::write(apt.join("status"), "")?;
-        process::output(apt_get(&apt).args(["-q", "update"])).context("reading Debian sid's package lists")?;
+        process::output(apt_get(&apt).args(["-q", "update"]))
+            .with_context(|| format!("reading the package lists of Debian {suite}"))?;
 
         let unpacked = tools.join(format!("{name}-{version}.part{}", std::process::id()));
         let _ = fs::remove_dir_all(&unpacked);
@@ -66,7 +69,7 @@ impl Tool {
             if unpacked.join(self.program).is_file() {
                 let found = (self.release)(&unpacked.join(self.program))?;
                 if !found.starts_with(&format!("{version}.")) {
-                    eprintln!("note: Debian sid has {name} {found}, not {version}; using it");
+                    eprintln!("note: Debian {suite} has {name} {found}, not {version}; using it");
                 }
                 let home = tools.join(format!("{name}-{version}"));
                 let moved = fs::rename(&unpacked, &home);
@@ -79,7 +82,7 @@ impl Tool {
                 return Ok(path);
             }
         }
-        bail!("Debian sid has no {name} in {:?}; put one at {}", self.packages, path.display())
+        bail!("Debian {suite} has no {name} in {:?}; put one at {}", self.packages, path.display())
     }
 }
 

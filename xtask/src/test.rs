@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{self, Suite};
 use crate::compile::{self, cargo};
-use crate::{clients, deps, docker_registry, etcd, kubectl, place, process, sim, tidy};
+use crate::{clients, containerd, deps, docker_registry, etcd, kubectl, place, process, sim, tidy};
 
 /// Names the folder of upstream's texts.
 const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
@@ -77,6 +77,7 @@ fn run(suite: Suite, rest: &[String]) -> Result<()> {
             crates(&["edge-node", "storage/edge", "storage/edge-views", "runtimes"], rest)?;
             cluster("e2e", if rest.is_empty() { &contract } else { rest })
         }
+        Suite::Containerd2 => containerd2(rest),
         Suite::Wasm => crates(&["runtimes/wasm", "runtimes/wasm-engine", "runtimes/wasm-host", "edge-node/wasm"], rest),
         Suite::Net => crates(&["netmesh", "hub/links"], rest),
         Suite::Control => crates(&["controllers"], rest),
@@ -130,11 +131,21 @@ pub(crate) fn reference() -> Option<PathBuf> {
     named.or_else(|| place::root().parent().map(|beside| beside.join(SHARED)).filter(|folder| folder.is_dir()))
 }
 
-/// Clients that others wrote, against the hub's program.
+/// Clients that others wrote, and an older kubectl, against the hub's program.
 fn others_clients(rest: &[String]) -> Result<()> {
     let mut test = tested()?;
     test.env("HELM", clients::helm()?).env("PYTHON", clients::python()?).env("KUBE_CLIENT", clients::kube()?);
-    test.args(["test", "-p", "holdfast-unify", "-p", "holdfast-hub", "--test", "it", "--", "clients::"]).args(rest);
+    const HUB: [&str; 8] = ["test", "-p", "holdfast-unify", "-p", "holdfast-hub", "--test", "it", "--"];
+    process::show(test.args(HUB).arg("clients::").args(rest))?;
+    let mut older = tested()?;
+    process::show(older.env("KUBECTL", kubectl::older()?).args(HUB).args(["kubectl::", "verbs::"]).args(rest))
+}
+
+/// The runtime's tests on containerd 2 instead of the system's.
+fn containerd2(rest: &[String]) -> Result<()> {
+    let mut test = tested()?;
+    test.env("CONTAINERD", containerd::ensure()?);
+    test.args(["test", "-p", "holdfast-unify", "-p", "holdfast-containerd", "--test", "it", "--"]).args(rest);
     process::show(&mut test)
 }
 

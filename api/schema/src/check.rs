@@ -1,5 +1,6 @@
 //! A document against its type, as upstream's strict JSON decoder takes it.
 
+use crate::parse::MAX_PROBLEMS;
 use crate::table::{Named, Schema, Shape, Type};
 use base64::Engine;
 use holdfast_core::{Gvk, Json, Quantity, Status, Timestamp};
@@ -126,7 +127,9 @@ impl Walk<'_> {
             match named.field(key) {
                 _ if outcome.is_err() => true,
                 None => {
-                    self.unknown.push(below.full());
+                    if self.unknown.len() < MAX_PROBLEMS {
+                        self.unknown.push(below.full());
+                    }
                     false
                 }
                 Some(_) if value.is_null() => false,

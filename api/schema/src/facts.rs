@@ -20,6 +20,7 @@ pub(crate) struct Patching {
 /// Short names of the packages that the tables below speak of.
 const ADMISSION: &str = "io.k8s.api.admissionregistration.v1.";
 const APPS: &str = "io.k8s.api.apps.v1.";
+const AUTOSCALING: &str = "io.k8s.api.autoscaling.v1.";
 const BATCH: &str = "io.k8s.api.batch.v1.";
 const CERTIFICATES: &str = "io.k8s.api.certificates.v1.";
 const CORE: &str = "io.k8s.api.core.v1.";
@@ -218,9 +219,15 @@ const DEFAULTS: &[(&str, &str, &str, &str)] = &[
     (CORE, "AzureDiskVolumeSource", "cachingMode", "ReadWrite"),
     (CORE, "AzureDiskVolumeSource", "fsType", "ext4"),
     (CORE, "AzureDiskVolumeSource", "kind", "Shared"),
+    (CORE, "ConfigMapEnvSource", "name", ""),
+    (CORE, "ConfigMapKeySelector", "name", ""),
+    (CORE, "ConfigMapProjection", "name", ""),
+    (CORE, "ConfigMapVolumeSource", "name", ""),
     (CORE, "ContainerPort", "protocol", "TCP"),
+    (CORE, "GRPCAction", "service", ""),
     (CORE, "ISCSIPersistentVolumeSource", "iscsiInterface", "default"),
     (CORE, "ISCSIVolumeSource", "iscsiInterface", "default"),
+    (CORE, "LocalObjectReference", "name", ""),
     (CORE, "RBDPersistentVolumeSource", "keyring", "/etc/ceph/keyring"),
     (CORE, "RBDPersistentVolumeSource", "pool", "rbd"),
     (CORE, "RBDPersistentVolumeSource", "user", "admin"),
@@ -231,8 +238,20 @@ const DEFAULTS: &[(&str, &str, &str, &str)] = &[
     (CORE, "ScaleIOPersistentVolumeSource", "storageMode", "ThinProvisioned"),
     (CORE, "ScaleIOVolumeSource", "fsType", "xfs"),
     (CORE, "ScaleIOVolumeSource", "storageMode", "ThinProvisioned"),
+    (CORE, "SecretEnvSource", "name", ""),
+    (CORE, "SecretKeySelector", "name", ""),
+    (CORE, "SecretProjection", "name", ""),
     (CORE, "ServicePort", "protocol", "TCP"),
     (RESOURCE, "DeviceToleration", "operator", "Equal"),
+];
+
+/// Defaults that are no text, as JSON.
+const OTHER_DEFAULTS: &[(&str, &str, &str, &str)] = &[
+    (AUTOSCALING, "ScaleSpec", "replicas", "0"),
+    (CORE, "AzureDiskVolumeSource", "readOnly", "false"),
+    (CORE, "FileKeySelector", "optional", "false"),
+    (CORE, "ReplicationControllerSpec", "minReadySeconds", "0"),
+    (CORE, "ReplicationControllerSpec", "replicas", "1"),
 ];
 
 /// How the elements of a list belong together.
@@ -317,8 +336,37 @@ pub(crate) fn required(name: &str, field: &str) -> Option<bool> {
 
 /// The default that OpenAPI shows for a field.
 pub(crate) fn default(name: &str, field: &str) -> Option<Json> {
-    let found = DEFAULTS.iter().find(|(p, t, f, _)| *f == field && is(name, p, t));
-    found.map(|(.., default)| Json::from(*default))
+    let find = |table: &'static [(&str, &str, &str, &'static str)]| {
+        table.iter().find(|(p, t, f, _)| *f == field && is(name, p, t)).map(|(.., default)| *default)
+    };
+    let other = || find(OTHER_DEFAULTS).and_then(|text| serde_json::from_str(text).ok());
+    find(DEFAULTS).map(Json::from).or_else(other)
+}
+
+/// Fields of a union, and what its discriminator is when they are set.
+type Members = &'static [(&'static str, &'static str)];
+
+/// Types of which one field at most is set, by the field that says which, if any does.
+const UNIONS: &[(&str, &str, &str, Members)] = &[
+    (CORE, "AppArmorProfile", "type", &[("localhostProfile", "LocalhostProfile")]),
+    (CORE, "PodSchedulingGroup", "", &[("podGroupName", "PodGroupName")]),
+    (CORE, "SeccompProfile", "type", &[("localhostProfile", "LocalhostProfile")]),
+    (FLOW, "LimitResponse", "type", &[("queuing", "Queuing")]),
+    (FLOW, "PriorityLevelConfigurationSpec", "type", &[("exempt", "Exempt"), ("limited", "Limited")]),
+    (FLOW, "Subject", "kind", &[("group", "Group"), ("serviceAccount", "ServiceAccount"), ("user", "User")]),
+];
+
+/// What `x-kubernetes-unions` says of a type.
+pub(crate) fn unions(name: &str) -> Option<Json> {
+    let (.., discriminator, fields) = UNIONS.iter().find(|(package, union, ..)| is(name, package, union))?;
+    let fields: serde_json::Map<String, Json> =
+        fields.iter().map(|(field, value)| ((*field).to_string(), Json::from(*value))).collect();
+    let mut union = serde_json::Map::new();
+    if !discriminator.is_empty() {
+        union.insert("discriminator".into(), Json::from(*discriminator));
+    }
+    union.insert("fields-to-discriminateBy".into(), fields.into());
+    Some(Json::Array(vec![union.into()]))
 }
 
 /// Every field that a table above speaks of.
@@ -327,7 +375,7 @@ pub(crate) fn all() -> Vec<(String, &'static str)> {
     let merged = MERGED.iter().map(|&(package, name, field, ..)| (package, name, field));
     let keyed = KEYED.iter().map(|&(package, name, field, _)| (package, name, field));
     let required = REQUIRED.iter().map(|&(package, name, field, _)| (package, name, field));
-    let defaults = DEFAULTS.iter().map(|&(package, name, field, _)| (package, name, field));
+    let defaults = DEFAULTS.iter().chain(OTHER_DEFAULTS).map(|&(package, name, field, _)| (package, name, field));
     let plain =
         [RETAINED, REPLACED, SETS, WHOLE, UNTYPED, ATOMIC_BYTES, ATOMIC_MAPS, GRANULAR].into_iter().flatten().copied();
     let fields = merged.chain(keyed).chain(required).chain(defaults).chain(plain);

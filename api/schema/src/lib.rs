@@ -24,7 +24,7 @@ mod table;
 
 pub use check::{strict_error, strict_texts};
 pub use openapi::{Document, openapi_v2, openapi_v3_index};
-pub use parse::parse_json;
+pub use parse::{MAX_DEPTH, depth, parse_json};
 pub use patch::{json_patch, merge_patch};
 pub use table::Schema;
 

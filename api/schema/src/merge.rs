@@ -112,40 +112,35 @@ fn merge_maps(
     original.retain(|name, _| !is_deleted(name));
     for (name, value) in patch.into_iter().filter(|(_, value)| !value.is_null()) {
         let merged = match (original.get_mut(&name).map(Json::take), value) {
-            (Some(Json::Object(_)), new @ Json::Object(_)) if place.replaces(&name) => fresh(new),
-            (Some(Json::Object(old)), Json::Object(new)) => Json::Object(merge_maps(place.below(&name), old, new)?),
+            (Some(Json::Object(_)), Json::Object(new)) if place.replaces(&name) => {
+                Some(Json::Object(without_directives(new)))
+            }
+            (Some(Json::Object(old)), Json::Object(new)) => {
+                Some(Json::Object(merge_maps(place.below(&name), old, new)?))
+            }
             (Some(Json::Array(old)), Json::Array(new)) => {
                 let (patching, element) = place.list(&name);
-                Json::Array(lists::merge(element, patching, old, new)?)
+                Some(Json::Array(lists::merge(element, patching, old, new)?))
             }
             // What is new, or of another type than before, is taken as it is.
             (_, new) => fresh(new),
         };
-        original.insert(name, merged);
+        match merged {
+            Some(merged) => original.insert(name, merged),
+            None => original.shift_remove(&name),
+        };
     }
     Ok(original)
 }
 
-/// A value that stands in the patch only: its directives and nulls have nothing to act on.
-fn fresh(value: Json) -> Json {
+/// A value that stands in the patch only: its nulls have nothing to act on, nor has a directive. A map that says what is to
+/// become of the one that is not there says nothing else, whatever else stands in it.
+fn fresh(value: Json) -> Option<Json> {
     match value {
-        Json::Object(mut map) => {
-            // `$patch: delete` of something that is not there leaves an empty map, as upstream does.
-            if map.get(PATCH).and_then(Json::as_str) == Some("delete") {
-                map.clear();
-            }
-            Json::Object(without_directives(map))
-        }
-        Json::Array(items) => {
-            let kept = items.into_iter().filter(|item| {
-                let directive = item.get(PATCH).and_then(Json::as_str);
-                // `{$patch: replace}` alone is a mark, not an element.
-                !(directive == Some("delete")
-                    || directive == Some("replace") && item.as_object().is_some_and(|map| map.len() == 1))
-            });
-            Json::Array(kept.map(fresh).collect())
-        }
-        scalar => scalar,
+        Json::Object(map) if map.contains_key(PATCH) => None,
+        Json::Object(map) => Some(Json::Object(without_directives(map))),
+        Json::Array(items) => Some(Json::Array(items.into_iter().filter_map(fresh).collect())),
+        scalar => Some(scalar),
     }
 }
 

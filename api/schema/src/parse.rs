@@ -6,8 +6,10 @@ use serde_json::Map;
 use std::collections::BTreeSet;
 use std::fmt;
 
+/// Problems of one document that are told of, as upstream's strict decoder.
+pub(crate) const MAX_PROBLEMS: usize = 100;
 /// How deep a document may nest. Below serde_json's own bound, so that the text of the error is ours.
-const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 100;
 
 /// Reads a document. The second part names fields that stand twice, as `spec.a` or `spec.list[0].b`; the last
 /// one counts.
@@ -22,6 +24,15 @@ pub fn parse_json(bytes: &[u8]) -> Result<(Json, Vec<String>), Status> {
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|err| Status::bad_request(format!("couldn't get version/kind; json parse error: {err}")))?;
     Ok((value, state.duplicates))
+}
+
+/// How many maps and lists stand in each other.
+pub fn depth(value: &Json) -> usize {
+    match value {
+        Json::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+        Json::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        _ => 0,
+    }
 }
 
 #[derive(Default)]
@@ -47,6 +58,9 @@ impl State {
     }
 
     fn note_duplicate(&mut self, key: &str) {
+        if self.duplicates.len() == MAX_PROBLEMS {
+            return;
+        }
         let mut path = String::new();
         for step in &self.path {
             match step {

@@ -20,73 +20,58 @@ fn reference(file: &str) -> Option<Json> {
     Some(serde_json::from_slice(&bytes).unwrap())
 }
 
-/// What a schema says of structure; descriptions are not compared.
-fn structure(schema: &Json) -> BTreeMap<&str, &Json> {
-    const COMPARED: &[&str] = &[
-        "$ref",
-        "type",
-        "format",
-        "items",
-        "additionalProperties",
-        "allOf",
-        "oneOf",
-        "x-kubernetes-patch-strategy",
-        "x-kubernetes-patch-merge-key",
-        "x-kubernetes-list-type",
-        "x-kubernetes-list-map-keys",
-        "x-kubernetes-map-type",
-    ];
-    let Some(map) = schema.as_object() else { return BTreeMap::new() };
-    map.iter().filter(|(key, _)| COMPARED.contains(&key.as_str())).map(|(key, value)| (key.as_str(), value)).collect()
-}
-
-fn without_defaults(schema: &Json) -> Json {
-    match schema {
-        Json::Object(map) => {
-            map.iter().filter(|(key, _)| *key != "default").map(|(k, v)| (k.clone(), without_defaults(v))).collect()
-        }
-        // A type with a default is wrapped upstream; without the default the wrapping says nothing.
-        other => other.clone(),
+/// All that a schema says but for descriptions, which are our own, and the kinds that it is of, which are compared apart.
+fn plain(schema: &Json) -> Json {
+    let Some(map) = schema.as_object() else { return schema.clone() };
+    let mut out = BTreeMap::new();
+    for (key, value) in map {
+        let value = match key.as_str() {
+            "description" | "x-kubernetes-group-version-kind" => continue,
+            "properties" => {
+                let fields = value.as_object().unwrap().iter().map(|(name, field)| (name.clone(), plain(field)));
+                fields.collect::<BTreeMap<_, _>>().into_iter().collect()
+            }
+            "items" | "additionalProperties" => plain(value),
+            "allOf" | "oneOf" => value.as_array().unwrap().iter().map(plain).collect(),
+            "required" => {
+                let mut names: Vec<&str> = value.as_array().unwrap().iter().filter_map(Json::as_str).collect();
+                names.sort_unstable();
+                names.into()
+            }
+            _ => value.clone(),
+        };
+        out.insert(key.clone(), value);
     }
-}
-
-fn required(schema: &Json) -> BTreeSet<&str> {
-    schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect()
+    out.into_iter().collect()
 }
 
 /// Every difference of a type of ours from the published one.
 fn differences(name: &str, ours: &Json, theirs: &Json, found: &mut Vec<String>) {
-    let none = serde_json::Map::new();
-    let fields = |schema: &'_ Json| -> BTreeSet<String> {
-        schema["properties"].as_object().unwrap_or(&none).keys().cloned().collect()
-    };
-    let (our_fields, their_fields) = (fields(ours), fields(theirs));
-    for field in our_fields.symmetric_difference(&their_fields) {
-        found.push(format!("{name}.{field} is only on one side"));
+    let (mut ours, mut theirs) = (plain(ours), plain(theirs));
+    if ours == theirs {
+        return;
     }
-    if required(ours) != required(theirs) {
-        found.push(format!("{name} requires {:?}, upstream {:?}", required(ours), required(theirs)));
+    let take = |schema: &mut Json| schema.as_object_mut().unwrap().shift_remove("properties").unwrap_or_default();
+    let (our_fields, their_fields) = (take(&mut ours), take(&mut theirs));
+    if ours != theirs {
+        found.push(format!("{name} is {ours}, upstream {theirs}"));
     }
-    if structure(ours) != structure(theirs) {
-        found.push(format!("{name} is {:?}, upstream {:?}", structure(ours), structure(theirs)));
-    }
-    for field in our_fields.intersection(&their_fields) {
-        let default = |schema: &Json| schema["properties"][field].get("default").cloned();
-        // Upstream also shows the zero value of every Go field that is no pointer: that says nothing.
-        let telling = |default: &Json| default.as_str().is_some_and(|text| !text.is_empty());
-        if default(ours) != default(theirs).filter(telling) {
-            found.push(format!("{name}.{field} has the default {:?}, upstream {:?}", default(ours), default(theirs)));
-        }
-        let ours = without_defaults(&ours["properties"][field]);
-        let theirs = without_defaults(&theirs["properties"][field]);
-        if structure(&ours) != structure(&theirs) {
-            found.push(format!("{name}.{field} is {:?}, upstream {:?}", structure(&ours), structure(&theirs)));
+    let names =
+        |fields: &Json| fields.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let all: BTreeSet<String> = names(&our_fields).into_iter().chain(names(&their_fields)).collect();
+    for field in all {
+        let (ours, theirs) = (&our_fields[&field], &their_fields[&field]);
+        if ours != theirs {
+            found.push(format!("{name}.{field} is {ours}, upstream {theirs}"));
         }
     }
 }
 
 /// Names of types that kube-apiserver does not have: our own, and metrics-server's.
 const OWN: [&str; 2] = ["io.holdfast.", "io.k8s.metrics."];
+
+/// Paths of what kube-apiserver does not serve.
+const OWN_PATHS: [&str; 2] = ["holdfast.io/", "/metrics.k8s.io/"];
 
 fn is_own(name: &str) -> bool {
     OWN.iter().any(|own| name.starts_with(own))
@@ -145,70 +130,98 @@ fn is_left_out(path: &str) -> bool {
     path.contains("/watch/")
 }
 
-fn parameters(item: &Json, operation: &Json) -> BTreeSet<String> {
-    let lists = [&item["parameters"], &operation["parameters"]];
-    let all = lists.into_iter().filter_map(Json::as_array).flatten();
-    all.map(|p| format!("{} {} {}", p["in"], p["name"], p["schema"]["type"])).collect()
+/// Sorted, without descriptions, and without CBOR, which is not built.
+fn canonical(value: &Json) -> Json {
+    match value {
+        Json::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| *key != "description" && !key.contains("cbor"));
+            kept.map(|(key, value)| (key.clone(), canonical(value))).collect::<BTreeMap<_, _>>().into_iter().collect()
+        }
+        Json::Array(items) => {
+            let mut items: Vec<Json> = items.iter().map(canonical).collect();
+            items.retain(|item| !item.as_str().is_some_and(|text| text.contains("cbor")));
+            items.sort_by_key(Json::to_string);
+            items.into()
+        }
+        scalar => scalar.clone(),
+    }
+}
+
+/// All that an operation says, with the parameters of its path, resolved.
+fn signature(document: &Json, item: &Json, operation: &Json) -> BTreeMap<String, Json> {
+    let lists = [&item["parameters"], &operation["parameters"]].into_iter().filter_map(Json::as_array).flatten();
+    let resolved = lists.map(|parameter| match parameter["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => parameter,
+    });
+    // Lists and watches of a part of the objects, by their hash, are not built.
+    let parameters: Vec<Json> = resolved.filter(|parameter| parameter["name"] != "shardSelector").cloned().collect();
+    let mut all: BTreeMap<String, Json> =
+        canonical(operation).as_object().unwrap().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    all.insert("parameters".into(), canonical(&parameters.into()));
+    all
+}
+
+fn compare_paths(ours: &Json, theirs: &Json, found: &mut Vec<String>) {
+    let plurals: BTreeSet<&str> = holdfast_kinds::all().iter().map(|kind| kind.plural).collect();
+    let (our_paths, their_paths) = (ours["paths"].as_object().unwrap(), theirs["paths"].as_object().unwrap());
+    for (path, item) in our_paths.iter().filter(|(path, _)| !OWN_PATHS.iter().any(|own| path.contains(own))) {
+        let Some(their_item) = their_paths.get(path) else {
+            found.push(format!("{path} is not published"));
+            continue;
+        };
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters") {
+            let Some(their_operation) = their_item.get(method) else {
+                found.push(format!("{method} {path} is not published"));
+                continue;
+            };
+            let mut mine = signature(ours, item, operation);
+            let mut other = signature(theirs, their_item, their_operation);
+            let keys: BTreeSet<String> = mine.keys().chain(other.keys()).cloned().collect();
+            for key in keys {
+                let (mine, other) = (mine.remove(&key).unwrap_or_default(), other.remove(&key).unwrap_or_default());
+                if mine != other {
+                    found.push(format!("{method} {path} {key}:\n  {mine}\n  {other}"));
+                }
+            }
+        }
+    }
+    for (path, item) in their_paths {
+        let served = path.split('/').any(|part| plurals.contains(part)) && !is_left_out(path);
+        let mut methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+        if served && !our_paths.contains_key(path) {
+            // Collections of other kinds stand below `namespaces` too.
+            let of_another = path.contains("/namespaces/{namespace}/")
+                && !path.split('/').skip_while(|part| *part != "{namespace}").any(|part| plurals.contains(part));
+            if !of_another {
+                found.push(format!("{path} is missing"));
+            }
+        } else if let Some(method) = methods.find(|method| served && our_paths[path].get(*method).is_none()) {
+            found.push(format!("{method} {path} is missing"));
+        }
+    }
 }
 
 #[test]
 fn paths_of_v3_are_the_published_ones() {
     let mut found = Vec::new();
-    let plurals: BTreeSet<&str> = holdfast_kinds::all().iter().map(|kind| kind.plural).collect();
     for (group, version) in published_groups() {
         let file = openapi::path_of(group, version).replace('/', "__");
         let Some(published) = reference(&format!("openapi-v3/{file}_openapi.json")) else { return };
-        let ours = builtin().openapi_v3(group, version);
-        let (ours, theirs) = (ours["paths"].as_object().unwrap(), published["paths"].as_object().unwrap());
-        for (path, item) in ours {
-            let Some(their_item) = theirs.get(path) else {
-                found.push(format!("{path} is not published"));
-                continue;
-            };
-            for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters") {
-                let their_operation = &their_item[method];
-                for key in ["operationId", "tags", "x-kubernetes-action", "x-kubernetes-group-version-kind"] {
-                    if operation[key] != their_operation[key] {
-                        found.push(format!("{method} {path} {key}: {} {}", operation[key], their_operation[key]));
-                    }
-                }
-                let (mine, other) = (parameters(item, operation), parameters(their_item, their_operation));
-                let missing: Vec<_> = other.difference(&mine).filter(|p| !p.contains("shardSelector")).collect();
-                let extra: Vec<_> = mine.difference(&other).collect();
-                if !missing.is_empty() || !extra.is_empty() {
-                    found.push(format!("{method} {path} parameters: missing {missing:?}, extra {extra:?}"));
-                }
-                let codes = |operation: &Json| -> Vec<String> {
-                    let mut codes: Vec<_> = operation["responses"].as_object().unwrap().keys().cloned().collect();
-                    codes.sort();
-                    codes
-                };
-                if codes(operation) != codes(their_operation) {
-                    found.push(format!("{method} {path}: {:?} {:?}", codes(operation), codes(their_operation)));
-                }
-                let schema = |operation: &Json| {
-                    operation["responses"]["200"]["content"]["application/json"]["schema"].to_string()
-                };
-                if schema(operation) != schema(their_operation) {
-                    found.push(format!("{method} {path}: {} {}", schema(operation), schema(their_operation)));
-                }
-            }
-        }
-        for (path, item) in theirs {
-            let served = path.split('/').any(|part| plurals.contains(part)) && !is_left_out(path);
-            let mut methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
-            if served && !ours.contains_key(path) {
-                // Collections of other kinds stand below `namespaces` too.
-                let of_another = path.contains("/namespaces/{namespace}/")
-                    && !path.split('/').skip_while(|part| *part != "{namespace}").any(|part| plurals.contains(part));
-                if !of_another {
-                    found.push(format!("{path} is missing"));
-                }
-            } else if let Some(method) = methods.find(|method| served && ours[path].get(*method).is_none()) {
-                found.push(format!("{method} {path} is missing"));
-            }
-        }
+        compare_paths(&builtin().openapi_v3(group, version), &published, &mut found);
     }
+    assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn paths_of_v2_are_the_published_ones() {
+    let Some(mut published) = reference("swagger.json") else { return };
+    // What is published also has the versions that are served only when somebody asks for them.
+    let served: Vec<String> =
+        published_groups().map(|(group, version)| format!("/{}/", openapi::path_of(group, version))).collect();
+    published["paths"].as_object_mut().unwrap().retain(|path, _| served.iter().any(|group| path.starts_with(group)));
+    let mut found = Vec::new();
+    compare_paths(&builtin().openapi_v2(), &published, &mut found);
     assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }
 
@@ -247,7 +260,8 @@ fn full_objects_of_every_kind_decode_unchanged() {
     assert!(compared > 60, "only {compared} kinds were compared");
 }
 
-/// Upstream's documents show `{}` as the default of each struct that Go holds by value.
+/// Upstream's documents show `{}` as the default of each struct that Go holds by value; the zero values of what else is always
+/// written are compared with the types.
 #[test]
 fn structs_that_are_always_there_are_those_that_go_holds_by_value() {
     use holdfast_schema::apply::{Typing, Zero};

@@ -1,13 +1,15 @@
 //! The chain behind the codec: authorization, then the registry.
 
 use crate::audit::{Asked, Auditor, Trail};
-use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext};
+use crate::docs::access::Decisions;
+use crate::{Attributes, Authorizer, Connected, Decision, Deleted, Registry, RequestContext, Selected};
 use holdfast_core::{
     DeleteOptions, FieldSelector, Json, ListOptions, Object, ObjectList, Patch, Reason, Status, Target, UserInfo,
     Watch, WriteOptions, names,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -89,17 +91,23 @@ pub struct Api {
     registry: Arc<dyn Registry>,
     authorizer: Arc<dyn Authorizer>,
     auditor: Option<Arc<Auditor>>,
+    decisions: Arc<Decisions>,
 }
 
 impl Api {
     /// An API over a registry, guarded by an authorizer.
     pub fn new(registry: Arc<dyn Registry>, authorizer: Arc<dyn Authorizer>) -> Api {
-        Api { registry, authorizer, auditor: None }
+        Api { registry, authorizer, auditor: None, decisions: Arc::new(Decisions::new()) }
     }
 
     /// The same with an audit log.
     pub fn with_auditor(self, auditor: Option<Arc<Auditor>>) -> Api {
         Api { auditor, ..self }
+    }
+
+    /// What the authorizer has said so far.
+    pub(crate) fn decisions(&self) -> &Arc<Decisions> {
+        &self.decisions
     }
 
     /// What notes requests, if anything does.
@@ -121,11 +129,13 @@ impl Api {
             request.cx.trail = begin(auditor, &request);
         }
         let verb = request.operation.verb();
-        let target = match &request.operation {
-            Operation::List(options) | Operation::Watch(options) => judged(&request.target, verb, &options.fields),
-            _ => Cow::Borrowed(&request.target),
+        let selected = match &request.operation {
+            Operation::List(options) | Operation::Watch(options) => selected_by(options),
+            Operation::DeleteCollection { selection, .. } => selected_by(selection),
+            _ => Selected::default(),
         };
-        if let Err(status) = self.authorize(&request.cx, &target, verb).await {
+        let target = judged(&request.target, verb, &selected.fields);
+        if let Err(status) = self.authorize_selected(&request.cx, &target, verb, &selected).await {
             if let Some(trail) = &request.cx.trail {
                 trail.failed(&status);
             }
@@ -178,8 +188,15 @@ impl Api {
     ///
     /// # Errors
     /// 403 when it does not allow the request.
-    pub(crate) async fn decide(&self, cx: &RequestContext, attributes: &Attributes<'_>) -> Result<(), Status> {
-        let decision = self.authorizer.authorize(attributes).await;
+    pub(crate) async fn decide(
+        &self,
+        cx: &RequestContext,
+        attributes: &Attributes<'_>,
+        selected: &Selected,
+    ) -> Result<(), Status> {
+        let began = Instant::now();
+        let decision = self.authorizer.authorize_selected(attributes, selected).await;
+        self.decisions.made(&decision, began.elapsed());
         if cx.trail.is_some() {
             let reason = match decision {
                 Decision::Allow => self.authorizer.reason(attributes).await,
@@ -195,9 +212,24 @@ impl Api {
 
     /// Whether the user of `cx` may; the HTTP chain asks before it reads a body.
     pub(crate) async fn authorize(&self, cx: &RequestContext, target: &Target, verb: &str) -> Result<(), Status> {
-        let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
-        self.decide(cx, &attributes).await
+        self.authorize_selected(cx, target, verb, &Selected::default()).await
     }
+
+    /// The same about some objects of a collection.
+    pub(crate) async fn authorize_selected(
+        &self,
+        cx: &RequestContext,
+        target: &Target,
+        verb: &str,
+        selected: &Selected,
+    ) -> Result<(), Status> {
+        let attributes = Attributes { user: &cx.user, verb, target: Some(target), path: "" };
+        self.decide(cx, &attributes, selected).await
+    }
+}
+
+fn selected_by(options: &ListOptions) -> Selected {
+    Selected { fields: options.fields.clone(), labels: options.labels.clone() }
 }
 
 /// The trail of a request that comes from within: it has no address and no headers.

@@ -26,13 +26,14 @@ pub mod webhook;
 
 pub use api::{Api, Operation, Reply, Request};
 pub use audit::{AuditLog, Auditor};
-pub use auth::{Anonymous, Attributes, Authenticator, Authorizer, Credentials, Decision};
+pub use auth::{Anonymous, Attributes, Authenticator, Authorizer, Credentials, Decision, Selected};
+pub use chain::gate::{Entered, Gate, Place, RETRY_SECONDS, Seeking, Sort, TOO_MANY};
 pub use chain::inflight::InFlight;
 pub use chain::service::{ApiService, Document, Peer, ServiceConfig};
 pub use docs::health::Health;
 pub use kind_set::KindSet;
 pub use listen::server::Server;
 pub use listen::taker::Taker;
-pub use registry::{Connected, Deleted, NODE_QUERY, NodeCalls, PodPorts, Registry, RequestContext};
+pub use registry::{Connected, Deleted, NODE_QUERY, NodeCalls, PodPorts, Registry, RequestContext, Stored};
 pub use served::{Documents, LiveKinds, Served};
 pub use webhook::{CallFailure, WebhookCalls, WebhookRoute, WebhookTarget};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Largest request body, as upstream's.
 pub const BODY_BYTES: usize = 3 << 20;
+/// Problems of one document that a strict reader tells of, as upstream's.
+pub const STRICT_TEXTS: usize = 100;
 /// Connections at once; a further one waits in the kernel's queue.
 pub const CONNECTIONS: usize = 16_384;
 /// A client must finish its TLS handshake within this.

@@ -2,12 +2,12 @@
 
 use crate::Decision;
 use crate::audit::Trail;
-use crate::chain::inflight::Place;
+use crate::chain::gate::Place;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_core::calls::{ExecCall, ForwardCall, LogCall, Page, PageCall};
 use holdfast_core::{
-    DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, UserInfo, Watch, WriteOptions,
+    DeleteOptions, Gvr, Json, ListOptions, Object, ObjectList, Patch, Status, Target, UserInfo, Watch, WriteOptions,
 };
 use holdfast_env::BiStream;
 use holdfast_env::session::ExecSession;
@@ -107,7 +107,14 @@ pub enum Connected {
     /// Connections to the pod's ports (portforward).
     Ports(PodPorts),
     /// The port of a pod that requests are to be sent on to (proxy).
-    Backend(PodPorts, u16),
+    Backend {
+        /// The pod.
+        ports: PodPorts,
+        /// Which port.
+        port: u16,
+        /// Whether TLS is spoken there.
+        tls: bool,
+    },
     /// A page of a node (its proxy).
     Page(Page),
 }
@@ -168,6 +175,20 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Opens a stream of a pod (`log`, `exec`, `attach`, `portforward`), or finds what a proxy is to; `query` holds the decoded parameters in order.
     async fn connect(&self, cx: &RequestContext, at: &Target, query: &[(String, String)]) -> Result<Connected, Status>;
+
+    /// What is stored of a resource, about; `None` where that is not known.
+    async fn stored(&self, _gvr: &Gvr) -> Option<Stored> {
+        None
+    }
+}
+
+/// How much is stored of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// How many objects.
+    pub objects: u64,
+    /// Bytes of one of them, on average.
+    pub bytes_each: u64,
 }
 
 /// Reaches into nodes. Implemented by the hub's links; a node's local API goes straight to its pods.

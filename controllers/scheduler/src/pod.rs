@@ -93,6 +93,18 @@ struct RawPod {
 struct RawStatus {
     phase: String,
     conditions: Vec<RawCondition>,
+    container_statuses: Vec<RawContainerStatus>,
+    init_container_statuses: Vec<RawContainerStatus>,
+    resources: RawResources,
+    allocated_resources: ResourceList,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct RawContainerStatus {
+    name: String,
+    resources: RawResources,
+    allocated_resources: ResourceList,
 }
 
 #[derive(Deserialize, Default)]
@@ -100,6 +112,7 @@ struct RawStatus {
 struct RawCondition {
     r#type: String,
     status: String,
+    reason: String,
     message: String,
 }
 
@@ -154,6 +167,7 @@ struct RawPodAffinity {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct RawContainer {
+    name: String,
     resources: RawResources,
     ports: Vec<RawPort>,
     restart_policy: String,
@@ -183,7 +197,8 @@ impl PodInfo {
     }
 
     fn from_raw(meta: &ObjectMeta, raw: RawPod) -> PodInfo {
-        let spec = raw.spec;
+        let mut spec = raw.spec;
+        raw.status.hold(&mut spec);
         let nonzero = requests_of_scores(&spec);
         let scheduled = raw.status.conditions.into_iter().find(|c| c.r#type == "PodScheduled" && c.status == "False");
         let affinity = spec.affinity;
@@ -244,6 +259,33 @@ impl Project for PodInfo {
     }
     fn node(&self) -> Option<&str> {
         (!self.node_name.is_empty()).then_some(self.node_name.as_str())
+    }
+}
+
+impl RawStatus {
+    /// Raises what a pod asks for to what it was granted and still has: a resize counts once the node is told of it, and what is
+    /// given back only when it is. What the node can never give does not count (upstream's `UseStatusResources`).
+    fn hold(&self, spec: &mut RawSpec) {
+        let pending = self.conditions.iter().find(|condition| condition.r#type == "PodResizePending");
+        let infeasible = pending.is_some_and(|pending| pending.status == "True" && pending.reason == "Infeasible");
+        let hold = |asked: &mut ResourceList, granted: &ResourceList, actual: &ResourceList| {
+            if infeasible && !(granted.is_empty() && actual.is_empty()) {
+                asked.retain(|name, _| !["cpu", "memory"].contains(&name.as_str()));
+            }
+            for (name, amount) in granted.iter().chain(actual) {
+                let more = asked.get(name).is_none_or(|asked| asked.exact_milli() < amount.exact_milli());
+                if more {
+                    asked.insert(name.clone(), *amount);
+                }
+            }
+        };
+        for container in spec.containers.iter_mut().chain(&mut spec.init_containers) {
+            let mut told = self.container_statuses.iter().chain(&self.init_container_statuses);
+            if let Some(told) = told.find(|told| told.name == container.name) {
+                hold(&mut container.resources.requests, &told.allocated_resources, &told.resources.requests);
+            }
+        }
+        hold(&mut spec.resources.requests, &self.allocated_resources, &self.resources.requests);
     }
 }
 
@@ -310,6 +352,31 @@ fn host_ports(containers: &[RawContainer], init: &[RawContainer], host_network: 
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_resize_counts_from_its_grant_to_its_end() {
+        let cpu = |asked: &str, granted: &str, actual: &str, reason: &str| {
+            let doc = json!({"metadata": {"name": "p"},
+                "spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": asked}}}]},
+                "status": {
+                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                    "containerStatuses": [{"name": "a", "allocatedResources": {"cpu": granted},
+                        "resources": {"requests": {"cpu": actual}}}],
+                },
+            });
+            PodInfo::of(&Object::from_json(doc).unwrap()).requests.get("cpu")
+        };
+        assert_eq!(cpu("100m", "100m", "100m", ""), 100);
+        assert_eq!(cpu("300m", "100m", "100m", "Deferred"), 300, "asked for");
+        assert_eq!(cpu("100m", "300m", "100m", ""), 300, "granted");
+        assert_eq!(cpu("100m", "100m", "300m", ""), 300, "not given back yet");
+        assert_eq!(cpu("900", "100m", "200m", "Infeasible"), 200, "it will never have that");
+        let whole = json!({"metadata": {"name": "p"},
+            "spec": {"containers": [], "resources": {"requests": {"cpu": "1"}}},
+            "status": {"allocatedResources": {"cpu": "2"}},
+        });
+        assert_eq!(PodInfo::of(&Object::from_json(whole).unwrap()).requests.get("cpu"), 2000);
+    }
 
     #[test]
     fn requests_cover_sidecars_init_containers_and_overhead() {

@@ -1,6 +1,8 @@
 //! Facts of the machine.
 
 use holdfast_node::{FileSystemUsage, HostFacts, HostInfo, HostMemory, HostUsage};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where values live that outlive the agent and not the boot.
@@ -30,6 +32,8 @@ impl LinuxHost {
             boot_id,
             cpus: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
             memory_bytes: memory_bytes(&read("/proc/meminfo")),
+            swap_bytes: meminfo_bytes(&read("/proc/meminfo"), "SwapTotal").unwrap_or(0),
+            huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
             disk_bytes: 0,
             agent_version: env!("CARGO_PKG_VERSION").to_string(),
         };
@@ -48,13 +52,16 @@ impl HostFacts for LinuxHost {
         HostUsage {
             cpu_nanos: busy_nanos(&read("/proc/stat")),
             memory: host_memory(&read("/proc/meminfo")),
-            disk: rustix::fs::statvfs(&self.data_dir).ok().map(|stat| FileSystemUsage {
-                capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
-                available: stat.f_bavail.saturating_mul(stat.f_frsize),
-                used: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
-                inodes: stat.f_files,
-                inodes_free: stat.f_favail,
-            }),
+            disk: rustix::fs::statvfs(&self.data_dir).ok().zip(std::fs::metadata(&self.data_dir).ok()).map(
+                |(stat, meta)| FileSystemUsage {
+                    capacity: stat.f_blocks.saturating_mul(stat.f_frsize),
+                    available: stat.f_bavail.saturating_mul(stat.f_frsize),
+                    used: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
+                    inodes: stat.f_files,
+                    inodes_free: stat.f_favail,
+                    device: meta.dev(),
+                },
+            ),
             interfaces: interfaces(&read("/proc/net/dev")),
             pids: threads(&read("/proc/loadavg"))
                 .and_then(|now| Some((now, read("/proc/sys/kernel/pid_max").trim().parse().ok()?))),
@@ -84,6 +91,16 @@ impl HostFacts for LinuxHost {
 fn os_image(os_release: &str) -> String {
     let line = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     line.unwrap_or("Linux").trim_matches('"').to_string()
+}
+
+/// The huge pages that there are, by their size in bytes.
+fn huge_pages(folder: &Path) -> BTreeMap<u64, u64> {
+    let of = |entry: std::fs::DirEntry| {
+        let kib: u64 = entry.file_name().to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let count = std::fs::read_to_string(entry.path().join("nr_hugepages")).ok()?;
+        Some((kib.checked_mul(1024)?, count.trim().parse().ok()?))
+    };
+    std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(of).collect()
 }
 
 fn memory_bytes(meminfo: &str) -> u64 {
@@ -116,7 +133,7 @@ fn busy_nanos(stat: &str) -> Option<u64> {
 }
 
 /// Interfaces of `/proc/net/dev` but the loopback.
-fn interfaces(dev: &str) -> Vec<(String, [u64; 4])> {
+pub(crate) fn interfaces(dev: &str) -> Vec<(String, [u64; 4])> {
     let line = |line: &str| {
         let (name, rest) = line.split_once(':')?;
         let numbers: Vec<u64> = rest.split_whitespace().filter_map(|number| number.parse().ok()).collect();
@@ -151,5 +168,12 @@ mod tests {
         assert_eq!(interfaces(dev), [("eth0".to_string(), [10, 2, 20, 3])]);
         assert_eq!(threads("0.00 0.01 0.05 2/345 6789"), Some(345));
         assert!(busy_nanos(&std::fs::read_to_string("/proc/stat").unwrap()).is_some());
+        let dir = tempfile::tempdir().unwrap();
+        assert!(huge_pages(&dir.path().join("none")).is_empty());
+        for (size, count) in [("hugepages-2048kB", "7\n"), ("hugepages-1048576kB", "0\n"), ("other", "1\n")] {
+            std::fs::create_dir(dir.path().join(size)).unwrap();
+            std::fs::write(dir.path().join(size).join("nr_hugepages"), count).unwrap();
+        }
+        assert_eq!(huge_pages(dir.path()), [(2 << 20, 7), (1 << 30, 0)].into());
     }
 }

@@ -26,7 +26,9 @@ pub(crate) enum Request {
     Status,
     Events { namespace: Option<String>, pod: Option<String> },
     Import { file: PathBuf },
+    ImportFromDocker { name: String, socket: PathBuf },
     Drill { seconds: u64 },
+    Shutdown { cancel: bool },
     Logs(LogCall),
     Exec(ExecCall),
 }

@@ -1,11 +1,13 @@
 //! `holdfast-edge`: the agent, its local commands, and by argv[0] the CNI plugin.
 
+mod alone;
 mod cli;
 mod clock_offset;
 mod config;
 mod connect;
 mod dataplane;
 mod dialing;
+mod docker;
 mod happenings;
 mod host;
 mod identity;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let outcome = match cli.command {
         cli::Command::Agent(flags) => run::agent(flags),
+        cli::Command::Docker { command } => docker_command(&command),
         cli::Command::Local(command) => local::client::run(&cli.socket, command),
     };
     match outcome {
@@ -35,6 +38,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn docker_command(command: &cli::DockerCommand) -> anyhow::Result<ExitCode> {
+    let cli::DockerCommand::Forget = command;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(docker::forward::forget()).map_err(anyhow::Error::msg)? {
+        true => println!("removed"),
+        false => println!("nothing to remove"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn cni_plugin() -> ExitCode {

@@ -1,11 +1,12 @@
 //! The pod network of the agent: `holdfast-cni` through its runner.
 
-use crate::connect;
+use crate::{connect, host};
 use async_trait::async_trait;
 use holdfast_cni::{PodNetwork, PodNetworkConfig};
 use holdfast_env::BiStream;
-use holdfast_node::{Attachment, PodNet, PodPlace, PodRef};
+use holdfast_node::{Attachment, Interfaces, PodNet, PodPlace, PodRef};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -87,5 +88,12 @@ impl PodNet for CniNetwork {
     async fn gc(&self, live: &[PodRef]) -> Result<(), String> {
         let live: Vec<_> = live.iter().map(of).collect();
         self.network()?.gc(&live).await.map_err(|err| err.to_string())
+    }
+
+    async fn interfaces(&self, pods: Vec<PodRef>) -> BTreeMap<String, Interfaces> {
+        let Ok(network) = self.network() else { return BTreeMap::new() };
+        let pods: Vec<_> = pods.iter().map(of).collect();
+        let tables = network.interface_tables(pods).await.into_iter();
+        tables.map(|(uid, table)| (uid, host::interfaces(&table))).collect()
     }
 }

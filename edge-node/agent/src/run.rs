@@ -1,12 +1,13 @@
 //! `holdfast-edge agent`: start, run, stop.
 
+use crate::alone::{self, NoHub};
 use crate::cli::{AgentFlags, SOCKET};
 use crate::config::Config;
 use crate::dataplane::LinuxDataplane;
 use crate::dialing::HubConnector;
+use crate::docker::forward;
 use crate::happenings::Happenings;
 use crate::host::LinuxHost;
-use crate::identity;
 use crate::network::CniNetwork;
 use crate::probe::NetProber;
 use crate::{clock_offset, local, token_key};
@@ -18,7 +19,7 @@ use holdfast_env::host::HostEnv;
 use holdfast_link::HubAddress;
 use holdfast_link::identity::validity;
 use holdfast_node::{Identities, NodeClock, NodeConfig, NodeParts, SharedStore, node_main};
-use holdfast_pull::{RegistryClient, RegistrySettings};
+use holdfast_pull::{Providers, ProxySettings, RegistryClient, RegistrySettings};
 use holdfast_volumes::VolumeManager;
 use holdfast_wasm_client::{WasmConfig, WasmRuntime};
 use std::os::unix::fs::DirBuilderExt;
@@ -86,12 +87,19 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         tracing::error!("The link's session and the outbox's name were damaged: both begin anew");
     }
     let mut stop = Stop::new()?;
+    let store = SharedStore::new(env.clone(), store);
+    let mut prepared = None;
     let identities = match Identities::load(env.clone())? {
         Some(identities) => identities,
-        None => tokio::select! {
-            joined = identity::obtain(&env, &config.hubs, config.token.as_deref(), &config.node_name) => joined?,
-            () = stop.wait() => return Ok(ExitCode::SUCCESS),
-        },
+        None => {
+            if config.static_pod_path.is_some() {
+                prepared = Some(parts(&config, clock.clone(), boot_id.clone())?);
+            }
+            tokio::select! {
+                joined = alone::join(&env, &config, prepared.clone(), &store) => joined?,
+                () = stop.wait() => return Ok(ExitCode::SUCCESS),
+            }
+        }
     };
     let (identity, _) = identities.in_use();
     if identity.node_name != config.node_name {
@@ -105,10 +113,18 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(issued) = identity.chain.first().and_then(|leaf| validity(leaf).ok()) {
         clock.certified(issued.not_before);
     }
-    let parts = parts(&config, clock, boot_id, identities)?;
-    let store = SharedStore::new(env.clone(), store);
+    let mut parts = match prepared {
+        Some(prepared) => prepared,
+        None => parts(&config, clock.clone(), boot_id)?,
+    };
+    parts.connector = Arc::new(HubConnector::new(clock, &identity)?);
+    parts.config.node_uid = identity.node_uid.clone();
+    parts.config.hubs = config.hubs.clone();
+    parts.identity = identities;
     let node = node_main(parts, store).await;
-    let _local = local::server::start(Path::new(SOCKET), node.commands.clone())?;
+    let _local = local::server::start(Path::new(SOCKET), config.data_dir.join("imports"), node.commands.clone())?;
+    let (docker, pods) = (config.docker_socket.clone(), config.cluster_cidr.trunc().to_string());
+    let _firewall = env.spawn("docker-firewall", Box::pin(forward::keep(env.clone(), docker, pods)));
     let _local_api = match config.local_api {
         // What runs here does not depend on it: the node goes on without.
         Some(address) => local::api::start(&env, address, &config.data_dir, &config.node_name, node.commands.clone())
@@ -129,14 +145,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn parts(
-    config: &Config,
-    clock: Arc<NodeClock>,
-    boot_id: String,
-    identities: Arc<Identities>,
-) -> anyhow::Result<NodeParts> {
+/// The machine, before it is anybody's node.
+fn parts(config: &Config, clock: Arc<NodeClock>, boot_id: String) -> anyhow::Result<NodeParts> {
     let env: World = clock.clone();
-    let (identity, _) = identities.in_use();
     let data = &config.data_dir;
     let cni = data.join("cni");
     install_plugin(&cni.join("bin"))?;
@@ -146,34 +157,47 @@ fn parts(
     };
     let mut containerd = ContainerdConfig::new(&config.containerd_socket, "/run/holdfast/containerd");
     containerd.seccomp_root = data.join("seccomp");
+    containerd.volumes_dir = data.join("volumes");
+    containerd.programs = data.join("bin");
+    (containerd.log_max_bytes, containerd.log_max_files) = config.log_bounds;
     let registries = RegistrySettings { hosts_dir: config.registry_hosts_dir.clone() };
+    let proxy = ProxySettings::from_env(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?;
+    let mut registries = RegistryClient::new(env.clone(), registries).with_proxy(proxy);
+    if let Some((file, dir)) = &config.credential_providers {
+        let providers = Providers::read(file, dir).map_err(anyhow::Error::msg);
+        registries = registries.with_providers(providers.context("in --image-credential-provider-config")?);
+    }
     Ok(NodeParts {
         env: env.clone(),
-        clock: clock.clone(),
-        identity: identities,
+        clock,
+        identity: Identities::none(env.clone(), &config.node_name),
         token_key: Some(token_key::open(&env)?),
         config: NodeConfig {
             node_name: config.node_name.clone(),
-            node_uid: identity.node_uid.clone(),
+            node_uid: String::new(),
             node_ips: vec![node_ip],
-            hubs: config.hubs.clone(),
+            hubs: Vec::new(),
             log_dir: data.join("logs").join("pods"),
             cgroup_root: config.cgroup_parent.clone(),
             dns_ip: config.dns_ip.to_string(),
             cluster_domain: DOMAIN.into(),
             grace: GRACE,
             max_pods: MAX_PODS,
-            eviction_hard: config.eviction_hard.clone(),
+            eviction: config.eviction.clone(),
             parallel_pulls: config.parallel_pulls,
+            static_pods: config.static_pod_path.clone(),
+            shutdown: config.shutdown.clone(),
+            pull_verification: config.pull_verification.clone(),
+            resources: config.resources.clone(),
         },
         oci: ContainerdRuntime::new(containerd),
         wasm: WasmRuntime::connect(WasmConfig { socket: config.wasm_socket.clone(), spool: data.join("pulls") }),
-        registries: Arc::new(RegistryClient::new(env.clone(), registries)),
+        registries: Arc::new(registries),
         network: Arc::new(CniNetwork::new(&cni, config.cluster_cidr.into())),
         volumes: Arc::new(VolumeManager::new(data.join("pods"))),
         dataplane: Arc::new(LinuxDataplane::new(config.cluster_cidr.to_string(), config.dns_ip, DOMAIN)),
         prober: Arc::new(NetProber::new().context("cannot set up TLS for probes")?),
-        connector: Arc::new(HubConnector::new(clock, &identity)?),
+        connector: Arc::new(NoHub),
         host: Arc::new(LinuxHost::new(data.clone(), boot_id)),
         events: Arc::new(Happenings::start(env, data.join("views"))),
     })

@@ -8,6 +8,7 @@ use crate::local_api::LocalRegistry;
 use crate::main_loop::Running;
 use crate::pods::{PodCalls, PodManager, PodSummary, PullSummary};
 use crate::readiness::Reason;
+use crate::shutdown::{Shutdown, ShutdownReport};
 use crate::store::WrittenFor;
 use holdfast_core::{Reason as StatusReason, Status, Timestamp};
 use holdfast_link::traffic::Bytes;
@@ -183,6 +184,16 @@ impl Commands {
         let reasons = self.offline_reasons(node.as_deref().unwrap_or_default());
         let backlog = self.node.store.read(|state| state.outbox().backlog());
         Ok(observer.report(offline, lasted, was_connected, reasons, backlog))
+    }
+
+    /// Stops the node's pods before the machine goes down, and returns when that is done; or, with `cancel`, lets them go on.
+    pub async fn shutdown(&self, cancel: bool) -> ShutdownReport {
+        let shutdown = Shutdown { node: &self.node, pods: &self.pods };
+        if cancel {
+            shutdown.cancel().await;
+            return ShutdownReport::default();
+        }
+        shutdown.run(|| self.link.state().borrow().connected).await
     }
 
     /// What happened here: the Events of a namespace, or about one pod; the oldest first.

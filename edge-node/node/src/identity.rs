@@ -79,6 +79,18 @@ impl Identities {
         Ok(Identities::holding(env, identity, None))
     }
 
+    /// Those of a machine that has not joined: it is known by its name alone, and connects to nobody.
+    pub fn none(env: World, node_name: &str) -> Arc<Identities> {
+        let identity = NodeIdentity {
+            node_uid: String::new(),
+            node_name: node_name.to_string(),
+            chain: Vec::new(),
+            key: Vec::new(),
+            roots: Vec::new(),
+        };
+        Identities::holding(env, identity, None)
+    }
+
     fn holding(env: World, identity: NodeIdentity, next: Option<NodeIdentity>) -> Arc<Identities> {
         let using_next = next.is_some();
         Arc::new(Identities { env, held: Mutex::new(Held { identity, next, using_next, version: 0 }) })

@@ -5,13 +5,15 @@
 //! network step. What touches the machine comes in through [`parts`].
 //!
 //! Long-running tasks, all owned by [`node_main`]: the link loop, the pod manager with one worker a pod, the
-//! node's status reporter, the judge of offline readiness, the collector of images, the data plane's updater, the keeper of the [`time`] floor, the
-//! teller of gaps in the events, the end of doubt about the journal. The agent adds the servers of local commands and of
-//! the local API.
+//! node's status reporter (which also looks whether something runs short), the judge of offline readiness, the collector of images,
+//! the data plane's updater, the keeper of the [`time`] floor, the teller of gaps in the events, the end of doubt about the journal;
+//! where there are manifests, the keeper of static pods. The agent adds the servers of local commands and of the local API.
 
 pub mod commands;
+mod disk;
 pub mod drill;
 pub mod events;
+mod eviction;
 pub mod identity;
 mod kept;
 mod lease;
@@ -25,6 +27,8 @@ pub mod parts;
 pub mod pods;
 mod pressure;
 pub mod readiness;
+mod shutdown;
+mod static_pods;
 pub mod status;
 pub mod store;
 pub mod time;
@@ -34,8 +38,11 @@ pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
 pub use parts::{
     Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, FileSystemUsage, HostFacts, HostInfo, HostMemory,
-    HostUsage, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
+    HostUsage, Interfaces, NodeConfig, NodeParts, NodeResources, PodNet, PodPlace, PodRef, Prober, Reserved,
+    SwapBehaviour,
 };
-pub use pressure::Thresholds;
+pub use pods::PullVerification;
+pub use pressure::{Eviction, EvictionFlags};
+pub use shutdown::{ShutdownPeriods, ShutdownReport};
 pub use store::{SharedStore, WrittenFor};
 pub use time::NodeClock;

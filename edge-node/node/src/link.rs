@@ -8,6 +8,7 @@ use crate::lease::RunLease;
 use crate::objects::PODS;
 use crate::parts::NodeParts;
 use crate::pods::PodCalls;
+use crate::static_pods;
 use crate::store::SharedStore;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -425,7 +426,13 @@ impl NodeHost for LinkHost {
     async fn persist(&self, what: Persist) -> Result<(), String> {
         let (asks, batch) = match what {
             Persist::Session { lineage, session } => return self.store.set_session(lineage, session).await,
-            Persist::Items(batch) => {
+            Persist::Items(mut batch) => {
+                // A mirror that the hub does not know any more is nothing that could be lost: it is made anew.
+                let (mirrors, kept): (Vec<String>, Vec<String>) = self
+                    .store
+                    .read(|state| batch.kept.iter().cloned().partition(|key| static_pods::is_mirror(state, key)));
+                batch.kept = kept;
+                batch.drops.extend(mirrors);
                 for key in &batch.kept {
                     tracing::warn!(key, "The hub does not know this object, but may not delete it: it is kept");
                 }

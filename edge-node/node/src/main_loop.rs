@@ -1,6 +1,7 @@
 //! `node_main`: starts the node's tasks and owns them.
 
 use crate::commands::Commands;
+use crate::disk::DiskMeter;
 use crate::events::Events;
 use crate::lease::RunLease;
 use crate::link::LinkHost;
@@ -9,13 +10,16 @@ use crate::pages::Pages;
 use crate::parts::{DataplaneSnapshot, NodeParts};
 use crate::pods::{Common, PodCalls, PodManager, Pulls, collect_images};
 use crate::readiness::{self, Readiness};
-use crate::status;
+use crate::static_pods::{self, Keeper};
 use crate::store::SharedStore;
 use crate::tokens::NodeTokens;
+use crate::{shutdown, status};
 use holdfast_env::Task;
+use holdfast_pods::Ledger;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Changes within this time go into one update of the data plane.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -29,13 +33,28 @@ pub(crate) struct Running {
     pub(crate) parts: NodeParts,
     pub(crate) store: Arc<SharedStore>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) events: Events,
+    /// Whether the node shuts down.
+    pub(crate) shutting_down: Arc<watch::Sender<bool>>,
+    pub(crate) disk: DiskMeter,
     network: Mutex<Option<String>>,
+    evictions: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Running {
     /// Why pods cannot be attached to the network; `None` when they can.
     pub(crate) fn network_error(&self) -> Option<String> {
         self.network.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A pod has to go, because of this signal.
+    pub(crate) fn count_eviction(&self, signal: &'static str) {
+        *self.evictions.lock().unwrap_or_else(PoisonError::into_inner).entry(signal).or_default() += 1;
+    }
+
+    /// Pods that had to go since the start, by signals.
+    pub(crate) fn evictions(&self) -> BTreeMap<&'static str, u64> {
+        self.evictions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn set_network(&self, error: Option<String>) -> bool {
@@ -77,11 +96,16 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let unknown = Some("the node has no pod network yet".to_string());
     let readiness = Arc::new(Readiness::default());
     let tokens = NodeTokens::new(env.clone(), &parts.config.node_uid, parts.token_key.clone());
+    let shutting_down = Arc::new(watch::channel(shutdown::was_under_way(&parts)).0);
     let node = Arc::new(Running {
         parts: parts.clone(),
         store: store.clone(),
         readiness: readiness.clone(),
+        events: events.clone(),
+        shutting_down: shutting_down.clone(),
+        disk: DiskMeter::new(parts.clone()),
         network: Mutex::new(unknown),
+        evictions: Mutex::default(),
     });
     let (reconnected, whole) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (report_pods, report_node) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -98,7 +122,13 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         changed: Notify::new(),
         homes: Mutex::default(),
         pulls: Pulls::new(parts.config.parallel_pulls),
+        images: Mutex::default(),
+        pressure: Mutex::default(),
+        ledger: Mutex::new(Ledger::new(status::allocatable(&parts.config, &parts.host.read()))),
+        room: watch::channel(0).0,
         link: OnceLock::new(),
+        users: Mutex::default(),
+        shutting_down,
     });
     let pods = PodManager::new(common.clone(), report_pods.clone());
     let calls = PodCalls::new(pods.clone(), Pages::new(node.clone(), pods.clone()));
@@ -108,11 +138,12 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
     let _ = common.link.set(link.state());
     let commands = Commands { node: node.clone(), pods: pods.clone(), calls, link: link.clone() };
 
+    let keeper = static_keeper(&node).await;
     configure_network(&node, &objects).await;
     events.tell_repair(&parts.config.node_uid).await;
     events.node(&parts.config.node_uid, false, "Starting", "Starting holdfast-edge.").await;
     let readiness_task = Box::pin(readiness::run(node.clone(), objects.clone(), pods.clone()));
-    let tasks = vec![
+    let mut tasks = vec![
         env.spawn("pods", Box::pin(pods.clone().run())),
         env.spawn("node-status", Box::pin(status::run(node.clone(), pods.clone(), report_node.clone()))),
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
@@ -133,7 +164,21 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
             }),
         ),
     ];
+    tasks.extend(keeper.map(|keeper| env.spawn("static-pods", Box::pin(keeper.run()))));
     NodeHandle { commands, store, _tasks: tasks }
+}
+
+/// The keeper of static pods, after its first look: before anything of unknown pods is swept away.
+async fn static_keeper(node: &Running) -> Option<Keeper> {
+    let (config, env) = (&node.parts.config, node.parts.env.clone());
+    let Some(path) = config.static_pods.clone() else {
+        static_pods::let_go(&node.store).await;
+        return None;
+    };
+    let (store, events, readiness) = (node.store.clone(), node.events.clone(), node.readiness.clone());
+    let mut keeper = Keeper::new(env, store, events, readiness, (&config.node_name, &config.node_uid), path);
+    keeper.look().await;
+    Some(keeper)
 }
 
 /// Ends the doubt about the journal whenever the node has the hub's whole view.

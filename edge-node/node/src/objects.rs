@@ -1,5 +1,6 @@
 //! Objects that the hub sent, typed.
 
+use crate::static_pods;
 use crate::store::SharedStore;
 use bytes::Bytes;
 use holdfast_core::Timestamp;
@@ -56,18 +57,26 @@ impl Objects {
         self.bodies(prefix).iter().filter_map(|(key, body)| told(key, serde_json::from_slice(body))).collect()
     }
 
-    /// All pods of this node. A pod that has not changed since is the same one.
+    /// All pods that run on this node, static ones too. A pod that has not changed since is the same one.
     pub fn pods(&self) -> Vec<Arc<Pod>> {
+        self.pods_and_mirrors().0
+    }
+
+    /// The pods that run on this node, and the mirror pods that the hub has of it.
+    pub(crate) fn pods_and_mirrors(&self) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
         let mut known = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let mut older = std::mem::take(&mut *known);
-        for (key, body) in self.bodies(PODS) {
+        let statics: Vec<(String, Bytes)> = self.store.read(|state| {
+            static_pods::notes(state).map(|(file, pod)| (format!("{}{file}", static_pods::NOTES), pod)).collect()
+        });
+        for (key, body) in self.bodies(PODS).into_iter().chain(statics) {
             let kept = older.remove(&key).filter(|(of, _)| *of == body);
             let read = || told(&key, typed::pod_from_slice(&body)).map(|pod| (body.clone(), Arc::new(pod)));
             if let Some(pod) = kept.or_else(read) {
                 known.insert(key, pod);
             }
         }
-        known.values().map(|(_, pod)| pod.clone()).collect()
+        known.values().map(|(_, pod)| pod.clone()).partition(|pod| static_pods::mirrored(pod).is_none())
     }
 
     /// One pod.
@@ -108,7 +117,12 @@ impl Objects {
 
 /// Where the hub puts a pod's token; `audience` is empty for the API server's.
 pub(crate) fn token_key(namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> String {
-    format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.{seconds}.{audience}")
+    format!("{}{seconds}.{audience}", token_prefix(namespace, pod_uid))
+}
+
+/// What the keys of a pod's tokens begin with.
+pub(crate) fn token_prefix(namespace: &str, pod_uid: &str) -> String {
+    format!("edge.holdfast.io/v1/tokens/{namespace}/{pod_uid}.")
 }
 
 /// A moment as typed objects have it.

@@ -7,7 +7,10 @@ mod summary;
 mod text;
 mod usage;
 
+use crate::disk::PodDisk;
+use crate::eviction::image_disk;
 use crate::main_loop::Running;
+use crate::parts::{FileSystemUsage, Interfaces, PodRef};
 use crate::pods::{PodManager, Shown};
 use bytes::Bytes;
 use holdfast_core::calls::{Page, PageCall};
@@ -16,11 +19,15 @@ use holdfast_pods::typed;
 use holdfast_runtime::ContainerUsage;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use usage::{Meter, Usage};
 
 pub(crate) use usage::of_containers;
 
+/// How old a count of what pods take of the disk may be on a page: it looks at each of their files.
+const DISK_AGE: Duration = Duration::from_secs(60);
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -49,11 +56,11 @@ impl Pages {
             "/pods" => (JSON, self.pod_list().to_string()),
             "/stats/summary" => {
                 let cpu_and_memory_only = flag(&call.query, "only_cpu_and_memory")?;
-                (JSON, summary::summary(&self.look().await, cpu_and_memory_only).to_string())
+                (JSON, summary::summary(&self.look(!cpu_and_memory_only).await, cpu_and_memory_only).to_string())
             }
             "/metrics" => (METRICS, self.agent_metrics()),
-            "/metrics/resource" => (METRICS, metrics::resource(&self.look().await)),
-            "/metrics/cadvisor" => (METRICS, metrics::cadvisor(&self.look().await)),
+            "/metrics/resource" => (METRICS, metrics::resource(&self.look(false).await)),
+            "/metrics/cadvisor" => (METRICS, metrics::cadvisor(&self.look(true).await)),
             _ => return Err(Status::failure(404, Reason::NotFound, "404 page not found")),
         };
         Ok(Page { content_type: content_type.into(), body: Bytes::from(body) })
@@ -71,23 +78,44 @@ impl Pages {
     }
 
     fn agent_metrics(&self) -> String {
-        metrics::agent(&self.node.parts.config.node_name, &self.pods.shown(), &self.node.store)
+        metrics::agent(&self.node.parts.config.node_name, &self.pods.shown(), &self.node.store, &self.node.evictions())
     }
 
-    async fn look(&self) -> Look {
+    /// Looks; with `disk_and_network` also at what costs more to find out.
+    async fn look(&self, disk_and_network: bool) -> Look {
         let usage = self.meter.usage().await;
         let parts = &self.node.parts;
         let host = parts.host.read();
-        let mut pods: Vec<PodLook> = self.pods.shown().iter().filter(|shown| !shown.gone).map(PodLook::of).collect();
+        let mut shown = self.pods.shown();
+        shown.retain(|shown| !shown.gone);
+        let (mut disk, mut interfaces, mut images) = (BTreeMap::new(), BTreeMap::new(), None);
+        if disk_and_network {
+            disk = self.node.disk.of(&shown, DISK_AGE).await;
+            interfaces =
+                parts.network.interfaces(shown.iter().filter(|shown| shown.is_running()).map(pod_ref).collect()).await;
+            images = image_disk(&*parts.oci).await;
+        }
+        let mut pods: Vec<PodLook> = shown.iter().map(PodLook::of).collect();
+        for pod in &mut pods {
+            pod.disk = disk.remove(&pod.uid);
+            pod.interfaces = interfaces.remove(&pod.uid).unwrap_or_default();
+        }
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         Look {
             node_name: parts.config.node_name.clone(),
             cpus: host.cpus,
             memory_bytes: host.memory_bytes,
             usage,
+            images,
             pods,
         }
     }
+}
+
+fn pod_ref(shown: &Shown) -> PodRef {
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    let meta = &shown.pod.metadata;
+    PodRef { uid: part(&meta.uid), name: part(&meta.name), namespace: part(&meta.namespace) }
 }
 
 /// A node, its pods, and what they use.
@@ -96,6 +124,8 @@ struct Look {
     cpus: u32,
     memory_bytes: u64,
     usage: Usage,
+    /// The file system of the images, if it can be seen.
+    images: Option<FileSystemUsage>,
     pods: Vec<PodLook>,
 }
 
@@ -112,6 +142,10 @@ struct PodLook {
     uid: String,
     started: Option<Timestamp>,
     containers: Vec<ContainerLook>,
+    /// What it takes of the disk, if that was counted.
+    disk: Option<Arc<PodDisk>>,
+    /// Its network interfaces, as far as they are its own.
+    interfaces: Interfaces,
 }
 
 struct ContainerLook {
@@ -142,6 +176,8 @@ impl PodLook {
             started: status.start_time.as_ref().and_then(|time| Timestamp::parse(&time.0.to_string())),
             containers: lists.into_iter().flatten().flatten().filter_map(container).collect(),
             uid: part(&meta.uid),
+            disk: None,
+            interfaces: Interfaces::new(),
         }
     }
 }

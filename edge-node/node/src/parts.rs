@@ -1,7 +1,9 @@
 //! What the node is made of: its settings, and the traits through which it touches the machine.
 
 use crate::identity::Identities;
-use crate::pressure::Thresholds;
+use crate::pods::PullVerification;
+use crate::pressure::Eviction;
+use crate::shutdown::ShutdownPeriods;
 use crate::time::NodeClock;
 use crate::tokens::TokenKey;
 use async_trait::async_trait;
@@ -19,8 +21,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What of the node pods cannot have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// CPU, thousandths.
+    pub cpu_milli: i64,
+    /// Memory, bytes.
+    pub memory_bytes: i64,
+    /// Disk, bytes.
+    pub disk_bytes: i64,
+}
+
+/// Whether containers may be swapped out, where the machine has swap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SwapBehaviour {
+    /// None of them (`NoSwap`).
+    #[default]
+    None,
+    /// Those of burstable pods, by the share that their request is of the memory (`LimitedSwap`).
+    Limited,
+}
+
+/// How the node deals with its resources, and with what pods may set of its kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeResources {
+    /// Kept for the system and for ourselves.
+    pub reserved: Reserved,
+    /// Most processes and threads of a pod; 0 for no such limit.
+    pub pod_pids_limit: i64,
+    /// Swap.
+    pub swap: SwapBehaviour,
+    /// Sysctls that pods may set although they are not safe: names, or their beginning with `*` behind it.
+    pub unsafe_sysctls: Vec<String>,
+}
+
 /// Settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeConfig {
     /// The node's name.
     pub node_name: String,
@@ -42,10 +78,18 @@ pub struct NodeConfig {
     pub grace: Duration,
     /// Most pods that the node takes.
     pub max_pods: u32,
-    /// When memory, disk or processes of the machine run short.
-    pub eviction_hard: Thresholds,
+    /// When memory, disks or processes of the machine run short.
+    pub eviction: Eviction,
     /// Images that are pulled at one time.
     pub parallel_pulls: usize,
+    /// Manifests of static pods: a folder, or one file.
+    pub static_pods: Option<PathBuf>,
+    /// How long pods may take to stop when the node shuts down; empty for no care.
+    pub shutdown: ShutdownPeriods,
+    /// Which images that are here a pod may use without asking their registry.
+    pub pull_verification: PullVerification,
+    /// CPU, memory, processes, and what pods may set of the kernel.
+    pub resources: NodeResources,
 }
 
 /// Which pod a network attachment is for.
@@ -92,6 +136,11 @@ pub trait PodNet: Send + Sync + 'static {
     async fn connect(&self, place: &PodPlace, port: u16) -> Result<BiStream, String>;
     /// Releases what belongs to none of these pods.
     async fn gc(&self, live: &[PodRef]) -> Result<(), String>;
+    /// The interfaces of those of these pods that have a network namespace of their own, by UIDs. What cannot be looked at is
+    /// left out.
+    async fn interfaces(&self, _pods: Vec<PodRef>) -> BTreeMap<String, Interfaces> {
+        BTreeMap::new()
+    }
 }
 
 /// What Services, routes and DNS are made from.
@@ -185,11 +234,18 @@ pub struct HostInfo {
     pub cpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Swap in bytes.
+    pub swap_bytes: u64,
+    /// Huge pages that there are, by their size in bytes.
+    pub huge_pages: BTreeMap<u64, u64>,
     /// Bytes of the data folder's file system.
     pub disk_bytes: u64,
     /// Version of the agent.
     pub agent_version: String,
 }
+
+/// Network interfaces other than the loopback: name, bytes and errors in, bytes and errors out.
+pub type Interfaces = Vec<(String, [u64; 4])>;
 
 /// What the machine uses of itself. Bytes and counts; a field is `None` where the kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,10 +254,10 @@ pub struct HostUsage {
     pub cpu_nanos: Option<u64>,
     /// Memory.
     pub memory: Option<HostMemory>,
-    /// The file system of the data folder, where images, logs and volumes are.
+    /// The file system of the data folder, where logs and volumes are.
     pub disk: Option<FileSystemUsage>,
-    /// Network interfaces other than the loopback: name, bytes and errors in, bytes and errors out.
-    pub interfaces: Vec<(String, [u64; 4])>,
+    /// Network interfaces.
+    pub interfaces: Interfaces,
     /// Processes and threads, and the most that there may be.
     pub pids: Option<(u64, u64)>,
 }
@@ -232,6 +288,8 @@ pub struct FileSystemUsage {
     pub inodes: u64,
     /// Free inodes.
     pub inodes_free: u64,
+    /// Which file system it is (`st_dev`).
+    pub device: u64,
 }
 
 /// Reads the machine.

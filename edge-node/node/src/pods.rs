@@ -3,20 +3,27 @@
 
 mod calls;
 mod containers;
+mod hooks;
 mod image_gc;
 mod images;
 mod manager;
+mod mirrors;
 mod probes;
+mod pull_records;
 mod results;
+pub(crate) mod sizes;
+mod sources;
 mod sweep;
 mod termination;
 mod work;
 mod worker;
 
 pub use calls::PodCalls;
-pub(crate) use image_gc::run as collect_images;
+pub(crate) use containers::log_dir;
+pub(crate) use image_gc::{remove_unused as remove_unused_images, run as collect_images};
 pub use images::PullSummary;
 pub(crate) use images::Pulls;
 pub use manager::{PodManager, PodSummary};
-pub(crate) use work::Common;
+pub use pull_records::PullVerification;
+pub(crate) use work::{Common, forget_container};
 pub(crate) use worker::Shown;

@@ -12,7 +12,7 @@ use crate::objects::Objects;
 use crate::pods::PodManager;
 use holdfast_core::{Json, Timestamp, json};
 use holdfast_runtime::RuntimeError;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +71,13 @@ pub enum Reason {
         /// The end of the grace.
         at: Timestamp,
     },
+    /// The manifest of a static pod cannot be read.
+    StaticPodBroken {
+        /// Its file; empty for the folder.
+        file: String,
+        /// Why.
+        why: String,
+    },
     /// A pod of the node is not ready to be without the hub.
     Pod {
         /// `namespace/name`.
@@ -88,6 +95,7 @@ impl Reason {
             Reason::VolumeNotLocal { .. } => "VolumeNotLocal",
             Reason::TokenMissing { .. } => "TokenMissing",
             Reason::CertificateEnds { .. } => "CertificateEnds",
+            Reason::StaticPodBroken { .. } => "StaticPodBroken",
             Reason::Pod { .. } => "PodNotReady",
         }
     }
@@ -108,6 +116,8 @@ impl fmt::Display for Reason {
             Reason::CertificateEnds { at } => {
                 write!(f, "the node could not come back to its hub after {at}: its certificate and the grace end")
             }
+            Reason::StaticPodBroken { file, why } if file.is_empty() => write!(f, "static pods cannot be read: {why}"),
+            Reason::StaticPodBroken { file, why } => write!(f, "static pod of file {file:?} cannot be read: {why}"),
             Reason::Pod { pod } => write!(f, "pod {pod} is not ready"),
         }
     }
@@ -178,11 +188,19 @@ pub fn node_readiness<'a>(
     ends.into_iter().chain(pods).collect()
 }
 
-/// Containers that start again after a reboot, with their images.
+/// Containers that start again after a reboot, with their images and those of the volumes that they mount.
 fn images(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
     let spec = pod.spec.iter();
     let containers = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    containers.filter_map(|container| Some((container.name.as_str(), container.image.as_deref()?)))
+    containers.flat_map(|container| images_of(pod, container))
+}
+
+fn images_of<'a>(pod: &'a Pod, container: &'a Container) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let is_mounted = |name: &str| container.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mounted = volumes.filter(move |volume| is_mounted(&volume.name));
+    let mounted = mounted.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
+    container.image.as_deref().into_iter().chain(mounted).map(|image| (container.name.as_str(), image))
 }
 
 /// The objects without which the pod does not start: key in the journal, and how it is told. What the pod calls
@@ -227,6 +245,8 @@ fn is_local(volume: &Volume) -> bool {
         || volume.secret.is_some()
         || volume.downward_api.is_some()
         || volume.projected.is_some()
+        // Its image is looked for with those of containers.
+        || volume.image.is_some()
 }
 
 /// The keys of the tokens that a volume holds.
@@ -266,6 +286,8 @@ struct Verdict {
 /// The verdicts on all pods, by UID, and on the node.
 pub struct Readiness {
     pods: Mutex<BTreeMap<String, Verdict>>,
+    /// What is wrong with manifests of static pods.
+    broken_manifests: Mutex<Vec<Reason>>,
     node: watch::Sender<Option<Vec<Reason>>>,
     /// Rung when images may have come or gone.
     pub(crate) images: tokio::sync::Notify,
@@ -274,7 +296,12 @@ pub struct Readiness {
 impl Default for Readiness {
     fn default() -> Readiness {
         let node = watch::channel(None).0;
-        Readiness { pods: Mutex::default(), node, images: tokio::sync::Notify::new() }
+        Readiness {
+            pods: Mutex::default(),
+            broken_manifests: Mutex::default(),
+            node,
+            images: tokio::sync::Notify::new(),
+        }
     }
 }
 
@@ -299,6 +326,14 @@ impl Readiness {
         let conditions = status.conditions.get_or_insert_default();
         conditions.retain(|known| known.type_ != OFFLINE_READY);
         conditions.push(condition);
+    }
+
+    /// Takes what is wrong with manifests of static pods, by file.
+    pub(crate) fn set_broken_manifests(&self, problems: BTreeMap<String, String>) {
+        let reasons = problems.into_iter().map(|(file, why)| Reason::StaticPodBroken { file, why }).collect();
+        *self.broken_manifests.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+        // Whatever rings for images has all judged anew.
+        self.images.notify_one();
     }
 
     /// The pods that would not come back: `namespace/name` and why.
@@ -392,7 +427,10 @@ async fn judge(node: &Running, objects: &Objects, pods: &PodManager, patient: bo
         })
         .collect();
     let ends = node.parts.identity.certificate_ends();
-    let of_node = node_readiness(judged.values().map(|(name, reasons)| (name.as_str(), reasons.as_slice())), ends, now);
+    let mut of_node = node.readiness.broken_manifests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let pods_and_certificate =
+        node_readiness(judged.values().map(|(name, reasons)| (name.as_str(), reasons.as_slice())), ends, now);
+    of_node.extend(pods_and_certificate);
     let changed = node.readiness.take(judged, now, |pod| told_before(node, pod));
     node.readiness.node.send_if_modified(|known| {
         let news = known.as_ref() != Some(&of_node);

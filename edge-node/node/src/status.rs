@@ -1,25 +1,25 @@
 //! The node's own status, as the kubelet writes it.
 
+use crate::eviction::Evictor;
 use crate::main_loop::Running;
-use crate::pages::of_containers;
-use crate::pods::{PodManager, Shown};
-use crate::pressure::{ContainerUse, PodUse, Pressure};
+use crate::parts::{HostInfo, NodeConfig};
+use crate::pods::PodManager;
 use crate::readiness::{OFFLINE_READY, told};
+use crate::shutdown::SHUTTING_DOWN;
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
-use holdfast_runtime::{ContainerUsage, ImageInfo};
-use k8s_openapi::api::core::v1::ContainerStatus;
+use holdfast_pods::Needs;
+use holdfast_runtime::ImageInfo;
+use holdfast_volumes::fields::Allocatable;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the machine is looked at.
+/// How often the machine is looked at, also whether something runs short.
 const PERIOD: Duration = Duration::from_secs(10);
 /// Images that are listed (`nodeStatusMaxImages`).
 const MAX_IMAGES: usize = 50;
-/// Memory that the node keeps for itself, in bytes.
-const RESERVED_MEMORY: u64 = 100 << 20;
 
 /// Reports until dropped; `again` makes it report at once with a new heartbeat time.
 pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<tokio::sync::Notify>) {
@@ -30,18 +30,15 @@ pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<to
     let mut heartbeat = Timestamp::from_wall(env.wall().0);
     let mut fresh = true;
     let mut readiness = node.readiness.node();
+    let mut shutting_down = node.shutting_down.subscribe();
     let mut images = None;
-    let (mut pressure, mut evicted) = (Pressure::new(node.parts.config.eviction_hard.clone()), String::new());
+    let mut evictor = Evictor::new(node.clone(), pods);
     loop {
-        let host = node.parts.host.clone();
-        pressure.look(env.monotonic(), &env.blocking(move || host.usage()).await.unwrap_or_default());
-        if pressure.wants_a_pod() {
-            evict_one(&node, &pods, &pressure, &mut evicted).await;
-        }
+        evictor.look().await;
         if fresh {
             heartbeat = Timestamp::from_wall(env.wall().0);
         }
-        let status = read(&node, heartbeat, &pressure, &mut transitions).await;
+        let status = read(&node, heartbeat, &evictor, &mut transitions).await;
         if images.as_ref() != Some(&status["images"]) {
             images = Some(status["images"].clone());
             node.readiness.images.notify_one();
@@ -63,6 +60,10 @@ pub(crate) async fn run(node: Arc<Running>, pods: Arc<PodManager>, again: Arc<to
             biased;
             () = again.notified() => fresh = true,
             changed = readiness.changed() => if changed.is_err() { return },
+            changed = shutting_down.changed() => match changed {
+                Ok(()) => fresh = true,
+                Err(_) => return,
+            },
             () = env.sleep(PERIOD) => {}
         }
     }
@@ -85,48 +86,36 @@ fn labels(node: &Running) -> Value {
     })
 }
 
-/// Ends the pod that has to go first, one at a time: what the one before has used is free only once it has ended.
-async fn evict_one(node: &Running, pods: &PodManager, pressure: &Pressure, last: &mut String) {
-    let shown = pods.shown();
-    let is_last = |shown: &Shown| shown.pod.metadata.uid.as_deref() == Some(last.as_str());
-    if shown.iter().any(|shown| is_last(shown) && shown.is_running()) {
-        return;
-    }
-    // What is not accounted for is not chosen.
-    let (used, _) = of_containers(&node.parts).await;
-    let uses: Vec<PodUse> =
-        shown.iter().filter(|shown| shown.is_running()).map(|shown| pod_use(shown, &used)).collect();
-    if let Some((uid, message)) = pressure.choose(&uses) {
-        tracing::warn!(uid, message, "A pod has to go");
-        pods.evict(uid, message).await;
-        *last = uid.to_string();
-    }
+/// What pods may take of the node: all but what is reserved, huge pages, and the memory below which pods have to go.
+pub(crate) fn allocatable(config: &NodeConfig, host: &HostInfo) -> Needs {
+    let reserved = &config.resources.reserved;
+    let huge = host.huge_pages.iter().map(|(size, count)| size.saturating_mul(*count)).fold(0, u64::saturating_add);
+    let kept = config.eviction.kept_of_memory(host.memory_bytes).saturating_add(huge);
+    let memory = host.memory_bytes.saturating_sub(kept);
+    let memory = i64::try_from(memory).unwrap_or(i64::MAX).saturating_sub(reserved.memory_bytes);
+    let cpu = i64::from(host.cpus).saturating_mul(1000).saturating_sub(reserved.cpu_milli);
+    Needs { cpu_milli: cpu.max(0), memory_bytes: memory.max(0) }
 }
 
-fn pod_use(shown: &Shown, used: &BTreeMap<String, ContainerUsage>) -> PodUse {
-    let uid = shown.pod.metadata.uid.clone().unwrap_or_default();
-    let spec = shown.pod.spec.as_ref();
-    let container = |status: &ContainerStatus| {
-        let usage = used.get(&shown.container_id(status))?;
-        let wanted = spec.and_then(|spec| spec.containers.iter().find(|container| container.name == status.name));
-        // One that asks for nothing goes first.
-        let request = wanted
-            .and_then(|wanted| wanted.resources.as_ref()?.requests.as_ref()?.get("memory")?.0.parse::<Quantity>().ok());
-        Some(ContainerUse {
-            name: status.name.clone(),
-            memory: usage.memory.map_or(0, |memory| memory.working_set),
-            memory_request: request.map_or(0, |request| u64::try_from(request.units()).unwrap_or(0)),
-            pids: usage.pids.unwrap_or(0),
-        })
-    };
-    let containers = shown.status.container_statuses.iter().flatten().filter_map(container).collect();
-    PodUse { priority: spec.and_then(|spec| spec.priority).unwrap_or(0), containers, uid }
+/// The same, with the disk, as limits of containers that have none of their own.
+pub(crate) fn default_limits(config: &NodeConfig, host: &HostInfo) -> Allocatable {
+    let free = allocatable(config, host);
+    BTreeMap::from([
+        ("cpu".to_string(), Quantity::from_milli(free.cpu_milli)),
+        ("memory".to_string(), Quantity::from_bytes(u64::try_from(free.memory_bytes).unwrap_or(0))),
+        ("ephemeral-storage".to_string(), Quantity::from_bytes(allocatable_disk(config, host))),
+    ])
+}
+
+fn allocatable_disk(config: &NodeConfig, host: &HostInfo) -> u64 {
+    let reserved = u64::try_from(config.resources.reserved.disk_bytes).unwrap_or(0);
+    host.disk_bytes.saturating_sub(config.eviction.kept_of_disk(host.disk_bytes)).saturating_sub(reserved)
 }
 
 async fn read(
     node: &Running,
     heartbeat: Timestamp,
-    pressure: &Pressure,
+    evictor: &Evictor,
     transitions: &mut BTreeMap<String, (String, Timestamp)>,
 ) -> Value {
     let parts = &node.parts;
@@ -144,6 +133,11 @@ async fn read(
         ),
         (Ok(_), None) => (true, "KubeletReady", "kubelet is posting ready status".to_string()),
     };
+    let (ready, reason, message) = match (ready, *node.shutting_down.borrow()) {
+        (_, false) => (ready, reason, message),
+        (true, true) => (false, "KubeletNotReady", SHUTTING_DOWN.to_string()),
+        (false, true) => (false, reason, format!("[{message}, {SHUTTING_DOWN}]")),
+    };
     let now = Timestamp::from_wall(parts.env.wall().0);
     let mut condition = |name: &str, status: &str, reason: &str, message: &str| {
         let entry = transitions.entry(name.to_string()).or_insert_with(|| (status.to_string(), now));
@@ -156,7 +150,7 @@ async fn read(
         })
     };
     let offline = node.readiness.node().borrow().clone();
-    let mut conditions: Vec<Value> = pressure
+    let mut conditions: Vec<Value> = evictor
         .conditions()
         .map(|(name, holds, [reason, message])| condition(name, if holds { "True" } else { "False" }, reason, message))
         .collect();
@@ -174,32 +168,43 @@ async fn read(
     let mut addresses: Vec<Value> =
         parts.config.node_ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
     addresses.push(json!({"type": "Hostname", "address": parts.config.node_name}));
-    let quantities = |memory: u64| {
-        json!({
-            "cpu": Quantity::from_units(i64::from(host.cpus)),
+    let quantities = |cpu_milli: i64, memory: u64, disk: u64| {
+        let mut all = json!({
+            "cpu": Quantity::from_milli(cpu_milli),
             "memory": format!("{}Ki", memory / 1024),
-            "ephemeral-storage": format!("{}Ki", host.disk_bytes / 1024),
+            "ephemeral-storage": format!("{}Ki", disk / 1024),
             "pods": parts.config.max_pods.to_string(),
-        })
+        });
+        for (size, count) in &host.huge_pages {
+            let name = format!("hugepages-{}", Quantity::from_bytes(*size));
+            all[name] = json!(Quantity::from_bytes(size.saturating_mul(*count)));
+        }
+        all
     };
+    let free = allocatable(&parts.config, &host);
+    let free_memory = u64::try_from(free.memory_bytes).unwrap_or(0);
+    let mut node_info = json!({
+        "architecture": host.architecture,
+        "bootID": host.boot_id,
+        "containerRuntimeVersion": runtime,
+        "kernelVersion": host.kernel,
+        "kubeProxyVersion": "",
+        "kubeletVersion": format!("v1.36.0+holdfast-{}", host.agent_version),
+        "machineID": host.machine_id,
+        "operatingSystem": "linux",
+        "osImage": host.os_image,
+        "systemUUID": host.system_uuid,
+    });
+    if host.swap_bytes > 0 {
+        node_info["swap"] = json!({"capacity": host.swap_bytes});
+    }
     json!({
         "addresses": addresses,
-        "capacity": quantities(host.memory_bytes),
-        "allocatable": quantities(host.memory_bytes.saturating_sub(RESERVED_MEMORY)),
+        "capacity": quantities(i64::from(host.cpus).saturating_mul(1000), host.memory_bytes, host.disk_bytes),
+        "allocatable": quantities(free.cpu_milli, free_memory, allocatable_disk(&parts.config, &host)),
         "conditions": conditions,
         "images": images(node).await,
-        "nodeInfo": {
-            "architecture": host.architecture,
-            "bootID": host.boot_id,
-            "containerRuntimeVersion": runtime,
-            "kernelVersion": host.kernel,
-            "kubeProxyVersion": "",
-            "kubeletVersion": format!("v1.36.0+holdfast-{}", host.agent_version),
-            "machineID": host.machine_id,
-            "operatingSystem": "linux",
-            "osImage": host.os_image,
-            "systemUUID": host.system_uuid,
-        },
+        "nodeInfo": node_info,
     })
 }
 
@@ -216,31 +221,18 @@ async fn images(node: &Running) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_runtime::MemoryUsage;
+    use crate::parts::{NodeResources, Reserved};
 
     #[test]
-    fn what_asks_for_nothing_is_accounted_for_too() {
-        let pod = |resources: Value| -> Shown {
-            let container = json!({"name": "main", "resources": resources});
-            Shown {
-                pod: Arc::new(
-                    serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": [container]}}))
-                        .unwrap(),
-                ),
-                status: serde_json::from_value(json!({"containerStatuses": [{
-                    "name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0,
-                }]}))
-                .unwrap(),
-                gone: false,
-            }
-        };
-        let memory = MemoryUsage { working_set: 900, ..MemoryUsage::default() };
-        let usage = ContainerUsage { id: "u-main-0".into(), memory: Some(memory), ..ContainerUsage::default() };
-        let used = BTreeMap::from([(usage.id.clone(), usage)]);
-        for (resources, request) in [(Value::Null, 0), (json!({}), 0), (json!({"requests": {"memory": "1Ki"}}), 1024)] {
-            let found = pod_use(&pod(resources), &used).containers;
-            let expected = ContainerUse { name: "main".into(), memory: 900, memory_request: request, pids: 0 };
-            assert_eq!(found, [expected]);
-        }
+    fn pods_get_what_nobody_keeps() {
+        let mut host = HostInfo { cpus: 4, memory_bytes: 1 << 30, ..HostInfo::default() };
+        let mut config = NodeConfig::default();
+        assert_eq!(allocatable(&config, &host), Needs { cpu_milli: 4000, memory_bytes: 924 << 20 });
+        let reserved = Reserved { cpu_milli: 500, memory_bytes: 24 << 20, disk_bytes: 0 };
+        config.resources = NodeResources { reserved, ..NodeResources::default() };
+        host.huge_pages = [(2 << 20, 50)].into();
+        assert_eq!(allocatable(&config, &host), Needs { cpu_milli: 3500, memory_bytes: 800 << 20 });
+        host.memory_bytes = 1;
+        assert_eq!(allocatable(&config, &host).memory_bytes, 0);
     }
 }

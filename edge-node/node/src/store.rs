@@ -134,8 +134,12 @@ impl SharedStore {
     /// # Errors
     /// Text of the disk's error. Anything but a full disk ends the node.
     pub async fn commit(&self, batch: Vec<Record>) -> Result<(), String> {
-        let touches_items =
-            batch.iter().any(|record| matches!(record, Record::PutItem { .. } | Record::DropItem { .. }));
+        let touches_items = batch.iter().any(|record| match record {
+            Record::PutItem { .. } | Record::DropItem { .. } => true,
+            // Static pods are read beside the items.
+            Record::PutNote { key, .. } | Record::DropNote { key } => key.starts_with(crate::static_pods::NOTES),
+            _ => false,
+        });
         self.synced(move |store| store.commit(batch, Durability::Synced)).await?;
         if touches_items {
             self.items.send_modify(|version| *version += 1);

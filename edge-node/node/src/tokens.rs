@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use holdfast_core::{Json, Timestamp, json};
 use holdfast_env::World;
 use holdfast_volumes::VolumeObjects;
+use holdfast_volumes::fields::Allocatable;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json as document;
 use std::collections::BTreeMap;
@@ -137,9 +138,15 @@ fn mint(
 pub(crate) struct PodObjects {
     pub(crate) objects: Objects,
     pub(crate) tokens: Arc<NodeTokens>,
+    /// What of the node pods may have.
+    pub(crate) allocatable: Allocatable,
 }
 
 impl VolumeObjects for PodObjects {
+    fn allocatable(&self) -> Allocatable {
+        self.allocatable.clone()
+    }
+
     fn config_map(&self, namespace: &str, name: &str) -> Option<ConfigMap> {
         self.objects.config_map(namespace, name)
     }

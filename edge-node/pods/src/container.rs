@@ -1,9 +1,9 @@
 //! One container of a running machine: where it is between waiting and ended. What must survive is in
 //! [`crate::memory::ContainerMemory`]; this is rebuilt from it and from what the runtime lists.
 
+use crate::ObservedUser;
 use crate::memory::Termination;
 use crate::probes::Probes;
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use std::time::Duration;
 
 /// Where a container is.
@@ -63,10 +63,12 @@ pub(crate) struct Live {
     pub(crate) waiting: Option<(&'static str, String)>,
     /// Start it again whatever the policy says: its definition changed.
     pub(crate) force: bool,
+    /// The image that could not be had: its own, or that of a volume.
+    pub(crate) failed_image: String,
     /// Starts that failed in a row without a run.
     pub(crate) start_failures: u32,
-    /// What it was started with.
-    pub(crate) resources: Option<ResourceRequirements>,
+    /// Whom it runs as, once that is known.
+    pub(crate) user: Option<ObservedUser>,
 }
 
 impl Live {
@@ -80,7 +82,10 @@ impl Live {
         let (one, two) = match &self.stage {
             Stage::Failed { turns_at, retry_at } => (*turns_at, Some(*retry_at)),
             Stage::Running { .. } => (self.probes.next_deadline(), None),
-            Stage::Stopping { returned, .. } => (returned.map(|at| at.saturating_add(crate::limits::EXIT_WAIT)), None),
+            Stage::Stopping { returned, .. } => {
+                let exit = returned.map(|at| at.saturating_add(crate::limits::EXIT_WAIT));
+                (exit, self.probes.next_deadline())
+            }
             Stage::Ended { retry_at, .. } => (Some(*retry_at), None),
             Stage::Idle | Stage::Pulling { .. } | Stage::Starting { .. } => (None, None),
         };

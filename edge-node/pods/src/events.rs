@@ -41,8 +41,21 @@ pub struct ObservedContainer {
     pub image_id: String,
     /// The runtime that has it: the scheme of `containerID`.
     pub runtime: String,
+    /// Whom it runs as, where the runtime knows.
+    pub user: Option<ObservedUser>,
     /// State.
     pub state: ObservedState,
+}
+
+/// Whom the first process of a container runs as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedUser {
+    /// UID.
+    pub uid: i64,
+    /// GID.
+    pub gid: i64,
+    /// Further groups.
+    pub groups: Vec<i64>,
 }
 
 /// State of an observed container.
@@ -105,6 +118,8 @@ pub enum ImageFailure {
     NeverPull,
     /// Its name is malformed: `InvalidImageName`.
     InvalidName,
+    /// The runtime did not say whether it is here: `ImageInspectError`.
+    Inspect,
 }
 
 /// How an image came to be here.
@@ -152,8 +167,22 @@ pub enum PodEvent {
         /// All its containers, dead ones and older attempts included.
         containers: Vec<ObservedContainer>,
     },
-    /// The machine runs short of something, and this pod has to go; the message says of what.
-    Evicted(String),
+    /// The pod has to go: the machine runs short of something, or the pod has used more than it may.
+    Evicted {
+        /// Of what, for people.
+        message: String,
+        /// The most time that it gets, if its own grace is longer; `None` for as little as can be.
+        grace: Option<Duration>,
+    },
+    /// The node shuts down.
+    ShuttingDown {
+        /// How long the pod may take to stop; it takes its own grace if that is shorter.
+        grace: Duration,
+        /// Others may replace it: it ends here as failed. Else it is stopped, and starts again after the boot.
+        ends: bool,
+    },
+    /// The node goes on after all.
+    ShutdownCancelled,
     /// [`PodAction::SetUpVolumes`] is done.
     VolumesReady,
     /// [`PodAction::SetUpVolumes`] failed; the text is that of a `FailedMount` event.
@@ -190,6 +219,17 @@ pub enum PodEvent {
     ImageFailed {
         /// Whose.
         container: String,
+        /// Kind of failure.
+        reason: ImageFailure,
+        /// Why.
+        message: String,
+    },
+    /// [`PodAction::PullImage`] failed: not the container's image, but that of a volume that it mounts.
+    VolumeImageFailed {
+        /// Whose.
+        container: String,
+        /// The volume's image.
+        image: String,
         /// Kind of failure.
         reason: ImageFailure,
         /// Why.
@@ -232,6 +272,15 @@ pub enum PodEvent {
     /// The node's run lease does not cover the pod any more (or, `false`, does so again): it must not run, as the hub
     /// may have replaced it.
     Fenced(bool),
+    /// The node's answer to [`PodAction::AskForSize`]: yes, or reason and message ([`crate::ledger`]).
+    SizeAnswered(Result<(), (&'static str, String)>),
+    /// Others have given CPU or memory back: worth asking again.
+    Room,
+    /// [`PodAction::Resize`] is done, or why not.
+    Resized {
+        /// Nothing when it is done. It is tried again.
+        failed: Option<String>,
+    },
     /// [`PodAction::StopSandbox`] is done.
     SandboxStopped,
     /// [`PodAction::TearDownVolumes`] is done.
@@ -250,7 +299,8 @@ pub enum PodAction {
         /// Its attempt.
         attempt: u32,
     },
-    /// See that a container's image is here. Answer: `ImageReady` or `ImageFailed`.
+    /// See that a container's image is here, and those of the volumes that it mounts. Answer: `ImageReady`, `ImageFailed` or
+    /// `VolumeImageFailed`.
     PullImage {
         /// Whose.
         container: String,
@@ -300,6 +350,15 @@ pub enum PodAction {
         /// Its attempt.
         attempt: u32,
     },
+    /// Ask the node whether the pod as it is written now ([`crate::PodMachine::pod`]) may have its resources. Answer:
+    /// `SizeAnswered`.
+    AskForSize,
+    /// Hold the pod's cgroup and these running containers to [`crate::PodMachine::granted_pod`]; may be repeated. Answer:
+    /// `Resized`.
+    Resize {
+        /// Names and attempts.
+        containers: Vec<(String, u32)>,
+    },
     /// Remove the pod's volumes. Answer: `VolumesGone`.
     TearDownVolumes,
     /// Record a Kubernetes Event about the pod. No answer.
@@ -313,7 +372,7 @@ pub enum PodAction {
         /// The container that it is about (`involvedObject.fieldPath`).
         container: Option<String>,
     },
-    /// Make [`crate::PodMachine::memory`] durable before the following actions of this batch. No answer.
+    /// Make [`crate::PodMachine::memory`] and [`crate::PodMachine::allocation`] durable before the following actions of this batch. No answer.
     Remember,
     /// [`crate::PodMachine::status`] changed. No answer.
     StatusChanged,

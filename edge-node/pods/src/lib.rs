@@ -7,33 +7,42 @@
 //! probes (when, not how); termination; phase, conditions and container states as upstream writes them.
 //! Never here: clocks, tasks, randomness, files, sockets, unordered maps.
 //!
-//! Not implemented: resizing a container that runs (the pod's status says so), restart of all containers.
+//! Not implemented: restart of all containers.
 
 pub mod admission;
+pub mod allocation;
 mod container;
 mod ephemeral;
 pub mod events;
 pub mod ids;
+pub mod ledger;
 pub mod limits;
 pub mod machine;
 pub mod memory;
+mod mounts;
 mod observe;
 mod probes;
 pub mod qos;
+mod reported;
 mod resize;
 mod run;
+pub mod shutdown;
 mod spec;
 mod status;
 mod stop;
 pub mod typed;
 
 pub use admission::admit;
+pub use allocation::Allocation;
 pub use ephemeral::{container_named, target};
 pub use events::{
-    ImageCame, ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, PodAction, PodEvent, ProbeKind,
-    ProbeOutcome, StartFailure,
+    ImageCame, ImageFailure, Now, ObservedContainer, ObservedSandbox, ObservedState, ObservedUser, PodAction, PodEvent,
+    ProbeKind, ProbeOutcome, StartFailure,
 };
 pub use ids::{container_id, sandbox_id};
-pub use machine::PodMachine;
+pub use ledger::{Ask, Ledger, Needs};
+pub use machine::{NODE_LOW, PodMachine};
 pub use memory::PodMemory;
+pub use mounts::recursive_read_only;
 pub use qos::qos_class;
+pub use spec::pull_policy;

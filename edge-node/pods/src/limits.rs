@@ -22,6 +22,10 @@ pub const OBSERVATION_LAG: Duration = Duration::from_secs(5);
 pub const EXIT_WAIT: Duration = Duration::from_secs(10);
 /// How long after its time-out the answer of a probe is waited for.
 pub const PROBE_SLACK: Duration = Duration::from_secs(5);
+/// How long after a refusal the node is asked again for more CPU and memory, should nothing ring before (the kubelet's).
+pub const RESIZE_RETRY: Duration = Duration::from_secs(180);
+/// First and longest wait before a running pod is tried to be resized again, as when it still uses what it shall give back.
+pub const RESIZE_FAILED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// `terminationGracePeriodSeconds` when it is not set.
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 /// Shortest grace of a deletion, as upstream.

@@ -3,13 +3,17 @@
 
 use crate::container::{Live, Stage};
 use crate::memory::{ContainerMemory, Outcome, Run};
-use crate::{Now, PodAction, PodEvent, PodMemory, limits, spec};
+use crate::resize::Sizing;
+use crate::shutdown::Shutdown;
+use crate::{Allocation, Now, ObservedUser, PodAction, PodEvent, PodMemory, limits, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The reason of a pod that had to go for others.
+/// The reason of a pod that had to go.
 pub(crate) const EVICTED: &str = "Evicted";
+/// How the message begins of a pod that had to go for others: the machine ran short of what is named next.
+pub const NODE_LOW: &str = "The node was low on resource: ";
 
 /// The pod's volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct PodMachine {
     /// Its ephemeral containers, as containers.
     pub(crate) ephemeral: Vec<Container>,
     pub(crate) memory: PodMemory,
+    pub(crate) allocation: Allocation,
+    pub(crate) sizing: Sizing,
     pub(crate) host_ips: Vec<String>,
     /// The first observation has been taken in.
     pub(crate) adopted: bool,
@@ -58,9 +64,15 @@ pub struct PodMachine {
     pub(crate) strays: BTreeMap<(String, u32), Duration>,
     /// Since when all containers are being stopped.
     pub(crate) stop_began: Option<Duration>,
+    /// The most time that a pod gets that has to go.
+    pub(crate) eviction_grace: Duration,
     pub(crate) gone: bool,
     /// The pod must not run now, see [`PodEvent::Fenced`].
     pub(crate) fenced: bool,
+    /// The node shuts down.
+    pub(crate) shutdown: Option<Shutdown>,
+    /// Mounts of this pod can be read-only with all that is mounted below them.
+    pub(crate) recursive_read_only: bool,
     /// The status of a pod that was over before this machine knew it.
     pub(crate) frozen: Option<PodStatus>,
     /// The node does not take the pod: reason and message, until that is told.
@@ -90,6 +102,8 @@ impl PodMachine {
         let live = spec::containers(&pod).map(|(_, container)| (container.name.clone(), Live::default())).collect();
         let mut machine = PodMachine {
             ephemeral: crate::ephemeral::of(&pod),
+            allocation: Allocation::recalled(&pod),
+            sizing: Sizing::default(),
             pod,
             memory,
             host_ips: Vec::new(),
@@ -101,8 +115,11 @@ impl PodMachine {
             live,
             strays: BTreeMap::new(),
             stop_began: None,
+            eviction_grace: Duration::ZERO,
             gone: false,
             fenced: false,
+            shutdown: None,
+            recursive_read_only: false,
             frozen,
             rejection: None,
             born: (now.mono, age),
@@ -166,7 +183,10 @@ impl PodMachine {
                 self.image_ready(now, &container, image_id, &came, out);
             }
             PodEvent::ImageFailed { container, reason, message } => {
-                self.image_failed(now, &container, reason, message, out);
+                self.image_failed(now, &container, None, reason, message, out);
+            }
+            PodEvent::VolumeImageFailed { container, image, reason, message } => {
+                self.image_failed(now, &container, Some(image), reason, message, out);
             }
             PodEvent::ContainerStarted { container, attempt } => self.container_started(now, &container, attempt, out),
             PodEvent::ContainerFailed { container, attempt, reason, message } => {
@@ -187,12 +207,18 @@ impl PodMachine {
                 }
                 self.fenced = fenced;
             }
-            PodEvent::Evicted(message) => {
+            PodEvent::Evicted { message, grace } => {
                 if !self.ending() {
+                    self.eviction_grace = grace.unwrap_or_default();
                     out.push(self.event(true, EVICTED, message.clone(), None));
                     self.memory.outcome = Some(Outcome { succeeded: false, reason: EVICTED.into(), message });
                 }
             }
+            PodEvent::ShuttingDown { grace, ends } => self.shut_down(grace, ends),
+            PodEvent::ShutdownCancelled => self.shutdown = None,
+            PodEvent::SizeAnswered(answer) => self.size_answered(now, answer, out),
+            PodEvent::Room => self.room(now),
+            PodEvent::Resized { failed } => self.size_made(now, failed, out),
             PodEvent::SandboxStopped if self.sandbox == Sandbox::Stopping => self.sandbox = Sandbox::None,
             PodEvent::VolumesGone if self.volumes == Volumes::TearingDown => self.volumes = Volumes::Gone,
             // A late answer to what is no longer asked, or a tick: `advance` looks at the clock itself.
@@ -210,15 +236,21 @@ impl PodMachine {
     fn advance(&mut self, now: Now, out: &mut Vec<PodAction>) {
         self.heed_rejection(out);
         self.expire(now, out);
-        self.decide_outcome(now, out);
+        // How containers end that the shutdown stops says nothing of the pod.
+        if self.shutdown.is_none() {
+            self.decide_outcome(now, out);
+        }
         if self.ending() {
             self.end(now, out);
+        } else if self.shutdown.is_some() {
+            self.halt(now, out);
         } else if self.fenced {
             let grace = spec::grace(&self.pod);
             self.stop_containers(now, grace, out);
         } else {
             self.run(now, out);
         }
+        self.drive_probes(now, out);
     }
 
     fn pod_changed(&mut self, pod: Pod) {
@@ -267,7 +299,7 @@ impl PodMachine {
     }
 
     /// The pod is to stop, for whatever reason.
-    pub(crate) fn ending(&self) -> bool {
+    pub fn ending(&self) -> bool {
         self.deleted() || self.memory.outcome.is_some()
     }
 
@@ -328,6 +360,7 @@ impl PodMachine {
             .flatten()
             .chain(self.live.values().flat_map(Live::next_deadlines))
             .chain(self.strays.values().copied())
+            .chain(self.size_deadlines().filter(|_| !self.ending()))
             // What was due by the latest event has been dealt with, or waits for another event.
             .filter(|at| *at > self.handled_at)
             .min()
@@ -338,9 +371,29 @@ impl PodMachine {
         self.fenced = fenced;
     }
 
+    /// Says before the first event what was written down of the pod's resources, if anything was.
+    pub fn set_allocation(&mut self, allocation: Allocation) {
+        self.allocation = allocation;
+    }
+
     /// Sets the node's addresses, first the primary.
     pub fn set_host_ips(&mut self, ips: Vec<String>) {
         self.host_ips = ips;
+    }
+
+    /// Says before the first event that the node shuts down, see [`PodEvent::ShuttingDown`].
+    pub fn set_shutting_down(&mut self, grace: Duration) {
+        self.shut_down(grace, false);
+    }
+
+    /// Says whether mounts can be read-only with all that is mounted below them.
+    pub fn set_recursive_read_only(&mut self, supported: bool) {
+        self.recursive_read_only = supported;
+    }
+
+    /// Says whom the current attempt of a container runs as.
+    pub fn set_user(&mut self, container: &str, user: Option<ObservedUser>) {
+        self.live(container).user = user;
     }
 
     /// Names the runtime of a container (`containerd`, `wasm`): the scheme of its `containerID`.

@@ -49,6 +49,7 @@ impl PodMachine {
         self.adopted = true;
         if first {
             self.adopt_sandbox(now, sandbox);
+            self.resume_sandbox_size();
         } else {
             self.check_sandbox(now, sandbox.as_ref(), out);
         }
@@ -109,7 +110,9 @@ impl PodMachine {
         if let Some(seen) = seen {
             memory.image_id = seen.image_id.clone();
             memory.runtime = seen.runtime.clone();
+            self.live(name).user = seen.user.clone();
         }
+        let memory = self.mem(name);
         match seen.map(|seen| &seen.state) {
             Some(ObservedState::Running { started_at }) if memory.run != Run::Ended => {
                 memory.run = Run::Started;
@@ -193,6 +196,9 @@ impl PodMachine {
         if let Some(seen) = seen.filter(|seen| !seen.image_id.is_empty()) {
             memory.image_id = seen.image_id.clone();
         }
+        if let Some(user) = seen.and_then(|seen| seen.user.clone()) {
+            live.user = Some(user);
+        }
         let attempt = memory.attempt;
         let end = seen.and_then(|seen| exit_of(attempt, &seen.state));
         match (&mut live.stage, end, seen.map(|seen| &seen.state)) {
@@ -238,6 +244,10 @@ impl PodMachine {
             memory.crashes = 0;
         }
         let unknown = end.reason == "ContainerStatusUnknown";
+        // What would not be started again after a power cut is not after a shutdown either.
+        let again = spec::container(&self.pod, name)
+            .is_some_and(|(role, container)| spec::restarts(&self.pod, role, container, 137));
+        let halted = again && self.shutdown.is_some() && matches!(live.stage, Stage::Stopping { .. });
         let wait = match memory.crashes {
             0 => Duration::ZERO,
             _ if unknown => Duration::ZERO,
@@ -249,8 +259,15 @@ impl PodMachine {
         }
         memory.previous = memory.last.take();
         memory.last = Some(end);
-        memory.run = Run::Ended;
-        live.stage = Stage::Ended { backoff: wait, retry_at: now.mono.saturating_add(wait) };
+        if halted {
+            // It did not end by itself: after the boot it starts anew, whatever its policy says of its exit code.
+            memory.attempt = memory.attempt.saturating_add(1);
+            memory.run = Run::No;
+            live.stage = Stage::Idle;
+        } else {
+            memory.run = Run::Ended;
+            live.stage = Stage::Ended { backoff: wait, retry_at: now.mono.saturating_add(wait) };
+        }
         live.probes = Probes::default();
         live.waiting = None;
     }

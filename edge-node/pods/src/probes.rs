@@ -25,6 +25,8 @@ struct Worker {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probes {
     workers: Vec<Worker>,
+    /// The container is being stopped.
+    winding_down: bool,
 }
 
 /// What a result leads to.
@@ -79,7 +81,15 @@ impl Probes {
                 result: None,
             })
         });
-        Probes { workers: workers.collect() }
+        Probes { workers: workers.collect(), winding_down: false }
+    }
+
+    /// The container is on its way down: whether it is ready is asked to its end, as upstream does, and nothing else any more.
+    pub(crate) fn wind_down(&mut self) {
+        self.winding_down = true;
+        for worker in self.workers.iter_mut().filter(|worker| worker.kind != ProbeKind::Readiness) {
+            worker.in_flight = None;
+        }
     }
 
     /// Takes over what an earlier life of the machine had found, so that a restart of the agent shows nowhere.
@@ -110,8 +120,9 @@ impl Probes {
     /// Whether this probe runs in the present phase of the container.
     fn active(&self, worker: &Worker) -> bool {
         match worker.kind {
-            ProbeKind::Startup => worker.result != Some(true),
-            _ => self.started(),
+            ProbeKind::Startup => !self.winding_down && worker.result != Some(true),
+            ProbeKind::Liveness => !self.winding_down && self.started(),
+            ProbeKind::Readiness => self.started(),
         }
     }
 

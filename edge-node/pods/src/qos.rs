@@ -2,11 +2,18 @@
 
 use holdfast_core::Quantity;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+use std::collections::BTreeMap;
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Pod) -> &'static str {
-    let all: Vec<Option<&ResourceRequirements>> =
-        crate::spec::containers(pod).map(|(_, container)| container.resources.as_ref()).collect();
+    let own = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let given = |list: &Option<BTreeMap<String, ApiQuantity>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    // What is asked for the whole pod counts in the place of what its containers ask for.
+    let all: Vec<Option<&ResourceRequirements>> = match own.filter(|own| given(&own.requests) || given(&own.limits)) {
+        Some(own) => vec![Some(own)],
+        None => crate::spec::containers(pod).map(|(_, container)| container.resources.as_ref()).collect(),
+    };
     let mut any = false;
     let mut guaranteed = !all.is_empty();
     for resources in all {

@@ -8,11 +8,32 @@ use crate::spec::{self, Role};
 use crate::{ImageCame, ImageFailure, Now, PodAction, PodMachine, ProbeKind, ProbeOutcome, StartFailure, limits};
 use std::time::Duration;
 
+impl ImageCame {
+    /// The text of the event about an image that came so; `waited` is since when it was wanted.
+    pub fn told(&self, image: &str, waited: Option<Duration>) -> String {
+        match self {
+            ImageCame::Pulled { took, size_bytes } => {
+                let waited = crate::status::go_duration(waited.unwrap_or(*took));
+                let took = crate::status::go_duration(*took);
+                format!(
+                    "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size_bytes} \
+                     bytes."
+                )
+            }
+            ImageCame::Present => {
+                format!("Container image {image:?} already present on machine and can be accessed by the pod")
+            }
+            ImageCame::Unchecked { reason } => crate::machine::bounded(format!(
+                "Container image {image:?} already present on machine, and used unchecked: {reason}"
+            )),
+        }
+    }
+}
+
 impl PodMachine {
     /// What the clock alone brings about.
     pub(crate) fn expire(&mut self, now: Now, out: &mut Vec<PodAction>) {
         for name in self.names(|_| true) {
-            let image = self.image(&name);
             let attempt = self.mem(&name).attempt;
             let started_at = self.mem(&name).started_at;
             let live = self.live(&name);
@@ -22,6 +43,7 @@ impl PodMachine {
             match &mut self.live(&name).stage {
                 Stage::Failed { turns_at, .. } if turns_at.is_some_and(|at| at <= now.mono) => {
                     *turns_at = None;
+                    let image = self.live(&name).failed_image.clone();
                     self.image_backoff(&name, &image, out);
                 }
                 Stage::Stopping { returned: Some(at), .. } if at.saturating_add(limits::EXIT_WAIT) <= now.mono => {
@@ -99,6 +121,7 @@ impl PodMachine {
             return;
         }
         self.stop_began = None;
+        self.drive_size(now, out);
         let volumes_ready = self.volumes == Volumes::Ready;
         let attempt = match self.sandbox {
             Sandbox::None if volumes_ready => {
@@ -133,6 +156,7 @@ impl PodMachine {
         self.memory.sandbox_attempt = Some(attempt);
         self.memory.ips.clear();
         self.sandbox = Sandbox::Starting;
+        self.size_sandbox(attempt);
         // A new sandbox starts all afresh: no back-off, and init containers run again.
         for (role, container) in spec::containers(&self.pod) {
             let Some(memory) = self.memory.containers.get(&container.name) else { continue };
@@ -179,15 +203,21 @@ impl PodMachine {
                 continue;
             }
             self.ensure(now, *role, name, out);
-            self.restart_for_size(now, *role, name, out);
             if *role != Role::App && !apps_ran && !self.passed(*role, name) {
                 break;
             }
         }
-        for (_, name) in &roles {
-            if matches!(self.live(name).stage, Stage::Running { .. }) {
-                let attempt = self.mem(name).attempt;
-                for probe in self.live(name).probes.due(now.mono) {
+    }
+
+    /// Has the probes run that are due, of containers that are being stopped too.
+    pub(crate) fn drive_probes(&mut self, now: Now, out: &mut Vec<PodAction>) {
+        if !matches!(self.sandbox, Sandbox::Ready { .. }) {
+            return;
+        }
+        for name in self.names(|role| role != Role::Ephemeral) {
+            if matches!(self.live(&name).stage, Stage::Running { .. } | Stage::Stopping { .. }) {
+                let attempt = self.mem(&name).attempt;
+                for probe in self.live(&name).probes.due(now.mono) {
                     out.push(PodAction::RunProbe { container: name.clone(), attempt, probe });
                 }
             }
@@ -217,8 +247,10 @@ impl PodMachine {
             Stage::Ended { .. } if role == Role::Init && code == 0 && volumes_ready => self.begin(name, out),
             Stage::Failed { retry_at, .. } if *retry_at <= now.mono && volumes_ready => self.begin(name, out),
             Stage::Ended { retry_at, .. } if again && *retry_at <= now.mono && volumes_ready && !stray => {
+                // What was stopped to be started anew has not crashed.
+                let stopped = live.force;
                 let memory = self.mem(name);
-                if memory.last.as_ref().is_some_and(|last| last.reason != "ContainerStatusUnknown") {
+                if !stopped && memory.last.as_ref().is_some_and(|last| last.reason != "ContainerStatusUnknown") {
                     memory.crashes = memory.crashes.saturating_add(1);
                 }
                 self.begin(name, out);
@@ -237,11 +269,12 @@ impl PodMachine {
     }
 
     pub(crate) fn begin(&mut self, name: &str, out: &mut Vec<PodAction>) {
-        if self.has_stray(name) {
+        if self.has_stray(name) || self.is_resizing() {
             return;
         }
         let Some((_, container)) = self.container(name) else { return };
-        let (always, never) = spec::pull_policy(container);
+        let image = container.image.as_deref().unwrap_or_default();
+        let (always, never) = spec::pull_policy(container.image_pull_policy.as_deref(), image);
         self.live(name).stage = Stage::Pulling { fetching: None };
         out.push(PodAction::PullImage { container: name.to_string(), always, never });
     }
@@ -268,20 +301,7 @@ impl PodMachine {
     ) {
         let image = self.image(name);
         let Stage::Pulling { fetching } = self.live(name).stage else { return };
-        let text = match came {
-            ImageCame::Pulled { took, size_bytes } => {
-                let waited = fetching.map_or(*took, |since| now.mono.saturating_sub(since));
-                let (took, waited) = (crate::status::go_duration(*took), crate::status::go_duration(waited));
-                format!(
-                    "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size_bytes} \
-                     bytes."
-                )
-            }
-            ImageCame::Present => format!("Container image {image:?} already present on machine"),
-            ImageCame::Unchecked { reason } => crate::machine::bounded(format!(
-                "Container image {image:?} already present on machine, and used unchecked: {reason}"
-            )),
-        };
+        let text = came.told(&image, fetching.map(|since| now.mono.saturating_sub(since)));
         out.push(self.event(false, "Pulled", text, Some(name)));
         if self.ending() || !matches!(self.sandbox, Sandbox::Ready { .. }) {
             self.live(name).stage = Stage::Idle;
@@ -313,6 +333,7 @@ impl PodMachine {
         &mut self,
         now: Now,
         name: &str,
+        of_volume: Option<String>,
         reason: ImageFailure,
         message: String,
         out: &mut Vec<PodAction>,
@@ -320,25 +341,28 @@ impl PodMachine {
         if !matches!(self.live(name).stage, Stage::Pulling { .. }) {
             return;
         }
-        let image = self.image(name);
+        let image = of_volume.unwrap_or_else(|| self.image(name));
         let memory = self.mem(name);
         let wait = backoff((limits::BACKOFF_INITIAL, limits::BACKOFF_CAP), memory.pull_failures);
         memory.pull_failures = memory.pull_failures.saturating_add(1);
-        let word = match reason {
-            ImageFailure::Pull => "ErrImagePull",
-            ImageFailure::NeverPull => "ErrImageNeverPull",
-            ImageFailure::InvalidName => "InvalidImageName",
+        // What the status says, and what the event is called.
+        let (word, event) = match reason {
+            ImageFailure::Pull => ("ErrImagePull", "Failed"),
+            ImageFailure::NeverPull => ("ErrImageNeverPull", "ErrImageNeverPull"),
+            ImageFailure::InvalidName => ("InvalidImageName", "InspectFailed"),
+            ImageFailure::Inspect => ("ImageInspectError", "InspectFailed"),
         };
         let turns_at = (reason == ImageFailure::Pull).then(|| now.mono.saturating_add(limits::PULL_ERROR_SHOWN));
         let message = crate::machine::bounded(message);
         let text = match reason {
             ImageFailure::Pull => format!("Failed to pull image {image:?}: {message}"),
-            ImageFailure::NeverPull | ImageFailure::InvalidName => message.clone(),
+            ImageFailure::NeverPull | ImageFailure::InvalidName | ImageFailure::Inspect => message.clone(),
         };
         let live = self.live(name);
         live.stage = Stage::Failed { turns_at, retry_at: now.mono.saturating_add(wait) };
         live.waiting = Some((word, message));
-        out.push(self.event(true, "Failed", text, Some(name)));
+        live.failed_image = image;
+        out.push(self.event(true, event, text, Some(name)));
         out.push(self.event(true, "Failed", format!("Error: {word}"), Some(name)));
     }
 
@@ -419,7 +443,7 @@ impl PodMachine {
         message: String,
         out: &mut Vec<PodAction>,
     ) {
-        if !matches!(self.live(name).stage, Stage::Running { .. }) {
+        if !matches!(self.live(name).stage, Stage::Running { .. } | Stage::Stopping { .. }) {
             return;
         }
         let Some(verdict) = self.live(name).probes.result(now.mono, kind, outcome) else { return };

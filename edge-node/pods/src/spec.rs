@@ -100,14 +100,13 @@ pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Whether to ask the registry always, or never.
-pub(crate) fn pull_policy(container: &Container) -> (bool, bool) {
-    match container.image_pull_policy.as_deref() {
+/// What an image pull policy says: whether to ask the registry always, or never. Without one the image's name decides.
+pub fn pull_policy(policy: Option<&str>, image: &str) -> (bool, bool) {
+    match policy {
         Some("Always") => (true, false),
         Some("Never") => (false, true),
         Some(_) => (false, false),
         None => {
-            let image = container.image.as_deref().unwrap_or_default();
             let last = image.rsplit('/').next().unwrap_or_default();
             (!last.contains('@') && (last.ends_with(":latest") || !last.contains(':')), false)
         }

@@ -1,10 +1,12 @@
 //! The pod's status as the kubelet writes it.
 
-use crate::container::Stage;
-use crate::machine::{EVICTED, Sandbox, cut};
-use crate::memory::{ContainerMemory, Run, Termination};
+use crate::allocation::POD;
+use crate::container::{Live, Stage};
+use crate::machine::{EVICTED, NODE_LOW, Sandbox, cut};
+use crate::memory::{ContainerMemory, Outcome, Run, Termination};
 use crate::qos::qos_class;
 use crate::resize;
+use crate::shutdown::TERMINATED;
 use crate::spec::{self, Role};
 use crate::{Now, PodMachine, admission, container_id, limits};
 use holdfast_core::Timestamp;
@@ -16,18 +18,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::time::Duration;
 
 /// The conditions that are ours, in upstream's order.
-const OURS: [&str; 6] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", resize::PENDING];
+const OURS: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    resize::PENDING,
+    resize::PROGRESS,
+];
 
 /// The condition of a pod that had to go for others; the hub writes it too.
 const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// A condition before it has a time.
-struct Verdict {
-    kind: &'static str,
-    status: bool,
-    reason: Option<&'static str>,
-    message: Option<String>,
+pub(crate) struct Verdict {
+    pub(crate) kind: &'static str,
+    pub(crate) status: bool,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) message: Option<String>,
+    /// The generation that it speaks of, where that is not the newest.
+    pub(crate) generation: Option<i64>,
 }
 
 impl PodMachine {
@@ -65,6 +76,8 @@ impl PodMachine {
             start_time: self.memory.start_time.map(to_time),
             qos_class: Some(qos_class(&self.pod).to_string()),
             observed_generation: self.pod.metadata.generation,
+            allocated_resources: self.size_granted(POD, None),
+            resources: self.size_of_pod(),
             nominated_node_name: None,
             ..PodStatus::default()
         }
@@ -121,7 +134,10 @@ impl PodMachine {
             (self.terminated(name, memory, end), memory.previous.as_ref())
         } else {
             // As the kubelet has it: of whichever container that has not yet begun.
-            (waits(if spec::has_inits(&self.pod) { "PodInitializing" } else { "ContainerCreating" }, None), memory.last.as_ref())
+            (
+                waits(if spec::has_inits(&self.pod) { "PodInitializing" } else { "ContainerCreating" }, None),
+                memory.last.as_ref(),
+            )
         };
         let current = state.running.is_some() || memory.run == Run::Ended;
         let id = match (current, memory.last.as_ref()) {
@@ -147,7 +163,10 @@ impl PodMachine {
             started: Some(started),
             restart_count: i32::try_from(restarts).unwrap_or(i32::MAX),
             state: Some(state),
-            resources: running.and_then(|live| live.resources.clone()).filter(|all| *all != Default::default()),
+            resources: self.size_told(container, running.is_some()),
+            allocated_resources: self.size_granted(name, container.resources.as_ref()),
+            user: running.and_then(crate::reported::user),
+            volume_mounts: crate::mounts::told(container, self.recursive_read_only),
             last_state: Some(last.map_or_else(ContainerState::default, |end| self.terminated(name, memory, end))),
             stop_signal: container.lifecycle.as_ref().and_then(|hooks| hooks.stop_signal.clone()),
             ..ContainerStatus::default()
@@ -160,8 +179,8 @@ impl PodMachine {
             Role::Ephemeral => return false,
             Role::Sidecar | Role::App => {}
         }
-        let live = self.live.get(name);
-        !self.ending() && live.is_some_and(|live| matches!(live.stage, Stage::Running { .. }) && live.probes.ready())
+        let runs = |live: &Live| matches!(live.stage, Stage::Running { .. } | Stage::Stopping { .. });
+        self.live.get(name).is_some_and(|live| runs(live) && live.probes.ready())
     }
 
     fn full_id(&self, name: &str, memory: &ContainerMemory, attempt: u32) -> String {
@@ -205,8 +224,9 @@ impl PodMachine {
             .filter(|(role, container)| *role != Role::Init && !self.ready(*role, &container.name))
             .map(|(_, container)| container.name.clone())
             .collect();
-        let plain = |kind, status| Verdict { kind, status, reason: None, message: None };
-        let no = |kind, reason, message| Verdict { kind, status: false, reason: Some(reason), message };
+        let plain = |kind, status| Verdict { kind, status, reason: None, message: None, generation: None };
+        let no =
+            |kind, reason, message| Verdict { kind, status: false, reason: Some(reason), message, generation: None };
         let initialized = match outcome {
             Some(true) => Verdict { reason: Some("PodCompleted"), ..plain("Initialized", true) },
             _ if self.initialized() => plain("Initialized", true),
@@ -232,17 +252,17 @@ impl PodMachine {
         let network = plain("PodReadyToStartContainers", matches!(self.sandbox, Sandbox::Ready { .. }));
         let mut all = vec![network, initialized, ready, containers("ContainersReady"), plain("PodScheduled", true)];
         let told = self.foreign_conditions().any(|condition| condition.type_ == DISRUPTION_TARGET);
-        let evicted = self.memory.outcome.as_ref().filter(|outcome| outcome.reason == EVICTED && !told);
-        all.extend(evicted.map(|outcome| Verdict {
+        // As upstream: not of one that was not taken, nor of one that used more than it may.
+        let for_others = |outcome: &&Outcome| {
+            outcome.reason == TERMINATED || (outcome.reason == EVICTED && outcome.message.starts_with(NODE_LOW))
+        };
+        let ended = self.memory.outcome.as_ref().filter(|outcome| for_others(outcome) && !told);
+        all.extend(ended.map(|outcome| Verdict {
             reason: Some("TerminationByKubelet"),
             message: Some(outcome.message.clone()),
             ..plain(DISRUPTION_TARGET, true)
         }));
-        all.extend(self.resize_pending().map(|why| Verdict {
-            reason: Some("Infeasible"),
-            message: Some(why),
-            ..plain(resize::PENDING, true)
-        }));
+        all.extend(self.size_verdicts());
         all
     }
 
@@ -280,7 +300,7 @@ impl PodMachine {
                 message: verdict.message,
                 last_probe_time: None,
                 last_transition_time: Some(to_time(known.map_or(now.wall, |known| known.1))),
-                observed_generation: self.pod.metadata.generation,
+                observed_generation: verdict.generation.or(self.pod.metadata.generation),
             }
         });
         ours.chain(self.foreign_conditions().cloned()).collect()
@@ -289,8 +309,10 @@ impl PodMachine {
     /// Notes when conditions change. The first time, the hub's record of the same condition stands.
     pub(crate) fn note_conditions(&mut self, now: Now) {
         let verdicts = self.verdicts();
-        if verdicts.iter().all(|verdict| verdict.kind != resize::PENDING) {
-            self.memory.conditions.remove(resize::PENDING);
+        for kind in [resize::PENDING, resize::PROGRESS] {
+            if verdicts.iter().all(|verdict| verdict.kind != kind) {
+                self.memory.conditions.remove(kind);
+            }
         }
         for verdict in verdicts {
             if self.memory.conditions.get(verdict.kind).is_some_and(|known| known.0 == verdict.status) {

@@ -14,10 +14,10 @@ impl PodMachine {
             let deleting = self.pod.metadata.deletion_timestamp.is_some();
             let grace = match &self.memory.outcome {
                 _ if deleting => spec::deletion_grace(&self.pod),
-                // The machine cannot wait.
-                Some(outcome) if outcome.reason == EVICTED => Duration::ZERO,
+                Some(outcome) if outcome.reason == EVICTED => spec::grace(&self.pod).min(self.eviction_grace),
                 _ => spec::grace(&self.pod),
             };
+            let grace = self.shutdown.as_ref().map_or(grace, |shutdown| grace.min(shutdown.grace));
             if !self.stop_containers(now, grace, out) {
                 return;
             }
@@ -113,7 +113,7 @@ impl PodMachine {
         let live = self.live(name);
         let Stage::Running { since } = live.stage else { return };
         live.stage = Stage::Stopping { since, until: now.mono.saturating_add(grace), returned: None };
-        live.probes = Default::default();
+        live.probes.wind_down();
         out.push(self.event(false, "Killing", why.clone(), Some(name)));
         out.push(PodAction::StopContainer { container: name.to_string(), attempt, grace, reason: why });
     }

@@ -55,6 +55,11 @@ pub(crate) fn write(dir: &Path, payload: &Payload, gid: Option<u32>) -> io::Resu
     Ok(!unchanged || linked)
 }
 
+/// Whether files are shown in `dir`.
+pub(crate) fn is_written(dir: &Path) -> bool {
+    dir.join(DATA).is_dir()
+}
+
 /// The bytes of a file as it is shown now.
 pub(crate) fn read_current(dir: &Path, path: &str) -> Option<Vec<u8>> {
     is_safe(path).then(|| fs::read(dir.join(DATA).join(path)).ok()).flatten().filter(|data| !data.is_empty())

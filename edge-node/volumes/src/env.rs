@@ -1,23 +1,30 @@
 //! The environment of a container, and `$(VAR)` in its command. Pure.
 
-use crate::VolumeObjects;
 use crate::fields::{self, Runtime};
+use crate::{MountedVolume, VolumeObjects, env_file};
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod};
 use std::collections::BTreeMap;
 
-/// The environment of `container`: services, then `envFrom`, then `env`, a later one winning.
-/// `services_env` is what service links add. The error is the text of `CreateContainerConfigError`.
+/// What an environment is made from beside the pod and the hub's objects.
+#[derive(Clone, Copy, Debug)]
+pub struct EnvSources<'a> {
+    /// What service links add.
+    pub services: &'a [(String, String)],
+    /// The pod's volumes, for `fileKeyRef`.
+    pub volumes: &'a BTreeMap<String, MountedVolume>,
+    /// The pod on its node.
+    pub runtime: Runtime<'a>,
+}
+
+/// The environment of `container`: services, then `envFrom`, then `env`, a later one winning. Blocking where the environment
+/// comes from files. The error is the text of `CreateContainerConfigError`.
 pub fn resolve_env(
     pod: &Pod,
     container: &Container,
     objects: &dyn VolumeObjects,
-    services_env: &[(String, String)],
-    pod_ips: &[String],
-    host_ip: &str,
-    node_name: &str,
+    sources: EnvSources<'_>,
 ) -> Result<Vec<(String, String)>, String> {
-    let runtime = Runtime { pod_ips, host_ip, node_name };
-    let services: BTreeMap<&str, &str> = services_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let services: BTreeMap<&str, &str> = sources.services.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let mut env: Vec<(String, String)> = Vec::new();
     let set = |env: &mut Vec<(String, String)>, name: &str, value: String| match env
         .iter_mut()
@@ -35,7 +42,7 @@ pub fn resolve_env(
                 let own = env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
                 own.or_else(|| services.get(name).copied()).map(str::to_string)
             }),
-            (_, Some(source)) => match from_source(pod, container, objects, source, runtime)? {
+            (_, Some(source)) => match from_source(pod, container, objects, source, sources)? {
                 Some(value) => value,
                 None => continue,
             },
@@ -92,14 +99,14 @@ fn from_source(
     container: &Container,
     objects: &dyn VolumeObjects,
     source: &EnvVarSource,
-    runtime: Runtime<'_>,
+    sources: EnvSources<'_>,
 ) -> Result<Option<String>, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     if let Some(field) = &source.field_ref {
-        return fields::field(pod, &field.field_path, runtime).map(Some);
+        return fields::field(pod, &field.field_path, sources.runtime).map(Some);
     }
     if let Some(selector) = &source.resource_field_ref {
-        return fields::resource(pod, Some(container), selector).map(Some);
+        return fields::resource(pod, Some(container), selector, &objects.allocatable()).map(Some);
     }
     if let Some(wanted) = &source.config_map_key_ref {
         let optional = wanted.optional == Some(true);
@@ -125,8 +132,8 @@ fn from_source(
             value => Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned())),
         };
     }
-    if source.file_key_ref.is_some() {
-        return Err("not implemented: valueFrom.fileKeyRef".into());
+    if let Some(wanted) = &source.file_key_ref {
+        return env_file::value(wanted, sources.volumes);
     }
     Ok(Some(String::new()))
 }

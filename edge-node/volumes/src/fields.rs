@@ -2,15 +2,19 @@
 
 use holdfast_core::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use std::collections::BTreeMap;
+
+/// What of a node its pods may have, by resource (`cpu`, `memory`, …).
+pub type Allocatable = BTreeMap<String, Quantity>;
 
 /// What is known of a pod beside its object. In volumes the addresses come from its status.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Runtime<'a> {
     /// The pod's addresses.
     pub pod_ips: &'a [String],
-    /// The node's address.
-    pub host_ip: &'a str,
+    /// The node's addresses, first the primary.
+    pub host_ips: &'a [String],
     /// The node's name.
     pub node_name: &'a str,
 }
@@ -37,7 +41,8 @@ pub fn field(pod: &Pod, path: &str, runtime: Runtime<'_>) -> Result<String, Stri
         "spec.nodeName" if runtime.node_name.is_empty() => text(spec.and_then(|spec| spec.node_name.as_ref())),
         "spec.nodeName" => runtime.node_name.to_string(),
         "spec.serviceAccountName" => text(spec.and_then(|spec| spec.service_account_name.as_ref())),
-        "status.hostIP" | "status.hostIPs" => runtime.host_ip.to_string(),
+        "status.hostIP" => text(runtime.host_ips.first()),
+        "status.hostIPs" => runtime.host_ips.join(","),
         "status.podIP" => text(runtime.pod_ips.first()),
         "status.podIPs" => runtime.pod_ips.join(","),
         _ => return Err(format!("unsupported fieldPath: {path}")),
@@ -56,8 +61,14 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
-/// The number of a resource, for `resourceFieldRef`; `own` is the container that asks.
-pub fn resource(pod: &Pod, own: Option<&Container>, selector: &ResourceFieldSelector) -> Result<String, String> {
+/// The number of a resource, for `resourceFieldRef`; `own` is the container that asks. A container without a limit has the
+/// pod's, and one without that what pods may have of the node.
+pub fn resource(
+    pod: &Pod,
+    own: Option<&Container>,
+    selector: &ResourceFieldSelector,
+    allocatable: &Allocatable,
+) -> Result<String, String> {
     let spec = pod.spec.as_ref();
     let all = || spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     let container = match selector.container_name.as_deref().filter(|name| !name.is_empty()) {
@@ -68,20 +79,23 @@ pub fn resource(pod: &Pod, own: Option<&Container>, selector: &ResourceFieldSele
     let resources = container.resources.as_ref();
     let limit = resources.and_then(|resources| resources.limits.as_ref()).and_then(|list| list.get(name));
     let request = resources.and_then(|resources| resources.requests.as_ref()).and_then(|list| list.get(name));
-    let known = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    let is_of_node = matches!(name, "cpu" | "memory" | "ephemeral-storage");
+    let known = is_of_node || name.starts_with("hugepages-");
+    let parse = |text: &str| text.parse::<Quantity>().map_err(|problem| problem.to_string());
+    let own_or = |amount: Option<&ApiQuantity>| amount.map(|amount| parse(&amount.0)).transpose();
+    // As upstream, a limit of zero is none.
+    let limit = own_or(limit)?.filter(|limit| limit.milli() != 0 || !is_of_node);
     let amount = match kind {
         _ if !known => return Err(format!("unsupported container resource : {}", selector.resource)),
-        "limits" => limit.ok_or_else(|| {
-            format!("not implemented: resourceFieldRef {} of a container without that limit", selector.resource)
-        })?,
-        "requests" => match request.or(limit) {
-            Some(amount) => amount,
-            None => return Ok("0".into()),
-        },
+        "limits" => {
+            let of_pod = spec.and_then(|spec| spec.resources.as_ref()?.limits.as_ref()?.get(name));
+            let of_node = allocatable.get(name).copied().filter(|_| is_of_node);
+            limit.or(own_or(of_pod)?).or(of_node)
+        }
+        "requests" => own_or(request)?.or(limit),
         _ => return Err(format!("unsupported container resource : {}", selector.resource)),
     };
-    let parse = |text: &str| text.parse::<Quantity>().map_err(|problem| problem.to_string());
-    let amount = parse(&amount.0)?.milli();
+    let Some(amount) = amount.map(Quantity::milli) else { return Ok("0".into()) };
     let divisor = match &selector.divisor {
         Some(divisor) => parse(&divisor.0)?.milli(),
         None => 1000,

@@ -44,7 +44,7 @@ pub(crate) fn check(path: &str, kind: &str) -> Result<PathBuf, String> {
         "Socket" => (is(|meta| meta.file_type().is_socket()), "a socket file"),
         "CharDevice" => (is(|meta| meta.file_type().is_char_device()), "a character device"),
         "BlockDevice" => (is(|meta| meta.file_type().is_block_device()), "a block device"),
-        other => return Err(format!("hostPath type check failed: unknown type {other:?}")),
+        other => return Err(format!("{other} is an invalid volume type")),
     };
     if fits { Ok(target.to_path_buf()) } else { Err(format!("hostPath type check failed: {path} is not {what}")) }
 }

@@ -1,12 +1,13 @@
 //! Sets up, refreshes and removes the volumes of pods.
 
 use crate::payload::{self, Sources};
-use crate::{VolumeObjects, atomic, host_path};
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use crate::{VolumeObjects, atomic, empty_dir, host_path};
+use holdfast_runtime::mount_table::mounts_below;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A volume that is there.
@@ -16,6 +17,8 @@ pub struct MountedVolume {
     pub host_path: PathBuf,
     /// Containers may not write, whatever their mount says.
     pub read_only: bool,
+    /// It shows the files of an image: nothing in it is run, and nothing is made in it.
+    pub is_image: bool,
 }
 
 /// Why the volumes of a pod are not there. Its text is that of a `FailedMount` event.
@@ -50,14 +53,14 @@ impl VolumeManager {
         &self.root
     }
 
-    /// Makes all volumes of a pod; what is there stays. Blocking.
+    /// Makes all volumes of a pod but those from images; what is there stays. Blocking.
     pub fn set_up(
         &self,
         pod: &Pod,
         objects: &dyn VolumeObjects,
     ) -> Result<BTreeMap<String, MountedVolume>, VolumeError> {
         let mut mounted = BTreeMap::new();
-        for volume in volumes(pod) {
+        for volume in volumes(pod).filter(|volume| volume.image.is_none()) {
             let failed = |reason| VolumeError { volume: volume.name.clone(), reason };
             let one = self.set_up_one(pod, volume, objects).map_err(failed)?;
             mounted.insert(volume.name.clone(), one);
@@ -68,7 +71,7 @@ impl VolumeManager {
     fn set_up_one(&self, pod: &Pod, volume: &Volume, objects: &dyn VolumeObjects) -> Result<MountedVolume, String> {
         if let Some(source) = &volume.host_path {
             let host_path = host_path::check(&source.path, source.type_.as_deref().unwrap_or_default())?;
-            return Ok(MountedVolume { host_path, read_only: false });
+            return Ok(MountedVolume { host_path, read_only: false, is_image: false });
         }
         if let Some(problem) = unsupported(volume) {
             return Err(problem);
@@ -77,8 +80,12 @@ impl VolumeManager {
         let gid = fs_group(pod);
         if let Some(source) = &volume.empty_dir {
             make_dir(&dir, 0o755).map_err(text("creating the volume's folder"))?;
-            empty_dir(&dir, source, gid)?;
-            return Ok(MountedVolume { host_path: dir, read_only: false });
+            empty_dir::set_up(&dir, source, pod, gid)?;
+            return Ok(MountedVolume { host_path: dir, read_only: false, is_image: false });
+        }
+        let mounted = MountedVolume { host_path: dir.clone(), read_only: true, is_image: false };
+        if self.is_sealed(pod, &volume.name) && atomic::is_written(&dir) {
+            return Ok(mounted);
         }
         let sources = Sources { pod, objects, dir: &dir, fs_group: gid };
         let files = payload::of(volume, &sources).unwrap_or_else(|| {
@@ -86,23 +93,51 @@ impl VolumeManager {
         })?;
         make_dir(&dir, 0o755).map_err(text("creating the volume's folder"))?;
         atomic::write(&dir, &files, gid).map_err(text("writing the volume's files"))?;
-        Ok(MountedVolume { host_path: dir, read_only: true })
+        self.seal(pod, volume, &sources)?;
+        Ok(mounted)
+    }
+
+    /// The mark of a volume whose sources cannot change: it stays as it was first written, as upstream leaves it, even if an
+    /// object of the same name comes after them.
+    fn mark_of(&self, pod: &Pod, name: &str) -> Option<PathBuf> {
+        let dir = self.pod_dir(pod.metadata.uid.as_deref().unwrap_or_default())?;
+        is_plain(name).then(|| dir.join("sealed").join(name))
+    }
+
+    fn is_sealed(&self, pod: &Pod, name: &str) -> bool {
+        self.mark_of(pod, name).is_some_and(|mark| mark.exists())
+    }
+
+    fn seal(&self, pod: &Pod, volume: &Volume, sources: &Sources<'_>) -> Result<(), String> {
+        let Some(mark) = self.mark_of(pod, &volume.name).filter(|_| payload::is_immutable(volume, sources)) else {
+            return Ok(());
+        };
+        let marked = || -> io::Result<()> {
+            fs::create_dir_all(mark.parent().unwrap_or(&mark))?;
+            fs::write(&mark, b"")
+        };
+        marked().map_err(text("noting that the volume cannot change"))
     }
 
     /// Brings configMap, secret, downwardAPI and projected volumes up to date; whether any changed. Volumes that are
-    /// not set up are left alone. What cannot be had leaves its volume as it is, and is told after the others were done.
-    /// Blocking.
+    /// not set up are left alone, and so are those of immutable ConfigMaps and Secrets. What cannot be had leaves its volume as
+    /// it is, and is told after the others were done. Blocking.
     pub fn refresh(&self, pod: &Pod, objects: &dyn VolumeObjects) -> Result<bool, VolumeError> {
         let mut changed = false;
         let mut problem = None;
         let gid = fs_group(pod);
         for volume in volumes(pod) {
             let step = || -> Result<bool, String> {
+                if !payload::is_written_from_objects(volume) || self.is_sealed(pod, &volume.name) {
+                    return Ok(false);
+                }
                 let dir = self.volume_dir(pod, &volume.name)?;
                 let sources = Sources { pod, objects, dir: &dir, fs_group: gid };
                 match payload::of(volume, &sources) {
                     Some(files) if dir.is_dir() => {
-                        atomic::write(&dir, &files?, gid).map_err(text("writing the volume's files"))
+                        let changed = atomic::write(&dir, &files?, gid).map_err(text("writing the volume's files"))?;
+                        self.seal(pod, volume, &sources)?;
+                        Ok(changed)
                     }
                     _ => Ok(false),
                 }
@@ -120,16 +155,9 @@ impl VolumeManager {
     /// Unmounts and removes all volumes of a pod, and its folder. Fine when there is nothing. Blocking.
     pub fn tear_down(&self, pod_uid: &str) -> io::Result<()> {
         let Some(dir) = self.pod_dir(pod_uid) else { return Ok(()) };
-        let entries = match fs::read_dir(dir.join("volumes")) {
-            Ok(entries) => Some(entries),
-            Err(problem) if problem.kind() == io::ErrorKind::NotFound => None,
-            Err(problem) => return Err(problem),
-        };
-        for entry in entries.into_iter().flatten() {
-            let path = entry?.path();
-            while is_mount(&path)? {
-                rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)?;
-            }
+        // Whatever is mounted, by us or by a container that passes its mounts on: its files are not the pod's to lose.
+        for mount in mounts_below(&dir)?.iter().rev() {
+            rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH)?;
         }
         match fs::remove_dir_all(&dir) {
             Err(problem) if problem.kind() != io::ErrorKind::NotFound => Err(problem),
@@ -171,16 +199,16 @@ impl VolumeManager {
     }
 }
 
-fn text(doing: &'static str) -> impl Fn(io::Error) -> String {
+pub(crate) fn text(doing: &'static str) -> impl Fn(io::Error) -> String {
     move |problem| format!("{doing}: {problem}")
 }
 
-fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+pub(crate) fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
     pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten())
 }
 
 /// Whether a text can be one component of a path without a surprise.
-fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
@@ -197,57 +225,12 @@ fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Whether something is mounted on a folder.
-fn is_mount(path: &Path) -> io::Result<bool> {
-    let here = fs::symlink_metadata(path)?;
-    let above = path.parent().map(fs::symlink_metadata).transpose()?;
-    Ok(here.is_dir() && above.is_some_and(|above| above.dev() != here.dev()))
-}
-
-/// An empty folder on the disk, or a tmpfs.
-fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, gid: Option<u32>) -> Result<(), String> {
-    match source.medium.as_deref().unwrap_or_default() {
-        "" => {}
-        "Memory" => {
-            if !is_mount(dir).map_err(text("looking at the volume's folder"))? {
-                let size = match &source.size_limit {
-                    Some(limit) => {
-                        let limit: holdfast_core::Quantity =
-                            limit.0.parse().map_err(|_| format!("sizeLimit {:?} is no quantity", limit.0))?;
-                        format!("size={}", limit.units())
-                    }
-                    None => String::new(),
-                };
-                let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV;
-                let data = std::ffi::CString::new(size).map_err(|problem| problem.to_string())?;
-                rustix::mount::mount("tmpfs", dir, "tmpfs", flags, Some(data.as_c_str()))
-                    .map_err(|problem| format!("mounting a tmpfs: {problem}"))?;
-            }
-        }
-        medium => return Err(format!("not implemented: emptyDir of medium {medium:?}")),
-    }
-    let done = || -> io::Result<()> {
-        let meta = fs::metadata(dir)?;
-        let mode = if gid.is_some() { 0o2777 } else { 0o777 };
-        if gid.is_some_and(|gid| gid != meta.gid()) {
-            std::os::unix::fs::chown(dir, None, gid)?;
-        }
-        // A container may have tightened the folder: only a fresh one is opened.
-        if meta.mode() & 0o7777 == 0o755 || meta.mode() & 0o7777 == 0o1777 {
-            fs::set_permissions(dir, fs::Permissions::from_mode(mode))?;
-        }
-        Ok(())
-    };
-    done().map_err(text("setting the owner of the volume's folder"))
-}
-
 /// The clear no to a volume that we do not do.
 fn unsupported(volume: &Volume) -> Option<String> {
-    let types: [(&str, bool); 24] = [
+    let types: [(&str, bool); 23] = [
         ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
         ("csi", volume.csi.is_some()),
         ("ephemeral", volume.ephemeral.is_some()),
-        ("image", volume.image.is_some()),
         ("nfs", volume.nfs.is_some()),
         ("iscsi", volume.iscsi.is_some()),
         ("fc", volume.fc.is_some()),

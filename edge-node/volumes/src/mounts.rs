@@ -1,7 +1,7 @@
 //! A container's volume mounts, with `subPath` kept inside its volume.
 
-use crate::MountedVolume;
 use crate::env::expand_env;
+use crate::{MountedVolume, images};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,6 +20,8 @@ pub struct ContainerMount {
     pub read_only: bool,
     /// `private`, `rslave` or `rshared`.
     pub propagation: String,
+    /// Nothing in it can be run.
+    pub no_exec: bool,
 }
 
 /// The mounts of `container` over the pod's volumes. `env` is for `subPathExpr`. Blocking: makes missing sub-paths.
@@ -48,22 +50,11 @@ fn resolve(
     let volume = volumes
         .get(volume_name)
         .ok_or_else(|| format!("cannot find volume {volume_name:?} to mount into container {name:?}"))?;
-    if mount.recursive_read_only.as_deref() == Some("Enabled") {
-        return Err(format!("not implemented: recursiveReadOnly of volumeMount {volume_name:?}"));
-    }
-    let sub_path = match (mount.sub_path.as_deref(), mount.sub_path_expr.as_deref()) {
-        (Some(path), _) if !path.is_empty() => path.to_string(),
-        (_, Some(text)) if !text.is_empty() => {
-            let path = expand_env(text, env);
-            if path.contains("$(") {
-                return Err(format!("subPathExpr {text:?} refers to a variable that is not set"));
-            }
-            path
-        }
-        _ => String::new(),
-    };
+    let sub_path = sub_path(mount, env)?;
     let host_path = if sub_path.is_empty() {
         volume.host_path.clone()
+    } else if volume.is_image {
+        images::folder_below(&volume.host_path, &sub_path)?
     } else {
         below(&volume.host_path, &sub_path).map_err(|why| {
             format!("failed to prepare subPath for volumeMount {volume_name:?} of container {name:?}: {why}")
@@ -83,7 +74,23 @@ fn resolve(
             _ => "private",
         }
         .to_string(),
+        no_exec: volume.is_image,
     })
+}
+
+/// The path below its volume that a mount names; empty for the volume itself.
+pub(crate) fn sub_path(mount: &VolumeMount, env: &[(String, String)]) -> Result<String, String> {
+    match (mount.sub_path.as_deref(), mount.sub_path_expr.as_deref()) {
+        (Some(path), _) if !path.is_empty() => Ok(path.to_string()),
+        (_, Some(text)) if !text.is_empty() => {
+            let path = expand_env(text, env);
+            if path.contains("$(") {
+                return Err(format!("subPathExpr {text:?} refers to a variable that is not set"));
+            }
+            Ok(path)
+        }
+        _ => Ok(String::new()),
+    }
 }
 
 /// `path` below `base`, made when it is missing; an error when it would lie outside.

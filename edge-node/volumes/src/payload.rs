@@ -51,6 +51,35 @@ pub(crate) fn of(volume: &Volume, from: &Sources<'_>) -> Option<Result<Payload, 
     Some(done.map(|()| files.payload))
 }
 
+/// Whether a volume's files come from objects.
+pub(crate) fn is_written_from_objects(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
+/// Whether all that a volume is made of is there and is immutable.
+pub(crate) fn is_immutable(volume: &Volume, from: &Sources<'_>) -> bool {
+    let namespace = from.pod.metadata.namespace.as_deref().unwrap_or_default();
+    let map = |name: &str| from.objects.config_map(namespace, name).is_some_and(|map| map.immutable == Some(true));
+    let secret = |name: &str| from.objects.secret(namespace, name).is_some_and(|secret| secret.immutable == Some(true));
+    if let Some(source) = &volume.config_map {
+        return map(&source.name);
+    }
+    if let Some(source) = &volume.secret {
+        return secret(source.secret_name.as_deref().unwrap_or_default());
+    }
+    let Some(sources) = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref()) else {
+        return false;
+    };
+    sources.iter().all(|source| match (&source.config_map, &source.secret) {
+        (Some(source), _) => map(&source.name),
+        (_, Some(source)) => secret(&source.name),
+        (None, None) => false,
+    })
+}
+
 struct Files<'a> {
     from: &'a Sources<'a>,
     payload: Payload,
@@ -113,7 +142,7 @@ impl Files<'_> {
         let pod = self.from.pod;
         let text = match (&file.field_ref, &file.resource_field_ref) {
             (Some(field), _) => fields::field(pod, &field.field_path, Runtime::default())?,
-            (None, Some(selector)) => fields::resource(pod, None, selector)?,
+            (None, Some(selector)) => fields::resource(pod, None, selector, &self.from.objects.allocatable())?,
             (None, None) => return Err(format!("{}: neither fieldRef nor resourceFieldRef", file.path)),
         };
         self.put(&file.path, text.into_bytes(), mode(file.mode, default_mode), None)

@@ -42,6 +42,10 @@ impl VolumeObjects for Objects {
     fn token(&self, _namespace: &str, pod_uid: &str, audience: &str, seconds: i64) -> Option<String> {
         self.token.as_ref().map(|token| format!("{token}:{pod_uid}:{audience}:{seconds}"))
     }
+    fn allocatable(&self) -> fields::Allocatable {
+        let all = [("cpu", "4"), ("memory", "8Gi"), ("ephemeral-storage", "20Gi")];
+        all.into_iter().map(|(name, amount)| (name.to_string(), amount.parse().unwrap())).collect()
+    }
 }
 
 fn pod(spec: &str) -> Pod {
@@ -149,7 +153,11 @@ fn what_is_missing_or_not_built_is_named() {
         ("persistentVolumeClaim: {claimName: c}", "not implemented: volumes of type persistentVolumeClaim"),
         ("csi: {driver: d}", "not implemented: volumes of type csi"),
         ("nfs: {server: s, path: /}", "not implemented: volumes of type nfs"),
-        ("emptyDir: {medium: HugePages}", "not implemented: emptyDir of medium \"HugePages\""),
+        (
+            "emptyDir: {medium: HugePages}",
+            "medium HugePages: hugePages storage requested, but there is no resource request for huge pages",
+        ),
+        ("emptyDir: {medium: Paper}", "unknown storage medium \"Paper\""),
         (
             "hostPath: {path: /proc/version, type: Directory}",
             "hostPath type check failed: /proc/version is not a directory",
@@ -191,6 +199,159 @@ fn empty_dirs_stay_and_memory_is_a_mount() {
     assert_eq!(manager.gc(&BTreeSet::from(["u-1".to_string()])).unwrap(), Vec::<String>::new());
     assert_eq!(manager.gc(&BTreeSet::new()).unwrap(), ["u-1"]);
     assert!(!disk.exists() && !mem.exists());
+}
+
+/// Whether something is mounted there.
+fn is_mounted(path: &Path) -> bool {
+    holdfast_runtime::mount_table::mounts_below(path).unwrap().contains(&path.canonicalize().unwrap())
+}
+
+fn bind(from: &Path, to: &Path) {
+    let flags = rustix::mount::MountFlags::BIND;
+    rustix::mount::mount(from, to, "", flags, None::<&std::ffi::CStr>).unwrap();
+}
+
+#[test]
+fn what_is_mounted_below_a_pod_keeps_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = VolumeManager::new(dir.path().join("pods"));
+    let pod = pod("  volumes: [{name: v, emptyDir: {}}, {name: i, image: {reference: registry.local/app:1}}]");
+    let mounted = manager.set_up(&pod, &Objects::default()).unwrap();
+    assert!(mounted.keys().eq(["v"]), "an image is its runtime's to mount");
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("kept"), "x").unwrap();
+    // A container that passes its mounts on, and an image: folders of the same disk, which no device number tells apart.
+    let inside = mounted["v"].host_path.join("deep");
+    let image = manager.pod_dir("u-1").unwrap().join("images/i");
+    for place in [&inside, &image] {
+        fs::create_dir_all(place).unwrap();
+        bind(&other, place);
+        assert!(is_mounted(place));
+    }
+    manager.tear_down("u-1").unwrap();
+    assert!(!manager.pod_dir("u-1").unwrap().exists());
+    assert_eq!(read(&other.join("kept")), "x");
+}
+
+#[test]
+fn images_are_mounted_in_folders_of_the_pod_and_show_folders_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = VolumeManager::new(dir.path().join("pods"));
+    let mut pod = pod("
+  volumes:
+  - {name: one, image: {reference: registry.local/one:1, pullPolicy: Always}}
+  - {name: two, image: {reference: registry.local/two:1}}
+");
+    let spec = pod.spec.as_mut().unwrap();
+    spec.containers[0].volume_mounts = Some(vec![serde_saphyr::from_str("{name: one, mountPath: /one}").unwrap()]);
+    let container = pod.spec.as_ref().unwrap().containers[0].clone();
+    let volumes = manager.image_volumes(&pod, &container);
+    assert_eq!(volumes.len(), 1, "only what the container mounts");
+    assert_eq!(volumes[0].source.reference.as_deref(), Some("registry.local/one:1"));
+    assert!(volumes[0].target.ends_with("pods/u-1/images/one"));
+    let target = volumes[0].target.clone();
+    fs::create_dir_all(target.join("sub/deep")).unwrap();
+    fs::write(target.join("file"), "x").unwrap();
+    std::os::unix::fs::symlink("sub", target.join("link")).unwrap();
+    std::os::unix::fs::symlink("/etc", target.join("out")).unwrap();
+    let volume = MountedVolume { host_path: target.clone(), read_only: true, is_image: true };
+    let mounted = BTreeMap::from([("one".to_string(), volume)]);
+    let with = |path: &str| {
+        let mut container = container.clone();
+        let yaml = format!("{{name: one, mountPath: /one, subPath: {path}}}");
+        container.volume_mounts = Some(vec![serde_saphyr::from_str(&yaml).unwrap()]);
+        container
+    };
+    let real = fs::canonicalize(&target).unwrap().to_string_lossy().into_owned();
+    for (path, expected) in [("sub/deep", "sub/deep"), ("link/deep", "sub/deep")] {
+        check_image_paths(&with(path), &mounted, &[]).unwrap();
+        let mount = resolve_mounts(&with(path), &mounted, &[]).unwrap().remove(0);
+        assert_eq!(mount.host_path, format!("{real}/{expected}"));
+        assert!(mount.read_only && mount.no_exec);
+    }
+    for (path, why) in [
+        ("none", "No such file or directory"),
+        ("file", "only directory subpath is supported"),
+        ("out", ""),
+        ("../one", ""),
+    ] {
+        let said = check_image_paths(&with(path), &mounted, &[]).unwrap_err();
+        let begin = format!("ImageVolumeMountFailed: failed to ensure image subpath {path:?} in ");
+        assert!(said.starts_with(&begin) && said.contains(why), "{said}");
+    }
+    assert!(!target.join("none").exists());
+}
+
+#[test]
+fn immutable_objects_are_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = VolumeManager::new(dir.path().into());
+    let pod = pod("
+  volumes:
+  - {name: conf, configMap: {name: conf}}
+  - {name: both, projected: {sources: [{configMap: {name: conf}}, {secret: {name: s}}]}}
+  - {name: mixed, projected: {sources: [{configMap: {name: conf}}, {downwardAPI: {items: []}}]}}
+");
+    let objects = |value: &str, immutable: bool| {
+        let mut objects = Objects::default().map("conf", &[("a", value)]).secret("s", &[("b", value)]);
+        objects.maps.values_mut().for_each(|map| map.immutable = Some(immutable));
+        objects.secrets.values_mut().for_each(|secret| secret.immutable = Some(immutable));
+        objects
+    };
+    let mounted = manager.set_up(&pod, &objects("1", false)).unwrap();
+    let shown = || ["conf", "both", "mixed"].map(|name| read(&mounted[name].host_path.join("a")));
+    assert!(manager.refresh(&pod, &objects("2", false)).unwrap());
+    assert_eq!(shown(), ["2", "2", "2"]);
+    // They may become immutable later.
+    assert!(manager.refresh(&pod, &objects("3", true)).unwrap());
+    assert_eq!(shown(), ["3", "3", "3"]);
+    // Others of the same names: what also shows the pod itself is not fixed as a whole.
+    assert!(manager.refresh(&pod, &objects("4", false)).unwrap());
+    assert_eq!(shown(), ["3", "3", "4"]);
+    manager.set_up(&pod, &Objects::default().map("conf", &[("a", "5")])).unwrap();
+    assert_eq!(shown(), ["3", "3", "5"], "nor does a restart of the agent look again");
+}
+
+#[test]
+fn files_of_a_pod_are_counted_by_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = VolumeManager::new(dir.path().into());
+    let pod = pod("
+  volumes:
+  - {name: disk, emptyDir: {}}
+  - {name: mem, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+  - {name: host, hostPath: {path: /usr}}
+");
+    let mounted = manager.set_up(&pod, &Objects::default()).unwrap();
+    fs::write(mounted["disk"].host_path.join("a"), vec![1; 300_000]).unwrap();
+    fs::write(mounted["mem"].host_path.join("b"), vec![1; 500_000]).unwrap();
+    fs::create_dir(manager.pod_dir("u-1").unwrap().join("etc")).unwrap();
+    fs::write(manager.pod_dir("u-1").unwrap().join("etc/hosts"), vec![1; 10_000]).unwrap();
+    let files = manager.usage(&pod);
+    let [disk, mem] = files.volumes.as_slice() else { panic!("{files:?}") };
+    assert!(disk.name == "disk" && disk.own.is_none() && disk.used.inodes == 2, "{disk:?}");
+    assert!((300_000..400_000).contains(&disk.used.bytes), "{disk:?}");
+    let (all, free) = mem.own.unwrap();
+    assert!(mem.name == "mem" && (500_000..600_000).contains(&mem.used.bytes), "{mem:?}");
+    assert_eq!((all.bytes, free.bytes + mem.used.bytes), (1 << 20, 1 << 20));
+    assert!(files.other.inodes == 2 && (10_000..50_000).contains(&files.other.bytes), "{files:?}");
+    manager.tear_down("u-1").unwrap();
+    assert_eq!(manager.usage(&pod), PodFiles::default());
+}
+
+#[test]
+fn mounts_are_passed_on_as_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = VolumeManager::new(dir.path().into());
+    let mut pod = pod("  volumes: [{name: v, emptyDir: {}}]");
+    let mounted = manager.set_up(&pod, &Objects::default()).unwrap();
+    for (asked, word) in [("None", "private"), ("HostToContainer", "rslave"), ("Bidirectional", "rshared")] {
+        let container = &mut pod.spec.as_mut().unwrap().containers[0];
+        let yaml = format!("{{name: v, mountPath: /v, mountPropagation: {asked}}}");
+        container.volume_mounts = Some(vec![serde_saphyr::from_str(&yaml).unwrap()]);
+        assert_eq!(resolve_mounts(container, &mounted, &[]).unwrap()[0].propagation, word);
+    }
 }
 
 #[test]
@@ -252,12 +413,21 @@ spec:
     - {name: P_a, value: over}
     - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
     - {name: IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
+    - {name: HOSTS, valueFrom: {fieldRef: {fieldPath: status.hostIPs}}}
     - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
     - {name: LABEL, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['app']\"}}}
     - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
     - {name: MEM, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: CPUS, valueFrom: {resourceFieldRef: {containerName: d, resource: limits.cpu}}}
+    - {name: MEMORY, valueFrom: {resourceFieldRef: {containerName: d, resource: limits.memory}}}
+    - {name: DISK, valueFrom: {resourceFieldRef: {resource: limits.ephemeral-storage, divisor: 1Gi}}}
+    - {name: DISK_REQUEST, valueFrom: {resourceFieldRef: {resource: requests.ephemeral-storage}}}
+    - {name: FILE, valueFrom: {fileKeyRef: {volumeName: made, path: made.env, key: TWO}}}
+    - {name: NO_KEY, valueFrom: {fileKeyRef: {volumeName: made, path: made.env, key: THREE, optional: true}}}
+    - {name: NO_FILE, valueFrom: {fileKeyRef: {volumeName: made, path: x, key: THREE, optional: true}}}
     - {name: S, valueFrom: {secretKeyRef: {name: s, key: k}}}
     - {name: GONE, valueFrom: {secretKeyRef: {name: s, key: z, optional: true}}}
+  - {name: d}
 ",
     )
     .unwrap();
@@ -265,15 +435,21 @@ spec:
     let objects = Objects::default().map("conf", &[("a", "1"), ("b=c", "2")]).secret("s", &[("k", "v")]);
     let services = [("SVC".to_string(), "10.43.0.1".to_string()), ("PORT".to_string(), "1".to_string())];
     let ips = ["10.42.0.5".to_string(), "fd00::5".to_string()];
+    let hosts = ["10.0.0.1".to_string(), "fd00::1".to_string()];
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("made.env"), "# by the first\nONE='1'\nTWO='a\nb' # two lines\nNONE= 'x'\n").unwrap();
+    let volume = MountedVolume { host_path: dir.path().into(), read_only: false, is_image: false };
+    let volumes = BTreeMap::from([("made".to_string(), volume)]);
     let resolve = |container: &k8s_openapi::api::core::v1::Container| {
-        resolve_env(&pod, container, &objects, &services, &ips, "10.0.0.1", "edge-1")
+        let runtime = fields::Runtime { pod_ips: &ips, host_ips: &hosts, node_name: "edge-1" };
+        resolve_env(&pod, container, &objects, EnvSources { services: &services, volumes: &volumes, runtime })
     };
     let env = resolve(container).unwrap();
     let text: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         text.join(" "),
         "SVC=10.43.0.1 P_a=over PORT=80 HOST=10.43.0.1:80 $(LATER) LATER=x IP=10.42.0.5 IPS=10.42.0.5,fd00::5 \
-         NODE=edge-1 LABEL=web CPU=2 MEM=64 S=v"
+         HOSTS=10.0.0.1,fd00::1 NODE=edge-1 LABEL=web CPU=2 MEM=64 CPUS=4 MEMORY=8589934592 DISK=20 DISK_REQUEST=0 FILE=a\nb S=v"
     );
     let (command, args) = expand_command(container, &env);
     assert_eq!(command, ["/agnhost", "10.43.0.1:80 $(LATER)", "$(HOST)"]);
@@ -283,6 +459,18 @@ spec:
         ("valueFrom: {configMapKeyRef: {name: conf, key: k}}", "couldn't find key k in ConfigMap demo/conf"),
         ("valueFrom: {secretKeyRef: {name: s, key: z}}", "couldn't find key z in Secret demo/s"),
         ("valueFrom: {fieldRef: {fieldPath: status.phase}}", "unsupported fieldPath: status.phase"),
+        (
+            "valueFrom: {fileKeyRef: {volumeName: made, path: made.env, key: NONE}}",
+            "environment variable key \"NONE\" not found in file \"made.env\"",
+        ),
+        (
+            "valueFrom: {fileKeyRef: {volumeName: none, path: a, key: K}}",
+            "cannot find the volume \"none\" referenced by FileKeyRef",
+        ),
+        (
+            "valueFrom: {fileKeyRef: {volumeName: made, path: ../a, key: K}}",
+            "the path \"../a\" of FileKeyRef must be relative and must not contain '..'",
+        ),
     ] {
         let mut container = container.clone();
         container.env = Some(vec![serde_saphyr::from_str(&format!("{{name: A, {env}}}")).unwrap()]);

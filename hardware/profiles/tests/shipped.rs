@@ -134,3 +134,23 @@ fn pods_outlive_the_agent_and_its_start_waits_for_no_network() {
         assert!(!values.contains("network"), "{key}={values}");
     }
 }
+
+#[test]
+fn pods_are_stopped_before_what_they_need_when_the_machine_goes_down() {
+    let unit = unit("holdfast-shutdown.service");
+    let service = &unit["Service"];
+    assert_eq!((&service["Type"][0], &service["RemainAfterExit"][0]), (&"oneshot".into(), &"yes".into()));
+    assert_eq!(service["ExecStop"], ["/usr/bin/holdfast-edge shutdown"]);
+    let after = unit["Unit"]["After"].join(" ");
+    for needed in ["holdfast-edge.service", "holdfast-wasm.service", "containerd.service", "network.target"] {
+        assert!(
+            after.split(' ').any(|name| name == needed),
+            "{needed}: systemd stops in the reverse order of {after:?}"
+        );
+    }
+    // The agent's own end must not be this unit's, and the default dependencies make the machine's end so.
+    for key in ["PartOf", "BindsTo", "Requires", "DefaultDependencies"] {
+        assert!(!unit["Unit"].contains_key(key), "{key}");
+    }
+    assert_eq!(unit["Install"]["WantedBy"], ["multi-user.target"]);
+}

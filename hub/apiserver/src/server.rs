@@ -2,14 +2,15 @@
 
 use crate::auth::{BootstrapTokens, Certificates};
 use crate::client::LocalClient;
+use crate::fairness::{self, Fairness};
 use crate::pki::{Pki, ServerIdentity};
 use holdfast_core::UserInfo;
-use holdfast_env::World;
+use holdfast_env::{Task, World};
 use holdfast_server::docs::metrics::Metrics;
 use holdfast_server::listen::tls::{self, TlsError};
 use holdfast_server::{
-    Anonymous, Api, ApiService, Auditor, Authenticator, Authorizer, Document, Health, InFlight, LiveKinds, Registry,
-    Server, ServiceConfig, Taker,
+    Anonymous, Api, ApiService, Auditor, Authenticator, Authorizer, Document, Gate, Health, InFlight, LiveKinds,
+    Registry, Server, ServiceConfig, Taker,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct ApiServerConfig {
     pub anonymous: Anonymous,
     /// How many requests are answered at once.
     pub inflight: InFlight,
+    /// Whether they are shared between users by priority and fairness; else whoever comes first has them.
+    pub fairness: bool,
     /// Small documents at paths of their own (the token issuer's keys).
     pub documents: Vec<(&'static str, Document)>,
     /// Notes requests, if anything does.
@@ -64,6 +67,7 @@ pub struct ApiServer {
     tls: Arc<rustls::ServerConfig>,
     bootstrap: Arc<BootstrapTokens>,
     server: Option<Server>,
+    _fairness: Option<[Task; 2]>,
 }
 
 impl ApiServer {
@@ -83,11 +87,19 @@ impl ApiServer {
             advertise,
             anonymous,
             inflight,
+            fairness,
             documents,
             auditor,
         } = config;
         let tls = tls::server_config(identity.chain, identity.key, &pki.roots())?;
         let api = Arc::new(Api::new(registry.clone(), authorizer).with_auditor(auditor.clone()));
+        let seats = inflight.reads.saturating_add(inflight.writes);
+        // Without a bound there is nothing to share.
+        let fairness = (fairness && seats > 0).then(|| Fairness::new(world.clone(), registry.clone(), seats));
+        let gate: Arc<dyn Gate> = match &fairness {
+            Some(fairness) => Arc::new(fairness.clone()),
+            None => inflight.gate(),
+        };
         let certificates = Arc::new(Certificates::new(registry.clone()));
         let bootstrap = Arc::new(BootstrapTokens::new(registry, world.clone()));
         let health = Arc::new(Health::new());
@@ -97,7 +109,7 @@ impl ApiServer {
             api: api.clone(),
             authenticators: all,
             anonymous,
-            inflight,
+            gate,
             kinds,
             health: health.clone(),
             world: world.clone(),
@@ -107,7 +119,12 @@ impl ApiServer {
         if let Some(auditor) = auditor {
             service.metrics.append(move |out| auditor.metrics(out));
         }
-        Ok(ApiServer { api, world, health, service, tls, bootstrap, server: None })
+        let tasks = fairness.map(|fairness| {
+            let tasks = fairness::start(&fairness, &api);
+            service.metrics.append(move |out| fairness.metrics(out));
+            tasks
+        });
+        Ok(ApiServer { api, world, health, service, tls, bootstrap, server: None, _fairness: tasks })
     }
 
     /// Serves on a bound listener, and says so to `/readyz`. What asks for another protocol goes to `taker`.

@@ -106,6 +106,7 @@ struct FileConfig {
     audit_log_maxage: Option<u64>,
     anonymous_auth: Option<bool>,
     authentication_config: Option<PathBuf>,
+    enable_priority_and_fairness: Option<bool>,
     max_requests_inflight: Option<usize>,
     max_mutating_requests_inflight: Option<usize>,
 }
@@ -125,6 +126,7 @@ impl FileConfig {
         RequestArguments {
             anonymous_auth: self.anonymous_auth.take(),
             authentication_config: self.authentication_config.take(),
+            enable_priority_and_fairness: self.enable_priority_and_fairness.take(),
             max_requests_inflight: self.max_requests_inflight.take(),
             max_mutating_requests_inflight: self.max_mutating_requests_inflight.take(),
         }

@@ -119,7 +119,12 @@ impl FactWriter {
         self.call_with(target, operation, with).await
     }
 
-    async fn call_with(&self, target: Target, operation: Operation, with: Option<CommitWith>) -> Result<Reply, Status> {
+    pub(crate) async fn call_with(
+        &self,
+        target: Target,
+        operation: Operation,
+        with: Option<CommitWith>,
+    ) -> Result<Reply, Status> {
         let mut cx = RequestContext::new(UserInfo::node(&self.node_name), format!("link-{}", self.node_name));
         if let Some(with) = with {
             cx.extension = Some(Arc::new(with));
@@ -128,13 +133,16 @@ impl FactWriter {
     }
 
     /// The latest word about an object: `{"uid", "status", "metadata"?, "gone"?}`; of a pod that this hub did not know when
-    /// the session began also `{"object", "assigned"}`.
+    /// the session began also `{"object", "assigned"}`, and of a static pod that has no mirror yet `{"mirror"}`.
     async fn state(&self, fact: &WireFact, check: &Check, op: &Op) -> Result<(), Status> {
         let target = parse_key(&fact.key)
             .ok_or_else(|| Status::bad_request(format!("{:?} is the key of no object", fact.key)))?;
         let body: Json = serde_json::from_slice(&fact.body)
             .map_err(|err| Status::bad_request(format!("the fact does not decode: {err}")))?;
         let uid = json::str_at(&body, &["uid"]).unwrap_or_default().to_string();
+        if let Some(mirror) = body.get("mirror").filter(|_| fact.key.starts_with(PODS)) {
+            return self.mirror(&target, mirror, &body, (check, op)).await;
+        }
         if let Some(kept) = KeptPod::of(&body).filter(|_| fact.key.starts_with(PODS)) {
             // Read as the hub: who has the name now may be none of the node's.
             let there = self.stored(&target).await?;
@@ -164,16 +172,26 @@ impl FactWriter {
             let with = CommitWith { checks: vec![check.clone()], ..CommitWith::default() };
             self.call_with(target.clone(), operation, Some(with)).await?;
         }
-        // A merge patch with the whole status: fields that the node no longer reports are set to null.
-        let old = object.skim(&["status"]);
-        let status = replacing(old.as_ref(), body.get("status").cloned().unwrap_or_default());
-        let patch =
-            Patch { patch_type: PatchType::Merge, body: document!({"metadata": {"uid": uid}, "status": status}) };
-        let operation = Operation::Patch { patch, options: as_node() };
-        self.call(target.with_subresource("status"), operation, Some((check, op))).await.map(|_| ())
+        self.write_status(&target, &object, &body, (check, op)).await
     }
 
-    async fn stored(&self, pod: &Target) -> Result<Option<Object>, Status> {
+    /// Replaces an object's status: a merge patch in which fields that the node no longer reports are null.
+    pub(crate) async fn write_status(
+        &self,
+        target: &Target,
+        object: &Object,
+        body: &Json,
+        (check, op): (&Check, &Op),
+    ) -> Result<(), Status> {
+        let old = object.skim(&["status"]);
+        let status = replacing(old.as_ref(), body.get("status").cloned().unwrap_or_default());
+        let body = document!({"metadata": {"uid": object.meta.uid}, "status": status});
+        let patch = Patch { patch_type: PatchType::Merge, body };
+        let operation = Operation::Patch { patch, options: as_node() };
+        self.call(target.clone().with_subresource("status"), operation, Some((check, op))).await.map(|_| ())
+    }
+
+    pub(crate) async fn stored(&self, pod: &Target) -> Result<Option<Object>, Status> {
         let kind = holdfast_kinds::by_gvr("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
         let key = format!("{}{}/{}", holdfast_kinds::storage_prefix(kind), pod.namespace(), pod.name());
         let record = self.store.get(&key).await.map_err(|err| Status::unavailable(err.to_string(), 1))?;
@@ -243,7 +261,7 @@ impl FactWriter {
 }
 
 /// What a node writes is its agent's.
-fn as_node() -> WriteOptions {
+pub(crate) fn as_node() -> WriteOptions {
     WriteOptions { field_manager: "holdfast-edge".into(), ..WriteOptions::default() }
 }
 

@@ -23,6 +23,7 @@ pub mod join;
 mod leftovers;
 pub mod lifecycle;
 pub mod lineage;
+mod mirrors;
 mod places;
 pub mod renew;
 pub mod session;

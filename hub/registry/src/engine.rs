@@ -2,17 +2,18 @@
 
 use crate::admission::dynamic;
 use crate::admission::resource_quota::Turns;
+use crate::admission::timing::Timing;
 use crate::config::HubRegistryConfig;
 use crate::custom::{CustomKinds, CustomStrategy};
 use crate::keys;
 use crate::services_ip::ServiceAddresses;
 use crate::strategy::{Rules, strategy_of};
 use crate::tokens::TokenIssuer;
-use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Timestamp};
+use holdfast_core::{Gvr, Lineage, Object, Reason, Revision, Status, Target, Timestamp, names};
 use holdfast_env::World;
 use holdfast_kinds::Kind;
 use holdfast_schema::Schema;
-use holdfast_server::{Authorizer, NodeCalls, WebhookCalls};
+use holdfast_server::{Authenticator, Authorizer, NodeCalls, WebhookCalls};
 use holdfast_store::{Record, Store, StoreError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,12 +27,15 @@ pub(crate) struct Engine {
     pub(crate) eviction_after: Duration,
     pub(crate) services: ServiceAddresses,
     pub(crate) tokens: Arc<dyn TokenIssuer>,
+    /// Of tokens that are no ServiceAccount's.
+    pub(crate) token_authenticators: OnceLock<Vec<Arc<dyn Authenticator>>>,
     pub(crate) node_calls: OnceLock<Arc<dyn NodeCalls>>,
     pub(crate) authorizer: OnceLock<Arc<dyn Authorizer>>,
     pub(crate) webhook_calls: OnceLock<Arc<dyn WebhookCalls>>,
     pub(crate) configurations: dynamic::Cache,
     pub(crate) customs: CustomKinds,
     pub(crate) quota_turns: Turns,
+    pub(crate) timing: Timing,
 }
 
 /// A target whose kind is known.
@@ -63,12 +67,14 @@ impl Engine {
             lineage: config.lineage,
             eviction_after: config.eviction_after,
             tokens: config.token_issuer,
+            token_authenticators: OnceLock::new(),
             node_calls: OnceLock::new(),
             authorizer: OnceLock::new(),
             webhook_calls: OnceLock::new(),
             configurations: dynamic::Cache::default(),
             customs: CustomKinds::new(),
             quota_turns: Turns::new(),
+            timing: Timing::new(),
         }
     }
 
@@ -96,6 +102,14 @@ impl Engine {
         }
         if kind.namespaced && at.namespace.is_none() && at.name.is_some() {
             return Err(Status::bad_request("namespace is required"));
+        }
+        let problems = names::path_segment(at.name());
+        if !problems.is_empty() {
+            return Err(Status::bad_request(format!(
+                "Name parameter invalid: {:?}: {}",
+                at.name(),
+                problems.join(";")
+            )));
         }
         Ok(Resource { kind, strategy, gvr: &at.gvr, namespace: at.namespace(), name: at.name() })
     }

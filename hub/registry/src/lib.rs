@@ -19,6 +19,7 @@ mod keys;
 mod kinds;
 mod limits;
 mod meta;
+mod metrics;
 pub mod node_records;
 pub mod rbac;
 mod registry;

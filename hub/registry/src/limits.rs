@@ -4,10 +4,16 @@ use std::time::Duration;
 
 /// Tries of an update or patch that names no `resourceVersion`, before 409 (upstream's patch retries as often).
 pub(crate) const CONFLICT_RETRIES: usize = 16;
+/// Bytes of a patch, or of what it made, that a refusal shows.
+pub(crate) const PATCH_SHOWN_BYTES: usize = 64 << 10;
 /// Names tried for one `generateName`, as upstream.
 pub(crate) const NAME_RETRIES: usize = 8;
 /// Records read from the store at once while a selector filters a limited list.
 pub(crate) const FILTER_PAGE: usize = 500;
+/// Objects of a resource by which the size of all is judged.
+pub(crate) const MEASURED_OBJECTS: usize = 100;
+/// Time between two looks at the flow schemas and priority levels that every cluster has, as upstream.
+pub(crate) const FLOW_CONTROL_PERIOD: Duration = Duration::from_secs(60);
 /// Time between bookmarks of a watch, as upstream.
 pub(crate) const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// Bytes of all annotations of an object (upstream's `TotalAnnotationSizeLimitB`).

@@ -6,6 +6,8 @@ use crate::strategy::Strategy;
 use holdfast_core::json::{at, copy, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, Timestamp, names};
 use holdfast_kinds::Kind;
+use holdfast_server::RequestContext;
+use std::collections::BTreeSet;
 
 /// Fields that only the server writes; a client's values are dropped from a new object.
 pub(crate) fn clear_for_create(doc: &mut Json) {
@@ -36,6 +38,30 @@ pub(crate) fn restore_for_update(doc: &mut Json, old: &Json) {
     }
     copy(old, doc, &["metadata", "generation"]);
     // `generateName` tells how the name came to be; Go keeps it as sent, and so clients send it back.
+}
+
+/// Drops owners that stand several times, and says so; `after` admission has mutated the document.
+pub(crate) fn drop_doubled_owners(cx: &RequestContext, doc: &mut Json, after: bool) {
+    let Some(Json::Array(owners)) = holdfast_core::json::at_mut(doc, &["metadata", "ownerReferences"]) else { return };
+    let (mut kept, mut doubled): (Vec<Json>, Vec<String>) = (Vec::new(), Vec::new());
+    // Most objects have one owner; the number of the others is bounded by the size of a request alone.
+    let mut seen = BTreeSet::new();
+    for owner in std::mem::take(owners) {
+        if seen.insert(owner.to_string()) {
+            kept.push(owner);
+        } else {
+            doubled.push(str_at(&owner, &["uid"]).unwrap_or_default().to_string());
+        }
+    }
+    *owners = kept;
+    if !doubled.is_empty() {
+        let when = if after { " after mutating admission happens" } else { "" };
+        cx.warn(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            doubled.join(", ")
+        ));
+    }
 }
 
 /// Problems of `metadata` of a new object.

@@ -6,13 +6,18 @@ use crate::custom;
 use crate::engine::{Engine, Resource};
 use crate::generic::update::Part;
 use crate::generic::{self, view};
+use crate::metrics as metrics_text;
 use crate::subresources::{binding, components, eviction, metrics, proxy, reviews, scale, streams, token};
 use crate::tokens::ServiceAccountAuthenticator;
 use crate::{bootstrap, event_expiry, rbac::RbacAuthorizer};
 use async_trait::async_trait;
-use holdfast_core::{DeleteOptions, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions};
+use holdfast_core::{
+    DeleteOptions, Gvr, Json, ListOptions, Object, ObjectList, Patch, Status, Target, Watch, WriteOptions,
+};
 use holdfast_env::Task;
-use holdfast_server::{Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, WebhookCalls};
+use holdfast_server::{
+    Authenticator, Authorizer, Connected, Deleted, LiveKinds, NodeCalls, Registry, RequestContext, Stored, WebhookCalls,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +45,11 @@ impl HubRegistry {
     /// Tells how webhooks are asked. Only the first call counts; without it they count as unreachable.
     pub fn set_webhook_calls(&self, calls: Arc<dyn WebhookCalls>) {
         let _ = self.engine.webhook_calls.set(calls);
+    }
+
+    /// Tells who knows tokens that are no ServiceAccount's, for TokenReviews. Only the first call counts.
+    pub fn set_token_authenticators(&self, authenticators: Vec<Arc<dyn Authenticator>>) {
+        let _ = self.engine.token_authenticators.set(authenticators);
     }
 
     /// Tells who judges access reviews, and escalation of Roles. Only the first call counts.
@@ -71,6 +81,11 @@ impl HubRegistry {
         custom::start(self.engine.clone()).await
     }
 
+    /// Appends what it counts to the text of `/metrics`.
+    pub fn metrics(&self, out: &mut String) {
+        metrics_text::write(&self.engine, out);
+    }
+
     /// Tells who ServiceAccount tokens are from.
     pub fn token_authenticator(&self) -> ServiceAccountAuthenticator {
         ServiceAccountAuthenticator::new(self.engine.clone())
@@ -80,6 +95,14 @@ impl HubRegistry {
     pub fn start_event_expiry(&self, ttl: Duration) -> Task {
         let engine = self.engine.clone();
         self.engine.env.spawn("event-expiry", Box::pin(async move { event_expiry::run(&engine, ttl).await }))
+    }
+
+    /// Starts the task that keeps the flow schemas and priority levels of every cluster as they are to be. It ends with the
+    /// returned owner.
+    pub fn start_flow_control(self: &Arc<Self>) -> Task {
+        let registry = self.clone();
+        let keep = async move { bootstrap::keep_flow_control(&registry, &registry.engine).await };
+        self.engine.env.spawn("flow-control", Box::pin(keep))
     }
 
     /// Makes the objects that every cluster has, where they are missing, as upstream does at start:
@@ -255,5 +278,9 @@ impl Registry for HubRegistry {
             return proxy::connect(&self.engine, at, &query).await;
         }
         streams::connect(&self.engine, cx, &resource, at.subresource(), &query).await
+    }
+
+    async fn stored(&self, gvr: &Gvr) -> Option<Stored> {
+        generic::list::stored(&self.engine, gvr).await
     }
 }

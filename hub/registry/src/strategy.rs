@@ -52,10 +52,16 @@ pub(crate) trait Strategy: Send + Sync {
     /// Restores what a client may not change silently.
     fn prepare_for_update(&self, _doc: &mut Json, _old: &Json) {}
 
+    /// The fields of `metadata` that a write of the status does not change, whatever it says; `None`: all of them.
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&["labels", "ownerReferences"])
+    }
+
     /// Restores all but the status; a kind may let more or less through.
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
-        for field in ["labels", "ownerReferences"] {
+        let all = &["labels", "annotations", "finalizers", "ownerReferences"];
+        for field in self.kept_by_status().unwrap_or(all) {
             holdfast_core::json::copy(old, doc, &["metadata", field]);
         }
     }

@@ -192,6 +192,22 @@ impl PodNetwork {
         crate::loopback::connect(&self.work.netns_path(&pod.uid), port).await
     }
 
+    /// The tables of interfaces (`/proc/net/dev`) of those of these pods that have a namespace of their own, by UIDs. What
+    /// cannot be looked at is left out.
+    pub async fn interface_tables(&self, pods: Vec<PodRef>) -> BTreeMap<String, String> {
+        let work = self.work.clone();
+        let read = move || {
+            let table = |pod: PodRef| {
+                let path = work.netns_path(&pod.uid);
+                let table = || std::fs::read_to_string("/proc/thread-self/net/dev").ok();
+                let table = crate::netns::enter(Some(&path), table).ok()??;
+                Some((pod.uid, table))
+            };
+            pods.into_iter().filter_map(table).collect()
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
     /// Takes away whatever belongs to no pod of `live`, namespaced or shared.
     ///
     /// # Errors

@@ -108,9 +108,27 @@ pub(crate) fn available() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
+/// The capability to be spared when memory is short (capabilities(7)).
+pub(crate) const SYS_RESOURCE: u32 = 24;
+
+/// How far the OOM score of a process may be lowered with these capabilities.
+pub(crate) fn lowest_oom_score_adj(available: u64) -> i32 {
+    if available >> SYS_RESOURCE & 1 == 1 {
+        return -1000;
+    }
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    own.trim().parse().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_oom_score_is_lowered_by_whoever_may() {
+        assert_eq!(lowest_oom_score_adj(1 << SYS_RESOURCE), -1000);
+        assert!(lowest_oom_score_adj(0) >= -1000);
+    }
 
     fn with(add: &[&str], drop: &[&str]) -> Result<Vec<String>, RuntimeError> {
         let words = |list: &[&str]| list.iter().map(|word| word.to_string()).collect();

@@ -1,4 +1,6 @@
-//! The few looks at the cgroup tree that containerd does not take for us. v1 and v2.
+//! What containerd does not do for us in the cgroup tree: a few looks, and the limits of pods. v1 and v2.
+
+pub(crate) mod limits;
 
 use std::path::{Path, PathBuf};
 

@@ -65,8 +65,8 @@ impl Files<'_> {
                 (usage, self.text("memory", "memory.stat")?, names, limit)
             }
         };
-        let [inactive_file, rss, page_faults, major_page_faults] = names.map(|name| field(&stat, name).unwrap_or(0));
-        let working_set = usage.saturating_sub(inactive_file);
+        let [inactive_file, rss, page_faults, major_page_faults] = names.map(|name| field(&stat, name));
+        let working_set = usage.saturating_sub(inactive_file.unwrap_or(0));
         Some(MemoryUsage { usage, working_set, rss, page_faults, major_page_faults, limit })
     }
 
@@ -104,8 +104,14 @@ mod tests {
         write("memory/one/memory.stat", stat);
         write("memory/one/memory.limit_in_bytes", "9223372036854771712\n");
         write("pids/one/pids.current", "3\n");
-        let memory =
-            MemoryUsage { usage: 1000, working_set: 600, rss: 300, page_faults: 9, major_page_faults: 1, limit: None };
+        let memory = MemoryUsage {
+            usage: 1000,
+            working_set: 600,
+            rss: Some(300),
+            page_faults: Some(9),
+            major_page_faults: Some(1),
+            limit: None,
+        };
         for path in ["/one", "two"] {
             let expected =
                 ContainerUsage { id: "c".into(), cpu_nanos: Some(1_500_000), memory: Some(memory), pids: Some(3) };

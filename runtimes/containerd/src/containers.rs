@@ -4,16 +4,19 @@
 //! written when the exit is first seen, so the exit code outlives shim and containerd.
 
 use crate::client::{CallError, QUICK, SLOW, call, now, optional, timestamp};
+use crate::gvisor;
+use crate::holder::holder_id;
 use crate::labels::{self, containerd_id};
 use crate::logs::{Bounds, Fifos, fifo_error};
 use crate::runtime::{Inner, blocking};
 use crate::seccomp::local;
 use crate::spec::{Confinement, SpecInput, runtime_spec};
-use crate::{apparmor, capabilities, cgroup, devices, signals, snapshots, users};
+use crate::{apparmor, capabilities, cgroup, declared_volumes, devices, disk, signals, snapshots, users};
 use containerd_client::services::v1 as api;
 use containerd_client::types::v1::{Process, Status};
 use holdfast_core::Timestamp;
-use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, RuntimeError, SandboxSpec};
+use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, LinuxUser, RuntimeError, SandboxSpec};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -82,6 +85,7 @@ impl Inner {
         let result = self.create_leased(&lease, &cid, pod, spec).await;
         if result.is_err() {
             let _ = self.client.remove_rootfs(&self.config.snapshotter, &cid).await;
+            let _ = self.remove_volumes(&cid).await;
         }
         self.client.end_lease(&lease).await;
         result
@@ -111,7 +115,11 @@ impl Inner {
         let pid = self.pid_namespace(pod, &spec.linux.target_id).await?;
         let (security, wanted, linux) = (spec.security.clone(), spec.devices.clone(), spec.linux.clone());
         let (image_user, profiles) = (image.config.user.clone(), self.config.seccomp_root.clone());
-        let (user, devices, available_capabilities, confinement) = blocking("create container", move || {
+        let (home, name, asked_mounts) = (self.volumes_of(cid), image.name.clone(), spec.mounts.clone());
+        let declared: Vec<String> = image.config.volumes.keys().cloned().collect();
+        let (user, devices, available_capabilities, confinement, volumes) = blocking("create container", move || {
+            disk::propagates(&asked_mounts)?;
+            let volumes = declared_volumes::prepare(&home, &name, &declared, &asked_mounts, &mounts)?;
             let (passwd, group) =
                 (snapshots::read_file(&mounts, "/etc/passwd"), snapshots::read_file(&mounts, "/etc/group"));
             let user = users::resolve(&image_user, &security, !linux.strict_groups, &passwd, &group)?;
@@ -130,13 +138,32 @@ impl Inner {
             };
             let asked = if security.privileged { "" } else { linux.apparmor.as_str() };
             let confinement = Confinement { pid, seccomp, apparmor: apparmor::profile(asked)? };
-            Ok((user, found, available, confinement))
+            Ok((user, found, available, confinement, volumes))
         })
         .await?;
+        let lowest = capabilities::lowest_oom_score_adj(available_capabilities);
+        if spec.resources.oom_score_adj < lowest {
+            let wanted = spec.resources.oom_score_adj;
+            tracing::warn!(
+                container = spec.id,
+                wanted,
+                lowest,
+                "The OOM score that a container should have is not ours to set"
+            );
+        }
+        if spec.linux.limits.huge_pages.values().any(|limit| *limit > 0)
+            && !cgroup::limits::machine().counts_huge_pages()
+        {
+            let words = "huge pages need the cgroup controller hugetlb, which this node does not have (on v1 it may have to be \
+                         mounted: mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb)";
+            return Err(RuntimeError::Config(words.into()));
+        }
+        let mut with_volumes = spec.clone();
+        with_volumes.mounts.extend(volumes);
         let cgroup = format!("{}/{cid}", pod.cgroup_parent.trim_end_matches('/'));
         let oci = runtime_spec(&SpecInput {
             sandbox: pod,
-            container: spec,
+            container: &with_volumes,
             image: &image.config,
             user,
             paths: self.sandbox_paths(pod),
@@ -144,6 +171,9 @@ impl Inner {
             devices,
             cgroup: cgroup.clone(),
             cgroup_v2: cgroup::is_v2(),
+            counts_swap: cgroup::limits::machine().counts_swap(&pod.cgroup_parent),
+            sandbox_root: gvisor::has_kernel(pod).then(|| holder_id(&pod.id)),
+            lowest_oom_score_adj: lowest,
             shim_group: containerd_id(&pod.id),
             available_capabilities,
         })?;
@@ -389,8 +419,21 @@ impl Inner {
         let request = self.client.request(api::DeleteContainerRequest { id: record.id.clone() });
         optional(call("remove container", QUICK, self.client.containers().delete(request)).await)?;
         self.client.remove_rootfs(&record.snapshotter, &record.snapshot_key).await?;
+        self.remove_volumes(&record.id).await?;
         self.fifos(record).remove();
         Ok(())
+    }
+
+    /// Whom a container was told to run as.
+    pub(crate) async fn user_of(&self, id: &str) -> Result<Option<LinuxUser>, RuntimeError> {
+        let spec = self.record(&containerd_id(id)).await?.and_then(|record| record.spec);
+        let spec: Option<Value> = spec.and_then(|spec| serde_json::from_slice(&spec.value).ok());
+        Ok(spec.map(|spec| {
+            let user = &spec["process"]["user"];
+            let number = |value: &Value| value.as_i64().unwrap_or(0);
+            let groups = user["additionalGids"].as_array().into_iter().flatten().map(number).collect();
+            LinuxUser { uid: number(&user["uid"]), gid: number(&user["gid"]), groups }
+        }))
     }
 
     pub(crate) async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {

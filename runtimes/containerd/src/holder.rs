@@ -1,4 +1,4 @@
-//! The holder of a sandbox whose containers share one PID namespace: its first process, and nothing else.
+//! The holder of a sandbox whose containers share one PID namespace, or with gVisor a kernel: its first process, and nothing else.
 //!
 //! A bind mount keeps other namespaces, not that one: it ends with its first process. So that is a container of its own,
 //! beside those of the pod and under their shim, with a root of its own that holds [`program`] alone.
@@ -8,6 +8,7 @@ mod program;
 use crate::capabilities;
 use crate::client::{QUICK, SLOW, call, optional};
 use crate::containers::{RUNTIME, SPEC_TYPE, shim_options};
+use crate::gvisor;
 use crate::labels::{self, containerd_id};
 use crate::runtime::Inner;
 use crate::sandbox::failed;
@@ -22,8 +23,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The capability to be spared when memory is short (capabilities(7)).
-const SYS_RESOURCE: u32 = 24;
 /// User and group of the program: nobody's.
 const NOBODY: u32 = 65_535;
 
@@ -32,8 +31,13 @@ pub(crate) fn is_shared(sandbox: &SandboxSpec) -> bool {
     sandbox.share_process_namespace && !sandbox.host_pid
 }
 
+/// Whether a sandbox has a holder.
+pub(crate) fn has_holder(sandbox: &SandboxSpec) -> bool {
+    is_shared(sandbox) || gvisor::has_kernel(sandbox)
+}
+
 /// containerd's identifier of a sandbox's holder.
-fn holder_id(sandbox: &str) -> String {
+pub(crate) fn holder_id(sandbox: &str) -> String {
     containerd_id(&format!("{sandbox}-holder"))
 }
 
@@ -77,11 +81,12 @@ fn specification(sandbox: &SandboxSpec, ipc: Option<&PathBuf>, uts: Option<&Path
         "capabilities": {},
         "noNewPrivileges": true,
     });
-    if capabilities::available() >> SYS_RESOURCE & 1 == 1 {
+    let kernel = gvisor::has_kernel(sandbox);
+    if capabilities::available() >> capabilities::SYS_RESOURCE & 1 == 1 && !kernel {
         // The last to go: with it goes the pod.
         process["oomScoreAdj"] = json!(-998);
     }
-    json!({
+    let mut spec = json!({
         "ociVersion": "1.0.2",
         "process": process,
         "root": {"path": "rootfs", "readonly": true},
@@ -98,7 +103,13 @@ fn specification(sandbox: &SandboxSpec, ipc: Option<&PathBuf>, uts: Option<&Path
             "cgroupsPath": format!("{}/{}", sandbox.cgroup_parent.trim_end_matches('/'), holder_id(&sandbox.id)),
             "resources": {"devices": [{"allow": false, "access": "rwm"}], "cpu": {"shares": 2}},
         },
-    })
+    });
+    if kernel {
+        // All that the pod does is done in its cgroup.
+        spec["linux"]["resources"] = json!({});
+        spec["hostname"] = json!(sandbox.hostname);
+    }
+    spec
 }
 
 impl Inner {
@@ -176,6 +187,10 @@ impl Inner {
         let of = |pid: u32| Some(PathBuf::from(format!("/proc/{pid}/ns/pid")));
         if sandbox.host_pid {
             return Ok(None);
+        }
+        if gvisor::has_kernel(sandbox) {
+            let words = "with gVisor, a container cannot join the processes of another one";
+            return if target.is_empty() { Ok(None) } else { Err(RuntimeError::Config(words.into())) };
         }
         if is_shared(sandbox) {
             let pid = self.holder_pid(&sandbox.id).await?;

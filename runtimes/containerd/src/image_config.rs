@@ -1,6 +1,7 @@
 //! What an image says about how to run it (OCI image configuration).
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The `config` part of an image configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -18,6 +19,8 @@ pub struct ImageConfig {
     pub working_dir: String,
     /// Signal that asks it to stop.
     pub stop_signal: String,
+    /// Paths of volumes; the values say nothing.
+    pub volumes: BTreeMap<String, serde_json::Value>,
 }
 
 /// Null and absent are the same in these files.
@@ -59,11 +62,12 @@ mod tests {
     #[test]
     fn nulls_are_absent_and_chains_follow_the_specification() {
         let (config, ids) = parse(&json!({
-            "config": {"Cmd": null, "Entrypoint": ["/a"], "Env": null, "StopSignal": "SIGINT"},
+            "config": {"Cmd": null, "Entrypoint": ["/a"], "Env": null, "StopSignal": "SIGINT", "Volumes": {"/data": {}}},
             "rootfs": {"type": "layers", "diff_ids": ["sha256:aa", "sha256:bb"]},
         }))
         .unwrap();
         assert_eq!((config.entrypoint, config.stop_signal.as_str()), (vec!["/a".to_string()], "SIGINT"));
+        assert!(config.volumes.contains_key("/data"));
         let chain = chain_ids(&ids);
         assert_eq!(chain[0], "sha256:aa");
         // printf 'sha256:aa sha256:bb' | sha256sum

@@ -8,9 +8,7 @@ use containerd_client::services::v1::{self as api, snapshots as snap};
 use containerd_client::types as ctypes;
 use holdfast_runtime::image_name::repository;
 use holdfast_runtime::platform::{Platform, rank};
-use holdfast_runtime::{
-    Archive, ArchiveImage, Descriptor, FsUsage, ImageInfo, RuntimeError, normalise_image_name, with_causes,
-};
+use holdfast_runtime::{Archive, ArchiveImage, Descriptor, ImageInfo, RuntimeError, normalise_image_name, with_causes};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -272,21 +270,6 @@ impl Client {
             }
         }
         Ok(())
-    }
-
-    /// How full the file system is that holds unpacked images; `None` when that folder is not to be seen from here.
-    pub(crate) async fn image_fs(&self, snapshotter: &str) -> Result<Option<FsUsage>, RuntimeError> {
-        let filters = vec![format!("type==io.containerd.snapshotter.v1,id=={snapshotter}")];
-        let request = self.request(api::PluginsRequest { filters });
-        let plugins = call("list plugins", QUICK, self.introspection().plugins(request)).await?.plugins;
-        let Some(root) = plugins.into_iter().find_map(|plugin| plugin.exports.get("root").cloned()) else {
-            return Ok(None);
-        };
-        let usage = |fs: rustix::fs::StatVfs| FsUsage {
-            capacity_bytes: fs.f_blocks.saturating_mul(fs.f_frsize),
-            available_bytes: fs.f_bavail.saturating_mul(fs.f_frsize),
-        };
-        Ok(rustix::fs::statvfs(&root).ok().map(usage))
     }
 
     async fn image_records(&self) -> Result<Vec<api::Image>, CallError> {

@@ -9,6 +9,9 @@ pub(crate) const KIND: &str = "holdfast.io/kind";
 pub(crate) const KIND_SANDBOX: &str = "sandbox";
 pub(crate) const KIND_CONTAINER: &str = "container";
 pub(crate) const KIND_HOLDER: &str = "holder";
+pub(crate) const KIND_IMAGE_VOLUME: &str = "image-volume";
+/// The pod that a lease is for.
+pub(crate) const POD_UID: &str = "holdfast.io/pod-uid";
 /// The agent's own identifier.
 pub(crate) const ID: &str = "holdfast.io/id";
 /// The agent's identifier of the sandbox.

@@ -6,11 +6,13 @@ use crate::events;
 use crate::logs::Pumps;
 use async_trait::async_trait;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, RemoteImage, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec,
+    ContainerInfo, ContainerSpec, ContainerUsage, DiskUsage, ExecRequest, ExecSession, FsUsage, ImageInfo, ImageMount,
+    LinuxUser, NodeCgroups, RemoteImage, Resize, Runtime, RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo,
+    SandboxSpec,
 };
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -25,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) config: ContainerdConfig,
     pub(crate) pumps: Pumps,
     pub(crate) sessions: Mutex<JoinSet<()>>,
+    /// Where containerd unpacks images, once it has said so.
+    pub(crate) image_root: OnceLock<PathBuf>,
     events: broadcast::Sender<RuntimeEvent>,
 }
 
@@ -62,6 +66,7 @@ impl ContainerdRuntime {
             config,
             pumps: Pumps::default(),
             sessions: Mutex::default(),
+            image_root: OnceLock::new(),
             events,
         });
         let mut tasks = JoinSet::new();
@@ -123,7 +128,23 @@ impl Runtime for ContainerdRuntime {
     }
 
     async fn image_fs(&self) -> Result<Option<FsUsage>, RuntimeError> {
-        self.inner.client.image_fs(&self.inner.config.snapshotter).await
+        self.inner.image_fs().await
+    }
+
+    async fn disk_usage(&self, ids: &[String]) -> Result<BTreeMap<String, DiskUsage>, RuntimeError> {
+        self.inner.disk_usage(ids).await
+    }
+
+    async fn mount_image(&self, mount: &ImageMount) -> Result<(), RuntimeError> {
+        self.inner.mount_image(mount).await
+    }
+
+    async fn release_images(&self, pod_uid: &str) -> Result<(), RuntimeError> {
+        self.inner.release_images(pod_uid).await
+    }
+
+    async fn image_mounts(&self) -> Result<Vec<String>, RuntimeError> {
+        self.inner.image_mounts().await
     }
 
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
@@ -154,8 +175,20 @@ impl Runtime for ContainerdRuntime {
         self.inner.list_containers().await
     }
 
+    async fn user_of(&self, id: &str) -> Result<Option<LinuxUser>, RuntimeError> {
+        self.inner.user_of(id).await
+    }
+
     async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
         self.inner.usage().await
+    }
+
+    async fn resize(&self, resize: &Resize) -> Result<(), RuntimeError> {
+        self.inner.resize(resize).await
+    }
+
+    async fn shape_node(&self, cgroups: &NodeCgroups) -> Result<(), RuntimeError> {
+        self.inner.shape_node(cgroups).await
     }
 
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<ExecSession, RuntimeError> {

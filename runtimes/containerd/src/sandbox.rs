@@ -1,19 +1,23 @@
 //! Sandboxes: a record in containerd, and on a tmpfs the pod's pinned IPC and UTS namespaces and shared memory.
 //!
-//! No process holds a sandbox, unless its containers share a PID namespace ([`crate::holder`]). After a reboot the record is
+//! No process holds a sandbox, unless its containers share a PID namespace or a kernel ([`crate::holder`]). After a reboot the record is
 //! there and the pins are not: that is `NotReady`.
 
-use crate::cgroup;
+use crate::cgroup::{
+    self,
+    limits::{Change, machine},
+};
 use crate::client::{QUICK, call, optional, timestamp};
-use crate::holder::{is_shared, prepare_root};
+use crate::gvisor;
+use crate::holder::{has_holder, prepare_root};
 use crate::labels::{self, containerd_id};
 use crate::runtime::{Inner, blocking};
 use crate::spec::SandboxPaths;
 use containerd_client::services::v1 as api;
-use holdfast_runtime::{RuntimeError, SandboxInfo, SandboxSpec, SandboxState};
+use holdfast_runtime::{PodCgroup, RuntimeError, SandboxInfo, SandboxSpec, SandboxState};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Type of the specification kept in a sandbox's record.
@@ -45,7 +49,7 @@ impl Inner {
     }
 
     pub(crate) async fn sandbox_ready(&self, sandbox: &SandboxSpec) -> Result<bool, RuntimeError> {
-        Ok(self.pinned(sandbox) && (!is_shared(sandbox) || self.holder_pid(&sandbox.id).await?.is_some()))
+        Ok(self.pinned(sandbox) && (!has_holder(sandbox) || self.holder_pid(&sandbox.id).await?.is_some()))
     }
 
     /// Whether all that a sandbox has on the host is there.
@@ -63,31 +67,36 @@ impl Inner {
     pub(crate) fn binary(&self, handler: &str) -> Result<String, RuntimeError> {
         match if handler.is_empty() { &self.config.default_handler } else { handler } {
             known @ ("runc" | "crun") => Ok(known.to_string()),
-            "gvisor" => Err(RuntimeError::Config("not implemented: RuntimeClass handler \"gvisor\"".into())),
+            "gvisor" => Ok(gvisor::program(&self.config.programs)?.display().to_string()),
             other => Err(failed(format!("failed to get sandbox runtime: no runtime for {other:?} is configured"))),
         }
     }
 
     pub(crate) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxInfo, RuntimeError> {
         self.binary(&spec.handler)?;
+        if gvisor::has_kernel(spec) {
+            gvisor::check(spec)?;
+        }
         if !spec.netns_path.is_empty() && !is_namespace(Path::new(&spec.netns_path)) {
             return Err(failed(format!("{} is no network namespace", spec.netns_path)));
         }
         let cid = containerd_id(&spec.id);
         let get = self.client.request(api::GetContainerRequest { id: cid.clone() });
         let found = optional(call("get sandbox", QUICK, self.client.containers().get(get)).await)?;
-        let (dir, shared) = (self.sandbox_dir(&spec.id), is_shared(spec));
+        let (dir, held) = (self.sandbox_dir(&spec.id), has_holder(spec));
         if !self.pinned(spec) {
             let (dir, paths, hostname) = (dir.clone(), self.sandbox_paths(spec), spec.hostname.clone());
+            let (parent, limits) = (spec.cgroup_parent.clone(), spec.cgroup.clone());
             blocking("create pod sandbox", move || {
                 unpin(&dir);
-                let made = pin(&dir, &paths, &hostname);
-                let made = made.and_then(|()| if shared { prepare_root(&dir) } else { Ok(()) });
+                // Not later: a pod that runs may have been given other limits since.
+                let made = limit(&parent, &limits).and_then(|()| pin(&dir, &paths, &hostname));
+                let made = made.and_then(|()| if held { prepare_root(&dir) } else { Ok(()) });
                 made.inspect_err(|_| unpin(&dir))
             })
             .await?;
         }
-        if shared && self.holder_pid(&spec.id).await?.is_none() {
+        if held && self.holder_pid(&spec.id).await?.is_none() {
             self.start_holder(spec, &dir).await?;
         }
         let record = match found.and_then(|response| response.container) {
@@ -162,7 +171,11 @@ impl Inner {
 
     pub(crate) async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
         self.stop_sandbox(id).await?;
+        // Where an earlier release put the pod.
+        let mut parents = BTreeSet::new();
         for container in self.container_records(Some(id)).await? {
+            let cgroup = container.labels.get(labels::CGROUP).and_then(|path| path.rsplit_once('/'));
+            parents.extend(cgroup.map(|(parent, _)| parent.to_string()));
             self.remove_record(&container).await?;
         }
         let cid = containerd_id(id);
@@ -172,15 +185,23 @@ impl Inner {
         let request = self.client.request(api::DeleteContainerRequest { id: cid });
         optional(call("remove pod sandbox", QUICK, self.client.containers().delete(request)).await)?;
         let spec = record.spec.and_then(|any| serde_json::from_slice::<SandboxSpec>(&any.value).ok());
-        if let Some(spec) = spec {
-            blocking("remove pod sandbox", move || {
-                cgroup::remove(&spec.cgroup_parent);
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
+        parents.extend(spec.map(|spec| spec.cgroup_parent));
+        blocking("remove pod sandbox", move || {
+            parents.iter().for_each(|parent| cgroup::remove(parent));
+            Ok(())
+        })
+        .await
     }
+}
+
+/// Makes the pod's cgroup with its limits; a pod without one is limited by nothing.
+fn limit(parent: &str, limits: &PodCgroup) -> Result<(), RuntimeError> {
+    if parent.is_empty() {
+        return Ok(());
+    }
+    let tree = machine();
+    let made = tree.make(parent).and_then(|()| tree.apply(parent, limits, Change::Set));
+    made.map_err(|err| failed(format!("making the pod's cgroup: {err}")))
 }
 
 fn is_namespace(path: &Path) -> bool {

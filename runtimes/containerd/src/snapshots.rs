@@ -74,7 +74,7 @@ pub(crate) fn read_file(mounts: &[Mount], path: &str) -> String {
 }
 
 /// The folders of a mount, uppermost first.
-fn folders(mount: &Mount) -> Vec<String> {
+pub(crate) fn folders(mount: &Mount) -> Vec<String> {
     if mount.r#type != "overlay" {
         return vec![mount.source.clone()];
     }

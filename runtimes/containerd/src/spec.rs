@@ -4,7 +4,7 @@ use crate::capabilities::capabilities;
 use crate::image_config::ImageConfig;
 use crate::seccomp;
 use crate::users::ResolvedUser;
-use holdfast_runtime::{ContainerSpec, Mount, RuntimeError, SandboxSpec};
+use holdfast_runtime::{ContainerSpec, MoreLimits, Mount, Resources, RuntimeError, SandboxSpec};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -92,8 +92,14 @@ pub struct SpecInput<'a> {
     pub cgroup: String,
     /// Whether the host has only the unified hierarchy.
     pub cgroup_v2: bool,
+    /// Whether the kernel counts what is swapped.
+    pub counts_swap: bool,
+    /// The container that is the root of the sandbox, where the runtime has such a thing.
+    pub sandbox_root: Option<String>,
     /// Group under which containers share a shim.
     pub shim_group: String,
+    /// The lowest OOM score adjustment that may be set.
+    pub lowest_oom_score_adj: i32,
     /// Capabilities that the agent has, a bit each.
     pub available_capabilities: u64,
 }
@@ -116,6 +122,10 @@ pub fn runtime_spec(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {
         },
         "linux": linux(input)?,
     });
+    if let Some(root) = &input.sandbox_root {
+        spec["hostname"] = json!(sandbox.hostname);
+        spec["annotations"]["io.kubernetes.cri.sandbox-id"] = json!(root);
+    }
     if !sandbox.sysctls.is_empty() {
         spec["linux"]["sysctl"] = json!(sandbox.sysctls);
     }
@@ -176,7 +186,7 @@ fn process(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {
         "cwd": cwd,
         "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
         "noNewPrivileges": !security.allow_privilege_escalation && !security.privileged,
-        "oomScoreAdj": container.resources.oom_score_adj,
+        "oomScoreAdj": container.resources.oom_score_adj.max(input.lowest_oom_score_adj),
     }))
 }
 
@@ -216,7 +226,11 @@ fn mounts(input: &SpecInput<'_>) -> Result<Vec<Value>, RuntimeError> {
         if !destination.starts_with('/') || destination == "/" || destination.split('/').any(|part| part == "..") {
             return Err(RuntimeError::Config(format!("invalid mount path {:?}", entry.container_path)));
         }
-        let access = if entry.read_only { "ro" } else { "rw" };
+        let access = match (entry.read_only, entry.recursive_read_only) {
+            (_, true) => "rro",
+            (true, false) => "ro",
+            (false, false) => "rw",
+        };
         if entry.host_path.is_empty() {
             list.push(mount(&destination, "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=1777", access]));
             continue;
@@ -226,7 +240,11 @@ fn mounts(input: &SpecInput<'_>) -> Result<Vec<Value>, RuntimeError> {
             word @ ("rslave" | "rshared") => word,
             other => return Err(RuntimeError::Config(format!("unknown mount propagation {other:?}"))),
         };
-        list.push(mount(&destination, "bind", &entry.host_path, &["rbind", propagation, access]));
+        let mut options = vec!["rbind", propagation, access];
+        if entry.no_exec {
+            options.push("noexec");
+        }
+        list.push(mount(&destination, "bind", &entry.host_path, &options));
     }
     Ok(list)
 }
@@ -244,6 +262,8 @@ fn namespaces(input: &SpecInput<'_>) -> Vec<Value> {
     match &input.confinement.pid {
         Some(path) => list.push(json!({"type": "pid", "path": path.display().to_string()})),
         None if sandbox.host_pid => {}
+        // Where the sandbox has a kernel of its own, that of its root.
+        None if input.sandbox_root.is_some() && sandbox.share_process_namespace => {}
         None => list.push(json!({"type": "pid"})),
     }
     if !sandbox.netns_path.is_empty() {
@@ -262,7 +282,6 @@ fn namespaces(input: &SpecInput<'_>) -> Vec<Value> {
 }
 
 fn resources(input: &SpecInput<'_>) -> Value {
-    let wanted = &input.container.resources;
     let privileged = input.container.security.privileged;
     let mut rules = vec![json!({"allow": privileged, "access": "rwm"})];
     if !privileged {
@@ -270,22 +289,63 @@ fn resources(input: &SpecInput<'_>) -> Value {
             json!({"allow": true, "type": device.kind, "major": device.major, "minor": device.minor, "access": device.access})
         }));
     }
+    let container = input.container;
+    let limits = limits(&container.resources, &container.linux.limits, input.counts_swap, input.cgroup_v2, false);
+    let mut all = Map::from_iter([("devices".to_string(), json!(rules))]);
+    all.extend(limits);
+    Value::Object(all)
+}
+
+/// Limits of a container's cgroup. For a container that runs also what is unlimited is said, so that it becomes so.
+pub(crate) fn limits(
+    wanted: &Resources,
+    more: &MoreLimits,
+    counts_swap: bool,
+    v2: bool,
+    running: bool,
+) -> Map<String, Value> {
     let mut cpu = Map::new();
     if wanted.cpu_shares > 0 {
         cpu.insert("shares".into(), json!(wanted.cpu_shares.clamp(2, 262_144)));
     }
-    if wanted.cpu_quota_us > 0 {
-        cpu.insert("quota".into(), json!(wanted.cpu_quota_us));
+    if wanted.cpu_quota_us > 0 || running {
+        cpu.insert("quota".into(), json!(if wanted.cpu_quota_us > 0 { wanted.cpu_quota_us } else { -1 }));
         cpu.insert("period".into(), json!(if wanted.cpu_period_us > 0 { wanted.cpu_period_us } else { 100_000 }));
     }
-    let mut all = json!({"devices": rules});
+    let mut all = Map::new();
     if !cpu.is_empty() {
-        all["cpu"] = Value::Object(cpu);
+        all.insert("cpu".into(), Value::Object(cpu));
     }
-    if wanted.memory_limit_bytes > 0 {
-        all["memory"] = json!({"limit": wanted.memory_limit_bytes});
+    let limited = wanted.memory_limit_bytes > 0;
+    let mut memory = Map::new();
+    if limited || running {
+        memory.insert("limit".into(), json!(if limited { wanted.memory_limit_bytes } else { -1 }));
+    }
+    let swap = more.swap_bytes.filter(|_| counts_swap);
+    // v1 counts memory and swap together, and forbids swap only to what has a limit.
+    if let Some(swap) = swap.filter(|_| limited && !v2) {
+        memory.insert("swap".into(), json!(wanted.memory_limit_bytes.saturating_add(swap)));
+    }
+    if !memory.is_empty() {
+        all.insert("memory".into(), Value::Object(memory));
+    }
+    if let Some(swap) = swap.filter(|_| v2) {
+        all.insert("unified".into(), json!({"memory.swap.max": swap.to_string()}));
+    }
+    if !more.huge_pages.is_empty() {
+        let size = |(size, limit): (&u64, &u64)| json!({"pageSize": page_size(*size), "limit": limit});
+        all.insert("hugepageLimits".into(), more.huge_pages.iter().map(size).collect());
     }
     all
+}
+
+/// A size of huge pages as the kernel names its files: `64KB`, `2MB`, `1GB`.
+fn page_size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{}KB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{}MB", bytes >> 20),
+        _ => format!("{}GB", bytes >> 30),
+    }
 }
 
 fn linux(input: &SpecInput<'_>) -> Result<Value, RuntimeError> {

@@ -4,6 +4,8 @@ use crate::connections::{Connections, Content};
 use crate::documents::{self, Read};
 use crate::exchange::{Body, Done, Exchange, Failure, Step, Want};
 use crate::hosts::{self, Host};
+use crate::providers::Providers;
+use crate::proxy::ProxySettings;
 use crate::tokens::Tokens;
 use crate::url::Url;
 use crate::{limits, tls};
@@ -12,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use holdfast_env::World;
 use holdfast_runtime::image_name::repository;
 use holdfast_runtime::{
-    Archive, BlobStream, Descriptor, Document, Found, Keyring, Progress, Registries, RemoteImage, RemoteManifest,
-    RuntimeError, WantedImage,
+    Answer, Archive, BlobStream, Descriptor, Document, Found, Keyring, Progress, PullAuth, Registries, RemoteImage,
+    RemoteManifest, RuntimeError, WantedImage,
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +32,8 @@ pub struct RegistrySettings {
 pub struct RegistryClient {
     world: World,
     settings: RegistrySettings,
+    providers: Option<Providers>,
+    proxy: Arc<ProxySettings>,
     tokens: Arc<Mutex<Tokens>>,
 }
 
@@ -44,6 +48,8 @@ struct Session {
     hosts: Vec<Host>,
     /// Hosts that sent something else than was asked for, and mirrors that did not answer.
     avoided: Mutex<Vec<Url>>,
+    /// The credentials that let us in last.
+    shown: Mutex<Option<PullAuth>>,
 }
 
 /// An image that a registry offers.
@@ -90,7 +96,19 @@ fn came(image: &str, failure: Failure) -> RuntimeError {
 impl RegistryClient {
     /// A client that judges certificates by the clock of `world`.
     pub fn new(world: World, settings: RegistrySettings) -> RegistryClient {
-        RegistryClient { world, settings, tokens: Arc::default() }
+        RegistryClient { world, settings, providers: None, proxy: Arc::default(), tokens: Arc::default() }
+    }
+
+    /// Asks these plugins for credentials too.
+    #[must_use]
+    pub fn with_providers(self, providers: Providers) -> RegistryClient {
+        RegistryClient { providers: Some(providers), ..self }
+    }
+
+    /// Goes through these proxies.
+    #[must_use]
+    pub fn with_proxy(self, proxy: ProxySettings) -> RegistryClient {
+        RegistryClient { proxy: Arc::new(proxy), ..self }
     }
 
     async fn session(&self, wanted: &WantedImage) -> Result<Arc<Session>, RuntimeError> {
@@ -99,15 +117,20 @@ impl RegistryClient {
         let (dir, of) = (self.settings.hosts_dir.clone(), registry.to_string());
         let hosts = self.world.blocking(move || read_hosts(&dir, &of)).await;
         let hosts = hosts.unwrap_or_else(|| Err("the node is stopping".into()));
+        let mut keyring = wanted.keyring.clone();
+        if let Some(providers) = &self.providers {
+            keyring.extend(providers.credentials(&self.world, name).await);
+        }
         Ok(Arc::new(Session {
             world: self.world.clone(),
-            connections: Connections::new(self.world.clone()),
+            connections: Connections::new(self.world.clone(), self.proxy.clone()),
             tokens: self.tokens.clone(),
             registry: registry.to_string(),
             repository: path.to_string(),
-            keyring: wanted.keyring.clone(),
+            keyring,
             hosts: hosts.map_err(|why| refused(&wanted.name, why))?,
             avoided: Mutex::default(),
+            shown: Mutex::default(),
         }))
     }
 }
@@ -211,7 +234,12 @@ impl Session {
         let mut exchange = self.exchange(want)?;
         let first = exchange.send(self.now(), &mut lock(&self.tokens));
         match self.go(&mut exchange, first).await? {
-            (Some(done), _) => Ok(done),
+            (Some(done), _) => {
+                if let Some(auth) = exchange.shown() {
+                    *lock(&self.shown) = Some(auth.clone());
+                }
+                Ok(done)
+            }
             (None, _) => Err(Failure::Refused("the registry sent a blob instead of a manifest".into())),
         }
     }
@@ -269,9 +297,18 @@ impl Session {
 
 #[async_trait]
 impl Registries for RegistryClient {
-    async fn find(&self, wanted: &WantedImage) -> Result<Found, RuntimeError> {
-        let name = &wanted.name;
+    async fn find(&self, wanted: &WantedImage) -> Result<Answer, RuntimeError> {
         let session = self.session(wanted).await?;
+        let found = session.find(wanted).await?;
+        let shown = lock(&session.shown).clone();
+        Ok(Answer { found, shown })
+    }
+}
+
+impl Session {
+    /// Asks what stands under the name.
+    async fn find(self: &Arc<Self>, wanted: &WantedImage) -> Result<Found, RuntimeError> {
+        let (name, session) = (&wanted.name, self.clone());
         let failed = |failure| told(name, failure);
         let reference = match name.split_once('@') {
             Some((_, digest)) => digest.to_string(),

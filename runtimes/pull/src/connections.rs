@@ -2,14 +2,15 @@
 
 use crate::exchange::Request;
 use crate::hosts::HostTls;
+use crate::proxy::{Proxy, ProxySettings};
 use crate::url::Url;
 use crate::{limits, tls};
 use bytes::{Bytes, BytesMut};
 use holdfast_env::{Task, World};
 use holdfast_runtime::with_causes;
 use http::HeaderMap;
-use http::header::{HOST, USER_AGENT};
-use http_body_util::{BodyExt, Empty};
+use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -19,7 +20,7 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -47,7 +48,7 @@ impl Kind {
 
 struct Connection {
     kind: Kind,
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     _task: Task,
 }
 
@@ -70,6 +71,7 @@ impl From<String> for Unanswered {
 /// The connections of one pull.
 pub(crate) struct Connections {
     world: World,
+    proxy: Arc<ProxySettings>,
     idle: Arc<Mutex<Vec<Connection>>>,
     configs: Mutex<Configs>,
 }
@@ -137,9 +139,30 @@ impl Content {
     }
 }
 
+/// Asks a proxy for a way to a server (RFC 9110, `CONNECT`).
+async fn tunnel(mut stream: TcpStream, proxy: &Proxy, kind: &Kind) -> io::Result<TcpStream> {
+    let place = format!("{}:{}", kind.host, kind.port);
+    let shown = proxy.authorization.as_ref().map(|text| format!("Proxy-Authorization: {text}\r\n")).unwrap_or_default();
+    let request = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: {AGENT}\r\n{shown}\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    // Byte by byte: what follows the head is the server's.
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= limits::ERROR_BYTES {
+            return Err(io::Error::other("its answer is too long"));
+        }
+        head.push(stream.read_u8().await?);
+    }
+    let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_string();
+    match line.split_whitespace().nth(1) {
+        Some("200") => Ok(stream),
+        _ => Err(io::Error::other(format!("it answered {line:?}"))),
+    }
+}
+
 impl Connections {
-    pub(crate) fn new(world: World) -> Connections {
-        Connections { world, idle: Arc::default(), configs: Mutex::default() }
+    pub(crate) fn new(world: World, proxy: Arc<ProxySettings>) -> Connections {
+        Connections { world, proxy, idle: Arc::default(), configs: Mutex::default() }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -173,12 +196,23 @@ impl Connections {
     }
 
     async fn send_on(&self, mut connection: Connection, request: &Request) -> Result<Response, String> {
-        let mut message = http::Request::builder().method(request.method.clone()).uri(&request.url.path);
+        let Url { https, host, port, path } = &request.url;
+        let mut message = http::Request::builder().method(request.method.clone());
+        // A proxy is told the whole address, unless it is a tunnel.
+        message = match self.proxy.of(*https, host, *port).filter(|_| !https) {
+            None => message.uri(path),
+            Some(proxy) => {
+                if let Some(authorization) = &proxy.authorization {
+                    message = message.header(PROXY_AUTHORIZATION, authorization);
+                }
+                message.uri(format!("http://{}{path}", request.url.authority()))
+            }
+        };
         for (name, value) in &request.headers {
             message = message.header(name, value);
         }
         message = message.header(HOST, request.url.authority()).header(USER_AGENT, AGENT);
-        let message = message.body(Empty::new()).map_err(|err| err.to_string())?;
+        let message = message.body(Full::new(request.body.clone())).map_err(|err| err.to_string())?;
         connection.sender.ready().await.map_err(|err| with_causes(&err))?;
         let response = connection.sender.send_request(message).await.map_err(|err| with_causes(&err))?;
         let (head, incoming) = response.into_parts();
@@ -188,9 +222,12 @@ impl Connections {
     }
 
     async fn connect(&self, kind: Kind) -> Result<Connection, Unanswered> {
-        let host = kind.host.trim_matches(['[', ']']).to_string();
-        let told = |what: &str, err: &dyn std::fmt::Display| format!("{what} {}:{}: {err}", kind.host, kind.port);
-        let addresses = tokio::net::lookup_host((host.as_str(), kind.port)).await;
+        let name = kind.host.trim_matches(['[', ']']).to_string();
+        let proxy = self.proxy.of(kind.https, &kind.host, kind.port);
+        let (host, port) = proxy.map_or((kind.host.as_str(), kind.port), |proxy| (proxy.host.as_str(), proxy.port));
+        let of = if proxy.is_some() { "proxy " } else { "" };
+        let told = |what: &str, err: &dyn std::fmt::Display| format!("{what} {of}{host}:{port}: {err}");
+        let addresses = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
         let addresses = addresses.map_err(|err| told("lookup of", &err))?;
         let mut outcome = Err(told("lookup of", &"no address"));
         for address in addresses {
@@ -205,8 +242,16 @@ impl Connections {
         let stream = outcome?;
         // Not to be delayed is a favour: nothing is lost without.
         let _ = stream.set_nodelay(true);
+        let stream = match proxy.filter(|_| kind.https) {
+            None => stream,
+            Some(proxy) => self
+                .within(limits::CONNECT, tunnel(stream, proxy, &kind))
+                .await
+                .map_err(|err| told(&format!("tunnel to {}:{} through", kind.host, kind.port), &err))?,
+        };
+        let told = |what: &str, err: &dyn std::fmt::Display| format!("{what} {}:{}: {err}", kind.host, kind.port);
         let stream: Box<dyn Stream> = if kind.https {
-            let name = ServerName::try_from(host).map_err(|err| told("TLS with", &err))?;
+            let name = ServerName::try_from(name).map_err(|err| told("TLS with", &err))?;
             let settled = |why: String| Unanswered { why, settled: true };
             let connector = TlsConnector::from(self.config(&kind).await.map_err(settled)?);
             let secured = self.within(limits::CONNECT, connector.connect(name, stream)).await;

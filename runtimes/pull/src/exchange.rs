@@ -156,6 +156,15 @@ impl Exchange {
         self.backoff.reset();
     }
 
+    /// The credentials that the host was shown, or that its token was made for.
+    pub fn shown(&self) -> Option<&PullAuth> {
+        match &self.showing {
+            Showing::Nothing => None,
+            Showing::Password => self.credentials(),
+            Showing::Token { key, .. } => key.auth.as_ref(),
+        }
+    }
+
     /// Mirrors that did not answer.
     pub fn unreachable(&self) -> &[Url] {
         &self.unreachable
@@ -228,7 +237,7 @@ impl Exchange {
         let method = if matches!(self.want, Want::Digest { .. }) { Method::HEAD } else { Method::GET };
         let tls = host.tls.clone();
         self.phase = Phase::Asked(url.clone());
-        Step::Send(Box::new(Request { method, url, headers, tls, own }))
+        Step::Send(Box::new(Request { method, url, headers, body: Bytes::new(), tls, own }))
     }
 
     /// The head of an answer has come.
@@ -325,20 +334,37 @@ impl Exchange {
         };
         let own = url.host.eq_ignore_ascii_case(&host.base.host);
         let wanted = if scope.is_empty() { format!("repository:{}:pull", self.repository) } else { scope.clone() };
-        let mut path = format!("{}{}", url.path, if url.path.contains('?') { '&' } else { '?' });
-        if !service.is_empty() {
-            path.push_str(&format!("service={}&", query_value(&service)));
-        }
-        // A challenge may ask for several scopes at once.
-        let scopes = wanted.split_whitespace().map(|scope| format!("scope={}", query_value(scope)));
-        path.push_str(&scopes.collect::<Vec<_>>().join("&"));
+        let auth = self.credentials().cloned();
         let mut headers = vec![(ACCEPT_HEADER.to_string(), "application/json".to_string())];
-        if let Some(auth) = self.credentials() {
-            headers.push((AUTHORIZATION.to_string(), basic(auth)));
-        }
+        let (method, path, body) = match &auth {
+            // OAuth 2 (RFC 6749, section 6): who holds an identity token asks by it, and has no password.
+            Some(auth) if auth.is_identity_token() => {
+                headers.push((CONTENT_TYPE.to_string(), "application/x-www-form-urlencoded".to_string()));
+                let part = |(name, value): (&str, &str)| format!("{name}={}", query_value(value));
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", "holdfast"),
+                    ("service", service.as_str()),
+                    ("scope", wanted.as_str()),
+                    ("refresh_token", auth.password.as_str()),
+                ];
+                (Method::POST, url.path.clone(), Bytes::from(form.map(part).join("&")))
+            }
+            auth => {
+                let mut path = format!("{}{}", url.path, if url.path.contains('?') { '&' } else { '?' });
+                if !service.is_empty() {
+                    path.push_str(&format!("service={}&", query_value(&service)));
+                }
+                // A challenge may ask for several scopes at once.
+                let scopes = wanted.split_whitespace().map(|scope| format!("scope={}", query_value(scope)));
+                path.push_str(&scopes.collect::<Vec<_>>().join("&"));
+                headers.extend(auth.as_ref().map(|auth| (AUTHORIZATION.to_string(), basic(auth))));
+                (Method::GET, path, Bytes::new())
+            }
+        };
         let tls = host.tls.clone();
-        self.phase = Phase::Token(TokenKey { realm, service, scope, auth: self.credentials().cloned() });
-        Step::Send(Box::new(Request { method: Method::GET, url: url.with_path(path), headers, tls, own }))
+        self.phase = Phase::Token(TokenKey { realm, service, scope, auth });
+        Step::Send(Box::new(Request { method, url: url.with_path(path), headers, body, tls, own }))
     }
 
     /// What these credentials do not open, others may.

@@ -3,7 +3,7 @@
 //! The decisions have no I/O: [`hosts`] says which hosts may have an image, [`exchange`] brings one thing (a digest, a
 //! manifest, a blob) through mirrors, challenges, redirects, interruptions and wrong content, [`tokens`] remembers who let
 //! us in, [`documents`] reads manifests and chooses the platform. `client` and `connections` do what they say, over hyper and
-//! rustls. *Absent:* what is on this machine, and what happens to the bytes: that is the runtime's; pull policies, queues
+//! rustls, `proxy` tells which way, and `providers` asks plugins for credentials. *Absent:* what is on this machine, and what happens to the bytes: that is the runtime's; pull policies, queues
 //! and back-off between pulls: those are the node's.
 //!
 //! Tasks: one a connection, owned by the connection's handle.
@@ -15,6 +15,8 @@ pub mod documents;
 pub mod exchange;
 pub mod hosts;
 pub mod limits;
+mod providers;
+mod proxy;
 #[doc(hidden)]
 pub mod testing;
 mod tls;
@@ -22,3 +24,5 @@ pub mod tokens;
 pub mod url;
 
 pub use client::{RegistryClient, RegistrySettings};
+pub use providers::Providers;
+pub use proxy::ProxySettings;

@@ -44,6 +44,14 @@ pub const TOKENS: usize = 64;
 pub const HOSTS: usize = 16;
 /// Bytes of a `hosts.toml`, or of a file of certificates that it names.
 pub const FILE_BYTES: u64 = 4 << 20;
+/// Credential provider plugins.
+pub const PROVIDERS: usize = 32;
+/// Answers of plugins that are kept.
+pub const PROVIDED: usize = 128;
+/// How long a plugin may take, as with the kubelet.
+pub const PROVIDER: Duration = Duration::from_secs(60);
+/// Largest answer of a plugin.
+pub const PROVIDER_BYTES: u64 = 256 << 10;
 /// Life of a token that does not say how long it lives (distribution's token specification).
 pub const TOKEN_LIFE: Duration = Duration::from_secs(60);
 

@@ -18,6 +18,13 @@ pub struct PullAuth {
     pub password: String,
 }
 
+impl PullAuth {
+    /// Whether it is an identity token, by which a token server gives tokens: it belongs to no user.
+    pub fn is_identity_token(&self) -> bool {
+        self.username.is_empty() && !self.password.is_empty()
+    }
+}
+
 impl std::fmt::Debug for PullAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PullAuth({}, …)", self.username)
@@ -43,11 +50,16 @@ struct Entry {
     username: String,
     password: String,
     auth: String,
+    #[serde(rename = "identitytoken")]
+    identity_token: String,
 }
 
 impl Entry {
-    /// `auth`, base64 of `user:password`, stands over the other two.
+    /// An identity token stands over everything, and `auth`, base64 of `user:password`, over the other two.
     fn read(self) -> Result<PullAuth, String> {
+        if !self.identity_token.is_empty() {
+            return Ok(PullAuth { username: String::new(), password: self.identity_token });
+        }
         if self.auth.is_empty() {
             return Ok(PullAuth { username: self.username, password: self.password });
         }
@@ -89,6 +101,23 @@ impl Keyring {
         Ok(())
     }
 
+    /// All credentials, for whatever they are.
+    pub fn all(&self) -> impl Iterator<Item = &PullAuth> {
+        self.entries.values().flatten()
+    }
+
+    /// Adds credentials for a place as Docker's files name it.
+    pub fn insert(&mut self, place: &str, auth: PullAuth) {
+        self.entries.entry(key(place)).or_default().push(auth);
+    }
+
+    /// Adds what another one has, after what is here.
+    pub fn extend(&mut self, other: Keyring) {
+        for (key, auths) in other.entries {
+            self.entries.entry(key).or_default().extend(auths);
+        }
+    }
+
     /// Credentials for a repository (`registry/path`, without tag or digest), the most specific first.
     pub fn lookup(&self, repository: &str) -> Vec<PullAuth> {
         let fitting = self.entries.iter().rev().filter(|(key, _)| matches(key, repository));
@@ -116,7 +145,12 @@ fn key(place: &str) -> String {
     if path.len() <= 1 { host.to_string() } else { format!("{host}{path}") }
 }
 
-/// Whether a key (which may have globs in the labels of its host) covers a repository.
+/// Whether a place as Docker's files and `matchImages` name it, which may have globs in the labels of its host, covers a
+/// repository (`registry/path`).
+pub fn covers(place: &str, repository: &str) -> bool {
+    matches(&key(place), repository)
+}
+
 fn matches(key: &str, repository: &str) -> bool {
     let split = |text: &str| -> (String, String, String) {
         let (authority, path) = text.split_once('/').map_or((text, ""), |(authority, path)| (authority, path));
@@ -217,6 +251,10 @@ mod tests {
         assert_eq!(found[0], PullAuth { username: "ann".into(), password: "a:b".into() });
         assert_eq!(found[1].username, "bob");
         assert_eq!(format!("{found:?}"), "[PullAuth(ann, …), PullAuth(bob, …)]");
+        let mut ring = Keyring::default();
+        let entry = format!(r#"{{"auths": {{"r.example": {{"auth": "{auth}", "identitytoken": "t"}}}}}}"#);
+        ring.add_config_json(entry.as_bytes()).unwrap();
+        assert!(ring.lookup("r.example/x")[0].is_identity_token() && !found[0].is_identity_token());
     }
 
     #[test]

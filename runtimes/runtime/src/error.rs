@@ -23,7 +23,7 @@ pub enum RuntimeError {
     #[error("Container image {0:?} is not present with pull policy of Never")]
     ImageNeverPull(String),
     /// The reference is malformed: `InvalidImageName`.
-    #[error("Failed to apply default image tag {image:?}: couldn't parse image name: {reason}")]
+    #[error("Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {reason}")]
     InvalidImageName {
         /// The reference.
         image: String,

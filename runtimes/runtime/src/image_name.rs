@@ -148,7 +148,7 @@ mod tests {
         }
         assert_eq!(
             normalise_image_name("Nginx").unwrap_err().to_string(),
-            "Failed to apply default image tag \"Nginx\": couldn't parse image name: invalid reference format: repository name must be lowercase"
+            "Failed to apply default image tag \"Nginx\": couldn't parse image name \"Nginx\": invalid reference format: repository name must be lowercase"
         );
         assert!(normalise_image_name(&"a".repeat(64)).is_err());
     }

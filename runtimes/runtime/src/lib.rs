@@ -8,9 +8,11 @@ pub mod archive;
 pub mod credentials;
 pub mod cri_log;
 pub mod digest;
+pub mod disk_usage;
 pub mod error;
 pub mod image_name;
 pub mod log_files;
+pub mod mount_table;
 pub mod platform;
 pub mod remote;
 pub mod spec;
@@ -20,12 +22,14 @@ pub mod usage;
 
 pub use archive::{Archive, ArchiveError, ArchiveImage, Descriptor};
 pub use credentials::{Keyring, PullAuth};
+pub use disk_usage::{DiskUsage, disk_usage};
 pub use error::{RuntimeError, with_causes};
 pub use image_name::normalise_image_name;
-pub use remote::{BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
+pub use remote::{Answer, BlobStream, Document, Found, Progress, Registries, RemoteImage, RemoteManifest, WantedImage};
 pub use spec::{
-    ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, LinuxOptions, Mount, Resources,
-    RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, SecurityContext,
+    ContainerInfo, ContainerSpec, ContainerState, Device, FsUsage, ImageInfo, ImageMount, LinuxOptions, LinuxUser,
+    MoreLimits, Mount, NodeCgroups, PodCgroup, Resize, Resources, RuntimeEvent, RuntimeVersion, SandboxInfo,
+    SandboxSpec, SandboxState, SecurityContext,
 };
 pub use stream::{ExecRequest, ExecSession, StreamInput, StreamOutput, TerminalSize};
 pub use traits::Runtime;

@@ -3,7 +3,7 @@
 //! A runtime knows what it has and what of an interrupted pull is still there; who implements [`RemoteImage`] knows
 //! registries, credentials and what to do when they fail. Neither knows the other.
 
-use crate::credentials::Keyring;
+use crate::credentials::{Keyring, PullAuth};
 use crate::{Descriptor, RuntimeError};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ pub trait Registries: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError::RegistryUnreachable`] when nobody answered, so that nothing is known; otherwise
     /// [`RuntimeError::ImagePull`] with the reason.
-    async fn find(&self, wanted: &WantedImage) -> Result<Found, RuntimeError>;
+    async fn find(&self, wanted: &WantedImage) -> Result<Answer, RuntimeError>;
 }
 
 /// What is looked for.
@@ -32,6 +32,14 @@ pub struct WantedImage {
     pub wasm_first: bool,
     /// Digest of what is here under that name.
     pub here: Option<String>,
+}
+
+/// What a registry says.
+pub struct Answer {
+    /// The image.
+    pub found: Found,
+    /// The credentials that let us in; `None` when none had to be shown.
+    pub shown: Option<PullAuth>,
 }
 
 /// What was found.

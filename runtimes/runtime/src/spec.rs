@@ -36,6 +36,47 @@ pub struct SandboxSpec {
     pub sysctls: BTreeMap<String, String>,
     /// Labels of the pod, kept by the runtime for whoever looks.
     pub labels: BTreeMap<String, String>,
+    /// What all its containers may use together. For processes of Linux: it does not travel to the Wasm host, whose records
+    /// never change.
+    #[serde(skip)]
+    pub cgroup: PodCgroup,
+}
+
+/// What the containers of a pod may use together; 0 is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodCgroup {
+    /// cgroup v1 `cpu.shares` (2..262144); converted to `cpu.weight` on v2. 0 leaves it alone.
+    pub cpu_shares: u64,
+    /// CPU quota in microseconds per period.
+    pub cpu_quota_us: i64,
+    /// CPU period in microseconds.
+    pub cpu_period_us: u64,
+    /// Memory limit in bytes.
+    pub memory_limit_bytes: i64,
+    /// Most processes and threads.
+    pub pids_limit: i64,
+}
+
+/// The cgroups above those of pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeCgroups {
+    /// cgroup of all pods, relative to the hierarchy's root.
+    pub root: String,
+    /// What all pods may use together.
+    pub all: PodCgroup,
+    /// `cpu.shares` of the classes below it, by folder.
+    pub classes: BTreeMap<String, u64>,
+}
+
+/// Other limits for a pod that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resize {
+    /// cgroup of the pod, as in [`SandboxSpec::cgroup_parent`].
+    pub cgroup_parent: String,
+    /// What its containers may use together.
+    pub pod: PodCgroup,
+    /// Ids of containers that run, and what each may use.
+    pub containers: Vec<(String, Resources, MoreLimits)>,
 }
 
 /// State of a sandbox.
@@ -71,6 +112,12 @@ pub struct Mount {
     pub read_only: bool,
     /// `private`, `rslave` or `rshared`; empty for private.
     pub propagation: String,
+    /// No writing to what is mounted below it either. It does not travel to the Wasm host, whose records never change.
+    #[serde(skip)]
+    pub recursive_read_only: bool,
+    /// Nothing in it can be run. It does not travel to the Wasm host, whose records never change and whose guests run nothing.
+    #[serde(skip)]
+    pub no_exec: bool,
 }
 
 /// A device node.
@@ -97,6 +144,16 @@ pub struct Resources {
     pub memory_limit_bytes: i64,
     /// `oom_score_adj`.
     pub oom_score_adj: i32,
+}
+
+/// Limits that only processes of Linux have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MoreLimits {
+    /// Bytes that may be swapped out; `None` leaves that to the kernel.
+    pub swap_bytes: Option<i64>,
+    /// Bytes of huge pages by their size in bytes. Sizes of the node that are missing here are forbidden as soon as there is
+    /// one.
+    pub huge_pages: BTreeMap<u64, u64>,
 }
 
 /// Who the container is and what it may do.
@@ -137,6 +194,8 @@ pub struct LinuxOptions {
     pub unmasked_proc: bool,
     /// The groups that the image names for its user are not added.
     pub strict_groups: bool,
+    /// Further limits.
+    pub limits: MoreLimits,
 }
 
 /// A container.
@@ -179,6 +238,17 @@ pub struct ContainerSpec {
     /// For processes of Linux. It does not travel to the Wasm host, whose records never change.
     #[serde(skip)]
     pub linux: LinuxOptions,
+}
+
+/// Whom the first process of a container runs as.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinuxUser {
+    /// UID.
+    pub uid: i64,
+    /// GID.
+    pub gid: i64,
+    /// Further groups.
+    pub groups: Vec<i64>,
 }
 
 /// State of a container.
@@ -242,13 +312,34 @@ pub struct ImageInfo {
     pub user: String,
 }
 
-/// How full the file system of a runtime's images is, in bytes.
+/// How full the file system of a runtime's images is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FsUsage {
     /// All of it.
     pub capacity_bytes: u64,
     /// What may still be written.
     pub available_bytes: u64,
+    /// What is written.
+    pub used_bytes: u64,
+    /// Inodes, a count; 0 where a file system makes them as it needs them.
+    pub inodes: u64,
+    /// Free inodes, a count.
+    pub inodes_free: u64,
+    /// Which file system it is (`st_dev`).
+    pub device: u64,
+}
+
+/// An image whose files a pod sees as a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageMount {
+    /// The pod's UID.
+    pub pod_uid: String,
+    /// Name of the volume in the pod.
+    pub volume: String,
+    /// Image reference, normalised.
+    pub image: String,
+    /// Folder of the host where the files appear; made when it is missing.
+    pub target: std::path::PathBuf,
 }
 
 /// Something happened to a container.

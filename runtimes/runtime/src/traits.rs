@@ -2,6 +2,7 @@
 
 use crate::*;
 use async_trait::async_trait;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -48,6 +49,28 @@ pub trait Runtime: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// What containers have written by their ids: writable layers, and the volumes that their images declare. This looks at
+    /// every file, so it is asked seldom. A container of which it is not known is missing.
+    async fn disk_usage(&self, _ids: &[String]) -> Result<BTreeMap<String, DiskUsage>, RuntimeError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Shows the files of an image that is here, read only, in a folder of the host. Fine when they are shown already, also
+    /// after a restart of the agent and after a reboot.
+    async fn mount_image(&self, _mount: &ImageMount) -> Result<(), RuntimeError> {
+        Err(RuntimeError::NotImplemented("volumes from images of this runtime"))
+    }
+
+    /// Ends what [`Runtime::mount_image`] keeps for a pod; its folders are not mounted any more then. Fine when there is nothing.
+    async fn release_images(&self, _pod_uid: &str) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    /// UIDs of the pods for which images are kept by [`Runtime::mount_image`].
+    async fn image_mounts(&self) -> Result<Vec<String>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
     /// All images.
     async fn list_images(&self) -> Result<Vec<ImageInfo>, RuntimeError>;
 
@@ -70,9 +93,25 @@ pub trait Runtime: Send + Sync + 'static {
     /// All containers with their states.
     async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError>;
 
+    /// Whom the first process of a container runs as; `None` where that is nobody, and when the container is gone.
+    async fn user_of(&self, _id: &str) -> Result<Option<LinuxUser>, RuntimeError> {
+        Ok(None)
+    }
+
     /// What the running containers use now. A container that ends meanwhile may be missing.
     async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
         Err(RuntimeError::NotImplemented("statistics of the containers of this runtime"))
+    }
+
+    /// Changes what a pod and containers of it that run may use. Nobody is held to less than others were already given: the pod
+    /// grows first and shrinks last. May be repeated.
+    async fn resize(&self, _resize: &Resize) -> Result<(), RuntimeError> {
+        Err(RuntimeError::NotImplemented("resizing containers of this runtime"))
+    }
+
+    /// Makes the cgroups above those of pods. A runtime without processes on this machine has none.
+    async fn shape_node(&self, _cgroups: &NodeCgroups) -> Result<(), RuntimeError> {
+        Ok(())
     }
 
     /// Runs a command inside.

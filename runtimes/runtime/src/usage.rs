@@ -13,7 +13,7 @@ pub struct ContainerUsage {
     pub pids: Option<u64>,
 }
 
-/// Memory of a container, in bytes.
+/// Memory of a container, in bytes. A field is `None` where it is not accounted for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUsage {
     /// All that is charged to it, page cache included.
@@ -21,11 +21,11 @@ pub struct MemoryUsage {
     /// What cannot be taken back without harm: all but the inactive page cache. Eviction and `kubectl top` go by this.
     pub working_set: u64,
     /// Anonymous memory.
-    pub rss: u64,
+    pub rss: Option<u64>,
     /// Page faults since its start, a count.
-    pub page_faults: u64,
+    pub page_faults: Option<u64>,
     /// Those that had to read from a disk.
-    pub major_page_faults: u64,
+    pub major_page_faults: Option<u64>,
     /// The most it may have; `None` without a limit.
     pub limit: Option<u64>,
 }

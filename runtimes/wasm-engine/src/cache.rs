@@ -64,6 +64,17 @@ impl AotCache {
         Code::map(engine, form, &code)
     }
 
+    /// Removes all code of a digest, for whatever engine it was made. What is mapped stays so.
+    pub fn forget(&self, digest: &str) {
+        let begin = format!("{}-", digest.rsplit(':').next().unwrap_or(digest));
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&begin)) {
+                // It only takes room.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     fn compile(&self, engine: &WasmEngine, wasm: &Path, code: &Path, sum: &Path) -> Result<(), EngineError> {
         let began = std::time::Instant::now();
         let tmp = code.with_extension("tmp");

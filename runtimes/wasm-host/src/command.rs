@@ -41,7 +41,7 @@ pub async fn run(engine: &WasmEngine, linked: &Linked, context: WasiCtxBuilder, 
                 let command = pre.instantiate_async(&mut store).await?;
                 command.wasi_cli_run().call_run(&mut store).await
             };
-            let result = result.await.map(|end| i32::from(end.is_err()));
+            let result = spec.meter.run(result).await.map(|end| i32::from(end.is_err()));
             (result, store.data().limiter.refused)
         }
         Linked::Core(pre) => {
@@ -51,7 +51,7 @@ pub async fn run(engine: &WasmEngine, linked: &Linked, context: WasiCtxBuilder, 
                 let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
                 start.call_async(&mut store, ()).await
             };
-            let result = result.await.map(|()| 0);
+            let result = spec.meter.run(result).await.map(|()| 0);
             (result, store.data().limiter.refused)
         }
         Linked::Http(_) => (Err(wasmtime::Error::msg("a wasi:http component is no command")), false),

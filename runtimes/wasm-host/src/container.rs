@@ -10,8 +10,10 @@ use crate::logs::{ContainerLog, now};
 use crate::modules::Linked;
 use crate::netns;
 use crate::records::{ContainerRecord, check_id};
+use crate::usage::Meter;
 use holdfast_runtime::cri_log::LogStream;
 use holdfast_runtime::{ContainerInfo, ContainerSpec, ContainerState, RuntimeError, RuntimeEvent, SandboxSpec};
+use holdfast_wasm_client::wire::GuestUsage;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,8 @@ pub struct Container {
     turn: tokio::sync::Mutex<()>,
     state: Mutex<ContainerState>,
     linked: Mutex<Option<Arc<Linked>>>,
+    /// Counts what it uses.
+    pub(crate) meter: Arc<Meter>,
     /// Asks it to stop.
     soft: CancellationToken,
     /// Ends it.
@@ -60,6 +64,7 @@ impl Container {
             state: Mutex::new(record.state),
             // An ended container holds no code.
             linked: Mutex::new(linked.filter(|_| !ended)),
+            meter: Arc::default(),
             soft: CancellationToken::new(),
             kill: CancellationToken::new(),
             ended: watch::Sender::new(ended),
@@ -193,6 +198,7 @@ pub fn guest_spec(
         memory_bytes: memory_bytes.min(usize::try_from(most_memory).unwrap_or(usize::MAX)),
         host_network: sandbox.netns_path.is_empty(),
         log,
+        meter: Arc::default(),
     })
 }
 
@@ -226,6 +232,18 @@ pub fn listen_address(
 }
 
 impl Host {
+    /// What running containers use.
+    pub(crate) fn usage(&self) -> Vec<GuestUsage> {
+        let containers: Vec<Arc<Container>> = self.containers().values().cloned().collect();
+        let running = containers.iter().filter(|one| matches!(one.state(), ContainerState::Running { .. }));
+        let usage = |one: &Arc<Container>| GuestUsage {
+            id: one.spec.id.clone(),
+            cpu_nanos: one.meter.cpu_nanos(),
+            memory_bytes: one.meter.memory_bytes(),
+        };
+        running.map(usage).collect()
+    }
+
     pub(crate) async fn create_container(&self, sandbox: SandboxSpec, spec: ContainerSpec) -> Result<(), RuntimeError> {
         check_id(&spec.id)?;
         if self.container(&spec.id).is_some() {
@@ -294,7 +312,8 @@ impl Host {
             let log = ContainerLog::open(&container.spec.log_path).map_err(|err| {
                 std::io::Error::new(err.kind(), format!("cannot open log {}: {err}", container.spec.log_path))
             })?;
-            Ok(guest_spec(&container.spec, &container.sandbox, image.as_deref(), &scratch, most, log))
+            let guest = guest_spec(&container.spec, &container.sandbox, image.as_deref(), &scratch, most, log);
+            Ok(guest.map(|guest| GuestSpec { meter: container.meter.clone(), ..guest }))
         })
         .await?
     }

@@ -1,11 +1,13 @@
 //! What a guest sees of the world: arguments, environment, folders, output, and its limits.
 
 use crate::logs::ContainerLog;
+use crate::usage::Meter;
 use holdfast_runtime::RuntimeError;
 use holdfast_runtime::cri_log::LogStream;
 use http::{Request, Response};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
@@ -35,6 +37,8 @@ pub struct GuestSpec {
     pub host_network: bool,
     /// Where output goes.
     pub log: ContainerLog,
+    /// Counts what is used.
+    pub meter: Arc<Meter>,
 }
 
 impl GuestSpec {
@@ -84,11 +88,18 @@ pub struct Limiter {
     most: usize,
     /// A request for memory was refused.
     pub refused: bool,
+    meter: Arc<Meter>,
 }
 
 impl Limiter {
-    fn new(most: usize) -> Limiter {
-        Limiter { used: 0, most, refused: false }
+    fn new(spec: &GuestSpec) -> Limiter {
+        Limiter { used: 0, most: spec.memory_bytes, refused: false, meter: spec.meter.clone() }
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.meter.gone(self.used);
     }
 }
 
@@ -99,6 +110,7 @@ impl ResourceLimiter for Limiter {
             self.refused = true;
             return Ok(false);
         }
+        self.meter.grown(used - self.used);
         self.used = used;
         Ok(true)
     }
@@ -162,7 +174,7 @@ pub fn store(engine: &wasmtime::Engine, mut context: WasiCtxBuilder, spec: &Gues
         http: WasiHttpCtx::new(),
         table: ResourceTable::new(),
         outgoing: Outgoing { log: spec.log.clone() },
-        limiter: Limiter::new(spec.memory_bytes),
+        limiter: Limiter::new(spec),
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limiter);
@@ -173,7 +185,7 @@ pub fn store(engine: &wasmtime::Engine, mut context: WasiCtxBuilder, spec: &Gues
 
 /// The same for a core module.
 pub fn core_store(engine: &wasmtime::Engine, mut context: WasiCtxBuilder, spec: &GuestSpec) -> Store<CoreGuest> {
-    let guest = CoreGuest { wasi: context.build_p1(), limiter: Limiter::new(spec.memory_bytes) };
+    let guest = CoreGuest { wasi: context.build_p1(), limiter: Limiter::new(spec) };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.limiter);
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));

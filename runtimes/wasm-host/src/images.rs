@@ -8,12 +8,13 @@ use crate::records::replace;
 use holdfast_runtime::archive::{Archive, ArchiveError, ArchiveImage};
 use holdfast_runtime::image_name::repository;
 use holdfast_runtime::{ImageInfo, RuntimeError, normalise_image_name};
+use holdfast_wasm_client::wire::FileSystem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,6 +41,9 @@ pub struct Image {
     pub working_dir: String,
     /// User.
     pub user: String,
+    /// It came from a registry, so it may be removed and pulled again.
+    #[serde(default)]
+    pub pulled: bool,
 }
 
 impl Image {
@@ -138,6 +142,18 @@ impl ImageStore {
     /// # Errors
     /// When the archive is damaged or holds no Wasm, or the disk refuses. Nothing is taken in then.
     pub fn import(&self, path: &Path) -> Result<Vec<String>, RuntimeError> {
+        self.bring(path, false)
+    }
+
+    /// The same with what a pull has gathered.
+    ///
+    /// # Errors
+    /// As [`ImageStore::import`].
+    pub fn take(&self, path: &Path) -> Result<Vec<String>, RuntimeError> {
+        self.bring(path, true)
+    }
+
+    fn bring(&self, path: &Path, pulled: bool) -> Result<Vec<String>, RuntimeError> {
         let archive = Archive::open(path).map_err(|err| match err {
             ArchiveError::Read { .. } => RuntimeError::Config(chain(&err)),
             other => broken(path, chain(&other)),
@@ -146,7 +162,7 @@ impl ImageStore {
         let mut taken = Vec::new();
         for found in archive.images() {
             match module_of(&archive, found).map_err(|reason| broken(path, reason))? {
-                Some(module) => taken.push(self.store(found, &module).map_err(failed)?),
+                Some(module) => taken.push(Image { pulled, ..self.store(found, &module).map_err(failed)? }),
                 None => tracing::info!(names = ?found.names, "Skipped an image that is no Wasm"),
             }
         }
@@ -195,6 +211,44 @@ impl ImageStore {
                 .collect(),
             working_dir: word("WorkingDir"),
             user: word("User"),
+            pulled: false,
+        })
+    }
+
+    /// Removes an image with all its names; of its module the digest, if no other image has it. Fine when it is gone.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the image is still there.
+    pub fn remove(&self, id: &str) -> io::Result<Option<String>> {
+        let _turn = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.images.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(image) = next.remove(id) else { return Ok(None) };
+        self.write_index(&next)?;
+        let shared = next.values().any(|other| other.module == image.module);
+        *self.images.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        if shared {
+            return Ok(None);
+        }
+        // After the index: a name never leads to a module that is gone.
+        match fs::remove_file(self.module_path(&image.module)) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+            _ => Ok(Some(image.module.clone())),
+        }
+    }
+
+    /// How full the disk of the images is.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn file_system(&self) -> io::Result<FileSystem> {
+        let (fs, meta) = (rustix::fs::statvfs(&self.dir)?, fs::metadata(&self.dir)?);
+        Ok(FileSystem {
+            capacity_bytes: fs.f_blocks.saturating_mul(fs.f_frsize),
+            available_bytes: fs.f_bavail.saturating_mul(fs.f_frsize),
+            used_bytes: fs.f_blocks.saturating_sub(fs.f_bfree).saturating_mul(fs.f_frsize),
+            inodes: fs.f_files,
+            inodes_free: fs.f_favail,
+            device: meta.dev(),
         })
     }
 
@@ -216,6 +270,8 @@ fn adopt(images: &mut BTreeMap<String, Arc<Image>>, mut image: Image) {
     }
     if let Some(same) = images.get(&image.id) {
         let kept = same.names.iter().filter(|name| !image.names.contains(name)).cloned().collect::<Vec<_>>();
+        // What was imported under another name must stay.
+        image.pulled &= same.pulled || kept.is_empty();
         image.names.extend(kept);
     }
     images.insert(image.id.clone(), Arc::new(image));

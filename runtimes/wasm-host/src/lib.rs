@@ -26,6 +26,7 @@ pub mod netns;
 pub mod records;
 pub mod sandboxes;
 pub mod server;
+pub mod usage;
 
 pub use host::{Host, HostConfig};
 pub use server::serve;

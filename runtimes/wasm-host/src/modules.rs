@@ -82,6 +82,11 @@ impl Modules {
         Ok(linked)
     }
 
+    /// Forgets compiled code. What runs of it goes on. Blocks.
+    pub fn forget(&self, digest: &str) {
+        self.cache.forget(digest);
+    }
+
     fn in_memory(&self, digest: &str) -> Option<Arc<Linked>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(digest).and_then(Weak::upgrade)
     }

@@ -1,7 +1,7 @@
 //! The socket that agents connect to.
 
 use crate::exec;
-use crate::host::{Host, HostConfig, StartError, at};
+use crate::host::{Host, HostConfig, StartError, at, blocking};
 use crate::limits::{AGENT_CONNECTIONS, AGENT_PATIENCE, CALLS_PER_CONNECTION, FRAME_QUEUE};
 use holdfast_runtime::{RuntimeError, RuntimeEvent};
 use holdfast_wasm_client::frame;
@@ -167,6 +167,29 @@ async fn answer(host: &Arc<Host>, request: Request) -> Result<Reply, RuntimeErro
             import
                 .map_err(|err| RuntimeError::Failed { operation: "import image", reason: err.to_string() })?
                 .map(Reply::Names)
+        }
+        Request::Usage => Ok(Reply::Usages(host.usage())),
+        Request::PulledImages => {
+            let pulled = host.images.list().into_iter().filter(|image| image.pulled);
+            Ok(Reply::Images(pulled.map(|image| image.info()).collect()))
+        }
+        Request::TakeImage { path } => {
+            let images = host.images.clone();
+            blocking("import image", move || Ok(images.take(Path::new(&path)))).await?.map(Reply::Names)
+        }
+        Request::RemoveImage { id } => {
+            let (images, modules) = (host.images.clone(), host.modules.clone());
+            let remove = move || {
+                if let Some(module) = images.remove(&id)? {
+                    modules.forget(&module);
+                }
+                Ok(())
+            };
+            blocking("remove image", remove).await.map(|()| Reply::Done)
+        }
+        Request::ImageFs => {
+            let images = host.images.clone();
+            blocking("look at the images' disk", move || images.file_system()).await.map(Reply::FileSystem)
         }
         Request::CreateContainer { sandbox, container } => {
             host.create_container(*sandbox, *container).await.map(|()| Reply::Done)

@@ -1,7 +1,7 @@
 //! [`WasmRuntime`]: the `Runtime` over the control connection, which is dialled anew whenever it is lost.
 
 use crate::connection::{dial, read_frames, unavailable};
-use crate::wire::{Call, HostFrame, Purpose, Reply, Request};
+use crate::wire::{Call, GuestUsage, HostFrame, Purpose, Reply, Request};
 use crate::{exec, frame, pull};
 use async_trait::async_trait;
 use holdfast_runtime::*;
@@ -80,6 +80,18 @@ impl WasmRuntime {
         match timeout(limit, exchange).await {
             Ok(outcome) => outcome,
             Err(_) => Err(unavailable(format!("holdfast-wasm did not answer within {limit:?}"))),
+        }
+    }
+
+    /// Has the host take the images of an archive; returns their names.
+    async fn bring(&self, tar: &Path, request: fn(String) -> Request) -> Result<Vec<String>, RuntimeError> {
+        let path = std::path::absolute(tar)
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_string))
+            .ok_or_else(|| RuntimeError::Config(format!("{} is no path in UTF-8", tar.display())))?;
+        match self.call(request(path), IMPORT).await? {
+            Reply::Names(names) => Ok(names),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -235,7 +247,7 @@ impl Runtime for WasmRuntime {
     async fn pull_image(&self, image: &dyn RemoteImage) -> Result<ImageInfo, RuntimeError> {
         let _turn = self.pulling.lock().await;
         let tar = pull::fetch(&self.spool, image).await?;
-        let imported = self.import_image(&tar).await;
+        let imported = self.bring(&tar, |path| Request::TakeImage { path }).await;
         // Kept for the next try if only the host was away.
         if !matches!(imported, Err(RuntimeError::Unavailable { .. })) {
             pull::forget(&self.spool, image).await;
@@ -253,12 +265,30 @@ impl Runtime for WasmRuntime {
     }
 
     async fn import_image(&self, tar: &Path) -> Result<Vec<String>, RuntimeError> {
-        let path = std::path::absolute(tar)
-            .ok()
-            .and_then(|path| path.to_str().map(str::to_string))
-            .ok_or_else(|| RuntimeError::Config(format!("{} is no path in UTF-8", tar.display())))?;
-        match self.call(Request::ImportImage { path }, IMPORT).await? {
-            Reply::Names(names) => Ok(names),
+        self.bring(tar, |path| Request::ImportImage { path }).await
+    }
+
+    async fn pulled_images(&self) -> Result<Vec<ImageInfo>, RuntimeError> {
+        match self.call(Request::PulledImages, CALL).await? {
+            Reply::Images(list) => Ok(list),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<(), RuntimeError> {
+        self.done(Request::RemoveImage { id: id.to_string() }, CALL).await
+    }
+
+    async fn image_fs(&self) -> Result<Option<FsUsage>, RuntimeError> {
+        match self.call(Request::ImageFs, CALL).await? {
+            Reply::FileSystem(found) => Ok(Some(FsUsage {
+                capacity_bytes: found.capacity_bytes,
+                available_bytes: found.available_bytes,
+                used_bytes: found.used_bytes,
+                inodes: found.inodes,
+                inodes_free: found.inodes_free,
+                device: found.device,
+            })),
             other => Err(unexpected(&other)),
         }
     }
@@ -286,6 +316,24 @@ impl Runtime for WasmRuntime {
     async fn list_containers(&self) -> Result<Vec<ContainerInfo>, RuntimeError> {
         match self.call(Request::ListContainers, CALL).await? {
             Reply::Containers(list) => Ok(list),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn usage(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
+        let usage = |used: GuestUsage| ContainerUsage {
+            id: used.id,
+            cpu_nanos: Some(used.cpu_nanos),
+            // All that a guest has is what it asked for: nothing of it can be taken back.
+            memory: Some(MemoryUsage {
+                usage: used.memory_bytes,
+                working_set: used.memory_bytes,
+                ..MemoryUsage::default()
+            }),
+            pids: None,
+        };
+        match self.call(Request::Usage, CALL).await? {
+            Reply::Usages(list) => Ok(list.into_iter().map(usage).collect()),
             other => Err(unexpected(&other)),
         }
     }

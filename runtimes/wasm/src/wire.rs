@@ -104,6 +104,11 @@ pub enum Request {
     StopContainer { id: String, signal: Option<String>, grace_millis: u64 },
     RemoveContainer { id: String },
     ListContainers,
+    Usage,
+    PulledImages,
+    TakeImage { path: String },
+    RemoveImage { id: String },
+    ImageFs,
 }
 
 /// What a call brings.
@@ -118,6 +123,32 @@ pub enum Reply {
     Images(Vec<ImageInfo>),
     Names(Vec<String>),
     Containers(Vec<ContainerInfo>),
+    Usages(Vec<GuestUsage>),
+    FileSystem(FileSystem),
+}
+
+/// What the instances of a running container use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestUsage {
+    /// The container.
+    pub id: String,
+    /// Time on CPUs since its start, in nanoseconds.
+    pub cpu_nanos: u64,
+    /// Linear memory of the instances that there are now, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The file system of the images; bytes, and counts of inodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FileSystem {
+    pub capacity_bytes: u64,
+    pub available_bytes: u64,
+    pub used_bytes: u64,
+    pub inodes: u64,
+    pub inodes_free: u64,
+    /// `st_dev`
+    pub device: u64,
 }
 
 /// From the client in an exec session.
@@ -155,8 +186,16 @@ pub enum WireError {
 }
 
 /// Operations that the host names in errors: `RuntimeError` holds them as static text.
-const OPERATIONS: [&str; 6] =
-    ["create sandbox", "create container", "start container", "stop container", "import image", "exec"];
+const OPERATIONS: [&str; 8] = [
+    "create sandbox",
+    "create container",
+    "start container",
+    "stop container",
+    "import image",
+    "exec",
+    "remove image",
+    "look at the images' disk",
+];
 /// What the host says it has not.
 pub const NOT_EXEC: &str = "exec in Wasm containers that are no wasi:cli command";
 

@@ -38,6 +38,7 @@ fn sandbox() -> SandboxSpec {
         cgroup_parent: "/c".into(),
         sysctls: [("a".to_string(), "b".to_string())].into(),
         labels: [("k".to_string(), "v".to_string())].into(),
+        ..SandboxSpec::default()
     }
 }
 
@@ -56,6 +57,8 @@ fn container() -> ContainerSpec {
             container_path: "/m".into(),
             read_only: true,
             propagation: String::new(),
+            recursive_read_only: false,
+            no_exec: false,
         }],
         devices: vec![Device { host_path: "/dev/a".into(), container_path: "/dev/b".into(), permissions: "r".into() }],
         resources: Resources {
@@ -112,6 +115,11 @@ fn version_1_reads_and_writes_as_ever() {
         Request::StopContainer { id: "c".into(), signal: Some("SIGTERM".into()), grace_millis: 30_000 },
         Request::RemoveContainer { id: "c".into() },
         Request::ListContainers,
+        Request::Usage,
+        Request::PulledImages,
+        Request::TakeImage { path: "/t".into() },
+        Request::RemoveImage { id: "i".into() },
+        Request::ImageFs,
     ];
     for (number, request) in requests.into_iter().enumerate() {
         check(out, &format!("call-{number}"), &Call { id: 300, request });
@@ -147,6 +155,15 @@ fn version_1_reads_and_writes_as_ever() {
             info(exited),
             info(ContainerState::Unknown),
         ]),
+        Reply::Usages(vec![GuestUsage { id: "c".into(), cpu_nanos: 300, memory_bytes: 1 }]),
+        Reply::FileSystem(FileSystem {
+            capacity_bytes: 300,
+            available_bytes: 2,
+            used_bytes: 3,
+            inodes: 4,
+            inodes_free: 5,
+            device: 6,
+        }),
     ];
     for (number, reply) in replies.into_iter().enumerate() {
         check(out, &format!("reply-{number}"), &HostFrame::Reply { id: 1, result: Ok(reply) });

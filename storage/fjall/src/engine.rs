@@ -166,6 +166,10 @@ impl Engine {
         let mut removals: Vec<Vec<u8>> = Vec::new();
         let bounds = done.next().0.to_be_bytes()..revision.next().0.to_be_bytes();
         for item in self.log.range(bounds) {
+            // Before the next entry, so that what the last one removes goes with the mark below.
+            if removals.len() >= COMPACT_BATCH {
+                self.remove(&mut removals).map_err(|error| not_written("cannot compact the store's log", &error))?;
+            }
             let (key, value) = item.into_inner().map_err(read)?;
             let (at, name) = parse_log_key(&key).map_err(StoreError::Failed)?;
             let (header, _) = parse_entry(&value).map_err(|reason| {
@@ -173,13 +177,14 @@ impl Engine {
             })?;
             removals.extend(header.previous.map(|previous| log_key(previous, name)));
             removals.extend(header.deletes.then(|| key.to_vec()));
-            if removals.len() >= COMPACT_BATCH {
-                self.remove(&mut removals).map_err(|error| not_written("cannot compact the store's log", &error))?;
-            }
         }
-        self.remove(&mut removals)
-            .and_then(|()| self.set_meta(COMPACTED, &revision.0.to_be_bytes()))
-            .map_err(|error| not_written("cannot compact the store's log", &error))
+        // As one: the newest entry may be a deletion, and without it only the mark knows the revision.
+        let mut last = self.db.batch().durability(Some(PersistMode::SyncData));
+        for key in removals {
+            last.remove(&self.log, key);
+        }
+        last.insert(&self.meta, COMPACTED, revision.0.to_be_bytes());
+        last.commit().map_err(|error| not_written("cannot compact the store's log", &error))
     }
 
     /// Not synced: a removal that a crash undoes is done again by the next compaction.

@@ -31,6 +31,7 @@ macro_rules! store_suite {
             range_pages_by_limit_and_after,
             range_prefix_is_exact,
             range_reads_older_states,
+            pages_are_of_one_state_while_others_write,
             range_and_watch_in_the_future_are_refused,
             compacted_history_is_refused,
             compaction_keeps_the_newest_versions,
@@ -270,6 +271,46 @@ pub async fn range_reads_older_states(store: Arc<dyn Store>) {
     let request = RangeRequest { prefix: "p/".to_owned(), after: Some("p/b".to_owned()), limit: 1, at: Some(third) };
     let page = store.range(request).await.unwrap();
     assert_eq!((texts(&page), page.remaining), (to_strings(vec!["p/c=3"]), 1));
+}
+
+pub async fn pages_are_of_one_state_while_others_write(store: Arc<dyn Store>) {
+    const WRITERS: usize = 4;
+    const WRITES: usize = 60;
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let store = store.clone();
+        writers.spawn(async move {
+            for n in 0..WRITES {
+                // Keys come, change and go, before and behind wherever the reader is.
+                let key = format!("p/{}", (n * 7 + writer * 11) % 23);
+                write(&*store, [if n % 3 == 2 { delete(&key) } else { put(&key, &format!("{writer}.{n}")) }]).await;
+            }
+        });
+    }
+    loop {
+        let is_last = writers.is_empty();
+        let (mut at, mut after, mut seen) = (None, None, Vec::new());
+        loop {
+            let request = RangeRequest { prefix: "p/".to_owned(), after: after.take(), limit: 3, at };
+            let page = store.range(request).await.unwrap();
+            assert_eq!(page.revision, *at.get_or_insert(page.revision), "a page of another state");
+            assert!(page.records.len() == 3 || page.remaining == 0, "a page that is not full is not the last");
+            seen.extend(texts(&page));
+            let expected = range(&*store, "p/", at).await;
+            assert_eq!(page.remaining as usize + seen.len(), expected.records.len(), "at {}", page.revision);
+            assert_eq!(seen, texts(&expected)[..seen.len()], "at {}", page.revision);
+            if page.remaining == 0 {
+                break;
+            }
+            after = page.records.last().map(|record| record.key.to_string());
+        }
+        if is_last {
+            return;
+        }
+        while let Some(done) = writers.try_join_next() {
+            done.unwrap();
+        }
+    }
 }
 
 fn to_strings(words: Vec<&str>) -> Vec<String> {

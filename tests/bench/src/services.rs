@@ -15,6 +15,8 @@ use tokio::runtime::Runtime;
 pub(crate) const NODE_IP: &str = "172.29.255.1";
 pub(crate) const NAME: &str = "bench-1";
 const START: Duration = Duration::from_secs(30);
+/// How long processes of the bench's namespaces may take to end.
+const CGROUPS: Duration = Duration::from_secs(10);
 
 pub(crate) struct Agent {
     pub(crate) agent: Process,
@@ -46,17 +48,28 @@ pub(crate) fn cgroup(dir: &Path) -> String {
     format!("/{}", dir.file_name().unwrap_or_default().display())
 }
 
-/// Removes the cgroup from whichever hierarchies it was made in. One that is missing is no error.
+/// Removes the cgroup, with those below it, from whichever hierarchies it was made in. One that is missing is no error; one
+/// whose last process is still ending is waited for.
 pub(crate) fn remove_cgroup(cgroup: &str) {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    for hierarchy in hierarchies.chain([root.to_owned()]) {
-        let ours = hierarchy.join(cgroup.trim_start_matches('/'));
-        for inner in fs::read_dir(&ours).into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(inner.path());
+    let ours = hierarchies.chain([root.to_owned()]).map(|at| at.join(cgroup.trim_start_matches('/')));
+    let ours: Vec<PathBuf> = ours.filter(|folder| folder.is_dir()).collect();
+    let deadline = Instant::now() + CGROUPS;
+    loop {
+        ours.iter().for_each(|folder| remove_below(folder));
+        if ours.iter().all(|folder| !folder.is_dir()) || Instant::now() >= deadline {
+            return;
         }
-        let _ = fs::remove_dir(ours);
+        std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn remove_below(folder: &Path) {
+    for inner in fs::read_dir(folder).into_iter().flatten().flatten().filter(|inner| inner.path().is_dir()) {
+        remove_below(&inner.path());
+    }
+    let _ = fs::remove_dir(folder);
 }
 
 /// Starts the node's services; returns when its Node has reported that it is ready.

@@ -12,7 +12,7 @@ use holdfast_link::join::{JoinToken, join};
 use holdfast_link::quic::idle_timeout;
 use holdfast_link_engine::heartbeat::longest_for;
 use holdfast_node::commands::Commands;
-use holdfast_node::{Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, Thresholds, node_main};
+use holdfast_node::{Eviction, Identities, NodeClock, NodeConfig, NodeHandle, NodeParts, SharedStore, node_main};
 use holdfast_sim_world::{Machine, Net, Rng, Universe};
 use holdfast_volumes::VolumeManager;
 use std::collections::BTreeMap;
@@ -256,8 +256,9 @@ impl SimNode {
                 cluster_domain: "cluster.local".into(),
                 grace: GRACE,
                 max_pods: 110,
-                eviction_hard: Thresholds::default(),
+                eviction: Eviction::default(),
                 parallel_pulls: 1,
+                ..NodeConfig::default()
             },
             oci: self.oci.clone(),
             wasm: self.wasm.clone(),

@@ -6,8 +6,9 @@ use crate::ledger::{Ledger, NodeNo, Seen};
 use async_trait::async_trait;
 use holdfast_core::Timestamp;
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ContainerState, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState, WantedImage,
+    Answer, ContainerInfo, ContainerSpec, ContainerState, ExecRequest, ExecSession, Found, ImageInfo, Registries,
+    RemoteImage, Runtime, RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, SandboxState,
+    WantedImage,
 };
 use holdfast_sim_world::{Machine, Universe};
 use std::collections::BTreeMap;
@@ -20,9 +21,9 @@ pub(crate) struct SimRegistries;
 
 #[async_trait]
 impl Registries for SimRegistries {
-    async fn find(&self, wanted: &WantedImage) -> Result<Found, RuntimeError> {
+    async fn find(&self, wanted: &WantedImage) -> Result<Answer, RuntimeError> {
         match wanted.here {
-            Some(_) => Ok(Found::Same),
+            Some(_) => Ok(Answer { found: Found::Same, shown: None }),
             None => Err(RuntimeError::ImagePull { image: wanted.name.clone(), reason: "not found".into() }),
         }
     }

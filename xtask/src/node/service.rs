@@ -76,6 +76,10 @@ pub(crate) fn all(cluster: &Cluster, node: &Node) -> Result<Vec<Service>> {
                 // How full this machine's disk is says nothing about the node.
                 "--eviction-hard",
                 "memory.available<100Mi",
+                "--static-pod-path",
+                &text(&node.dir.join("manifests")),
+                "--shutdown-grace-period",
+                "20s",
                 "--clock-offset-file",
                 &text(&node.clock_offset_file),
             ]),

@@ -44,6 +44,30 @@ pub fn compare<'a, T: Typing>(place: &T, old: &'a Json, new: &'a Json) -> Result
     Ok(Comparison { removed: found.removed.below, modified: found.modified.below, added: found.added.below })
 }
 
+/// Whether two values of one type are the same once their standing fields are there.
+pub fn same<T: Typing>(place: &T, a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Array(a), Json::Array(b)) => {
+            let element = place.element();
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(&element, a, b))
+        }
+        (Json::Object(a), Json::Object(b)) => {
+            let standing = place.standing();
+            if standing.is_empty() && a.len() != b.len() {
+                return false;
+            }
+            let zero = |name: &str| standing.iter().find(|field| *field.name == *name).map(|field| field.value.json());
+            let matches = |name: &String, ours: &Json, others: &Map<String, Json>| {
+                let Some(theirs) = others.get(name).or_else(|| zero(name)) else { return false };
+                place.below(name).map_or_else(|| same_value(ours, theirs), |child| same(&child.place, ours, theirs))
+            };
+            a.iter().all(|(name, value)| matches(name, value, b))
+                && b.iter().all(|(name, value)| a.contains_key(name) || matches(name, value, a))
+        }
+        _ => same_value(a, b),
+    }
+}
+
 /// What was found at a place and below it.
 #[derive(Default)]
 struct Found<'a> {
@@ -70,11 +94,11 @@ impl<'a> Found<'a> {
     }
 
     /// A value that is compared as one.
-    fn leaf(&mut self, old: Option<&Json>, new: Option<&Json>) {
+    fn leaf<T: Typing>(&mut self, place: &T, old: Option<&Json>, new: Option<&Json>) {
         match (old, new) {
             (None, _) => self.added.is_member = true,
             (_, None) => self.removed.is_member = true,
-            (Some(old), Some(new)) => self.modified.is_member |= !same_value(old, new),
+            (Some(old), Some(new)) => self.modified.is_member |= !same(place, old, new),
         }
     }
 }
@@ -124,7 +148,7 @@ fn inside<'a, T: Typing>(
         }
         // Where both sides are empty, `[]`, `{}` and null are different values.
         _ => {
-            found.leaf(old, new);
+            found.leaf(place, old, new);
             Ok(true)
         }
     }

@@ -30,7 +30,7 @@ mod updater;
 mod walk;
 
 pub use builtin::Place;
-pub use compare::{Comparison, compare};
+pub use compare::{Comparison, compare, same};
 pub use conflict::Conflict;
 pub use element::{Element, path_text};
 pub use managers::{Entry, Managers, Operation};

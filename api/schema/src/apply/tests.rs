@@ -201,6 +201,33 @@ fn what_a_create_owns() {
     assert_eq!(kept.fields("kubectl-create", "Update"), expected);
 }
 
+/// What Go writes whether it was said or not is owned with the struct in which it stands, and is nobody's change when a client
+/// written in Go sends it back (`lastProbeTime: null`, `divisor: "0"`, `resources: {}`).
+#[test]
+fn what_go_always_writes_is_owned_with_its_struct_and_never_by_itself() {
+    let pod = |condition: Json, field: Json, container: Json| {
+        let mut container = container;
+        container["name"] = json!("c");
+        container["env"] = json!([{"name": "M", "valueFrom": {"resourceFieldRef": field}}]);
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "uid": "u"},
+            "spec": {"containers": [container]}, "status": {"conditions": [condition]}})
+    };
+    let said = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let mut kept = Kept::new(POD);
+    kept.update("me", pod(said.clone(), json!({"resource": "limits.memory"}), json!({"resources": {}})));
+    let fields = kept.fields("me", "Update");
+    let condition = &fields["f:status"]["f:conditions"]["k:{\"type\":\"Ready\"}"];
+    let all = json!({".": {}, "f:lastProbeTime": {}, "f:lastTransitionTime": {}, "f:status": {}, "f:type": {}});
+    assert_eq!(*condition, all);
+    let env = &fields["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:env"]["k:{\"name\":\"M\"}"];
+    assert_eq!(env["f:valueFrom"]["f:resourceFieldRef"], json!({}));
+    let before = kept.managers.clone();
+    let mut again = said;
+    again["lastProbeTime"] = Json::Null;
+    kept.update("client-go", pod(again, json!({"resource": "limits.memory", "divisor": "0"}), json!({})));
+    assert_eq!(kept.managers, before);
+}
+
 /// <https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy>
 #[test]
 fn lists_and_maps_merge_as_their_types_say() {

@@ -76,6 +76,8 @@ pub enum Zero {
     Number,
     /// `false`.
     Bool,
+    /// The quantity 0, which is text.
+    Quantity,
 }
 
 impl Zero {
@@ -83,6 +85,7 @@ impl Zero {
     pub fn json(self) -> &'static Json {
         static STRUCT: LazyLock<Json> = LazyLock::new(|| Json::Object(serde_json::Map::new()));
         static TEXT: Json = Json::String(String::new());
+        static QUANTITY: LazyLock<Json> = LazyLock::new(|| Json::from("0"));
         static NUMBER: LazyLock<Json> = LazyLock::new(|| Json::from(0));
         match self {
             Zero::Struct => &STRUCT,
@@ -90,6 +93,7 @@ impl Zero {
             Zero::Text => &TEXT,
             Zero::Number => &NUMBER,
             Zero::Bool => &Json::Bool(false),
+            Zero::Quantity => &QUANTITY,
         }
     }
 }

@@ -81,6 +81,6 @@ pub(super) fn without_directives(map: Map<String, Json>) -> Map<String, Json> {
     let is_data = |key: &str| key != PATCH && key != RETAIN_KEYS && !key.starts_with(DELETE) && !key.starts_with(ORDER);
     map.into_iter()
         .filter(|(key, value)| is_data(key) && !value.is_null())
-        .map(|(key, value)| (key, fresh(value)))
+        .filter_map(|(key, value)| Some((key, fresh(value)?)))
         .collect()
 }

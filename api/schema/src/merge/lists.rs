@@ -1,6 +1,6 @@
 //! Lists: merged by key or as sets, and put in order.
 
-use super::directives::{Patch, take_patch};
+use super::directives::{Patch, take_patch, without_directives};
 use super::{Place, fresh, merge_maps};
 use crate::facts::Patching;
 use holdfast_core::{Json, Status};
@@ -15,7 +15,7 @@ pub(super) fn merge(
     patch: Vec<Json>,
 ) -> Result<Vec<Json>, Status> {
     if !patching.merge {
-        return replaced(patch);
+        return Ok(replaced(patch));
     }
     let key = patching.key;
     let before = original.clone();
@@ -69,11 +69,8 @@ pub(super) fn merge_in_order(
 }
 
 /// A list that takes the place of the old one.
-fn replaced(patch: Vec<Json>) -> Result<Vec<Json>, Status> {
-    Ok(match fresh(Json::Array(patch)) {
-        Json::Array(items) => items,
-        _ => Vec::new(),
-    })
+fn replaced(patch: Vec<Json>) -> Vec<Json> {
+    patch.into_iter().filter_map(fresh).collect()
 }
 
 enum Merged {
@@ -91,12 +88,8 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
             return Err(unprocessable(format!("list element types are not identical: {item} is no map")));
         };
         match take_patch(&mut map)? {
-            Some(Patch::Replace) => {
-                replace = true;
-                if !map.is_empty() {
-                    elements.push(map);
-                }
-            }
+            // Such an element is a mark, whatever else stands in it.
+            Some(Patch::Replace) => replace = true,
             Some(Patch::Delete) => {
                 gone.insert(key_of(&map, key)?.to_string());
             }
@@ -104,7 +97,7 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
         }
     }
     if replace {
-        return Ok(Merged::Replaced(replaced(elements.into_iter().map(Json::Object).collect())?));
+        return Ok(Merged::Replaced(replaced(elements.into_iter().map(Json::Object).collect())));
     }
     list.retain(|item| !identity(item, key).is_some_and(|identity| gone.contains(&identity)));
     let mut places = Places::of(&list, key);
@@ -120,7 +113,7 @@ fn by_key(element: Place<'_>, key: &str, mut list: Vec<Json>, patch: Vec<Json>) 
             }
             None => {
                 places.0.insert(identity, list.len());
-                list.push(fresh(Json::Object(map)));
+                list.push(Json::Object(without_directives(map)));
             }
         }
     }

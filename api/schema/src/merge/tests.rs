@@ -122,6 +122,18 @@ fn merges_as_documented() {
             json!({"spec": {"volumes": [{"name": "v"}]}}),
         ),
         (
+            "a directive for a map that is not there is all that its map says",
+            json!({"metadata": {}}),
+            json!({"metadata": {"labels": {"$patch": "replace", "b": "2"}, "annotations": {"$patch": "delete"}}}),
+            json!({"metadata": {}}),
+        ),
+        (
+            "an element that asks for a new list is none of its elements",
+            containers(json!([{"name": "a"}, {"name": "b"}])),
+            containers(json!([{"name": "c"}, {"$patch": "replace", "name": "d"}])),
+            containers(json!([{"name": "c"}])),
+        ),
+        (
             "another type replaces",
             json!({"metadata": {"labels": {"a": "1"}}}),
             json!({"metadata": {"labels": "x"}}),

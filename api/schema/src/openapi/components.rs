@@ -3,6 +3,7 @@
 use super::dialect::Dialect;
 use super::object;
 use super::operations::META;
+use crate::apply::Zero;
 use crate::facts::{self, ListType};
 use crate::table::{Docs, Field, Named, Schema, Shape, Type};
 use holdfast_core::Json;
@@ -84,6 +85,19 @@ fn add_list_type(built: &mut Map<String, Json>, list_type: ListType) {
     }
 }
 
+/// The zero value of what is always there, as upstream shows it of structs and simple values.
+fn zero(owner: &Named, field: &Field) -> Option<Json> {
+    let standing = owner.standing.iter().find(|standing| standing.name == field.name)?;
+    let shown = matches!(
+        (standing.value, &field.value),
+        (Zero::Struct, _)
+            | (Zero::Text, Type::String)
+            | (Zero::Bool, Type::Bool)
+            | (Zero::Number, Type::Int32 | Type::Int64 | Type::Number)
+    );
+    shown.then(|| standing.value.json().clone())
+}
+
 struct Builder<'a> {
     schema: &'a Schema,
     dialect: Dialect,
@@ -157,6 +171,9 @@ impl Builder<'_> {
         if facts::is_atomic_type(&named.name) {
             built.insert("x-kubernetes-map-type".into(), "atomic".into());
         }
+        if let Some(unions) = facts::unions(&named.name) {
+            built.insert("x-kubernetes-unions".into(), unions);
+        }
         if let Some((group, version, kind)) = self.kinds.get(&*named.name) {
             let gvk = json!([{"group": group, "version": version, "kind": kind}]);
             built.insert("x-kubernetes-group-version-kind".into(), gvk);
@@ -178,6 +195,9 @@ impl Builder<'_> {
         match facts::default(&owner.name, &field.name) {
             // Upstream's v2 has no defaults.
             Some(default) if self.dialect == Dialect::V3 => built.insert("default".into(), default),
+            None if self.dialect == Dialect::V3 => {
+                zero(owner, field).and_then(|zero| built.insert("default".into(), zero))
+            }
             _ => None,
         };
         let patching = field.patching;
@@ -245,7 +265,7 @@ impl Builder<'_> {
                 json!({"$ref": format!("#/definitions/{META}ListMeta"), "description": "Metadata of the list."})
             }
             Dialect::V3 => json!({"allOf": [self.dialect.reference(&format!("{META}ListMeta"))],
-                "description": "Metadata of the list."}),
+                "description": "Metadata of the list.", "default": {}}),
         };
         let items = json!({"type": "array", "description": format!("Items of kind {}.", kind.kind),
             "items": self.dialect.reference(kind.schema)});

@@ -5,9 +5,20 @@ use holdfast_core::Json;
 use serde_json::{Map, json};
 
 /// Media types of answers.
-pub(super) const ENCODINGS: &[&str] = &["application/json", "application/yaml"];
+pub(super) const ENCODINGS: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// Media types of answers that may be watches.
-pub(super) const WATCH_ENCODINGS: &[&str] = &["application/json", "application/yaml", "application/json;stream=watch"];
+pub(super) const WATCH_ENCODINGS: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+/// Those of custom kinds, which no message describes.
+pub(super) const CUSTOM_ENCODINGS: &[&str] = &["application/json", "application/yaml"];
+/// The same of answers that may be watches.
+pub(super) const CUSTOM_WATCH_ENCODINGS: &[&str] =
+    &["application/json", "application/yaml", "application/json;stream=watch"];
 /// Media types of patches.
 pub(super) const PATCHES: &[&str] = &[
     "application/json-patch+json",

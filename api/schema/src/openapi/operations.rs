@@ -1,6 +1,8 @@
 //! Operations: what each verb takes and gives.
 
-use super::dialect::{CUSTOM_PATCHES, Dialect, ENCODINGS, PATCHES, WATCH_ENCODINGS};
+use super::dialect::{
+    CUSTOM_ENCODINGS, CUSTOM_PATCHES, CUSTOM_WATCH_ENCODINGS, Dialect, ENCODINGS, PATCHES, WATCH_ENCODINGS,
+};
 use super::object;
 use super::parameters::{self, DELETE, FORCE, LIST, SELECT, WRITE};
 use holdfast_core::Json;
@@ -51,14 +53,16 @@ impl About<'_> {
     }
 
     fn answer(&self, operation: &mut Map<String, Json>, schema: &str, codes: &[(&str, &str)]) {
-        self.dialect.add_answers(operation, &self.dialect.reference(schema), codes, ENCODINGS);
+        let media = if self.kind.custom.is_some() { CUSTOM_ENCODINGS } else { ENCODINGS };
+        self.dialect.add_answers(operation, &self.dialect.reference(schema), codes, media);
     }
 
     pub(super) fn list(&self) -> Json {
         let parameters = parameters::query(self.dialect, LIST);
         let mut operation = self.start("list", "", "list", "list or watch objects of kind", parameters);
         let schema = self.dialect.reference(&format!("{}List", self.schema));
-        self.dialect.add_answers(&mut operation, &schema, &[OK], WATCH_ENCODINGS);
+        let media = if self.kind.custom.is_some() { CUSTOM_WATCH_ENCODINGS } else { WATCH_ENCODINGS };
+        self.dialect.add_answers(&mut operation, &schema, &[OK], media);
         operation.into()
     }
 
@@ -126,7 +130,7 @@ impl About<'_> {
     /// The log of a pod.
     pub(super) fn log(&self) -> Json {
         let mut operation = self.start("read", "", "get", "read log of the specified", Vec::new());
-        let media = ["text/plain", "application/json", "application/yaml"];
+        let media = ["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
         self.dialect.add_answers(&mut operation, &json!({"type": "string"}), &[OK], &media);
         operation.into()
     }

@@ -47,6 +47,9 @@ fn root(dialect: Dialect, group: &str, version: &str) -> Json {
         ("tags", json!([tag(group, version)])),
     ]);
     let schema = dialect.reference(&format!("{META}APIResourceList"));
+    if dialect == Dialect::V2 {
+        get.insert("consumes".into(), ENCODINGS.into());
+    }
     dialect.add_answers(&mut get, &schema, &[("200", "OK")], ENCODINGS);
     json!({ "get": get })
 }

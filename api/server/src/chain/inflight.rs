@@ -5,16 +5,13 @@
 //! What goes on for as long as its client likes does not count, nor does the question whether the server lives: who asks that
 //! would restart it. `system:masters` are let in whatever there is, so that a flood can be ended.
 
-use super::request_info::Route;
-use super::{paths, proxy, resources, streams};
+use super::gate::{Entered, Gate, RETRY_SECONDS, Seeking, Sort, TOO_MANY};
+use super::paths;
+use async_trait::async_trait;
+use holdfast_core::Status;
 use holdfast_core::user::MASTERS;
-use holdfast_core::{Status, UserInfo};
-use http::Method;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// Seconds after which one who was refused may come again, as upstream says.
-const RETRY_SECONDS: u32 = 1;
+use tokio::sync::Semaphore;
 
 /// How many requests are answered at once; 0 for any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,67 +28,45 @@ impl Default for InFlight {
     }
 }
 
-/// The place of a request among those that are answered; it is given back with the last clone.
-pub type Place = Arc<OwnedSemaphorePermit>;
-
-/// Which bound a request counts against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    Read,
-    Write,
-    /// None.
-    Free,
-}
-
-impl Lane {
-    /// Of a request; `watch` when its query asks for one.
-    pub(crate) fn of(method: &Method, route: &Route, path: &str, watch: bool) -> Lane {
-        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let counted = match route {
-            Route::Resource { target, watch_prefix } => {
-                let goes_on = proxy::is_proxy(target)
-                    || streams::is_stream(target)
-                    || resources::verb_of(method, target, *watch_prefix, watch) == Some("watch");
-                !goes_on
-            }
-            Route::Path => !paths::ALWAYS_ALLOWED.contains(&path),
-            Route::Nowhere => true,
-        };
-        match (counted, reads) {
-            (false, _) => Lane::Free,
-            (true, true) => Lane::Read,
-            (true, false) => Lane::Write,
-        }
+impl InFlight {
+    /// The gate that lets in so many.
+    pub fn gate(self) -> Arc<dyn Gate> {
+        Arc::new(Places::new(self))
     }
 }
 
 /// The places that there are.
-pub(crate) struct Places {
+struct Places {
     reads: Option<Arc<Semaphore>>,
     writes: Option<Arc<Semaphore>>,
 }
 
 impl Places {
-    pub(crate) fn new(bounds: InFlight) -> Places {
+    fn new(bounds: InFlight) -> Places {
         let places = |bound: usize| (bound > 0).then(|| Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS))));
         Places { reads: places(bounds.reads), writes: places(bounds.writes) }
     }
 
-    /// A place for a request of `user`; `None` where it needs none.
-    ///
-    /// # Errors
-    /// 429 when there is none left.
-    pub(crate) fn take(&self, lane: Lane, user: &UserInfo) -> Result<Option<Place>, Status> {
-        let places = match lane {
-            Lane::Read => &self.reads,
-            Lane::Write => &self.writes,
-            Lane::Free => &None,
-        };
-        let Some(places) = places else { return Ok(None) };
+    /// Those that a request counts among; `None` where it needs none.
+    fn of(&self, seeking: &Seeking<'_>) -> Option<&Arc<Semaphore>> {
+        let probe = seeking.target.is_none() && paths::ALWAYS_ALLOWED.contains(&seeking.path);
+        match seeking.sort {
+            _ if probe => None,
+            Sort::Stream | Sort::Watch => None,
+            Sort::Read => self.reads.as_ref(),
+            Sort::Write => self.writes.as_ref(),
+        }
+    }
+}
+
+#[async_trait]
+impl Gate for Places {
+    async fn enter(&self, seeking: &Seeking<'_>) -> Entered {
+        let Some(places) = self.of(seeking) else { return Entered::free() };
         match places.clone().try_acquire_owned() {
-            Ok(place) => Ok(Some(Arc::new(place))),
-            Err(_) if user.is_in(MASTERS) => Ok(None),
-            Err(_) => Err(Status::too_many_requests("Too many requests, please try again later.", RETRY_SECONDS)),
+            Ok(place) => Entered::at(Arc::new(place)),
+            Err(_) if seeking.user.is_in(MASTERS) => Entered::free(),
+            Err(_) => Entered::refused(Status::too_many_requests(TOO_MANY, RETRY_SECONDS)),
         }
     }
 }
@@ -100,45 +75,62 @@ impl Places {
 mod tests {
     use super::super::request_info::route;
     use super::*;
+    use crate::codec::query::Query;
+    use holdfast_core::UserInfo;
+    use http::Method;
+    use std::time::Duration;
 
-    fn lane(method: Method, path: &str, watch: bool) -> Lane {
-        Lane::of(&method, &route(path), path, watch)
+    /// Whether a request of `user` is let in, and what it holds then.
+    async fn enter(places: &Places, user: &UserInfo, method: Method, path: &str, watch: bool) -> Entered {
+        let (route, query) = (route(path), Query::parse(None));
+        let sort = Sort::of(&method, &route, watch);
+        let target = route.target();
+        let time = Duration::from_secs(60);
+        places.enter(&Seeking { user, verb: "", target, path, query: &query, sort, time }).await
     }
 
-    #[test]
-    fn what_goes_on_and_what_asks_for_health_is_not_counted() {
+    #[tokio::test]
+    async fn what_goes_on_and_what_asks_for_health_is_not_counted() {
+        let places = Places::new(InFlight { reads: 1, writes: 1 });
+        let bob = UserInfo::new("bob", &[]);
+        let counted = async |method: Method, path: &str, watch: bool| {
+            enter(&places, &bob, method, path, watch).await.place.unwrap().is_some()
+        };
         for path in ["/api/v1/pods", "/api/v1/namespaces/a/pods/x", "/version", "/metrics", "/api/v1//pods"] {
-            assert_eq!(lane(Method::GET, path, false), Lane::Read, "{path}");
-            assert_eq!(lane(Method::POST, path, false), Lane::Write, "{path}");
+            assert!(counted(Method::GET, path, false).await, "{path}");
+            assert!(counted(Method::POST, path, false).await, "{path}");
         }
-        assert_eq!(lane(Method::DELETE, "/api/v1/namespaces/a/pods", true), Lane::Write);
+        assert!(counted(Method::DELETE, "/api/v1/namespaces/a/pods", true).await);
         let free = ["log", "exec", "attach", "portforward", "proxy/x"];
         for path in free.map(|part| format!("/api/v1/namespaces/a/pods/x/{part}")) {
-            assert_eq!(lane(Method::GET, &path, false), Lane::Free, "{path}");
+            assert!(!counted(Method::GET, &path, false).await, "{path}");
         }
         for path in ["/api/v1/pods", "/api/v1/watch/pods", "/api/v1/watch/namespaces/a/pods/x"] {
-            assert_eq!(lane(Method::GET, path, true), Lane::Free, "{path}");
+            assert!(!counted(Method::GET, path, true).await, "{path}");
         }
         for path in ["/healthz", "/livez", "/readyz"] {
-            assert_eq!(lane(Method::GET, path, false), Lane::Free, "{path}");
+            assert!(!counted(Method::GET, path, false).await, "{path}");
         }
         // A watch of one object by its path is none.
-        assert_eq!(lane(Method::GET, "/api/v1/namespaces/a/pods/x", true), Lane::Read);
+        assert!(counted(Method::GET, "/api/v1/namespaces/a/pods/x", true).await);
     }
 
-    #[test]
-    fn a_place_comes_back_with_its_last_holder() {
+    #[tokio::test]
+    async fn a_place_comes_back_with_its_last_holder() {
+        const PODS: &str = "/api/v1/pods";
         let places = Places::new(InFlight { reads: 1, writes: 0 });
         let (bob, admin) = (UserInfo::new("bob", &[]), UserInfo::new("admin", &[MASTERS]));
-        let place = places.take(Lane::Read, &bob).unwrap().unwrap();
-        let refused = places.take(Lane::Read, &bob).unwrap_err();
+        let get = async |user: &UserInfo| enter(&places, user, Method::GET, PODS, false).await.place;
+        let place = get(&bob).await.unwrap().unwrap();
+        let refused = get(&bob).await.unwrap_err();
         assert_eq!((refused.code(), refused.details().unwrap().retry_after_seconds), (429, Some(1)));
-        assert!(places.take(Lane::Read, &admin).unwrap().is_none());
-        assert!(places.take(Lane::Write, &bob).unwrap().is_none() && places.take(Lane::Free, &bob).unwrap().is_none());
+        assert!(get(&admin).await.unwrap().is_none());
+        assert!(enter(&places, &bob, Method::POST, PODS, false).await.place.unwrap().is_none());
+        assert!(enter(&places, &bob, Method::GET, PODS, true).await.place.unwrap().is_none());
         let also = place.clone();
         drop(place);
-        assert!(places.take(Lane::Read, &bob).is_err());
+        assert!(get(&bob).await.is_err());
         drop(also);
-        assert!(places.take(Lane::Read, &bob).unwrap().is_some());
+        assert!(get(&bob).await.unwrap().is_some());
     }
 }

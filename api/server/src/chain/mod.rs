@@ -1,8 +1,10 @@
 //! The way of a request, one step a file, in running order:
-//! [`request_info`] → [`authenticate`] → [`impersonate`] → [`inflight`] → [`paths`] or [`resources`] (which decode, and let
-//! [`crate::Api`] authorize and run) → the answer, with the headers of [`service`].
+//! [`request_info`] → [`authenticate`] → [`impersonate`] → [`gate`] (such as [`inflight`]) → [`paths`] or [`resources`] (which
+//! decode, and let [`crate::Api`] authorize and run) → the answer, with the headers of [`service`].
 
 pub mod authenticate;
+mod backend;
+pub mod gate;
 pub mod impersonate;
 pub mod inflight;
 mod links;

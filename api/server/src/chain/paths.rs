@@ -5,7 +5,7 @@ use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::docs::{openapi, version};
-use crate::{Attributes, RequestContext};
+use crate::{Attributes, RequestContext, Selected};
 use holdfast_core::{Reason, Status};
 use http::{Method, Response, StatusCode};
 use serde_json::json;
@@ -37,7 +37,7 @@ pub(crate) async fn serve(
 
 async fn authorize(service: &ApiService, cx: &RequestContext, path: &str, verb: &str) -> Result<(), Status> {
     let attributes = Attributes { user: &cx.user, verb, target: None, path };
-    service.config.api.decide(cx, &attributes).await
+    service.config.api.decide(cx, &attributes, &Selected::default()).await
 }
 
 async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result<Response<Body>, Status> {
@@ -52,6 +52,9 @@ async fn answer(service: &ApiService, exchange: &Exchange, path: &str) -> Result
     }
     if let Some(result) = openapi::answer(&served, path, query, headers).await {
         return result;
+    }
+    if let Some(page) = config.gate.page(path) {
+        return Ok(encode::text(StatusCode::OK, page));
     }
     let document = match path {
         "/metrics" => return Ok(encode::text(StatusCode::OK, service.metrics.text())),

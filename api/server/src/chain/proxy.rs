@@ -3,6 +3,7 @@
 //! A request is sent on as it came, all but what the connection itself is about and what the client proved itself with:
 //! whatever listens in a pod must not get the means to act as its caller. Of pages, links are changed on their way back ([`super::links`]).
 
+use super::backend;
 use super::links::Links;
 use super::service::{ApiService, Exchange};
 use super::streams::connect;
@@ -10,9 +11,8 @@ use crate::audit::Trail;
 use crate::codec::accept::{clauses, content_type};
 use crate::codec::body::{Body, Changed};
 use crate::registry::{Connected, NODE_QUERY, RequestContext};
-use crate::stream::io::io;
 use holdfast_core::calls::Page;
-use holdfast_core::{Reason, Status, Target};
+use holdfast_core::{Status, Target};
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -83,27 +83,16 @@ pub(crate) async fn serve(
         }
         asked.extend(exchange.uri.query().map(|query| (NODE_QUERY.to_string(), query.to_string())));
     }
-    let (ports, port) = match connect(service, cx, target, asked, false).await? {
-        Connected::Backend(ports, port) => (ports, port),
+    let mut sender = match connect(service, cx, target, asked, false).await? {
+        Connected::Backend { ports, port, tls } => backend::connect(service, &ports, port, tls).await?,
         Connected::Page(page) => return whole(page),
         _ => return Err(Status::internal("a proxy answered with a stream")),
     };
-    let unreachable = |why: &dyn std::fmt::Display| {
-        Status::failure(503, Reason::ServiceUnavailable, format!("error trying to reach service: {why}"))
-    };
-    let stream = ports.open(port).await.map_err(|status| unreachable(&status.message()))?;
-    let io = TokioIo::new(io(&service.tasks, &service.closing, stream));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|err| unreachable(&err))?;
-    service.tasks.spawn(async move {
-        if let Err(err) = connection.with_upgrades().await {
-            tracing::debug!(%err, "A proxied connection broke off");
-        }
-    });
     let upgrade = exchange.upgrade.take();
     let host = host(&exchange);
     let has_body = exchange.method != Method::HEAD;
     let request = outward(exchange, rest, &host, upgrade.is_some())?;
-    let mut response = sender.send_request(request).await.map_err(|err| unreachable(&err))?;
+    let mut response = sender.send_request(request).await.map_err(backend::unreachable)?;
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) = (response.status(), upgrade) {
         let backend = hyper::upgrade::on(&mut response);
         join(service, trail, upgrade, backend);

@@ -19,13 +19,24 @@ pub enum Route {
     Nowhere,
 }
 
+impl Route {
+    /// The resource, if it leads to one.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Route::Resource { target, .. } => Some(target),
+            Route::Path | Route::Nowhere => None,
+        }
+    }
+}
+
 /// Subresources of a namespace; any other third part is a resource within it.
 const NAMESPACE_SUBRESOURCES: &[&str] = &["status", "finalize"];
 
 /// Reads a path.
 pub fn route(path: &str) -> Route {
-    let parts: Vec<String> = path.trim_matches('/').split('/').map(percent_decode).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    // Decoded first, as upstream's server does: a slash is one however it is written, and is never part of a name.
+    let path = percent_decode(path);
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let (group, version, rest) = match &parts[..] {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
@@ -148,7 +159,15 @@ mod tests {
         for path in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v3/api/v1"] {
             assert_eq!(route(path), Route::Path, "{path}");
         }
-        for path in ["/api/v1/namespaces/a/pods/b/c/d", "/api/v1//pods", "/api/v1/watch"] {
+        assert_eq!(
+            target("/api/v1/namespaces/a/pods/b%2Flog"),
+            Target::object(pods(), "a", "b").with_subresource("log")
+        );
+        assert_eq!(target("/api/v1/namespaces/a%2Fpods/b"), Target::object(pods(), "a", "b"));
+        assert_eq!(target("/api/v1/namespaces/a/pods/b%252Fc"), Target::object(pods(), "a", "b%2Fc"));
+        for path in
+            ["/api/v1/namespaces/a/pods/b/c/d", "/api/v1/namespaces/a/pods/%2Fb", "/api/v1//pods", "/api/v1/watch"]
+        {
             assert_eq!(route(path), Route::Nowhere, "{path}");
         }
     }

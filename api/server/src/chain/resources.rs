@@ -15,9 +15,9 @@ use crate::codec::watch::{EventWriter, WatchBody};
 use crate::docs::metrics::Gauge;
 use crate::stream::feed;
 use crate::stream::websocket::{self, Handshake};
-use crate::{Deleted, RequestContext, limits};
+use crate::{Deleted, RequestContext, Selected, limits};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{FieldSelector, Json, Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Patch, PatchType, Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
 use holdfast_schema::{strict_error, strict_texts};
 use http::header::UPGRADE;
@@ -47,12 +47,14 @@ pub(crate) async fn serve(
         return ("connect", streams::serve(&service, cx, exchange, target).await);
     }
     // The old form of a path names its object itself.
-    let fields = match watch_prefix {
-        true => FieldSelector::default(),
-        false => FieldSelector::parse(exchange.query.get("fieldSelector").unwrap_or_default()).unwrap_or_default(),
+    let selected = match !watch_prefix && ["list", "watch", "deletecollection"].contains(&verb) {
+        true => ["fieldSelector", "labelSelector"].map(|name| exchange.query.get(name).unwrap_or_default()),
+        false => [""; 2],
     };
+    let selected = Selected::read(selected[0], selected[1]);
     // Whoever may not ask learns nothing about what is there, and has no body read.
-    if let Err(status) = service.config.api.authorize(&cx, &judged(&target, verb, &fields), verb).await {
+    let about = judged(&target, verb, &selected.fields);
+    if let Err(status) = service.config.api.authorize_selected(&cx, &about, verb, &selected).await {
         return (verb, Err(status));
     }
     let kind = match found {
@@ -66,7 +68,7 @@ pub(crate) async fn serve(
         return (verb, serve_watch(&service, cx, exchange, target, kind).await);
     }
     let bound = match time_of(&exchange.query) {
-        Ok(bound) => bound,
+        Ok(bound) => bound.saturating_sub(exchange.waited),
         Err(status) => return (verb, Err(status)),
     };
     let call = serve_call(&service, cx, exchange, target, kind, verb);
@@ -78,7 +80,7 @@ pub(crate) async fn serve(
 }
 
 /// How long a request may take: as long as its `timeout` says, and never longer than [`limits::REQUEST`].
-fn time_of(query: &Query) -> Result<Duration, Status> {
+pub(super) fn time_of(query: &Query) -> Result<Duration, Status> {
     let Some(text) = query.get("timeout") else { return Ok(limits::REQUEST) };
     let asked = query::go_duration(text)
         .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
@@ -217,8 +219,8 @@ async fn operation(
         "patch" => {
             let patch_type = decode::patch_type(&headers)?;
             let options = write_options(&query, "PatchOptions", Some(patch_type), agent)?;
-            let (patch, duplicates) = decode::patch(patch_type, &decode::read_body(body).await?)?;
-            judge_duplicates(cx, &duplicates, &options, kind, Vec::new)?;
+            let (patch, texts) = decode::patch(patch_type, &decode::read_body(body).await?)?;
+            judge_patch(cx, &patch, texts, &options)?;
             Operation::Patch { patch, options }
         }
         _ => {
@@ -230,6 +232,26 @@ async fn operation(
             }
         }
     })
+}
+
+/// What a strict reader finds in a patch.
+fn judge_patch(cx: &RequestContext, patch: &Patch, texts: Vec<String>, options: &WriteOptions) -> Result<(), Status> {
+    match options.field_validation {
+        FieldValidation::Strict if !texts.is_empty() => {
+            let why = format!("strict decoding error: {}", texts.join(", "));
+            if patch.patch_type == PatchType::Apply {
+                return Err(Status::bad_request(format!("error strict decoding patch: {why}")));
+            }
+            let mut errors = FieldErrors::new();
+            errors.invalid_part(&FieldPath::new("patch"), why);
+            Err(Status::invalid(&Gvk::new("", ""), "", &errors))
+        }
+        FieldValidation::Warn => {
+            texts.into_iter().for_each(|text| cx.warn(text));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Fields twice in a document. A refusal tells of `unknown` ones with them, as upstream, which reads both in one go.
@@ -278,8 +300,13 @@ async fn serve_watch(
     let trail = cx.trail.clone();
     let reply = service.config.api.run(Request { cx, target, operation: Operation::Watch(options) }).await?;
     let Reply::Watch(watch) = reply else { return Err(Status::internal("a watch answered with no stream")) };
-    let writer = EventWriter::new(encoder.negotiated, encoder.table, service.config.world.clone());
-    let guard = Box::new((service.metrics.count(Gauge::Watches), trail));
+    let writer = EventWriter::new(
+        encoder.negotiated,
+        encoder.table,
+        service.config.world.clone(),
+        service.metrics.watch_events(kind),
+    );
+    let guard = Box::new((service.metrics.count(Gauge::Watches), trail, exchange.watching.take()));
     let body = WatchBody::new(watch, writer, limit, service.closing.clone(), guard);
     if let (Some(upgrade), Some(handshake)) = (upgrade, handshake) {
         streams::run(service, None, upgrade, async move |upgraded, _| {

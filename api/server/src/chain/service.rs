@@ -1,7 +1,7 @@
 //! The whole way of one request, and what every answer carries.
 
+use super::gate::{Entered, Gate, Place, Seeking, Sort};
 use super::impersonate::{Acting, impersonate};
-use super::inflight::{InFlight, Lane, Places};
 use super::request_info::{Route, path_verb, route};
 use super::{authenticate, paths, resources};
 use crate::audit::{Asked, Trail};
@@ -9,8 +9,10 @@ use crate::codec::accept::{Encoding, Offer, negotiate, wants_pretty};
 use crate::codec::body::Body;
 use crate::codec::encode;
 use crate::codec::query::Query;
+use crate::docs::access::{Attempt, Attempts};
 use crate::docs::health::Health;
 use crate::docs::metrics::{About, Gauge, Metrics};
+use crate::limits;
 use crate::{Anonymous, Api, Attributes, Authenticator, Credentials, LiveKinds, RequestContext};
 use holdfast_core::{Json, Status, Target, UserInfo};
 use holdfast_env::World;
@@ -20,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,8 +55,8 @@ pub struct ServiceConfig {
     pub authenticators: Vec<Arc<dyn Authenticator>>,
     /// Who without credentials may ask.
     pub anonymous: Anonymous,
-    /// How many requests are answered at once.
-    pub inflight: InFlight,
+    /// When requests are served.
+    pub gate: Arc<dyn Gate>,
     /// What is served.
     pub kinds: Arc<LiveKinds>,
     /// Checks behind `/readyz` and the like.
@@ -71,7 +73,7 @@ pub struct ServiceConfig {
 /// for each WebSocket session; all owned by [`ApiService::tasks`].
 pub struct ApiService {
     pub(crate) config: ServiceConfig,
-    places: Places,
+    attempts: Arc<Attempts>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Owner of the service's tasks.
@@ -101,6 +103,10 @@ pub(crate) struct Exchange {
     pub(crate) peer: Option<SocketAddr>,
     /// There when the client asked to switch protocols.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// How long it waited until it was let in.
+    pub(crate) waited: Duration,
+    /// What the gate keeps for as long as the watch lives.
+    pub(crate) watching: Option<Place>,
 }
 
 impl Exchange {
@@ -122,13 +128,13 @@ const REQUEST_ID_BYTES: usize = 64;
 impl ApiService {
     /// A service.
     pub fn new(config: ServiceConfig) -> Arc<ApiService> {
-        Arc::new(ApiService {
-            places: Places::new(config.inflight),
-            config,
-            metrics: Arc::default(),
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
-        })
+        let (metrics, attempts) = (Arc::<Metrics>::default(), Arc::new(Attempts::new()));
+        let (identities, rights) = (attempts.clone(), config.api.decisions().clone());
+        metrics.append(move |out| {
+            identities.write(out);
+            rights.write(out);
+        });
+        Arc::new(ApiService { attempts, config, metrics, tasks: TaskTracker::new(), closing: CancellationToken::new() })
     }
 
     /// Answers one request.
@@ -139,7 +145,7 @@ impl ApiService {
         let upgrade = wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let credentials = authenticate::credentials(&mut parts.headers, &peer.certificates);
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             method: parts.method,
             path: parts.uri.path().to_string(),
             query: Query::parse(parts.uri.query()),
@@ -148,6 +154,8 @@ impl ApiService {
             headers: parts.headers,
             body,
             upgrade,
+            waited: Duration::ZERO,
+            watching: None,
         };
         let request_id = self.request_id(&exchange.headers);
         let encoding = error_encoding(&exchange);
@@ -158,6 +166,8 @@ impl ApiService {
         let (warnings, id) = (cx.warnings.clone(), cx.request_id.clone());
         let verb;
         let trail;
+        let _place;
+        let mut gate_headers = Vec::new();
         let result = match self.authenticated(credentials, &path).await {
             Err(status) => {
                 verb = "unauthenticated";
@@ -174,14 +184,19 @@ impl ApiService {
                     trail = self.audit(&id, &user, acting.as_ref(), &exchange, &route);
                     cx.trail = trail.clone();
                     cx.user = acting.map_or(user, |acting| acting.user);
-                    let watch = exchange.query.flag("watch").unwrap_or(false);
-                    match self.places.take(Lane::of(&method, &route, &path, watch), &cx.user) {
+                    let Entered { place, watching, headers } = self.enter(&cx.user, &exchange, &route).await;
+                    gate_headers = headers;
+                    match place {
                         Err(status) => {
                             verb = "other";
                             Err(status)
                         }
                         Ok(place) => {
+                            // A write keeps it until it is done, anything else until its answer begins.
+                            _place = place.clone();
                             cx.place = place;
+                            exchange.waited = started.elapsed();
+                            exchange.watching = watching;
                             let (name, result) = self.clone().route(cx, exchange, route).await;
                             verb = name;
                             result
@@ -208,13 +223,28 @@ impl ApiService {
         let took = started.elapsed();
         self.metrics.answered(about.by(verb), response.status().as_u16(), took);
         tracing::debug!(request = %id, %method, path, verb, code = response.status().as_u16(), took_us = took.as_micros() as u64, peer = ?peer.address, "Answered");
+        response.headers_mut().extend(gate_headers);
         finish(&mut response, &id, &warnings.lock().map(|texts| texts.clone()).unwrap_or_default());
         response
     }
 
     async fn authenticated(&self, credentials: Result<Credentials, Status>, path: &str) -> Result<UserInfo, Status> {
         let ServiceConfig { authenticators, anonymous, .. } = &self.config;
-        authenticate::authenticate(authenticators, &credentials?, anonymous, path).await
+        let began = Instant::now();
+        let (result, said) = match credentials {
+            Ok(credentials) => {
+                let said = credentials.bearer.is_some() || !credentials.client_certificates.is_empty();
+                (authenticate::authenticate(authenticators, &credentials, anonymous, path).await, said)
+            }
+            Err(status) => (Err(status), true),
+        };
+        let attempt = match (&result, said) {
+            (Ok(_), _) => Attempt::Success,
+            (Err(_), false) => Attempt::Failure,
+            (Err(_), true) => Attempt::Error,
+        };
+        self.attempts.made(attempt, result.as_ref().ok(), began.elapsed());
+        result
     }
 
     /// Whom a request acts as.
@@ -222,6 +252,23 @@ impl ApiService {
         let (verb, target) = asked(exchange, route);
         let attributes = Attributes { user, verb: &verb, target, path: &exchange.path };
         impersonate(&**self.config.api.authorizer(), &attributes, &exchange.headers).await
+    }
+
+    /// Waits until a request is to be served.
+    async fn enter(&self, user: &UserInfo, exchange: &Exchange, route: &Route) -> Entered {
+        let (verb, target) = asked(exchange, route);
+        let watch = exchange.query.flag("watch").unwrap_or(false);
+        let seeking = Seeking {
+            user,
+            verb: &verb,
+            target,
+            path: &exchange.path,
+            query: &exchange.query,
+            sort: Sort::of(&exchange.method, route, watch),
+            // One that makes no sense is refused later, to those who may ask.
+            time: resources::time_of(&exchange.query).unwrap_or(limits::REQUEST),
+        };
+        self.config.gate.enter(&seeking).await
     }
 
     async fn route(

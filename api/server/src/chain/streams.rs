@@ -134,7 +134,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
                         forward::over_channels(socket, protocol.contains("base64"), of, ports, closing).await;
                     }
                     Connected::Ports(of) => forward::over_spdy(wire::tunnel(socket), of, closing).await,
-                    Connected::Bytes(_) | Connected::Backend(..) | Connected::Page(_) => {}
+                    Connected::Bytes(_) | Connected::Backend { .. } | Connected::Page(_) => {}
                 }
             });
             Ok(response)
@@ -152,7 +152,7 @@ async fn session(service: &Arc<ApiService>, cx: RequestContext, mut exchange: Ex
                 match connected {
                     Connected::Session(session) => command::over_spdy(wire, protocol, session, wanted, closing).await,
                     Connected::Ports(of) => forward::over_spdy(wire, of, closing).await,
-                    Connected::Bytes(_) | Connected::Backend(..) | Connected::Page(_) => {}
+                    Connected::Bytes(_) | Connected::Backend { .. } | Connected::Page(_) => {}
                 }
             });
             Ok(spdy_response(protocol))

@@ -2,9 +2,10 @@
 
 use super::accept::content_type;
 use super::protobuf;
-use crate::limits::BODY_BYTES;
+use crate::limits::{BODY_BYTES, STRICT_TEXTS};
 use bytes::Bytes;
 use holdfast_core::{Json, Patch, PatchType, Status};
+use holdfast_schema::{MAX_DEPTH, depth, strict_texts};
 use http::HeaderMap;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -91,7 +92,7 @@ pub fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
     }
 }
 
-/// The body of a patch of this sort.
+/// The body of a patch of this sort, and what a strict reader finds in it.
 ///
 /// # Errors
 /// 400 for what does not parse.
@@ -101,7 +102,22 @@ pub fn patch(patch_type: PatchType, body: &Bytes) -> Result<(Patch, Vec<String>)
         let what = if patch_type == PatchType::Apply { "error decoding YAML" } else { "error decoding patch" };
         Status::bad_request(format!("{what}: {err}"))
     })?;
-    Ok((Patch { patch_type, body: decoded.document }, decoded.duplicates))
+    let mut texts = strict_texts(&[], &decoded.duplicates);
+    if patch_type == PatchType::Json {
+        let unknown = strict_texts(&unknown_of_operations(&decoded.document), &[]);
+        texts = texts.into_iter().chain(unknown).map(|text| format!("json patch {text}")).collect();
+    }
+    Ok((Patch { patch_type, body: decoded.document }, texts))
+}
+
+/// Fields that no operation of a JSON patch has.
+fn unknown_of_operations(patch: &Json) -> Vec<String> {
+    let operations = patch.as_array().into_iter().flatten().enumerate();
+    let fields = operations.flat_map(|(at, operation)| {
+        operation.as_object().into_iter().flatten().map(move |(name, _)| (at, name.as_str()))
+    });
+    let unknown = fields.filter(|(_, name)| !matches!(*name, "op" | "path" | "from" | "value"));
+    unknown.map(|(at, name)| format!("[{at}].{name}")).take(STRICT_TEXTS).collect()
 }
 
 fn parse_json(body: &Bytes) -> Result<Decoded, String> {
@@ -110,7 +126,12 @@ fn parse_json(body: &Bytes) -> Result<Decoded, String> {
 }
 
 fn parse_protobuf(body: &Bytes) -> Result<Decoded, String> {
-    Ok(Decoded { document: protobuf::decode(body)?, duplicates: Vec::new() })
+    let document = protobuf::decode(body)?;
+    // Messages and the JSON in them are bounded each, not what they come to together.
+    if depth(&document) > MAX_DEPTH {
+        return Err("exceeded max depth".into());
+    }
+    Ok(Decoded { document, duplicates: Vec::new() })
 }
 
 fn parse_yaml(body: &Bytes) -> Result<Decoded, String> {

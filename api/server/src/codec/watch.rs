@@ -9,6 +9,8 @@ use holdfast_core::{Object, Status, Timestamp, Watch, WatchEvent};
 use holdfast_env::World;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -22,14 +24,16 @@ pub struct EventWriter {
     table: TableMaker,
     world: World,
     first: bool,
+    /// Counts what was written.
+    written: Arc<AtomicU64>,
 }
 
 impl EventWriter {
-    /// A writer of what was agreed.
-    pub fn new(negotiated: Negotiated, table: TableMaker, world: World) -> EventWriter {
+    /// A writer of what was agreed, which counts the events in `written`.
+    pub fn new(negotiated: Negotiated, table: TableMaker, world: World, written: Arc<AtomicU64>) -> EventWriter {
         let Negotiated { encoding, shape } = negotiated;
         let protobuf = (encoding == Encoding::Protobuf).then(|| Box::new(ObjectWriter::new(shape)));
-        EventWriter { shape, protobuf, table, world, first: true }
+        EventWriter { shape, protobuf, table, world, first: true, written }
     }
 
     /// Appends an event.
@@ -37,6 +41,7 @@ impl EventWriter {
     /// # Errors
     /// 500 for an object that does not encode.
     pub fn event(&mut self, event: &WatchEvent, out: &mut Vec<u8>) -> Result<(), Status> {
+        self.written.fetch_add(1, Ordering::Relaxed);
         let event_type = event.event_type.as_str();
         if let Some(writer) = &mut self.protobuf {
             return protobuf::event(event_type, out, |out| writer.write(&event.object, out));

@@ -90,6 +90,7 @@ pub struct Metrics {
     sessions: AtomicI64,
     connections: AtomicI64,
     refused_handshakes: AtomicU64,
+    events: Mutex<BTreeMap<[&'static str; 3], Arc<AtomicU64>>>,
     further: Mutex<Vec<Further>>,
 }
 
@@ -148,6 +149,12 @@ impl Metrics {
     /// A TLS handshake failed.
     pub fn handshake_refused(&self) {
         self.refused_handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What counts the events that watches of a kind send.
+    pub fn watch_events(&self, kind: &'static Kind) -> Arc<AtomicU64> {
+        let Ok(mut events) = self.events.lock() else { return Arc::default() };
+        events.entry([kind.group, kind.version, kind.plural]).or_default().clone()
     }
 
     /// A request was answered.
@@ -209,6 +216,15 @@ impl Metrics {
             let _ = writeln!(out, "# TYPE {name} gauge");
             for (labels, gauge) in series {
                 let _ = writeln!(out, "{name}{labels} {}", self.current(*gauge));
+            }
+        }
+        if let Ok(events) = self.events.lock() {
+            let name = "apiserver_watch_events_total";
+            let _ = writeln!(out, "# TYPE {name} counter");
+            for ([group, version, resource], count) in events.iter() {
+                let count = count.load(Ordering::Relaxed);
+                let labels = format!("group=\"{group}\",resource=\"{resource}\",version=\"{version}\"");
+                let _ = writeln!(out, "{name}{{{labels}}} {count}");
             }
         }
         let refused = self.refused_handshakes.load(Ordering::Relaxed);

@@ -22,7 +22,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 #[derive(Default)]
 struct State {
@@ -169,9 +171,14 @@ impl Registry for Fake {
             return Ok(Connected::Page(Page { content_type: "text/x-page".into(), body }));
         }
         if at.subresource() == "proxy" {
-            let port = at.name().split(':').nth(1).unwrap_or("8080").parse().unwrap();
+            let (name, tls) = match at.name().strip_prefix("https:") {
+                Some(name) => (name, true),
+                None => (at.name(), false),
+            };
+            let port = name.split(':').nth(1).unwrap_or("8080").parse().unwrap();
             let pod = ForwardCall { pod: at.name().into(), ..ForwardCall::default() };
-            return Ok(Connected::Backend(PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod }, port));
+            let ports = PodPorts { calls: Arc::new(Echoes), node: "edge-1".into(), pod };
+            return Ok(Connected::Backend { ports, port, tls });
         }
         if at.subresource() == "log" {
             let (sender, receiver) = mpsc::channel(STREAM_CHUNKS);
@@ -185,7 +192,8 @@ impl Registry for Fake {
     }
 }
 
-/// Whatever listens in pods sends back what it gets, on port 8080 as an answer of HTTP; on port 81 nothing listens.
+/// Whatever listens in pods sends back what it gets, on port 8080 as an answer of HTTP, on 8443 the same over TLS; on port 81
+/// nothing listens.
 struct Echoes;
 
 #[async_trait]
@@ -203,13 +211,50 @@ impl NodeCalls for Echoes {
         if call.port == 81 {
             return Err(Status::internal("dial tcp 127.0.0.1:81: connect: connection refused"));
         }
-        if call.port == 8080 {
-            let (sender, requests) = mpsc::channel(1);
-            let (answers, answer) = mpsc::channel(1);
-            tokio::spawn(http(requests, answers));
-            return Ok(stream_over(sender, answer));
+        let (sender, requests) = mpsc::channel(1);
+        let (answers, answer) = mpsc::channel(1);
+        match call.port {
+            8080 => drop(tokio::spawn(http(requests, answers))),
+            8443 => drop(tokio::spawn(https(requests, answers))),
+            _ => return Ok(echo()),
         }
-        Ok(echo())
+        Ok(stream_over(sender, answer))
+    }
+}
+
+/// [`http`] behind TLS, with a certificate that nobody knows.
+#[allow(clippy::disallowed_methods, reason = "a test's server ends with its channels")]
+async fn https(mut requests: mpsc::Receiver<Bytes>, answers: mpsc::Sender<Bytes>) {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let (mut reader, mut writer) = tokio::io::split(far);
+    tokio::spawn(async move {
+        while let Some(more) = requests.recv().await {
+            writer.write_all(&more).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            let _ = answers.send(Bytes::copy_from_slice(&buffer[..count])).await;
+        }
+    });
+    let (ca, issuer) = authority();
+    let (chain, key) = identity(&issuer, "pod");
+    let acceptor = TlsAcceptor::from(tls::server_config(chain, key, &[ca]).unwrap());
+    let Ok(stream) = acceptor.accept(near).await else { return };
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (to_server, requests) = mpsc::channel(1);
+    let (answers, mut answer) = mpsc::channel(1);
+    tokio::spawn(http(requests, answers));
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+            let _ = to_server.send(Bytes::copy_from_slice(&buffer[..count])).await;
+        }
+    });
+    while let Some(more) = answer.recv().await {
+        writer.write_all(&more).await.unwrap();
+        writer.flush().await.unwrap();
     }
 }
 
@@ -357,7 +402,7 @@ impl Hub {
             api: Arc::new(Api::new(registry.clone(), Arc::new(MastersOnly))),
             authenticators: vec![Arc::new(Tokens)],
             anonymous: Anonymous::default(),
-            inflight,
+            gate: inflight.gate(),
             kinds: LiveKinds::new(KindSet::new(holdfast_kinds::all())),
             health,
             world: HostEnv::new("/nonexistent"),

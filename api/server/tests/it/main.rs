@@ -5,6 +5,7 @@
 mod client;
 mod fake;
 mod kubectl;
+mod metrics;
 mod objects;
 mod protobuf;
 mod proxy;

@@ -54,6 +54,22 @@ async fn paths_lead_below_the_proxy_and_errors_say_what_failed() {
     assert!(forbidden.text().contains("cannot delete resource \\\"pods/proxy\\\""), "{}", forbidden.text());
 }
 
+/// `https:` says what the pod speaks; whose certificate it has is nobody's business, as upstream has it.
+#[tokio::test]
+async fn pods_that_speak_tls_are_reached_too() {
+    let hub = Hub::start().await;
+    const SECURE: &str = "/api/v1/namespaces/a/pods/https:x:8443/proxy";
+    let answer = hub.ask_with("POST", &format!("{SECURE}/a?q=1"), &[], "the body").await;
+    assert_eq!((answer.code.as_u16(), answer.header("x-own")), (200, "1"), "{}", answer.text());
+    let text = answer.text();
+    assert!(text.starts_with("POST /a?q=1 HTTP/1.1\r\n") && text.ends_with("\r\n\r\nthe body"), "{text}");
+    let moved = hub.get(&format!("{SECURE}/moved")).await;
+    assert_eq!((moved.code.as_u16(), moved.header("location")), (302, &*format!("https://localhost{SECURE}/login")));
+    let plain = hub.get("/api/v1/namespaces/a/pods/https:x:82/proxy/").await;
+    let text = plain.json()["message"].as_str().unwrap().to_string();
+    assert!(plain.code == 503 && text.starts_with("error trying to reach service: tls: "), "{text}");
+}
+
 #[tokio::test]
 async fn a_node_serves_pages_to_be_read() {
     let hub = Hub::start().await;

@@ -97,7 +97,7 @@ impl Local {
             api: Arc::new(Api::new(self.registry.clone(), Arc::new(LocalAccess))),
             authenticators: vec![Arc::new(LocalAccess)],
             anonymous: Anonymous::default(),
-            inflight: InFlight::default(),
+            gate: InFlight::default().gate(),
             kinds: LiveKinds::new(local_api::kinds()),
             health,
             world: self.env.clone(),

@@ -5,6 +5,7 @@ use crate::cli::{ImagesCommand, LocalCommand};
 use anyhow::{Context, bail};
 use holdfast_core::Span;
 use holdfast_core::calls::{ContainerRef, ExecCall, LogCall};
+use holdfast_node::ShutdownReport;
 use holdfast_node::commands::NodeSummary;
 use holdfast_node::drill::DrillReport;
 use holdfast_node::pods::PodSummary;
@@ -89,16 +90,31 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
             }
         }
         LocalCommand::Drill { offline, output } => return drill(socket, offline, output.is_some()).await,
-        LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(_), .. } } => {
-            bail!("not implemented: --from-docker; use `docker save NAME` and import that file");
+        LocalCommand::Shutdown { cancel } => {
+            let (answer, _) = ask(socket, &Request::Shutdown { cancel }).await?;
+            let report: ShutdownReport = serde_json::from_value(answer)?;
+            if cancel {
+                println!("The node's pods may run again.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            if report.unconfigured {
+                println!("No --shutdown-grace-period is set: pods end with the machine.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            println!("{} pods stopped.", report.stopped);
+            if !report.left.is_empty() {
+                bail!("not stopped in their time: {}", report.left.join(", "));
+            }
+        }
+        LocalCommand::Images { command: ImagesCommand::Import { from_docker: Some(name), docker_socket, .. } } => {
+            let request = Request::ImportFromDocker { name, socket: std::path::absolute(docker_socket)? };
+            print_names(&ask(socket, &request).await?.0);
         }
         LocalCommand::Images { command: ImagesCommand::Import { files, .. } } => {
             for file in files {
                 let file = file.canonicalize().with_context(|| format!("cannot read {}", file.display()))?;
                 let (answer, _) = ask(socket, &Request::Import { file }).await?;
-                for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    println!("{name}");
-                }
+                print_names(&answer);
             }
         }
         LocalCommand::Logs { pod, namespace, container, follow, previous, tail, timestamps } => {
@@ -115,6 +131,13 @@ async fn dispatch(socket: &Path, command: LocalCommand) -> anyhow::Result<ExitCo
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The names that an import brought, a line each.
+fn print_names(answer: &Value) {
+    for name in answer.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        println!("{name}");
+    }
 }
 
 /// Runs a drill to its end, or to Ctrl-C, and prints what it found.

@@ -1,13 +1,14 @@
 //! The agent's side.
 
 use super::{MAX_BYTES, Request, kind, read_frame, write_frame};
+use crate::docker::engine;
 use anyhow::Context;
 use holdfast_core::Status;
 use holdfast_env::session::{ExecSession, StreamInput, StreamOutput};
 use holdfast_node::commands::Commands;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -19,8 +20,8 @@ use tokio::task::JoinSet;
 /// Commands that are served at a time; further ones wait in the kernel's queue.
 const MAX_COMMANDS: usize = 32;
 
-/// Listens; dropping the set ends it.
-pub(crate) fn start(socket: &Path, commands: Commands) -> anyhow::Result<JoinSet<()>> {
+/// Listens; dropping the set ends it. In the folder `spool` lies what is on its way into a runtime.
+pub(crate) fn start(socket: &Path, spool: PathBuf, commands: Commands) -> anyhow::Result<JoinSet<()>> {
     if let Some(dir) = socket.parent() {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
@@ -28,12 +29,19 @@ pub(crate) fn start(socket: &Path, commands: Commands) -> anyhow::Result<JoinSet
     let _ = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    // What an earlier agent did not bring to its end.
+    match std::fs::remove_dir_all(&spool) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %spool.display(), %err, "Could not remove what earlier imports left");
+        }
+        _ => {}
+    }
     let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, commands));
+    tasks.spawn(accept(listener, Arc::from(spool), commands));
     Ok(tasks)
 }
 
-async fn accept(listener: UnixListener, commands: Commands) {
+async fn accept(listener: UnixListener, spool: Arc<Path>, commands: Commands) {
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
     let mut tasks = JoinSet::new();
     loop {
@@ -41,9 +49,9 @@ async fn accept(listener: UnixListener, commands: Commands) {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                let commands = commands.clone();
+                let (commands, spool) = (commands.clone(), spool.clone());
                 tasks.spawn(async move {
-                    if let Err(err) = serve(stream, &commands).await {
+                    if let Err(err) = serve(stream, &spool, &commands).await {
                         tracing::debug!(%err, "A local command ended early");
                     }
                     drop(permit);
@@ -54,7 +62,7 @@ async fn accept(listener: UnixListener, commands: Commands) {
     }
 }
 
-async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
+async fn serve(stream: UnixStream, spool: &Path, commands: &Commands) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
@@ -74,7 +82,12 @@ async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
             let names = commands.import_images(&file).await;
             answer(&mut writer, names.map(|names| json!(names))).await
         }
+        Request::ImportFromDocker { name, socket } => {
+            let names = import_from_docker(&name, &socket, spool, commands).await;
+            answer(&mut writer, names.map(|names| json!(names))).await
+        }
         Request::Drill { seconds } => drill(reader, writer, commands, Duration::from_secs(seconds)).await,
+        Request::Shutdown { cancel } => answer(&mut writer, Ok(json!(commands.shutdown(cancel).await))).await,
         Request::Logs(call) => match commands.calls().logs(&call) {
             Ok(mut bytes) => {
                 answer(&mut writer, Ok(Value::Null)).await?;
@@ -98,6 +111,16 @@ async fn serve(stream: UnixStream, commands: &Commands) -> std::io::Result<()> {
             Err(status) => answer(&mut writer, Err(status)).await,
         },
     }
+}
+
+async fn import_from_docker(
+    name: &str,
+    socket: &Path,
+    spool: &Path,
+    commands: &Commands,
+) -> Result<Vec<String>, Status> {
+    let file = engine::fetch(socket, name, spool).await.map_err(Status::bad_request)?;
+    commands.import_images(file.path()).await
 }
 
 /// Whatever the asker sends, and its leaving, ends the drill.

@@ -4,7 +4,8 @@ use crate::store::SharedStore;
 use bytes::Bytes;
 use holdfast_core::json::{remove, set, str_at};
 use holdfast_core::meta::SEAL;
-use holdfast_core::{ContentHash, Json, Object, Seq, Status};
+use holdfast_core::{ContentHash, Json, Object, Seq, Status, content_hash};
+use holdfast_edge_store::State;
 use holdfast_kinds::Kind;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,8 +35,28 @@ pub(super) fn items(store: &SharedStore, kind: &Kind) -> BTreeMap<String, Raw> {
             let body = RawBody::Item(item.body.clone(), fact.map(|(_, body)| body.clone()));
             (key[prefix.len()..].to_string(), Raw { marks, body })
         };
-        state.items_with_prefix(&prefix).map(raw).collect()
+        let mut all: BTreeMap<String, Raw> = state.items_with_prefix(&prefix).map(raw).collect();
+        if prefix == crate::objects::PODS {
+            for (key, raw) in static_pods(state) {
+                all.entry(key).or_insert(raw);
+            }
+        }
+        all
     })
+}
+
+/// The static pods, by `namespace/name`: shown by themselves where the hub has no mirror of them.
+fn static_pods(state: &State) -> Vec<(String, Raw)> {
+    let raw = |(_, body): (&str, Bytes)| {
+        let doc: Json = serde_json::from_slice(&body).ok()?;
+        let part = |field: &str| str_at(&doc, &["metadata", field]).unwrap_or_default();
+        let key = format!("{}/{}", part("namespace"), part("name"));
+        let fact = state.outbox().state_fact(&format!("{}{key}", crate::objects::PODS));
+        let marks = (content_hash(&body), fact.map(|(seq, _)| seq).unwrap_or_default());
+        let body = RawBody::Item(body, fact.map(|(_, body)| body.clone()));
+        Some((key, Raw { marks, body }))
+    };
+    crate::static_pods::notes(state).filter_map(raw).collect()
 }
 
 /// The Events of the index, by `namespace/name`. One that is known does not change.

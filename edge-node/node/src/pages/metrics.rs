@@ -90,7 +90,7 @@ pub(super) fn cadvisor(look: &Look) -> String {
             used.memory.map(|memory| memory.working_set as f64)
         }),
         ("container_memory_rss", "gauge", "Size of RSS in bytes.", |_, used| {
-            used.memory.map(|memory| memory.rss as f64)
+            used.memory.and_then(|memory| memory.rss).map(|rss| rss as f64)
         }),
         ("container_spec_memory_limit_bytes", "gauge", "Memory limit for the container.", |_, used| {
             used.memory.map(|memory| memory.limit.unwrap_or(0) as f64)
@@ -122,6 +122,41 @@ pub(super) fn cadvisor(look: &Look) -> String {
             text.sample(name, &labels, value, millis);
         });
     }
+    type Traffic = fn([u64; 4]) -> u64;
+    const TRAFFIC: [(&str, &str, Traffic); 4] = [
+        ("container_network_receive_bytes_total", "Cumulative count of bytes received", |[rx, ..]| rx),
+        (
+            "container_network_receive_errors_total",
+            "Cumulative count of errors encountered while receiving",
+            |[_, rx, ..]| rx,
+        ),
+        ("container_network_transmit_bytes_total", "Cumulative count of bytes transmitted", |[_, _, tx, _]| tx),
+        (
+            "container_network_transmit_errors_total",
+            "Cumulative count of errors encountered while transmitting",
+            |[.., tx]| tx,
+        ),
+    ];
+    for (name, help, value) in TRAFFIC {
+        text.family(name, "counter", help);
+        for pod in &look.pods {
+            for (interface, numbers) in &pod.interfaces {
+                let labels = [("interface", &**interface), ("namespace", &pod.namespace), ("pod", &pod.name)];
+                text.sample(name, &labels, value(*numbers), millis);
+            }
+        }
+    }
+    let name = "container_fs_usage_bytes";
+    text.family(name, "gauge", "Number of bytes that are consumed by the container on this filesystem.");
+    for pod in &look.pods {
+        for container in &pod.containers {
+            let disk = pod.disk.as_ref().and_then(|disk| disk.containers.get(&container.name));
+            if let Some(disk) = disk {
+                let bytes = (disk.layer.unwrap_or_default() + disk.logs).bytes;
+                text.sample(name, &labels_of(pod, container), bytes, millis);
+            }
+        }
+    }
     text.family("machine_cpu_cores", "gauge", "Number of logical CPU cores.");
     text.sample("machine_cpu_cores", &[], look.cpus, None);
     text.family("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.");
@@ -130,7 +165,12 @@ pub(super) fn cadvisor(look: &Look) -> String {
 }
 
 /// What the agent counts of itself.
-pub(super) fn agent(node_name: &str, pods: &[Shown], store: &SharedStore) -> String {
+pub(super) fn agent(
+    node_name: &str,
+    pods: &[Shown],
+    store: &SharedStore,
+    evictions: &BTreeMap<&'static str, u64>,
+) -> String {
     let mut text = Text::default();
     text.family("kubelet_node_name", "gauge", "[ALPHA] The node's name. The count is always 1.");
     text.sample("kubelet_node_name", &[("node", node_name)], 1, None);
@@ -153,6 +193,9 @@ pub(super) fn agent(node_name: &str, pods: &[Shown], store: &SharedStore) -> Str
     let name = "kubelet_running_pods";
     text.family(name, "gauge", "[ALPHA] Number of pods that have a running pod sandbox");
     text.sample(name, &[], running, None);
+    let name = "kubelet_evictions";
+    text.family(name, "counter", "[ALPHA] Cumulative number of pod evictions by eviction signal");
+    evictions.iter().for_each(|(signal, count)| text.sample(name, &[("eviction_signal", signal)], count, None));
     let written = store.written_by_purpose();
     let name = "holdfast_edge_journal_written_bytes_total";
     text.family(name, "counter", "Bytes written to the journal since the agent's start, by purpose.");

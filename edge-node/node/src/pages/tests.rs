@@ -1,24 +1,36 @@
 use super::*;
-use crate::parts::{FileSystemUsage, HostMemory, HostUsage};
+use crate::disk::ContainerDisk;
+use crate::parts::{HostMemory, HostUsage};
 use holdfast_env::Mono;
-use holdfast_runtime::MemoryUsage;
+use holdfast_runtime::{DiskUsage, MemoryUsage};
+use holdfast_volumes::{PodFiles, VolumeUsage};
 use std::time::Duration;
 use usage::Reading;
 
 const SECOND: u64 = 1_000_000_000;
 
 fn used(id: &str, cpu_nanos: u64) -> (String, ContainerUsage) {
-    let memory =
-        MemoryUsage { usage: 900, working_set: 600, rss: 300, page_faults: 9, major_page_faults: 1, limit: Some(1000) };
+    let memory = MemoryUsage {
+        usage: 900,
+        working_set: 600,
+        rss: Some(300),
+        page_faults: Some(9),
+        major_page_faults: None,
+        limit: Some(1000),
+    };
     let usage = ContainerUsage { id: id.into(), cpu_nanos: Some(cpu_nanos), memory: Some(memory), pids: Some(2) };
     (id.to_string(), usage)
+}
+
+fn disk(capacity: u64) -> FileSystemUsage {
+    FileSystemUsage { capacity, available: 40, used: 50, inodes: 10, inodes_free: 3, device: 1 }
 }
 
 fn reading(seconds: u64, host_nanos: u64, containers: &[(&str, u64)]) -> Arc<Reading> {
     let host = HostUsage {
         cpu_nanos: Some(host_nanos),
         memory: Some(HostMemory { total: 8000, available: 3000, usage: 5000, rss: 1000 }),
-        disk: Some(FileSystemUsage { capacity: 100, available: 40, used: 50, inodes: 10, inodes_free: 3 }),
+        disk: Some(disk(100)),
         interfaces: vec![("eth0".into(), [1, 0, 2, 0])],
         pids: Some((7, 100)),
     };
@@ -45,6 +57,22 @@ fn look() -> Look {
         uid: format!("uid-{name}"),
         started: Some(Timestamp::from_secs(1_600_000_000)),
         containers,
+        disk: None,
+        interfaces: Vec::new(),
+    };
+    let usage = |bytes: u64| DiskUsage { bytes, inodes: 2 };
+    let volume = |name: &str, own| VolumeUsage { name: name.into(), used: usage(3), own };
+    let files =
+        PodFiles { volumes: vec![volume("data", None), volume("mem", Some((usage(64), usage(61))))], other: usage(1) };
+    let of = |layer| ContainerDisk { layer, logs: usage(7) };
+    let counted = PodDisk {
+        containers: [("main".to_string(), of(Some(usage(20)))), ("side".to_string(), of(None))].into(),
+        files,
+    };
+    let web = PodLook {
+        disk: Some(Arc::new(counted)),
+        interfaces: vec![("eth0".into(), [11, 1, 22, 2])],
+        ..pod("web", vec![container("main", "a"), container("side", "b")])
     };
     Look {
         node_name: "edge-1".into(),
@@ -54,10 +82,8 @@ fn look() -> Look {
             before: reading(10, SECOND, &[("a", SECOND)]),
             now: reading(14, 3 * SECOND, &[("a", 2 * SECOND), ("b", SECOND)]),
         },
-        pods: vec![
-            pod("idle", vec![container("main", "c")]),
-            pod("web", vec![container("main", "a"), container("side", "b")]),
-        ],
+        images: Some(disk(1000)),
+        pods: vec![pod("idle", vec![container("main", "c")]), web],
     }
 }
 
@@ -71,7 +97,7 @@ fn a_summary_says_what_is_used_and_how_fast() {
     assert_eq!(node["cpu"]["usageNanoCores"], SECOND / 2);
     assert_eq!(node["memory"]["workingSetBytes"], 5000);
     assert_eq!(node["fs"]["inodesUsed"], 7);
-    assert_eq!(node["runtime"]["imageFs"]["capacityBytes"], 100);
+    assert_eq!(node["runtime"]["imageFs"]["capacityBytes"], 1000);
     assert_eq!(node["network"]["rxBytes"], 1);
     assert_eq!(node["rlimit"]["curproc"], 7);
     let [idle, web] = document["pods"].as_array().unwrap().as_slice() else { panic!("{document}") };
@@ -85,6 +111,19 @@ fn a_summary_says_what_is_used_and_how_fast() {
     assert_eq!(web["cpu"].get("usageNanoCores"), None);
     assert_eq!(web["memory"]["workingSetBytes"], 1200);
     assert_eq!(web["process_stats"]["process_count"], 4);
+    assert_eq!(web["memory"].get("majorPageFaults"), None, "what is not accounted for is left out");
+    let sizes = |one: &Value| {
+        ["usedBytes", "inodesUsed", "capacityBytes", "availableBytes"].map(|field| one[field].as_u64().unwrap())
+    };
+    assert_eq!(sizes(&web["containers"][0]["rootfs"]), [20, 2, 1000, 40]);
+    assert_eq!(sizes(&web["containers"][0]["logs"]), [7, 2, 100, 40]);
+    assert_eq!(web["containers"][1].get("rootfs"), None);
+    assert_eq!((&web["volume"][0]["name"], sizes(&web["volume"][0])), (&json!("data"), [3, 2, 100, 40]));
+    assert_eq!((&web["volume"][1]["name"], sizes(&web["volume"][1])), (&json!("mem"), [3, 2, 64, 61]));
+    // The layer, the logs of both, the volume on the disk, the rest.
+    assert_eq!(sizes(&web["ephemeral-storage"]), [38, 10, 100, 40]);
+    assert_eq!((&web["network"]["rxBytes"], &web["network"]["interfaces"][0]["txErrors"]), (&json!(11), &json!(2)));
+    assert!(idle.get("ephemeral-storage").is_none() && idle.get("network").is_none());
     let short = summary::summary(&look(), true);
     assert!(short["node"].get("fs").is_none() && short["node"].get("cpu").is_some());
 }
@@ -111,6 +150,11 @@ fn metrics_have_the_kubelets_names() {
     for line in [
         format!("container_cpu_usage_seconds_total{{{labels}}} 2 1700000000000"),
         format!("container_spec_memory_limit_bytes{{{labels}}} 1000 1700000000000"),
+        "container_network_receive_bytes_total{interface=\"eth0\",namespace=\"ns\",pod=\"web\"} 11 1700000000000"
+            .to_string(),
+        "container_network_transmit_errors_total{interface=\"eth0\",namespace=\"ns\",pod=\"web\"} 2 1700000000000"
+            .to_string(),
+        "container_fs_usage_bytes{container=\"main\",namespace=\"ns\",pod=\"web\"} 27 1700000000000".to_string(),
         "machine_cpu_cores 4".to_string(),
     ] {
         assert!(cadvisor.lines().any(|found| found == line), "{line} is not in\n{cadvisor}");

@@ -1,16 +1,17 @@
 //! From a pod's specification to what a runtime is told.
 
-use crate::parts::{Attachment, NodeConfig};
-use holdfast_core::Quantity;
+use super::sizes;
+use crate::parts::{Attachment, HostInfo, NodeConfig};
 use holdfast_pods::admission::sysctl_name;
-use holdfast_runtime::{ContainerSpec, LinuxOptions, Mount, Resources, SandboxSpec, SecurityContext};
+use holdfast_pods::recursive_read_only;
+use holdfast_runtime::{ContainerSpec, LinuxOptions, MoreLimits, Mount, SandboxSpec, SecurityContext};
 use holdfast_volumes::{MountedVolume, expand_command, kernel_hostname, resolve_mounts};
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements, Service};
+use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The folder of a pod's logs, as the kubelet names it.
-pub(super) fn log_dir(config: &NodeConfig, pod: &Pod) -> std::path::PathBuf {
+pub(crate) fn log_dir(config: &NodeConfig, pod: &Pod) -> std::path::PathBuf {
     let meta = &pod.metadata;
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
     config.log_dir.join(format!("{}_{}_{}", part(&meta.namespace), part(&meta.name), part(&meta.uid)))
@@ -19,35 +20,6 @@ pub(super) fn log_dir(config: &NodeConfig, pod: &Pod) -> std::path::PathBuf {
 /// The log file of one attempt of a container.
 pub(super) fn log_path(config: &NodeConfig, pod: &Pod, container: &str, attempt: u32) -> std::path::PathBuf {
     log_dir(config, pod).join(container).join(format!("{attempt}.log"))
-}
-
-fn quantity(requirements: Option<&ResourceRequirements>, limits: bool, resource: &str) -> Option<Quantity> {
-    let requirements = requirements?;
-    let map = if limits { &requirements.limits } else { &requirements.requests };
-    map.as_ref()?.get(resource)?.0.parse().ok()
-}
-
-/// cgroup settings of a container, by the kubelet's formulas.
-fn resources(pod: &Pod, container: &Container) -> Resources {
-    let wanted = container.resources.as_ref();
-    let cpu_limit = quantity(wanted, true, "cpu");
-    let cpu_request = quantity(wanted, false, "cpu").or(cpu_limit);
-    let memory_limit = quantity(wanted, true, "memory");
-    let shares = cpu_request.map_or(2, |cpu| (cpu.milli().max(0) as u64 * 1024 / 1000).clamp(2, 262_144));
-    let qos = holdfast_pods::qos_class(pod);
-    Resources {
-        cpu_shares: shares,
-        cpu_period_us: if cpu_limit.is_some() { 100_000 } else { 0 },
-        cpu_quota_us: cpu_limit.map_or(0, |cpu| (cpu.milli() * 100).max(1000)),
-        memory_limit_bytes: memory_limit.map_or(0, Quantity::units),
-        oom_score_adj: match qos {
-            "Guaranteed" => -997,
-            "BestEffort" => 1000,
-            // The kubelet scales burstable pods by their share of the node's memory; the middle is fair enough
-            // where requests are small against it.
-            _ => 900,
-        },
-    }
 }
 
 fn security(pod: &Pod, container: &Container) -> SecurityContext {
@@ -73,7 +45,7 @@ fn security(pod: &Pod, container: &Container) -> SecurityContext {
 }
 
 /// What of a container's security only processes of Linux have, and the signal that stops it.
-fn linux(pod: &Pod, container: &Container, target_id: &str) -> LinuxOptions {
+fn linux(pod: &Pod, container: &Container, target_id: &str, limits: MoreLimits) -> LinuxOptions {
     let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let own = container.security_context.as_ref();
     let apparmor = own.and_then(|own| own.app_armor_profile.as_ref());
@@ -84,6 +56,7 @@ fn linux(pod: &Pod, container: &Container, target_id: &str) -> LinuxOptions {
         apparmor: apparmor.map(|of| profile(&of.type_, of.localhost_profile.as_deref())).unwrap_or_default(),
         unmasked_proc: own.is_some_and(|own| own.proc_mount.as_deref() == Some("Unmasked")),
         strict_groups: of_pod.is_some_and(|of_pod| of_pod.supplemental_groups_policy.as_deref() == Some("Strict")),
+        limits,
     }
 }
 
@@ -124,7 +97,8 @@ pub(super) fn sandbox_spec(
         host_pid: spec.host_pid.unwrap_or(false),
         host_ipc: spec.host_ipc.unwrap_or(false),
         share_process_namespace: spec.share_process_namespace.unwrap_or(false),
-        cgroup_parent: format!("{}/pod{uid}", config.cgroup_root),
+        cgroup_parent: sizes::parent(config, pod),
+        cgroup: sizes::pod(config, pod),
         sysctls: spec
             .security_context
             .and_then(|context| context.sysctls)
@@ -147,6 +121,8 @@ pub(super) struct Surroundings<'a> {
     pub files: Vec<(String, String)>,
     /// Id of the container whose processes it sees; empty for none.
     pub target_id: String,
+    /// Mounts can be read-only with all that is mounted below them.
+    pub recursive_read_only: bool,
 }
 
 /// The specification of one attempt of a container.
@@ -154,7 +130,7 @@ pub(super) struct Surroundings<'a> {
 /// # Errors
 /// `CreateContainerConfigError`'s text.
 pub(super) fn container_spec(
-    config: &NodeConfig,
+    (config, host): (&NodeConfig, &HostInfo),
     pod: &Pod,
     container: &Container,
     id: &str,
@@ -168,8 +144,13 @@ pub(super) fn container_spec(
             container_path: mount.container_path,
             read_only: mount.read_only,
             propagation: mount.propagation,
+            no_exec: mount.no_exec,
+            ..Mount::default()
         })
         .collect();
+    for (mount, wanted) in mounts.iter_mut().zip(container.volume_mounts.iter().flatten()) {
+        mount.recursive_read_only = recursive_read_only(wanted, around.recursive_read_only)?;
+    }
     for (host_path, container_path) in around.files {
         if mounts.iter().all(|mount| mount.container_path != container_path) {
             mounts.push(Mount { host_path, container_path, ..Mount::default() });
@@ -191,14 +172,14 @@ pub(super) fn container_spec(
         env: around.env.clone(),
         mounts,
         devices: Vec::new(),
-        resources: resources(pod, container),
+        resources: sizes::container(host, pod, container),
         security: security(pod, container),
         log_path: path_text(&log_path(config, pod, &container.name, attempt)),
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         ports: ports.collect(),
-        linux: linux(pod, container, &around.target_id),
+        linux: linux(pod, container, &around.target_id, sizes::more(config, host, pod, container)),
     })
 }
 

@@ -2,15 +2,18 @@
 //!
 //! What keeps a pod running must not depend on a network: an image that is here is used without asking while the hub is not
 //! connected, and when no registry answers although `imagePullPolicy: Always` wants it asked. Only what a registry says, that
-//! the image is gone or not for this pod, stands in a pod's way. An image that is named by its digest is never asked for
-//! twice. Pulls come one after the other, as the kubelet's do, unless the settings say otherwise.
+//! the image is gone or not for this pod, stands in a pod's way, and that an image which somebody else's credentials fetched is
+//! here ([`pull_records`](super::pull_records)). An image that is named by its digest is never asked for twice. Pulls come one
+//! after the other, as the kubelet's do, unless the settings say otherwise.
 
+use super::pull_records::{self, Named, SecretName, Verdict};
 use super::work::{Common, digest_reference, handler, is_dense};
+use holdfast_edge_store::{Record, State};
 use holdfast_env::Mono;
-use holdfast_pods::ImageCame;
-use holdfast_runtime::{Found, ImageInfo, Keyring, Progress, RuntimeError, WantedImage, normalise_image_name};
+use holdfast_pods::{ImageCame, ImageFailure, pull_policy};
+use holdfast_runtime::{Answer, Found, ImageInfo, Keyring, Progress, RuntimeError, WantedImage, normalise_image_name};
 use holdfast_volumes::VolumeObjects;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,6 +32,9 @@ pub(super) struct Fetched {
     pub(super) image_id: String,
     pub(super) came: ImageCame,
 }
+
+/// Why there is none, and what is said of it.
+pub(super) type NoImage = (ImageFailure, String);
 
 /// A pull, as `holdfast-edge status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +72,11 @@ impl Pulls {
         lock(&self.silent).as_ref().is_some_and(|(known, at)| known == registry && now.since(*at) < SILENCE)
     }
 
+    /// Pulls of an image of this name that are under way.
+    pub(super) fn of_name(&self, name: &str) -> usize {
+        lock(&self.under_way).values().filter(|(image, ..)| image == name).count()
+    }
+
     /// Those that are under way, the oldest first.
     pub(crate) fn list(&self, now: Mono) -> Vec<PullSummary> {
         let show = |(image, progress, since): &(String, Progress, Mono)| {
@@ -88,7 +99,7 @@ impl Drop for Line<'_> {
     }
 }
 
-/// Sees that an image is here. `pulling` is awaited once, before a registry is asked.
+/// Sees that an image is here, and that the pod may have it. `pulling` is awaited once, before a registry is asked.
 pub(super) async fn fetch_image(
     common: &Common,
     pod: &Pod,
@@ -96,30 +107,71 @@ pub(super) async fn fetch_image(
     always: bool,
     never: bool,
     pulling: impl Future<Output = ()>,
-) -> Result<Fetched, RuntimeError> {
+) -> Result<Fetched, NoImage> {
     let dense = is_dense(&handler(common, pod).unwrap_or_default());
-    let name = normalise_image_name(image)?;
+    fetch(common, pod, image, dense, (always, never), pulling).await
+}
+
+/// Sees that the images are here of the volumes that a container mounts; of one that is not, its name and why. What is told of
+/// them is told of the pod.
+pub(super) async fn fetch_volume_images(
+    common: &Common,
+    pod: &Pod,
+    container: &Container,
+) -> Result<(), (String, NoImage)> {
+    for volume in common.parts.volumes.image_volumes(pod, container) {
+        let image = volume.source.reference.unwrap_or_default();
+        let policy = pull_policy(volume.source.pull_policy.as_deref(), &image);
+        let env = &common.parts.env;
+        let began = env.monotonic();
+        let pulling = async {
+            common.events.pod(pod, None, false, "Pulling", &format!("Pulling image {image:?}")).await;
+        };
+        match fetch(common, pod, &image, false, policy, pulling).await {
+            Ok(fetched) => {
+                let text = fetched.came.told(&image, Some(env.monotonic().since(began)));
+                common.events.pod(pod, None, false, "Pulled", &text).await;
+            }
+            Err(none) => return Err((image, none)),
+        }
+    }
+    Ok(())
+}
+
+/// Sees that an image is here; `dense` says in which runtime it is expected.
+async fn fetch(
+    common: &Common,
+    pod: &Pod,
+    image: &str,
+    dense: bool,
+    (always, never): (bool, bool),
+    pulling: impl Future<Output = ()>,
+) -> Result<Fetched, NoImage> {
+    let name = normalise_image_name(image).map_err(no_image)?;
+    let unseen = |err: RuntimeError| (ImageFailure::Inspect, format!("Failed to inspect image {image:?}: {err}"));
     let present = |info: ImageInfo| Fetched { image_id: digest_reference(info), came: ImageCame::Present };
-    let here = look(common, image, dense).await?;
-    let by_digest = name.contains('@');
-    match (plan(here.is_some(), always && !by_digest, never, common.linked()), here) {
+    let credentials = credentials(pod, &common.objects);
+    let always = always && !name.contains('@');
+    let here = look(common, image, dense).await.map_err(unseen)?;
+    let allowed = is_allowed(common, &name, here.as_ref(), &credentials.named).await;
+    match (plan(here.is_some(), allowed, always, never, common.linked()), here) {
         (Plan::Use, Some(info)) => return Ok(present(info)),
-        (Plan::Refuse, _) => return Err(RuntimeError::ImageNeverPull(image.to_string())),
+        (Plan::Refuse, _) => return Err(no_image(RuntimeError::ImageNeverPull(image.to_string()))),
         _ => {}
     }
     pulling.await;
-    let (keyring, missing) = keyring(pod, &common.objects);
-    if !missing.is_empty() {
+    if !credentials.missing.is_empty() {
         let text = format!(
             "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-            missing.join(", ")
+            credentials.missing.join(", ")
         );
         common.events.pod(pod, None, true, "FailedToRetrieveImagePullSecret", &text).await;
     }
     let _turn = common.pulls.turns.acquire().await;
     // Another pod may have brought it meanwhile.
-    let here = look(common, image, dense).await?;
-    if let Some(info) = here.clone().filter(|_| !always) {
+    let here = look(common, image, dense).await.map_err(unseen)?;
+    let allowed = is_allowed(common, &name, here.as_ref(), &credentials.named).await;
+    if let Some(info) = here.clone().filter(|_| allowed && !always) {
         return Ok(present(info));
     }
     let registry = name.split('/').next().unwrap_or_default().to_string();
@@ -128,16 +180,45 @@ pub(super) async fn fetch_image(
         Fetched { image_id: digest_reference(info), came: ImageCame::Unchecked { reason } }
     };
     let now = || common.parts.env.monotonic();
-    if let Some(info) = here.clone().filter(|_| common.pulls.is_silent(&registry, now())) {
+    if let Some(info) = here.clone().filter(|_| allowed && common.pulls.is_silent(&registry, now())) {
         return Ok(unchecked(info, format!("{registry} did not answer a moment ago")));
     }
+    let keyring = credentials.keyring;
     let wanted = WantedImage { name, keyring, wasm_first: dense, here: here.as_ref().map(|info| info.id.clone()) };
-    match (pull(common, &wanted, here.clone()).await, here) {
-        (Err(RuntimeError::RegistryUnreachable { reason, .. }), Some(info)) => {
+    match (pull(common, &wanted, here.clone(), &credentials.named).await, here) {
+        (Err(RuntimeError::RegistryUnreachable { reason, .. }), Some(info)) if allowed => {
             *lock(&common.pulls.silent) = Some((registry, now()));
             Ok(unchecked(info, reason))
         }
-        (outcome, _) => outcome,
+        (outcome, _) => outcome.map_err(no_image),
+    }
+}
+
+fn no_image(err: RuntimeError) -> NoImage {
+    match err {
+        RuntimeError::ImageNeverPull(_) => (ImageFailure::NeverPull, err.to_string()),
+        RuntimeError::InvalidImageName { .. } => (ImageFailure::InvalidName, err.to_string()),
+        // The machine says of which image.
+        RuntimeError::ImagePull { reason, .. } | RuntimeError::RegistryUnreachable { reason, .. } => {
+            (ImageFailure::Pull, reason)
+        }
+        err => (ImageFailure::Pull, err.to_string()),
+    }
+}
+
+/// Whether a pod with these credentials may use an image that is here, by what is written down about it.
+async fn is_allowed(common: &Common, name: &str, here: Option<&ImageInfo>, pod: &[Named]) -> bool {
+    let Some(info) = here else { return true };
+    let policy = &common.parts.config.pull_verification;
+    match common.store.read(|state| pull_records::judge(state, policy, name, &info.id, pod)) {
+        Verdict::Unknown => false,
+        Verdict::Allowed(learned) => {
+            if let Some(record) = learned {
+                // It can be found out again.
+                common.store.lazily(vec![record]);
+            }
+            true
+        }
     }
 }
 
@@ -151,9 +232,9 @@ enum Plan {
     Ask,
 }
 
-/// What `imagePullPolicy` comes to.
-fn plan(here: bool, always: bool, never: bool, linked: bool) -> Plan {
-    match (here, never) {
+/// What `imagePullPolicy` comes to. An image that the pod is not known to be `allowed` is not used without asking.
+fn plan(here: bool, allowed: bool, always: bool, never: bool, linked: bool) -> Plan {
+    match (here && allowed, never) {
         (true, _) if never || !always || !linked => Plan::Use,
         (false, true) => Plan::Refuse,
         _ => Plan::Ask,
@@ -165,11 +246,16 @@ async fn look(common: &Common, image: &str, dense: bool) -> Result<Option<ImageI
     common.runtime_of(image, dense).await?.image(image).await
 }
 
-async fn pull(common: &Common, wanted: &WantedImage, here: Option<ImageInfo>) -> Result<Fetched, RuntimeError> {
+async fn pull(
+    common: &Common,
+    wanted: &WantedImage,
+    here: Option<ImageInfo>,
+    pod: &[Named],
+) -> Result<Fetched, RuntimeError> {
     let env = &common.parts.env;
     let began = env.monotonic();
     let find = common.parts.registries.find(wanted);
-    let found = match here {
+    let Answer { found, shown } = match here {
         None => find.await?,
         Some(_) => env.timeout(CHECK, find).await.unwrap_or_else(|| {
             let reason = format!("no registry answered within {} s", CHECK.as_secs());
@@ -185,32 +271,70 @@ async fn pull(common: &Common, wanted: &WantedImage, here: Option<ImageInfo>) ->
             lock(&common.pulls.under_way).insert(line.key, shown);
             let wasm = image.manifest().is_wasm;
             let runtime = if wasm { &common.parts.wasm } else { &common.parts.oci };
-            let info = runtime.pull_image(&*image).await?;
+            write_down(common, |state| pull_records::intend(state, &wanted.name)).await.map_err(|reason| {
+                let reason = format!("the pull could not be written down: {reason}");
+                RuntimeError::ImagePull { image: wanted.name.clone(), reason }
+            })?;
+            let pulled = runtime.pull_image(&*image).await;
+            if pulled.is_err() && common.pulls.of_name(&wanted.name) == 1 {
+                common.store.lazily(vec![pull_records::give_up(&wanted.name)]);
+            }
             common.readiness.images.notify_one();
-            info
+            pulled?
         }
     };
+    let records = |state: &State| pull_records::came(state, &wanted.name, &info.id, info.is_wasm, shown.as_ref(), pod);
+    if let Err(reason) = write_down(common, records).await {
+        // The next pod has to ask again.
+        tracing::warn!(image = wanted.name, reason, "Who may have an image could not be written down");
+    }
     let took = env.monotonic().since(began);
     let size_bytes = info.size_bytes;
     Ok(Fetched { image_id: digest_reference(info), came: ImageCame::Pulled { took, size_bytes } })
 }
 
-/// The credentials that a pod names, and the secrets among them that are not here or do not read.
-fn keyring(pod: &Pod, objects: &dyn VolumeObjects) -> (Keyring, Vec<String>) {
+/// Makes records durable, if there are any.
+async fn write_down(common: &Common, records: impl FnOnce(&State) -> Vec<Record>) -> Result<(), String> {
+    match common.store.read(records) {
+        records if records.is_empty() => Ok(()),
+        records => common.store.commit(records).await,
+    }
+}
+
+/// What a pod may show registries.
+#[derive(Default)]
+struct Credentials {
+    keyring: Keyring,
+    /// The same, each with the Secret that it is from.
+    named: Vec<Named>,
+    /// Secrets that are not here or do not read.
+    missing: Vec<String>,
+}
+
+fn credentials(pod: &Pod, objects: &dyn VolumeObjects) -> Credentials {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let (mut keyring, mut missing) = (Keyring::default(), Vec::new());
-    let named = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
-    for name in named.map(|reference| reference.name.clone()).filter(|name| !name.is_empty()) {
-        match objects.secret(&namespace, &name).map(|secret| add(&mut keyring, &secret)) {
-            Some(Ok(())) => {}
-            None => missing.push(name),
-            Some(Err(why)) => {
+    let mut found = Credentials::default();
+    let secrets = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+    for name in secrets.map(|reference| reference.name.clone()).filter(|name| !name.is_empty()) {
+        let Some(secret) = objects.secret(&namespace, &name) else {
+            found.missing.push(name);
+            continue;
+        };
+        let mut keyring = Keyring::default();
+        match add(&mut keyring, &secret) {
+            Ok(()) => {
+                let uid = secret.metadata.uid.unwrap_or_default();
+                let secret = SecretName { uid, namespace: namespace.clone(), name };
+                found.named.extend(pull_records::named(&secret, &keyring));
+                found.keyring.extend(keyring);
+            }
+            Err(why) => {
                 tracing::warn!(secret = format!("{namespace}/{name}"), why, "A pull secret does not read");
-                missing.push(name);
+                found.missing.push(name);
             }
         }
     }
-    (keyring, missing)
+    found
 }
 
 fn add(keyring: &mut Keyring, secret: &Secret) -> Result<(), String> {
@@ -237,19 +361,23 @@ mod tests {
 
     #[test]
     fn only_a_connected_node_asks_for_what_it_has() {
-        // (here, always, never, linked)
+        // (here, allowed, always, never, linked)
         for (case, expected) in [
-            ((true, false, false, true), Plan::Use),
-            ((true, false, false, false), Plan::Use),
-            ((true, true, false, true), Plan::Ask),
-            ((true, true, false, false), Plan::Use),
-            ((true, false, true, true), Plan::Use),
-            ((false, false, true, true), Plan::Refuse),
-            ((false, false, false, false), Plan::Ask),
-            ((false, true, false, false), Plan::Ask),
+            ((true, true, false, false, true), Plan::Use),
+            ((true, true, false, false, false), Plan::Use),
+            ((true, true, true, false, true), Plan::Ask),
+            ((true, true, true, false, false), Plan::Use),
+            ((true, true, false, true, true), Plan::Use),
+            ((false, true, false, true, true), Plan::Refuse),
+            ((false, true, false, false, false), Plan::Ask),
+            ((false, true, true, false, false), Plan::Ask),
+            // Somebody else's credentials fetched it.
+            ((true, false, false, false, true), Plan::Ask),
+            ((true, false, true, false, false), Plan::Ask),
+            ((true, false, false, true, true), Plan::Refuse),
         ] {
-            let (here, always, never, linked) = case;
-            assert_eq!(plan(here, always, never, linked), expected, "{case:?}");
+            let (here, allowed, always, never, linked) = case;
+            assert_eq!(plan(here, allowed, always, never, linked), expected, "{case:?}");
         }
     }
 
@@ -298,9 +426,11 @@ mod tests {
         let named: Vec<_> = ["old", "gone", "other", "new"].iter().map(|name| json!({ "name": name })).collect();
         let document = json!({"metadata": {"namespace": "a"}, "spec": {"containers": [], "imagePullSecrets": named}});
         let pod = holdfast_pods::typed::pod(document).unwrap();
-        let (ring, missing) = keyring(&pod, &Secrets);
-        assert_eq!(missing, ["gone", "other"]);
-        let users: Vec<String> = ring.lookup("r.example/app").into_iter().map(|auth| auth.username).collect();
+        let found = credentials(&pod, &Secrets);
+        assert_eq!(found.missing, ["gone", "other"]);
+        let users: Vec<String> = found.keyring.lookup("r.example/app").into_iter().map(|auth| auth.username).collect();
         assert_eq!(users, ["bob", "ann"]);
+        let named = found.named.iter().map(|named| (named.secret.name.as_str(), named.auth.username.as_str()));
+        assert_eq!(named.collect::<Vec<_>>(), [("old", "bob"), ("new", "ann")]);
     }
 }

@@ -1,12 +1,15 @@
 //! Starts and ends workers as the journal says.
 
-use super::work::Common;
+use super::mirrors::{self, Mirrors};
+use super::work::{ANSWER, Common};
 use super::worker::{Order, Shown, Worker, start};
+use super::{sizes, sources};
 use crate::parts::PodRef;
+use crate::static_pods::{self, AtHub};
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_pods::typed;
-use holdfast_runtime::RuntimeEvent;
+use holdfast_runtime::{NodeCgroups, RuntimeEvent};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +49,7 @@ pub struct PodManager {
     workers: Mutex<BTreeMap<String, Worker>>,
     report_all: Arc<Notify>,
     ready: watch::Sender<BTreeMap<String, bool>>,
+    mirrors: Mutex<Mirrors>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -55,7 +59,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl PodManager {
     /// A manager without workers yet.
     pub(crate) fn new(common: Arc<Common>, report_all: Arc<Notify>) -> Arc<PodManager> {
-        Arc::new(PodManager { common, workers: Mutex::default(), report_all, ready: watch::channel(BTreeMap::new()).0 })
+        Arc::new(PodManager {
+            common,
+            workers: Mutex::default(),
+            report_all,
+            ready: watch::channel(BTreeMap::new()).0,
+            mirrors: Mutex::default(),
+        })
     }
 
     /// Follows the journal and the runtimes until dropped.
@@ -65,9 +75,11 @@ impl PodManager {
         let mut oci = self.common.parts.oci.events();
         let mut wasm = self.common.parts.wasm.events();
         super::sweep::places(&self.common).await;
+        let mut shaped = None;
         let _sweep = env.spawn("pods-sweep", Box::pin(super::sweep::runtimes(self.common.clone())));
         loop {
             items.mark_unchanged();
+            self.shape(&mut shaped).await;
             self.reconcile().await;
             let ready = self.ready_by_ip();
             self.ready.send_if_modified(|known| {
@@ -86,6 +98,23 @@ impl PodManager {
                 () = wake => {}
             }
         }
+    }
+
+    /// Makes the cgroups above those of pods fit what pods ask for; `last` is how they are.
+    async fn shape(&self, last: &mut Option<NodeCgroups>) {
+        let parts = &self.common.parts;
+        let burstable = lock(&self.common.ledger).burstable_cpu();
+        let wanted = sizes::above_pods(&parts.config, &parts.host.read(), burstable);
+        if last.as_ref() == Some(&wanted) {
+            return;
+        }
+        match parts.env.timeout(ANSWER, parts.oci.shape_node(&wanted)).await {
+            Some(Ok(())) => {}
+            Some(Err(err)) => tracing::warn!(%err, "The cgroups of this node's pods could not be set up"),
+            None => tracing::warn!("The cgroups of this node's pods were not set up in time"),
+        }
+        // Told once: pods run without.
+        *last = Some(wanted);
     }
 
     async fn order_all(&self, order: impl Fn() -> Order) {
@@ -117,20 +146,34 @@ impl PodManager {
 
     /// Makes the workers fit the journal.
     async fn reconcile(&self) {
-        let pods = self.common.objects.pods();
+        let (pods, mirrors) = self.common.objects.pods_and_mirrors();
         let mut orders = Vec::new();
         let mut ended = Vec::new();
+        let mut came_back = false;
+        let sources = self.common.store.read(|state| sources::of(state, &pods));
         {
             let mut workers = lock(&self.workers);
             let mut wanted = BTreeSet::new();
             for pod in pods {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
                 wanted.insert(uid.clone());
-                match workers.get(&uid) {
+                let waits = static_pods::is_static(&pod) && workers.values().any(|other| holds(other, &pod));
+                let made_of = sources.get(&uid).copied().unwrap_or_default();
+                match workers.get_mut(&uid) {
+                    // The pod that the file held before ends first.
+                    None if waits => {}
                     None => {
-                        workers.insert(uid, start(self.common.clone(), pod));
+                        workers.insert(uid, start(self.common.clone(), pod, made_of));
+                    }
+                    // Its file went and came back.
+                    Some(worker) if static_pods::is_static(&pod) && has_ended(worker) => {
+                        came_back = true;
+                        ended.push(uid);
                     }
                     Some(worker) => {
+                        if std::mem::replace(&mut worker.sources, made_of) != made_of {
+                            orders.push((worker.orders.clone(), Order::RefreshVolumes));
+                        }
                         let known = worker.shown.borrow().pod.clone();
                         if !Arc::ptr_eq(&known, &pod) && known != pod && !worker.shown.borrow().gone {
                             orders.push((worker.orders.clone(), Order::Changed(pod)));
@@ -142,7 +185,7 @@ impl PodManager {
                 if wanted.contains(uid) {
                     continue;
                 }
-                if worker.shown.borrow().gone || worker.task.is_finished() {
+                if has_ended(worker) {
                     ended.push(uid.clone());
                 } else {
                     orders.push((worker.orders.clone(), Order::DeletedAtHub));
@@ -151,7 +194,8 @@ impl PodManager {
             for uid in &ended {
                 if let Some(worker) = workers.remove(uid) {
                     let key = Common::key(&worker.shown.borrow().pod);
-                    let mut forget = vec![Record::DropNote { key: Common::memory_key(uid) }];
+                    let notes = [Common::memory_key(uid), Common::allocation_key(uid)];
+                    let mut forget = notes.map(|key| Record::DropNote { key }).to_vec();
                     // A pod of the same name may be reporting under this key already.
                     if self.common.store.read(|state| fact_is_of(state, &key, uid)) {
                         forget.push(Record::DropStateFact { key });
@@ -161,6 +205,42 @@ impl PodManager {
             }
         }
         for (queue, order) in orders {
+            let _ = queue.send(order).await;
+        }
+        if came_back {
+            self.common.changed.notify_one();
+        }
+        self.tend_mirrors(&mirrors).await;
+    }
+
+    /// Sees that the hub has a mirror of each static pod, and none of what is no static pod any more.
+    async fn tend_mirrors(&self, mirrors: &[Arc<Pod>]) {
+        let here: Vec<(Arc<Pod>, bool)> = lock(&self.workers)
+            .values()
+            .map(|worker| worker.shown.borrow().clone())
+            .filter(|shown| static_pods::is_static(&shown.pod) && !shown.gone)
+            .map(|shown| (shown.pod, shown.ending))
+            .collect();
+        let now = self.common.parts.env.monotonic();
+        let tasks = lock(&self.mirrors).tend(now, self.common.linked(), &here, mirrors);
+        for task in tasks {
+            match task {
+                mirrors::Task::Report(uid) => self.order(&uid, Order::Report).await,
+                mirrors::Task::Remove { key, uid } => {
+                    let body = serde_json::json!({"uid": uid, "gone": true}).to_string();
+                    if let Err(err) = self.common.store.state_fact(key, body.into(), false).await {
+                        tracing::warn!(%err, "That a mirror pod is to go could not be noted");
+                    }
+                }
+                mirrors::Task::Forget { key } => self.common.store.lazily(vec![Record::DropStateFact { key }]),
+            }
+        }
+    }
+
+    async fn order(&self, uid: &str, order: Order) {
+        let queue = lock(&self.workers).get(uid).map(|worker| worker.orders.clone());
+        if let Some(queue) = queue {
+            // A worker that has ended needs no order.
             let _ = queue.send(order).await;
         }
     }
@@ -179,20 +259,22 @@ impl PodManager {
 
     /// Has a pod's status told again with what others say in it.
     pub(crate) async fn refresh(&self, uid: &str) {
-        let queue = lock(&self.workers).get(uid).map(|worker| worker.orders.clone());
-        if let Some(queue) = queue {
-            // A worker that has ended needs no order.
-            let _ = queue.send(Order::Refresh).await;
-        }
+        self.order(uid, Order::Refresh).await;
     }
 
-    /// Ends a pod because the machine runs short; `message` says of what.
-    pub(crate) async fn evict(&self, uid: &str, message: String) {
-        let queue = lock(&self.workers).get(uid).map(|worker| worker.orders.clone());
-        if let Some(queue) = queue {
-            // A worker that has ended needs no order.
-            let _ = queue.send(Order::Evict(message)).await;
-        }
+    /// Ends a pod that has to go; `message` says why. `grace` is the most time that it gets, as little as can be without.
+    pub(crate) async fn evict(&self, uid: &str, message: String, grace: Option<Duration>) {
+        self.order(uid, Order::Evict { message, grace }).await;
+    }
+
+    /// Has a pod stopped because the node shuts down; it may take so long.
+    pub(crate) async fn shut_down(&self, uid: &str, grace: Duration) {
+        self.order(uid, Order::ShutDown(grace)).await;
+    }
+
+    /// The node goes on after all.
+    pub(crate) async fn cancel_shutdown(&self) {
+        self.order_all(|| Order::CancelShutdown).await;
     }
 
     /// Readiness by address, for the data plane.
@@ -201,7 +283,8 @@ impl PodManager {
         let of = |worker: &Worker| {
             let shown = worker.shown.borrow();
             let ip = shown.status.pod_ip.clone().filter(|ip| !ip.is_empty() && !host_network(&shown))?;
-            Some((ip, is_ready(&shown.status)))
+            // One that is to stop gets nothing new, though it may still answer.
+            Some((ip, is_ready(&shown.status) && !shown.ending))
         };
         lock(&self.workers).values().filter_map(of).collect()
     }
@@ -223,9 +306,16 @@ impl PodManager {
             let meta = &pod.metadata;
             meta.namespace.as_deref() == Some(namespace)
                 && meta.name.as_deref() == Some(name)
-                && (uid.is_empty() || meta.uid.as_deref() == Some(uid))
+                && (uid.is_empty() || meta.uid.as_deref() == Some(uid) || self.is_mirrored_as(pod, uid))
         };
         self.shown().into_iter().find(|shown| fits(&shown.pod))
+    }
+
+    /// Whether the hub has a static pod under this UID.
+    fn is_mirrored_as(&self, pod: &Pod, uid: &str) -> bool {
+        let own = pod.metadata.uid.as_deref().unwrap_or_default();
+        let at_hub = || self.common.store.read(|state| static_pods::at_hub(state, &Common::key(pod), own));
+        static_pods::is_static(pod) && matches!(at_hub(), AtHub::Mirror { uid: of, .. } if of == uid)
     }
 
     pub(crate) fn common(&self) -> &Arc<Common> {
@@ -237,6 +327,18 @@ impl PodManager {
 fn fact_is_of(state: &holdfast_edge_store::State, key: &str, uid: &str) -> bool {
     let body = state.outbox().state_fact(key).and_then(|(_, body)| serde_json::from_slice(body).ok());
     body.is_some_and(|body: serde_json::Value| body.get("uid").and_then(|uid| uid.as_str()) == Some(uid))
+}
+
+/// Whether a worker has a pod of this name in its hands.
+fn holds(worker: &Worker, pod: &Pod) -> bool {
+    let meta = &pod.metadata;
+    let shown = worker.shown.borrow();
+    let other = &shown.pod.metadata;
+    !has_ended(worker) && (&other.namespace, &other.name) == (&meta.namespace, &meta.name)
+}
+
+fn has_ended(worker: &Worker) -> bool {
+    worker.shown.borrow().gone || worker.task.is_finished()
 }
 
 fn is_ready(status: &PodStatus) -> bool {

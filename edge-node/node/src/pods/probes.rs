@@ -119,6 +119,12 @@ impl ProbeTarget {
         self.env.timeout(timeout, run).await.unwrap_or_else(late)
     }
 
+    /// `host:port` that an HTTP request goes to.
+    pub(super) fn authority(&self, container: &Container, action: &HTTPGetAction) -> String {
+        let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(&self.pod_ip);
+        format!("{host}:{}", port(container, &action.port).unwrap_or_default())
+    }
+
     pub(super) async fn http(
         &self,
         container: &Container,

@@ -95,7 +95,8 @@ pub(super) async fn runtimes(common: Arc<Common>) {
 /// Notes of pods that are no longer here.
 fn stale_notes(common: &Common, live: &BTreeSet<String>) -> Vec<Record> {
     common.store.read(|state| {
-        let keys = state.notes().keys().filter(|key| key.strip_prefix("pod/").is_some_and(|uid| !live.contains(uid)));
+        let of = |key: &str| key.strip_prefix("pod/").or_else(|| key.strip_prefix("allocated/")).map(str::to_string);
+        let keys = state.notes().keys().filter(|key| of(key).is_some_and(|uid| !live.contains(&uid)));
         keys.map(|key| Record::DropNote { key: key.clone() }).collect()
     })
 }
@@ -140,6 +141,11 @@ async fn remove_unknown(
         }
         in_time(env.timeout(ANSWER, runtime.stop_sandbox(&sandbox.id)).await)?;
         in_time(env.timeout(ANSWER, runtime.remove_sandbox(&sandbox.id)).await)?;
+    }
+    // Their volumes were unmounted before the first worker started.
+    let kept = env.timeout(ANSWER, runtime.image_mounts()).await.unwrap_or_else(|| Err(late()))?;
+    for uid in kept.iter().filter(|uid| !known.contains(*uid)) {
+        in_time(env.timeout(ANSWER, runtime.release_images(uid)).await)?;
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 //! Each function is one answer to one action of the machine; none decides what comes next.
 
 use super::containers::{self, Surroundings, container_spec, sandbox_spec, service_env};
+use super::hooks::run_hook;
+use super::image_gc::Ages;
 use super::images::Pulls;
-use super::probes::{ExecFailure, ProbeTarget};
+use super::probes::ProbeTarget;
 use super::termination;
 use crate::events::Events;
 use crate::lease::RunLease;
@@ -12,15 +14,21 @@ use crate::link::LinkState;
 use crate::objects::Objects;
 use crate::parts::{Attachment, NodeParts, PodPlace, PodRef};
 use crate::readiness::Readiness;
+use crate::status::default_limits;
 use crate::store::SharedStore;
 use crate::tokens::{NodeTokens, PodObjects};
 use holdfast_pods::{
-    ObservedContainer, ObservedSandbox, ObservedState, PodEvent, StartFailure, container_id, container_named,
-    sandbox_id,
+    Ledger, ObservedContainer, ObservedSandbox, ObservedState, ObservedUser, PodEvent, StartFailure, container_id,
+    container_named, sandbox_id,
 };
-use holdfast_runtime::{ContainerState, ImageInfo, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState};
-use holdfast_volumes::{HostDns, MountedVolume, hostname_file, hosts_file, resolv_conf, resolve_env};
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use holdfast_runtime::{
+    ContainerState, ImageInfo, ImageMount, LinuxUser, Mount, Runtime, RuntimeError, SandboxSpec, SandboxState,
+    log_files, normalise_image_name,
+};
+use holdfast_volumes::{
+    EnvSources, HostDns, MountedVolume, check_image_paths, fields, hostname_file, hosts_file, resolv_conf, resolve_env,
+};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -47,8 +55,20 @@ pub(crate) struct Common {
     pub(crate) lease: Arc<RunLease>,
     /// Images on their way.
     pub(crate) pulls: Pulls,
+    /// When images of the two runtimes were used.
+    pub(crate) images: Mutex<[Ages; 2]>,
+    /// The conditions that speak of pressure and hold.
+    pub(crate) pressure: Mutex<Vec<&'static str>>,
+    /// Who holds how much of the node.
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Counts how often somebody gave some of it back.
+    pub(crate) room: watch::Sender<u64>,
     /// How the link is, once there is one.
     pub(crate) link: OnceLock<watch::Receiver<LinkState>>,
+    /// Whom containers run as, by id.
+    pub(crate) users: Mutex<BTreeMap<String, ObservedUser>>,
+    /// Whether the node shuts down.
+    pub(crate) shutting_down: Arc<watch::Sender<bool>>,
 }
 
 impl Common {
@@ -63,6 +83,28 @@ impl Common {
         format!("pod/{uid}")
     }
 
+    /// The conditions that speak of pressure and hold now.
+    pub(super) fn pressure(&self) -> Vec<&'static str> {
+        self.pressure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which conditions that speak of pressure hold from now on.
+    pub(crate) fn set_pressure(&self, holding: Vec<&'static str>) {
+        *self.pressure.lock().unwrap_or_else(PoisonError::into_inner) = holding;
+    }
+
+    /// The key of the note that holds what a pod was granted.
+    pub(super) fn allocation_key(uid: &str) -> String {
+        format!("allocated/{uid}")
+    }
+
+    /// Changes the node's account; whoever waits hears of it when the change says that others may have more now.
+    pub(super) fn account(&self, change: impl FnOnce(&mut Ledger) -> bool) {
+        if change(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.room.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
     /// Whether the hub is connected.
     pub(super) fn linked(&self) -> bool {
         self.link.get().is_some_and(|link| link.borrow().connected)
@@ -70,7 +112,21 @@ impl Common {
 
     /// What volumes are made from.
     pub(super) fn pod_objects(&self) -> PodObjects {
-        PodObjects { objects: self.objects.clone(), tokens: self.tokens.clone() }
+        let allocatable = default_limits(&self.parts.config, &self.parts.host.read());
+        PodObjects { objects: self.objects.clone(), tokens: self.tokens.clone(), allocatable }
+    }
+
+    /// Whom a running container runs as, where its runtime knows. Asked once.
+    pub(super) async fn user(&self, runtime: &dyn Runtime, container_id: &str) -> Option<ObservedUser> {
+        let known = self.users.lock().unwrap_or_else(PoisonError::into_inner).get(container_id).cloned();
+        if known.is_some() {
+            return known;
+        }
+        let LinuxUser { uid, gid, groups } = runtime.user_of(container_id).await.ok().flatten()?;
+        let user = ObservedUser { uid, gid, groups };
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.insert(container_id.to_string(), user.clone());
+        Some(user)
     }
 
     /// Notes where a container is.
@@ -83,6 +139,7 @@ impl Common {
     pub(super) fn unsettle(&self, prefix: &str) {
         let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
         homes.retain(|id, _| !id.starts_with(prefix));
+        self.users.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| !id.starts_with(prefix));
     }
 
     /// The runtime that has the image; the pod's own when neither has it.
@@ -231,13 +288,17 @@ pub(super) async fn launch(
     let objects = &common.objects;
     let config = &common.parts.config;
     let services = service_env(pod, &objects.services());
-    let host_ip = config.node_ips.first().cloned().unwrap_or_default();
-    let env = resolve_env(pod, &container, objects, &services, &sandbox.ips, &host_ip, &config.node_name)
-        .map_err(config_error)?;
+    let runtime = fields::Runtime { pod_ips: &sandbox.ips, host_ips: &config.node_ips, node_name: &config.node_name };
+    let sources = EnvSources { services: &services, volumes: &place.volumes, runtime };
+    let env = resolve_env(pod, &container, &common.pod_objects(), sources).map_err(config_error)?;
     let id = container_id(uid, name, attempt);
+    let volumes = with_images(common, pod, &container, &place.volumes).await?;
+    check_image_paths(&container, &volumes, &env).map_err(|text| (StartFailure::Create, text))?;
     let files = pod_files(common, pod, &sandbox, name, attempt).await.map_err(config_error)?;
-    let around = Surroundings { volumes: &place.volumes, env, files, target_id };
-    let mut spec = container_spec(config, pod, &container, &id, attempt, around).map_err(config_error)?;
+    let recursive_read_only = has_recursive_read_only(common, &sandbox.handler);
+    let around = Surroundings { volumes: &volumes, env, files, target_id, recursive_read_only };
+    let host = common.parts.host.read();
+    let mut spec = container_spec((config, &host), pod, &container, &id, attempt, around).map_err(config_error)?;
     let dense = is_dense(&sandbox.handler);
     let runtime = common.runtime_of(&spec.image, dense).await.map_err(start_failure)?;
     if runtime.name() != common.parts.wasm.name() {
@@ -256,6 +317,7 @@ pub(super) async fn launch(
     runtime.run_sandbox(&sandbox).await.map_err(start_failure)?;
     common.settle(&id, &*runtime);
     runtime.create_container(&sandbox, &spec).await.map_err(start_failure)?;
+    common.user(&*runtime, &id).await;
     runtime.start_container(&id).await.map_err(|err| (StartFailure::Run, err.to_string()))?;
     if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone()) {
         let target = ProbeTarget {
@@ -267,7 +329,7 @@ pub(super) async fn launch(
             container_id: id.clone(),
             pod_ip: sandbox.ips.first().cloned().unwrap_or_default(),
         };
-        if let Err(err) = run_hook(&target, &hook, Duration::from_secs(60)).await {
+        if let Err(err) = run_hook(common, &target, &hook, Duration::from_secs(60)).await {
             // Not in the event, as upstream: what the hook said may be a secret.
             tracing::warn!(container = id, err, "A postStart hook failed");
             common.events.pod(pod, Some(name), true, "FailedPostStartHook", "PostStartHook failed").await;
@@ -279,6 +341,52 @@ pub(super) async fn launch(
         }
     }
     Ok(())
+}
+
+/// The volumes of a pod with those from images that this container mounts, which are shown from here on until the pod ends.
+async fn with_images(
+    common: &Common,
+    pod: &Pod,
+    container: &Container,
+    volumes: &BTreeMap<String, MountedVolume>,
+) -> Result<BTreeMap<String, MountedVolume>, (StartFailure, String)> {
+    let mut all = volumes.clone();
+    for volume in common.parts.volumes.image_volumes(pod, container) {
+        let failed = |err: RuntimeError| (StartFailure::Create, format!("ImageVolumeMountFailed: {err}"));
+        let reference = volume.source.reference.unwrap_or_default();
+        let mount = ImageMount {
+            pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
+            volume: volume.name.clone(),
+            image: normalise_image_name(&reference).map_err(failed)?,
+            target: volume.target.clone(),
+        };
+        common.parts.oci.mount_image(&mount).await.map_err(failed)?;
+        all.insert(volume.name, MountedVolume { host_path: volume.target, read_only: true, is_image: true });
+    }
+    Ok(all)
+}
+
+/// Forgets a dead container: in its runtime, its log, what it said. What cannot be done is told in the log.
+pub(crate) async fn forget_container(common: &Common, pod: &Pod, uid: &str, name: &str, attempt: u32) {
+    let id = container_id(uid, name, attempt);
+    if let Some(runtime) = runtime_with(common, &id).await
+        && let Err(err) = runtime.remove_container(&id).await
+    {
+        tracing::warn!(container = id, %err, "Could not remove a container");
+        return;
+    }
+    let log = containers::log_path(&common.parts.config, pod, name, attempt);
+    let said = common.parts.volumes.pod_dir(uid).map(|dir| termination::file(&dir, name, attempt));
+    let forget = move || {
+        // Its folder may be gone already.
+        let _ = said.map(std::fs::remove_file);
+        log_files::remove(&log)
+    };
+    if let Some(Err(err)) = common.parts.env.blocking(forget).await {
+        tracing::warn!(container = id, %err, "Could not remove a container's log");
+    }
+    common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    common.users.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
 }
 
 /// The container whose processes another one sees.
@@ -380,23 +488,21 @@ fn start_failure(err: RuntimeError) -> (StartFailure, String) {
     (reason, err.to_string())
 }
 
-pub(super) async fn run_hook(target: &ProbeTarget, hook: &LifecycleHandler, limit: Duration) -> Result<(), String> {
-    if let Some(exec) = &hook.exec {
-        return match target.exec(exec, limit).await.map_err(ExecFailure::text)? {
-            (0, _) => Ok(()),
-            (code, output) => Err(format!("the command exited with {code}: {output}")),
-        };
-    }
-    if let Some(http) = &hook.http_get {
-        let container = container_named(&target.pod, &target.container).unwrap_or_default();
-        return target.http(&container, http, limit).await.map(|_| ());
-    }
-    if let Some(sleep) = &hook.sleep {
-        let wait = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0)).min(limit);
-        target.env.sleep(wait).await;
-        return Ok(());
-    }
-    Err("not implemented: this sort of hook".into())
+/// Whether mounts can be read-only with all that is mounted below them: the kernel must know how (`mount_setattr`, Linux 5.12),
+/// and the runtime must pass it on, which those do that run processes of this kernel.
+pub(super) fn has_recursive_read_only(common: &Common, handler: &str) -> bool {
+    let of_this_kernel = matches!(handler, "" | "runc" | "crun");
+    of_this_kernel && kernel_version(&common.parts.host.read().kernel).is_some_and(|version| version >= (5, 12))
+}
+
+/// The same for a pod, by its class.
+pub(super) fn recursive_read_only_for(common: &Common, pod: &Pod) -> bool {
+    handler(common, pod).is_ok_and(|handler| has_recursive_read_only(common, &handler))
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The runtime in which a container was started or last seen.
@@ -450,6 +556,10 @@ pub(super) async fn observe(
         for info in runtime.list_containers().await? {
             if ours(&info.sandbox_id) {
                 common.settle(&info.id, &**runtime);
+                let user = match info.state {
+                    ContainerState::Running { .. } => common.user(&**runtime, &info.id).await,
+                    _ => None,
+                };
                 found.push(ObservedContainer {
                     id: info.id,
                     name: info.name,
@@ -457,6 +567,7 @@ pub(super) async fn observe(
                     image: info.image,
                     image_id: info.image_id,
                     runtime: runtime.name().to_string(),
+                    user,
                     state: observed_state(info.state),
                 });
             }
@@ -504,5 +615,24 @@ fn observed_state(state: ContainerState) -> ObservedState {
             ObservedState::Exited { started_at, finished_at, exit_code, reason, message }
         }
         ContainerState::Unknown => ObservedState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_have_versions() {
+        let versions = [
+            ("5.12.0", Some((5, 12))),
+            ("6.1.0-18-amd64", Some((6, 1))),
+            ("5.4", Some((5, 4))),
+            ("x", None),
+            ("", None),
+        ];
+        for (release, version) in versions {
+            assert_eq!(kernel_version(release), version, "{release}");
+        }
     }
 }

@@ -6,16 +6,20 @@
 mod actions;
 
 use super::containers::log_dir;
+use super::mirrors::{self, Address};
 use super::results;
 use super::work::{ANSWER, Common, Place, observe};
-use crate::kept;
+use crate::{kept, static_pods};
 use holdfast_core::Timestamp;
 use holdfast_edge_store::Record;
 use holdfast_env::{Mono, Task};
 use holdfast_kinds::fencing::{self, Fencing};
 use holdfast_mutation::broken;
 use holdfast_pods::admission::Host;
-use holdfast_pods::{Now, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, typed};
+use holdfast_pods::{
+    Allocation, Now, ObservedUser, PodAction, PodEvent, PodMachine, PodMemory, admit, container_id, ledger, qos_class,
+    shutdown, typed,
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -25,9 +29,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Events that wait for a worker; tasks wait when it is full.
 const EVENTS: usize = 64;
-/// How often a pod's volumes are compared with their sources.
-const REFRESH: Duration = Duration::from_secs(10);
-/// How often the runtimes are asked although nothing rang.
+/// How often the runtimes are asked and the volumes are compared with their sources although nothing rang. Tokens that the node
+/// itself signs come so.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// What reaches a worker from its tasks.
@@ -37,8 +40,8 @@ enum Word {
     Event(PodEvent),
     /// What the runtimes list, and how many events had been fed when they were asked.
     Observed(u64, PodEvent),
-    /// The runtime that a container runs in.
-    RunsIn(String, &'static str),
+    /// The runtime that a container runs in, and whom it runs as.
+    RunsIn(String, &'static str, Option<ObservedUser>),
 }
 
 /// What the manager tells a worker.
@@ -54,8 +57,14 @@ pub(super) enum Order {
     Report,
     /// Something that others say in the pod's status has changed.
     Refresh,
-    /// The machine runs short, and this pod has to go.
-    Evict(String),
+    /// What the pod's volumes are made of has changed.
+    RefreshVolumes,
+    /// This pod has to go.
+    Evict { message: String, grace: Option<Duration> },
+    /// The node shuts down: the pod has so long to stop.
+    ShutDown(Duration),
+    /// The node goes on after all.
+    CancelShutdown,
 }
 
 /// What others may see of a worker.
@@ -67,6 +76,10 @@ pub(crate) struct Shown {
     pub(crate) status: k8s_openapi::api::core::v1::PodStatus,
     /// Everything is torn down, and the hub may forget it.
     pub(crate) gone: bool,
+    /// The pod is to stop, for whatever reason.
+    pub(crate) ending: bool,
+    /// Nothing of it runs.
+    pub(crate) down: bool,
 }
 
 impl Shown {
@@ -88,29 +101,38 @@ pub(super) struct Worker {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) shown: watch::Receiver<Shown>,
     pub(super) task: Task,
+    /// What its volumes are made of.
+    pub(super) sources: u64,
 }
 
 /// Starts a worker.
-pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>) -> Worker {
+pub(super) fn start(common: Arc<Common>, pod: Arc<Pod>, sources: u64) -> Worker {
     let (orders, order_queue) = mpsc::channel(EVENTS);
     let (events, event_queue) = mpsc::channel(EVENTS);
     let (show, shown) = watch::channel(Shown { pod: pod.clone(), ..Shown::default() });
     let env = common.parts.env.clone();
-    let run = async move {
-        let mut state = State::new(common, pod, events, show);
-        state.run(order_queue, event_queue).await;
-    };
+    // Here and not in the task: what all pods hold is known before the first one asks for more.
+    let mut state = State::new(common, pod, events, show);
+    let run = async move { state.run(order_queue, event_queue).await };
     let task = env.spawn("pod", Box::pin(run));
-    Worker { orders, shown, task }
+    Worker { orders, shown, task, sources }
 }
 
 /// How long after the last renewal a pod may run, when its mode says that it fails over.
 fn fails_over_after(pod: &Pod) -> Option<Duration> {
+    if static_pods::is_static(pod) {
+        return None;
+    }
     let doc = typed::document(pod);
     match fencing::of(&doc) {
         Fencing::FailOverAfter(after) => Some(after),
         Fencing::RunForever | Fencing::Kubernetes => None,
     }
+}
+
+/// Whether others may replace a pod that ends here: the hub hears of it, and it is not bound to this machine.
+fn is_replaceable(common: &Common, pod: &Pod) -> bool {
+    common.linked() && !static_pods::is_static(pod) && fencing::of(&typed::document(pod)) != Fencing::RunForever
 }
 
 struct State {
@@ -134,6 +156,10 @@ struct State {
     /// How long after the last renewal the pod may run, when it fails over.
     fails_over_after: Option<Duration>,
     fenced: bool,
+    /// What was last written down of what the pod was granted.
+    allocated: Vec<u8>,
+    /// The node has granted the pod more, and the machine has not heard of it yet.
+    granting: bool,
 }
 
 impl State {
@@ -147,14 +173,29 @@ impl State {
         // what the power took in the middle of that.
         let memory = PodMemory { deleted_at_hub: false, ..memory };
         let mut machine = PodMachine::new((*pod).clone(), memory, now(&common));
+        let allocated =
+            common.store.read(|state| state.notes().get(&Common::allocation_key(&uid)).map(|bytes| bytes.to_vec()));
+        if let Some(allocation) = allocated.as_deref().and_then(Allocation::decode) {
+            machine.set_allocation(allocation);
+        }
         machine.set_host_ips(common.parts.config.node_ips.clone());
         let fails_over_after = fails_over_after(&pod);
         let fenced = fails_over_after.is_some_and(|after| common.lease.left(after).is_zero());
         machine.set_fenced(fenced);
-        if let Err((reason, message)) = admit(&pod, &Host { apparmor: common.parts.host.apparmor() }) {
+        let unsafe_sysctls = common.parts.config.resources.unsafe_sysctls.clone();
+        let host = Host { apparmor: common.parts.host.apparmor(), pressure: common.pressure(), unsafe_sysctls };
+        if let Err((reason, message)) = admit(&pod, &host) {
             machine.reject(reason, message);
         }
-        State {
+        machine.set_recursive_read_only(super::work::recursive_read_only_for(&common, &pod));
+        if *common.shutting_down.borrow() {
+            if is_replaceable(&common, &pod) {
+                let (reason, message) = shutdown::REJECTED;
+                machine.reject(reason, message.into());
+            }
+            machine.set_shutting_down(common.parts.config.shutdown.total());
+        }
+        let state = State {
             common,
             machine,
             pod,
@@ -170,7 +211,11 @@ impl State {
             stopping: BTreeSet::new(),
             fails_over_after,
             fenced,
-        }
+            allocated: allocated.unwrap_or_default(),
+            granting: false,
+        };
+        state.account();
+        state
     }
 
     /// Looks at the run lease; when to look again, if it covers the pod for a while.
@@ -187,9 +232,9 @@ impl State {
     async fn run(&mut self, mut orders: mpsc::Receiver<Order>, mut events: mpsc::Receiver<Word>) {
         let env = self.common.parts.env.clone();
         self.look();
-        let mut refresh = env.monotonic().after(REFRESH);
         let mut look = env.monotonic().after(LOOK);
         let mut renewals = self.common.lease.follow();
+        let mut room = self.common.room.subscribe();
         while !self.gone {
             self.tasks.retain(|task| !task.is_finished());
             let (fence, lease_left) = self.look_at_lease();
@@ -197,7 +242,7 @@ impl State {
                 self.feed(event).await;
                 continue;
             }
-            let deadline = self.machine.next_deadline().map(Mono).map_or(refresh, |due| due.min(refresh));
+            let deadline = self.machine.next_deadline().map(Mono).map_or(look, |due| due.min(look));
             let deadline = deadline.min(env.monotonic().after(lease_left));
             let event = tokio::select! {
                 biased;
@@ -206,10 +251,16 @@ impl State {
                         self.pod = pod.clone();
                         self.fails_over_after = fails_over_after(&pod);
                         self.show.send_modify(|shown| shown.pod = self.pod.clone());
+                        // Labels and annotations may be shown in a volume.
+                        self.refresh_volumes();
                         PodEvent::PodChanged(Box::new((*pod).clone()))
                     }
                     Some(Order::DeletedAtHub) => PodEvent::DeletedAtHub,
-                    Some(Order::Evict(message)) => PodEvent::Evicted(message),
+                    Some(Order::Evict { message, grace }) => PodEvent::Evicted { message, grace },
+                    Some(Order::ShutDown(grace)) => {
+                        PodEvent::ShuttingDown { grace, ends: is_replaceable(&self.common, &self.pod) }
+                    }
+                    Some(Order::CancelShutdown) => PodEvent::ShutdownCancelled,
                     Some(Order::Look) => {
                         self.look();
                         continue;
@@ -220,6 +271,10 @@ impl State {
                     }
                     Some(Order::Refresh) => {
                         self.report(false).await;
+                        continue;
+                    }
+                    Some(Order::RefreshVolumes) => {
+                        self.refresh_volumes();
                         continue;
                     }
                     None => return,
@@ -237,24 +292,26 @@ impl State {
                         }
                         event
                     }
-                    Some(Word::RunsIn(container, runtime)) => {
+                    Some(Word::RunsIn(container, runtime, user)) => {
                         self.machine.set_runtime(&container, runtime);
+                        self.machine.set_user(&container, user);
                         continue;
                     }
                     None => return,
+                },
+                changed = room.changed(), if self.machine.waits_for_room() => match changed {
+                    Ok(()) => PodEvent::Room,
+                    Err(_) => return,
                 },
                 renewed = renewals.changed(), if self.fenced => match renewed {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
                 () = env.sleep_until(deadline) => {
-                    if env.monotonic() >= refresh {
-                        refresh = env.monotonic().after(REFRESH);
+                    if env.monotonic() >= look {
+                        look = env.monotonic().after(LOOK);
                         self.refresh_volumes();
-                        if env.monotonic() >= look {
-                            look = env.monotonic().after(LOOK);
-                            self.look();
-                        }
+                        self.look();
                     }
                     PodEvent::Tick
                 }
@@ -266,6 +323,9 @@ impl State {
     /// Feeds the machine and does what it says.
     async fn feed(&mut self, event: PodEvent) {
         let stopped = matches!(event, PodEvent::ContainerStopped { .. });
+        if matches!(event, PodEvent::SizeAnswered(_)) {
+            self.granting = false;
+        }
         if !matches!(event, PodEvent::Tick | PodEvent::ProbeResult { .. } | PodEvent::Observed { .. }) {
             self.fed += 1;
         }
@@ -273,8 +333,24 @@ impl State {
         for action in actions {
             self.act(action).await;
         }
+        self.show_where_it_is();
         if stopped {
             self.look();
+        }
+    }
+
+    /// What of the pod shows in no status. The data plane has to know at once that it is to stop.
+    fn show_where_it_is(&self) {
+        let (ending, down) = (self.machine.ending(), self.machine.is_down());
+        let mut begins_to_end = false;
+        self.show.send_if_modified(|shown| {
+            begins_to_end = shown.ending != ending;
+            let changed = begins_to_end || shown.down != down;
+            (shown.ending, shown.down) = (ending, down);
+            changed
+        });
+        if begins_to_end {
+            self.common.changed.notify_one();
         }
     }
 
@@ -300,6 +376,8 @@ impl State {
             }
             PodAction::RunProbe { container, attempt, probe } => self.run_probe(container, attempt, probe),
             PodAction::RemoveContainer { container, attempt } => self.remove_container(container, attempt),
+            PodAction::AskForSize => self.ask_for_size(),
+            PodAction::Resize { containers } => self.resize(&containers),
             PodAction::StopSandbox { attempt } => self.stop_sandbox(attempt),
             PodAction::TearDownVolumes => self.tear_down(),
             PodAction::Event { warning, reason, message, container } => {
@@ -311,23 +389,48 @@ impl State {
         }
     }
 
-    async fn remember(&self) {
+    /// Says to the node's account what the pod takes.
+    fn account(&self) {
+        let over = self.gone || self.machine.memory().finished;
+        if self.granting && !over {
+            return;
+        }
+        let pod = self.machine.held_pod();
+        let (needs, burstable) = (ledger::requests(&pod), qos_class(&pod) == "Burstable");
+        self.common.account(|all| if over { all.release(&self.uid) } else { all.hold(&self.uid, needs, burstable) });
+    }
+
+    async fn remember(&mut self) {
         let value = self.machine.memory().encode();
         let mut notes = Vec::new();
-        if self.machine.has_run_its_course() && !broken("results-forgotten") {
+        // A static pod that comes back under the same UID is to run again.
+        let ends_for_good = self.machine.has_run_its_course() && !static_pods::is_static(&self.pod);
+        if ends_for_good && !broken("results-forgotten") {
             notes = self.common.store.read(|state| results::note(state, &self.uid, &value));
         }
         notes.push(Record::PutNote { key: Common::memory_key(&self.uid), value });
-        if let Err(err) = self.common.store.commit(notes).await {
-            tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written");
+        let allocated = self.machine.allocation().encode();
+        if allocated != self.allocated {
+            notes.push(Record::PutNote { key: Common::allocation_key(&self.uid), value: allocated.clone() });
         }
+        match self.common.store.commit(notes).await {
+            Ok(()) => self.allocated = allocated,
+            Err(err) => tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written"),
+        }
+        self.account();
     }
 
     /// Puts the status into the outbox. `anew` numbers it again although it has not changed.
     async fn report(&self, anew: bool) {
         let mut status = self.machine.status(now(&self.common));
         self.common.readiness.mark(&self.uid, &mut status);
-        self.show.send_replace(Shown { pod: self.pod.clone(), status: status.clone(), gone: self.gone });
+        self.show.send_replace(Shown {
+            pod: self.pod.clone(),
+            status: status.clone(),
+            gone: self.gone,
+            ending: self.machine.ending(),
+            down: self.machine.is_down(),
+        });
         self.common.changed.notify_one();
         let terminal = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let mut body = json!({"uid": self.uid, "status": typed::status_document(&status)});
@@ -342,18 +445,28 @@ impl State {
             // The hub has nothing to write it to, and a pod of the same name may be reporting already.
             return;
         }
-        let kept = self.common.store.read(|state| kept::object(state, &Common::key(&self.pod), &self.uid));
-        if let Some((object, assigned)) = kept {
+        let key = Common::key(&self.pod);
+        if static_pods::is_static(&self.pod) {
+            let config = &self.common.parts.config;
+            let address = self.common.store.read(|state| mirrors::address(state, &key, &self.pod, config));
+            match address {
+                // The name is another's.
+                None => return,
+                Some(Address::Mirror(uid)) => body["uid"] = uid.into(),
+                Some(Address::Make(mirror)) => body["mirror"] = mirror,
+            }
+        } else if let Some((object, assigned)) = self.common.store.read(|state| kept::object(state, &key, &self.uid)) {
             (body["object"], body["assigned"]) = (object, assigned);
         }
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        if let Err(err) = self.common.store.state_fact(Common::key(&self.pod), body.into(), durable).await {
+        if let Err(err) = self.common.store.state_fact(key, body.into(), durable).await {
             tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's status could not be noted");
         }
     }
 
     async fn finish(&mut self) {
         self.gone = true;
+        self.account();
         let logs = log_dir(&self.common.parts.config, &self.pod);
         if let Some(Err(err)) = self.common.parts.env.blocking(move || remove_logs(&logs)).await {
             tracing::warn!(pod = Common::key(&self.pod), %err, "A pod's logs could not be removed");

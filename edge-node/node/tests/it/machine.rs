@@ -7,11 +7,11 @@ use holdfast_env::{BiStream, Connection, Dialer, NetError, World};
 use holdfast_link::{NodeIdentity, QuicDialer, tls};
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
 use holdfast_node::{
-    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, HostFacts, HostInfo, HostUsage, Identities,
-    NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober, Thresholds,
+    Attachment, Connector, Dataplane, DataplaneSnapshot, EventIndex, Eviction, HostFacts, HostInfo, HostUsage,
+    Identities, NodeClock, NodeConfig, NodeParts, PodNet, PodPlace, PodRef, Prober,
 };
 use holdfast_runtime::{
-    ContainerInfo, ContainerSpec, ExecRequest, ExecSession, Found, ImageInfo, Registries, RemoteImage, Runtime,
+    Answer, ContainerInfo, ContainerSpec, ExecRequest, ExecSession, ImageInfo, Registries, RemoteImage, Runtime,
     RuntimeError, RuntimeEvent, RuntimeVersion, SandboxInfo, SandboxSpec, WantedImage,
 };
 use holdfast_volumes::VolumeManager;
@@ -90,7 +90,7 @@ struct Bare;
 
 #[async_trait]
 impl Registries for Bare {
-    async fn find(&self, _wanted: &WantedImage) -> Result<Found, RuntimeError> {
+    async fn find(&self, _wanted: &WantedImage) -> Result<Answer, RuntimeError> {
         Err(RuntimeError::NotImplemented("registries"))
     }
 }
@@ -204,8 +204,9 @@ pub(crate) fn parts(machine: World, dir: &Path, hub: &str, identity: Arc<Identit
             cluster_domain: "cluster.local".into(),
             grace: Duration::from_secs(40),
             max_pods: 10,
-            eviction_hard: Thresholds::default(),
+            eviction: Eviction::default(),
             parallel_pulls: 1,
+            ..NodeConfig::default()
         },
         identity,
         oci: runtime.clone(),

@@ -3,7 +3,7 @@
 use crate::script::{World, check, check_from, pod, status, summary};
 use holdfast_pods::{PodAction, PodMachine, PodMemory, typed};
 
-const WEB: &str = "
+pub(crate) const WEB: &str = "
 metadata: {name: web}
 spec:
   containers:
@@ -11,7 +11,7 @@ spec:
 ";
 
 /// From nothing to running, for pods with one container.
-const UP: &str = "
+pub(crate) const UP: &str = "
 observe
 obey
 obey
@@ -19,7 +19,7 @@ obey
 obey
 ";
 
-fn with(policy: &str) -> String {
+pub(crate) fn with(policy: &str) -> String {
     format!("{WEB}  restartPolicy: {policy}\n")
 }
 
@@ -422,68 +422,10 @@ fn an_ephemeral_container_is_added_to_a_pod_that_runs_and_stopped_with_it() {
 }
 
 /// [`WEB`] with more lines of its container, and of its spec behind them.
-fn longer(more: &str) -> String {
+pub(crate) fn longer(more: &str) -> String {
     let container = "- {name: web, image: 'r/web:1', imagePullPolicy: IfNotPresent}";
     let lines = "- name: web\n    image: 'r/web:1'\n    imagePullPolicy: IfNotPresent";
     WEB.replace(container, lines) + more
-}
-
-fn sized(policy: &str) -> String {
-    longer(&format!("    resources: {{requests: {{cpu: '1'}}, limits: {{memory: 1Gi}}}}\n    resizePolicy: {policy}\n"))
-}
-
-fn resized(world: &World, cpu: &str) -> holdfast_pods::PodEvent {
-    let mut pod = world.machine.pod().clone();
-    pod.status = Some(world.status());
-    let resources = pod.spec.as_mut().unwrap().containers[0].resources.as_mut().unwrap();
-    resources.requests.as_mut().unwrap().get_mut("cpu").unwrap().0 = cpu.into();
-    holdfast_pods::PodEvent::PodChanged(Box::new(pod))
-}
-
-fn pending(world: &World) -> Option<(String, String)> {
-    let conditions = world.status().conditions.unwrap();
-    let found = conditions.into_iter().find(|condition| condition.type_ == "PodResizePending")?;
-    assert_eq!(found.status, "True");
-    Some((found.reason.unwrap(), found.message.unwrap()))
-}
-
-#[test]
-fn a_size_that_a_running_container_cannot_take_is_told() {
-    let (_, mut world) = check_from(World::new(pod(&sized("[]")), PodMemory::default()), UP);
-    let cpu = |world: &World| {
-        let told = world.status().container_statuses.unwrap().remove(0);
-        told.resources.unwrap().requests.unwrap()["cpu"].0.clone()
-    };
-    assert_eq!((cpu(&world), pending(&world)), ("1".into(), None));
-    // The same amount in other words is no other size.
-    world.feed(resized(&world, "1000m"));
-    assert_eq!(pending(&world), None);
-    let actions = world.feed(resized(&world, "2"));
-    assert_eq!(actions, [PodAction::StatusChanged]);
-    let why = "this node does not resize running containers: web (cpu) goes on with what it was started with, until it is restarted";
-    assert_eq!(pending(&world), Some(("Infeasible".into(), why.into())));
-    assert_eq!(cpu(&world), "1", "what it has, not what it should have");
-    // A new machine knows it from the status.
-    world.feed(resized(&world, "2"));
-    let (_, mut world) = check_from(world, "agent-restart");
-    assert!(pending(&world).is_some());
-    world.feed(resized(&world, "1"));
-    assert_eq!(pending(&world), None);
-    world.feed(resized(&world, "3"));
-    let (_, world) = check_from(world, "exit web 1\nobey\nobey\nobey");
-    assert_eq!((cpu(&world), pending(&world)), ("3".into(), None), "a restart brings it");
-}
-
-#[test]
-fn a_container_whose_policy_it_is_restarts_to_be_resized() {
-    let policy = "[{resourceName: cpu, restartPolicy: RestartContainer}]";
-    let (_, mut world) = check_from(World::new(pod(&sized(policy)), PodMemory::default()), UP);
-    world.feed(resized(&world, "2"));
-    let (text, world) = check_from(world, "obey\nobey\nobey\nobey");
-    assert!(text.contains("StartContainer web-1"), "{text}");
-    assert_eq!(pending(&world), None);
-    let told = world.status().container_statuses.unwrap().remove(0);
-    assert_eq!((told.restart_count, told.resources.unwrap().requests.unwrap()["cpu"].0.as_str()), (1, "2"));
 }
 
 #[test]
@@ -498,6 +440,47 @@ fn a_pod_that_has_to_go_ends_at_once_and_failed() {
              obey"
         )
     ));
+}
+
+#[test]
+fn a_soft_threshold_leaves_a_pod_its_grace_up_to_a_bound() {
+    for (own, bound, expected) in [(30, 7, 7), (5, 7, 5)] {
+        let yaml = format!("{WEB}  terminationGracePeriodSeconds: {own}\n");
+        let text = check(&yaml, &format!("{UP}\n+5 evict-within {bound} The node was low on resource: memory."));
+        assert!(text.contains(&format!("StopContainer web-0 in {expected}s")), "{text}");
+    }
+}
+
+#[test]
+fn only_a_pod_that_went_for_others_is_a_target_of_disruption() {
+    for (message, expected) in [
+        ("The node was low on resource: ephemeral-storage.", true),
+        ("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\".", false),
+    ] {
+        let script = format!("{UP}\n+5 evict {message}\n+1 obey\nobey\nobey");
+        let (_, world) = check_from(World::new(pod(WEB), PodMemory::default()), &script);
+        let status = world.status();
+        assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("Evicted"), Some(message)));
+        let told = status.conditions.iter().flatten().any(|condition| condition.type_ == "DisruptionTarget");
+        assert_eq!(told, expected, "{message}");
+    }
+}
+
+#[test]
+fn a_volumes_image_that_cannot_be_had_keeps_its_container_back() {
+    let script = "observe\nobey\nobey\n\
+                  volume-pull-failed web r/data:1 no such host\n+2 tick\n+20 tick";
+    let text = check(WEB, script);
+    for line in [
+        "Warning Failed [web] Failed to pull image \"r/data:1\": no such host",
+        "Warning Failed [web] Error: ErrImagePull",
+        "Normal BackOff [web] Back-off pulling image \"r/data:1\"",
+        "Warning Failed [web] Error: ImagePullBackOff",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("r/web:1\""), "{text}");
+    assert_eq!(text.matches("PullImage web").count(), 2, "{text}");
 }
 
 #[test]

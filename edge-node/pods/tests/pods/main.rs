@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod ending;
 mod life;
 mod random;
+mod resize;
 mod script;

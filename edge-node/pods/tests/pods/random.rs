@@ -205,10 +205,7 @@ spec:
     }
 
     fn restart(&mut self) {
-        self.world.pending.clear();
-        let (pod, memory) = (self.world.machine.pod().clone(), self.world.durable.clone());
-        let memory = PodMemory::decode(&memory.encode()).unwrap();
-        self.world.machine = PodMachine::new(pod, memory, self.world.now);
+        self.world.revive();
         let observed = self.world.observed();
         self.log.push("-- restart".into());
         self.feed(observed);
@@ -249,6 +246,10 @@ spec:
             }
             23 if pick.is_multiple_of(16) => self.delete(),
             24 if pick.is_multiple_of(32) => self.feed(PodEvent::DeletedAtHub),
+            26 if pick.is_multiple_of(8) => {
+                self.feed(PodEvent::ShuttingDown { grace: Duration::from_secs(5), ends: pick >= 128 });
+            }
+            27 => self.feed(PodEvent::ShutdownCancelled),
             25 => {
                 let observed = self.world.observed();
                 self.feed(observed);
@@ -331,6 +332,7 @@ proptest! {
         for choice in choices {
             run.step(choice);
         }
+        run.feed(PodEvent::ShutdownCancelled);
         let tail = |run: &Run| run.log[run.log.len().saturating_sub(60)..].join("\n");
         prop_assert!(run.settle(at_rest), "no rest:\n{}", tail(&run));
         if !run.world.gone {

@@ -34,6 +34,9 @@ pub(crate) struct World {
     pub(crate) gone: bool,
     /// What was made durable last.
     pub(crate) durable: PodMemory,
+    pub(crate) allocated: Allocation,
+    /// What the node answers to a pod that asks for other resources.
+    pub(crate) room: Result<(), (&'static str, String)>,
 }
 
 pub(crate) fn status(yaml: &str) -> Option<PodStatus> {
@@ -54,6 +57,8 @@ impl World {
         machine.set_host_ips(vec!["10.0.0.1".into()]);
         World {
             durable: machine.memory().clone(),
+            allocated: machine.allocation().clone(),
+            room: Ok(()),
             machine,
             now,
             containers: BTreeMap::new(),
@@ -72,7 +77,10 @@ impl World {
         let actions = self.machine.handle(self.now, event);
         for action in &actions {
             match action {
-                PodAction::Remember => self.durable = self.machine.memory().clone(),
+                PodAction::Remember => {
+                    self.durable = self.machine.memory().clone();
+                    self.allocated = self.machine.allocation().clone();
+                }
                 PodAction::Gone => self.gone = true,
                 _ => {}
             }
@@ -95,6 +103,7 @@ impl World {
             image: "i".into(),
             image_id: "sha256:1".into(),
             runtime: self.runtime.into(),
+            user: Some(ObservedUser { uid: 1000, gid: 1000, groups: vec![1000, 2000] }),
             state: fake.state.clone(),
         });
         PodEvent::Observed { sandbox, containers: containers.collect() }
@@ -155,8 +164,19 @@ impl World {
                 vec![PodEvent::SandboxStopped]
             }
             PodAction::TearDownVolumes => vec![PodEvent::VolumesGone],
+            PodAction::AskForSize => vec![PodEvent::SizeAnswered(self.room.clone())],
+            PodAction::Resize { .. } => vec![PodEvent::Resized { failed: None }],
             PodAction::Event { .. } | PodAction::Remember | PodAction::StatusChanged | PodAction::Gone => Vec::new(),
         }
+    }
+
+    /// Another machine, of what is durable.
+    pub(crate) fn revive(&mut self) {
+        let (pod, memory) = (self.machine.pod().clone(), self.durable.clone());
+        let memory = PodMemory::decode(&memory.encode()).unwrap();
+        self.pending.clear();
+        self.machine = PodMachine::new(pod, memory, self.now);
+        self.machine.set_allocation(Allocation::decode(&self.allocated.encode()).unwrap());
     }
 
     pub(crate) fn status(&self) -> k8s_openapi::api::core::v1::PodStatus {
@@ -211,6 +231,10 @@ fn line(action: &PodAction) -> String {
         PodAction::RemoveContainer { container, attempt } => format!("RemoveContainer {container}-{attempt}"),
         PodAction::RunSandbox { attempt } => format!("RunSandbox {attempt}"),
         PodAction::StopSandbox { attempt } => format!("StopSandbox {attempt}"),
+        PodAction::Resize { containers } => {
+            let names = containers.iter().map(|(name, attempt)| format!(" {name}-{attempt}"));
+            format!("Resize{}", names.collect::<String>())
+        }
         other => format!("{other:?}"),
     }
 }
@@ -244,17 +268,13 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                 vec![world.observed()]
             }
             "reboot" => {
-                let (pod, memory) = (world.machine.pod().clone(), world.durable.clone());
                 world.sandbox = None;
                 world.containers.clear();
-                world.pending.clear();
-                world.machine = PodMachine::new(pod, memory, world.now);
+                world.revive();
                 vec![world.observed()]
             }
             "agent-restart" => {
-                let (pod, memory) = (world.machine.pod().clone(), world.durable.clone());
-                world.pending.clear();
-                world.machine = PodMachine::new(pod, memory, world.now);
+                world.revive();
                 vec![world.observed()]
             }
             "sandbox-lost" => {
@@ -268,12 +288,28 @@ pub(crate) fn check_from(mut world: World, script: &str) -> (String, World) {
                 pod.metadata.deletion_grace_period_seconds = Some(i64::from(num(1)));
                 vec![PodEvent::PodChanged(Box::new(pod))]
             }
-            "evict" => vec![PodEvent::Evicted(words[1..].join(" "))],
+            "shutdown" => {
+                vec![PodEvent::ShuttingDown { grace: Duration::from_secs(num(1) as u64), ends: word(2) == "ends" }]
+            }
+            "shutdown-cancelled" => vec![PodEvent::ShutdownCancelled],
+            "evict" => vec![PodEvent::Evicted { message: words[1..].join(" "), grace: None }],
+            "evict-within" => {
+                let grace = Some(Duration::from_secs(num(1) as u64));
+                vec![PodEvent::Evicted { message: words[2..].join(" "), grace }]
+            }
+            "volume-pull-failed" => vec![PodEvent::VolumeImageFailed {
+                container: word(1),
+                image: word(2),
+                reason: ImageFailure::Pull,
+                message: words[3..].join(" "),
+            }],
             "image" => {
                 let mut pod = world.machine.pod().clone();
                 pod.spec.as_mut().unwrap().containers[0].image = Some(word(1));
                 vec![PodEvent::PodChanged(Box::new(pod))]
             }
+            "room" => vec![PodEvent::Room],
+            "resize-failed" => vec![PodEvent::Resized { failed: Some(words[1..].join(" ")) }],
             "hub-gone" => vec![PodEvent::DeletedAtHub],
             "volumes-failed" => vec![PodEvent::VolumesFailed(words[1..].join(" "))],
             "sandbox-failed" => {

@@ -34,7 +34,7 @@ async fn a_command_runs_to_its_end_with_arguments_environment_and_folders() {
         host_path: folder.display().to_string(),
         container_path: path.into(),
         read_only,
-        propagation: String::new(),
+        ..Mount::default()
     };
     container.mounts = vec![mount("/rw", false), mount("/ro", true)];
     node.run(&host_sandbox("job"), &container).await.unwrap();
@@ -111,6 +111,10 @@ async fn exec_runs_the_module_again_with_other_arguments() {
         (code, out.as_str(), err.as_str()),
         (5, "args: again stdin nonsense exit=5\nstdin: typed\n", "unknown argument nonsense\n")
     );
+    let [used] = <[ContainerUsage; 1]>::try_from(node.runtime.usage().await.unwrap()).unwrap();
+    let memory = used.memory.unwrap();
+    assert!(memory.usage >= 64 << 10 && memory.working_set == memory.usage && memory.rss.is_none(), "{memory:?}");
+    assert!(used.cpu_nanos.is_some_and(|nanos| nanos > 0), "{used:?}");
     // A session ends with its container.
     let endless = ExecRequest { command: ["again", "spin"].map(String::from).into(), ..request.clone() };
     let mut session = node.runtime.exec("long-main-0", endless).await.unwrap();

@@ -53,6 +53,7 @@ async fn a_guest_that_misbehaves_fails_its_request_only() {
     node.run(&netns.sandbox("bad", "10.77.0.3"), &container).await.unwrap();
     let at = "10.77.0.3:8080";
     assert_eq!(netns.get(at, "/trap"), (500, "the Wasm component trapped\n".into()));
+    let before = node.runtime.usage().await.unwrap().remove(0).cpu_nanos.unwrap();
     assert_eq!(netns.get(at, "/spin"), (504, "the Wasm component took too long\n".into()));
     let (status, taken) = netns.get(at, "/grow");
     let taken: u32 = taken.trim().parse().unwrap();
@@ -65,6 +66,18 @@ async fn a_guest_that_misbehaves_fails_its_request_only() {
     assert!(has("holdfast: GET /trap: error while executing"), "{log:#?}");
     assert!(has("holdfast: GET /spin: the request took longer than 1 s"), "{log:#?}");
     assert!(matches!(node.state("bad-main-0").await, ContainerState::Running { .. }));
+    // The request that took so long took its time on a CPU; no instance is left to have memory.
+    let began = Instant::now();
+    loop {
+        let [used] = <[ContainerUsage; 1]>::try_from(node.runtime.usage().await.unwrap()).unwrap();
+        assert!(used.id == "bad-main-0" && used.cpu_nanos.unwrap() > before, "{used:?}");
+        // A guest may outlive its answer by a moment.
+        if used.memory == Some(MemoryUsage::default()) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{used:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

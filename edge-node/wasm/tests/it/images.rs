@@ -83,7 +83,7 @@ async fn an_artefact_is_pulled_and_an_interrupted_pull_goes_on() {
     let client = RegistryClient::new(HostEnv::new("/nonexistent"), settings);
     let name = format!("{}/hello:1", registry.address());
     let wanted = WantedImage { name: name.clone(), ..WantedImage::default() };
-    let Found::Image(image) = client.find(&wanted).await.unwrap() else { panic!("it is said to be here") };
+    let Found::Image(image) = client.find(&wanted).await.unwrap().found else { panic!("it is said to be here") };
     assert!(image.manifest().is_wasm);
 
     // What an earlier pull left; its end was lost in a power cut.
@@ -97,9 +97,20 @@ async fn an_artefact_is_pulled_and_an_interrupted_pull_goes_on() {
     assert_eq!(image.progress().read(), (module.len() as u64, module.len() as u64));
     assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0, "nothing is left behind");
 
+    node.import("registry.local/kept:1", &guest("hello-wasm")).await.unwrap();
+    let pulled = node.runtime.pulled_images().await.unwrap();
+    assert_eq!(pulled, std::slice::from_ref(&info), "what was imported is not among them");
+    assert!(node.runtime.image_fs().await.unwrap().unwrap().capacity_bytes > 0);
+
     let container = node.container("pulled", &name, &["exit=3"]);
     node.run(&host_sandbox("s"), &container).await.unwrap();
     assert_eq!(node.ended("pulled").await.0, 3);
-    let here = WantedImage { here: Some(info.id), ..wanted };
-    assert!(matches!(client.find(&here).await.unwrap(), Found::Same));
+    let here = WantedImage { here: Some(info.id.clone()), ..wanted };
+    assert!(matches!(client.find(&here).await.unwrap().found, Found::Same));
+    let compiled = || std::fs::read_dir(node.dir.path().join("data/compiled")).unwrap().count();
+    assert_eq!(compiled(), 2, "code and its sum");
+    node.runtime.remove_image(&info.id).await.unwrap();
+    node.runtime.remove_image(&info.id).await.unwrap();
+    assert_eq!((node.runtime.image(&name).await.unwrap(), compiled()), (None, 0));
+    assert!(node.runtime.image("registry.local/kept:1").await.unwrap().is_some());
 }

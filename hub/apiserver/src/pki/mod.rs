@@ -15,6 +15,7 @@ mod rotation;
 pub use ca::{ClusterCa, IssuedCertificate, ServerIdentity};
 pub use identity::{CertificateIdentity, NodeIdentity, client_identity, node_identity, public_key_hash};
 pub use requests::RequestAuthority;
+pub(crate) use requests::pem;
 
 use holdfast_core::Timestamp;
 use rotation::Authorities;

@@ -148,7 +148,7 @@ fn time(at: Timestamp) -> Vec<u8> {
 }
 
 /// A certificate as PEM.
-fn pem(der: &[u8]) -> String {
+pub(crate) fn pem(der: &[u8]) -> String {
     const LINE: usize = 64;
     let text = STANDARD.encode(der);
     let mut out = String::from("-----BEGIN CERTIFICATE-----\n");

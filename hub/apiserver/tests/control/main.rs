@@ -7,6 +7,7 @@ mod certificates;
 mod quotas;
 mod requests;
 mod roles;
+mod trust;
 mod webhooks;
 
 use holdfast_apiserver::{LocalClient, Pki, RequestAuthority};

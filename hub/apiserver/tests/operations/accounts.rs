@@ -23,7 +23,66 @@ async fn a_token_is_reviewed_as_its_accounts() {
     assert_eq!(*groups, json!(["system:serviceaccounts", "system:serviceaccounts:one", "system:authenticated"]));
     let wrong = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "nonsense"}});
     let reviewed = hub.create("/apis/authentication.k8s.io/v1/tokenreviews", wrong).await;
-    assert_ne!(reviewed["status"]["authenticated"], true, "{reviewed:#}");
+    assert_eq!(reviewed["status"], json!({"user": {}, "error": "invalid bearer token"}), "{reviewed:#}");
+}
+
+/// A bootstrap token is for this API, and for no other audience.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bootstrap_token_is_reviewed_too() {
+    let hub = Hub::start().await;
+    let secret = json!({"metadata": {"name": "bootstrap-token-abcdef"}, "type": "bootstrap.kubernetes.io/token",
+        "stringData": {"token-id": "abcdef", "token-secret": "0123456789abcdef",
+            "usage-bootstrap-authentication": "true", "auth-extra-groups": "system:bootstrappers:worker"}});
+    hub.create("/api/v1/namespaces/kube-system/secrets", secret).await;
+    let review = async |token: &str, audiences: &[&str]| {
+        let spec = json!({"token": token, "audiences": audiences});
+        let reviewed = hub.create("/apis/authentication.k8s.io/v1/tokenreviews", json!({"spec": spec})).await;
+        reviewed["status"].clone()
+    };
+    const TOKEN: &str = "abcdef.0123456789abcdef";
+    let user = json!({"username": "system:bootstrap:abcdef",
+        "groups": ["system:bootstrappers", "system:bootstrappers:worker", "system:authenticated"]});
+    let known = json!({"authenticated": true, "user": user, "audiences": ["https://hub"]});
+    assert_eq!(review(TOKEN, &[]).await, known);
+    assert_eq!(review(TOKEN, &["https://other", "https://hub"]).await, known);
+    let unknown = json!({"user": {}, "error": "invalid bearer token"});
+    assert_eq!(review(TOKEN, &["https://other"]).await, unknown);
+    assert_eq!(review("abcdef.0123456789abcdeg", &[]).await, unknown);
+}
+
+/// An account's token is good for the audiences that it shares with the review, and for this API when none is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_reviewed_for_its_audiences() {
+    let hub = Hub::start().await;
+    let request = json!({"spec": {"audiences": ["vault", "https://hub"]}});
+    let issued = hub.create(&format!("{ACCOUNTS}/default/token"), request).await;
+    let review = async |audiences: &[&str]| {
+        let spec = json!({"token": issued["status"]["token"], "audiences": audiences});
+        let reviewed = hub.create("/apis/authentication.k8s.io/v1/tokenreviews", json!({"spec": spec})).await;
+        (reviewed["status"]["authenticated"] == true, reviewed["status"]["audiences"].clone())
+    };
+    assert_eq!(review(&[]).await, (true, json!(["https://hub"])));
+    assert_eq!(review(&["bank", "vault"]).await, (true, json!(["vault"])));
+    assert_eq!(review(&["bank"]).await, (false, json!(null)));
+}
+
+/// What rights are asked about is what the request's selectors say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_lists_pods_by_its_name_alone() {
+    let hub = Hub::start().await;
+    let node = [("impersonate-user", "system:node:edge-1"), ("impersonate-group", "system:nodes")];
+    let own = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
+    let listed = hub.send("GET", own, &node, "").await.ok();
+    assert_eq!(listed["items"], json!([]));
+    let watched = hub.send("GET", &format!("{own}&watch=true&timeoutSeconds=1"), &node, "").await;
+    assert_eq!(watched.code, 200, "{:#}", watched.body);
+    for refused in [
+        "/api/v1/pods",
+        "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-2",
+        "/api/v1/watch/pods?fieldSelector=spec.nodeName%3Dedge-1",
+    ] {
+        hub.send("GET", refused, &node, "").await.refused(403);
+    }
 }
 
 /// What a review says is what a request meets.

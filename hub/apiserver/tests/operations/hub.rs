@@ -12,7 +12,7 @@ use holdfast_server::{Anonymous, InFlight};
 use holdfast_store::Store;
 use holdfast_store::memory::CachedStore;
 use holdfast_store::testing::MemoryLog;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -36,6 +37,8 @@ pub(crate) struct Hub {
     pub(crate) store: Arc<dyn Store>,
     address: SocketAddr,
     tls: Arc<ClientConfig>,
+    /// Without a certificate.
+    stranger: Arc<ClientConfig>,
     /// The connection of plain requests; each watch has its own.
     sender: Mutex<Option<Sender>>,
     _server: ApiServer,
@@ -47,6 +50,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Json,
 }
 
@@ -66,18 +70,24 @@ impl Answer {
     }
 }
 
-fn client_config(pki: &Pki) -> Arc<ClientConfig> {
+/// Of the administrator, and of somebody without a certificate.
+fn client_configs(pki: &Pki) -> [Arc<ClientConfig>; 2] {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(pki.roots());
     let chain = CertificateDer::pem_slice_iter(pki.admin_certificate_pem.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(pki.admin_key_pem.as_bytes()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-    Arc::new(builder.with_client_auth_cert(chain, key).unwrap())
+    [Arc::new(builder.clone().with_client_auth_cert(chain, key).unwrap()), Arc::new(builder.with_no_client_auth())]
 }
 
 impl Hub {
     pub(crate) async fn start() -> Hub {
+        Hub::start_with(InFlight::default(), false).await
+    }
+
+    /// One that answers so many requests at once, shared by priority and fairness or not.
+    pub(crate) async fn start_with(inflight: InFlight, fairness: bool) -> Hub {
         let folder = tempfile::tempdir().unwrap();
         let world: World = HostEnv::new(folder.path());
         let now = Timestamp::from_wall(world.wall().0);
@@ -107,15 +117,19 @@ impl Hub {
             advertise: "127.0.0.1:6443".into(),
             auditor: None,
             anonymous: Anonymous::default(),
-            inflight: InFlight::default(),
+            inflight,
+            fairness,
             documents: Vec::new(),
         })
         .unwrap();
+        registry.set_token_authenticators(vec![server.bootstrap_tokens().clone()]);
         let address = server.listen(listener, None).unwrap();
+        let [tls, stranger] = client_configs(&pki);
         let hub = Hub {
             store,
             address,
-            tls: client_config(&pki),
+            tls,
+            stranger,
             sender: Mutex::new(None),
             _server: server,
             _tasks: tasks,
@@ -130,11 +144,24 @@ impl Hub {
         hub
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the connection's task ends with the test's runtime")]
-    async fn connect(&self) -> Sender {
+    /// A connection with the administrator's certificate.
+    pub(crate) async fn dial(&self) -> TlsStream<TcpStream> {
+        self.dial_as(&self.tls).await
+    }
+
+    async fn dial_as(&self, tls: &Arc<ClientConfig>) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".try_into().unwrap();
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.unwrap();
+        TlsConnector::from(tls.clone()).connect(name, stream).await.unwrap()
+    }
+
+    async fn connect(&self) -> Sender {
+        self.connect_as(&self.tls).await
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the connection's task ends with the test's runtime")]
+    async fn connect_as(&self, tls: &Arc<ClientConfig>) -> Sender {
+        let stream = self.dial_as(tls).await;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         sender
@@ -148,27 +175,21 @@ impl Hub {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).unwrap();
+        let request = request(method, path, headers, body);
         let mut kept = self.sender.lock().await;
         let mut sender = match kept.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
             None => self.connect().await,
         };
-        let exchange = async {
-            sender.ready().await.unwrap();
-            let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let text = || Json::from(String::from_utf8_lossy(&bytes).into_owned());
-            let message = || protobuf::decode(&bytes).unwrap_or_else(|_| text());
-            Answer { code: head.status.as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_else(|_| message()) }
-        };
-        let answer = tokio::time::timeout(DEADLINE, exchange).await.expect("an answer in time");
+        let answer = exchange(&mut sender, request).await;
         *kept = Some(sender);
         answer
+    }
+
+    /// Any request without a body of somebody without a certificate.
+    pub(crate) async fn send_as_stranger(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut sender = self.connect_as(&self.stranger).await;
+        exchange(&mut sender, request(method, path, headers, "")).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -212,6 +233,27 @@ impl Hub {
         assert_eq!(response.status(), 200, "{path}");
         WatchedBody { body: response.into_body(), rest: Vec::new(), _sender: sender }
     }
+}
+
+fn request(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body.into())).unwrap()
+}
+
+async fn exchange(sender: &mut Sender, request: Request<Full<Bytes>>) -> Answer {
+    let exchange = async {
+        sender.ready().await.unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = || Json::from(String::from_utf8_lossy(&bytes).into_owned());
+        let message = || protobuf::decode(&bytes).unwrap_or_else(|_| text());
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| message());
+        Answer { code: head.status.as_u16(), headers: head.headers, body }
+    };
+    tokio::time::timeout(DEADLINE, exchange).await.expect("an answer in time")
 }
 
 /// The names of the items of a list.

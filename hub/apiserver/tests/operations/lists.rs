@@ -38,6 +38,96 @@ async fn lists_come_in_pages_of_one_state() {
     assert_eq!(hub.names(&format!("{PATH}?limit={}", ALL + 1)).await.len(), ALL);
 }
 
+/// Each way to name a state, and each way to name none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_show_the_state_that_was_asked_for() {
+    const PATH: &str = "/api/v1/namespaces/one/configmaps";
+    let hub = Hub::start().await;
+    for name in ["a", "b", "c"] {
+        hub.create(PATH, json!({"metadata": {"name": name}})).await;
+    }
+    let then = crate::hub::version(&hub.get(PATH).await.ok());
+    hub.delete(&format!("{PATH}/a")).await.ok();
+    hub.create(PATH, json!({"metadata": {"name": "d"}})).await;
+    let now = crate::hub::version(&hub.get(PATH).await.ok());
+    let (at, later) = (format!("resourceVersion={then}"), format!("resourceVersion={}", now + 1000));
+    for (query, names, version) in [
+        (String::new(), "b c d", now),
+        ("resourceVersion=".into(), "b c d", now),
+        ("resourceVersion=0".into(), "b c d", now),
+        ("resourceVersion=0&resourceVersionMatch=NotOlderThan".into(), "b c d", now),
+        (at.clone(), "b c d", now),
+        (format!("{at}&resourceVersionMatch=NotOlderThan"), "b c d", now),
+        (format!("{at}&resourceVersionMatch=NotOlderThan&limit=2"), "b c", now),
+        (format!("{at}&resourceVersionMatch=Exact"), "a b c", then),
+        (format!("{at}&resourceVersionMatch=Exact&limit=2"), "a b", then),
+        // The older rule: a page of a version is of that version.
+        (format!("{at}&limit=2"), "a b", then),
+        (format!("{at}&limit=9"), "a b c", then),
+        ("limit=2".into(), "b c", now),
+    ] {
+        let list = hub.get(&format!("{PATH}?{query}")).await.ok();
+        assert_eq!(
+            (crate::hub::names(&list).join(" "), crate::hub::version(&list)),
+            (names.into(), version),
+            "{query}"
+        );
+        let Some(token) = list["metadata"]["continue"].as_str() else { continue };
+        let rest = hub.get(&format!("{PATH}?limit=2&continue={token}")).await.ok();
+        let last = if version == then { "c" } else { "d" };
+        assert_eq!((crate::hub::names(&rest), crate::hub::version(&rest)), (vec![last.into()], version), "{query}");
+        hub.get(&format!("{PATH}?limit=2&continue={token}&resourceVersion=0")).await.ok();
+        let refused = hub.get(&format!("{PATH}?limit=2&continue={token}&{at}")).await.refused(400);
+        assert_eq!(refused, "specifying resource version is not allowed when using continue");
+        let refused = hub.get(&format!("{PATH}?limit=2&continue={token}&{at}&resourceVersionMatch=Exact")).await;
+        let text = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided";
+        assert!(refused.refused(422).ends_with(text), "{query}");
+    }
+    hub.store.compact(hub.store.revision()).await.unwrap();
+    for (query, code, text) in [
+        (
+            "resourceVersion=0&resourceVersionMatch=Exact".into(),
+            422,
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
+                .into(),
+        ),
+        (
+            "resourceVersionMatch=NotOlderThan".into(),
+            422,
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+                .into(),
+        ),
+        (
+            format!("{at}&resourceVersionMatch=Newest"),
+            422,
+            "resourceVersionMatch: Unsupported value: \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\""
+                .into(),
+        ),
+        (
+            "sendInitialEvents=true".into(),
+            422,
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list".into(),
+        ),
+        (later.clone(), 504, format!("Too large resource version: {}, current: {now}", now + 1000)),
+        (
+            format!("{later}&resourceVersionMatch=NotOlderThan"),
+            504,
+            format!("Too large resource version: {}, current: {now}", now + 1000),
+        ),
+        (
+            format!("{at}&resourceVersionMatch=Exact"),
+            410,
+            "The resourceVersion for the provided list is too old.".to_string(),
+        ),
+        (format!("{at}&limit=1"), 410, "The resourceVersion for the provided list is too old.".into()),
+    ] {
+        let refused = hub.get(&format!("{PATH}?{query}")).await.refused(code);
+        assert!(refused.ends_with(&text), "{query}: {refused}");
+    }
+    // No older than what is gone is what is there.
+    assert_eq!(hub.names(&format!("{PATH}?{at}")).await, ["b", "c", "d"]);
+}
+
 /// A token whose revision is gone is answered with one that lists the rest as it is by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_list_goes_on_with_what_is_there() {

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod accounts;
+mod bad_input;
 mod custom;
 mod custom_fields;
 mod discovery;
+mod fairness;
 mod hub;
 mod kinds;
 mod lists;

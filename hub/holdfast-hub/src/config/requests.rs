@@ -1,4 +1,4 @@
-//! Whose requests are taken, and how many at once: upstream's flags.
+//! Whose requests are taken, how many at once, and whether users share: upstream's flags.
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -15,6 +15,10 @@ pub(crate) struct RequestArguments {
     /// taken.
     #[arg(long, env = "HOLDFAST_AUTHENTICATION_CONFIG", value_name = "FILE")]
     pub(super) authentication_config: Option<PathBuf>,
+    /// Whether the server is shared between users by FlowSchemas and PriorityLevelConfigurations, whose seats are the two
+    /// numbers below together; else whoever comes first is answered [default: true].
+    #[arg(long, env = "HOLDFAST_ENABLE_PRIORITY_AND_FAIRNESS", value_name = "BOOL")]
+    pub(super) enable_priority_and_fairness: Option<bool>,
     /// Requests that change nothing and are answered at once; further ones get 429. 0 means any number [default: 400].
     #[arg(long, env = "HOLDFAST_MAX_REQUESTS_INFLIGHT", value_name = "COUNT")]
     pub(super) max_requests_inflight: Option<usize>,
@@ -24,10 +28,17 @@ pub(crate) struct RequestArguments {
 }
 
 /// Checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestConfig {
     pub(crate) anonymous: Anonymous,
     pub(crate) inflight: InFlight,
+    pub(crate) fairness: bool,
+}
+
+impl Default for RequestConfig {
+    fn default() -> RequestConfig {
+        RequestConfig { anonymous: Anonymous::default(), inflight: InFlight::default(), fairness: true }
+    }
 }
 
 impl RequestArguments {
@@ -36,6 +47,7 @@ impl RequestArguments {
         RequestArguments {
             anonymous_auth: self.anonymous_auth.or(file.anonymous_auth),
             authentication_config: self.authentication_config.or(file.authentication_config),
+            enable_priority_and_fairness: self.enable_priority_and_fairness.or(file.enable_priority_and_fairness),
             max_requests_inflight: self.max_requests_inflight.or(file.max_requests_inflight),
             max_mutating_requests_inflight: self.max_mutating_requests_inflight.or(file.max_mutating_requests_inflight),
         }
@@ -65,7 +77,7 @@ impl RequestArguments {
             reads: self.max_requests_inflight.unwrap_or(default.reads),
             writes: self.max_mutating_requests_inflight.unwrap_or(default.writes),
         };
-        Ok(RequestConfig { anonymous, inflight })
+        Ok(RequestConfig { anonymous, inflight, fairness: self.enable_priority_and_fairness.unwrap_or(true) })
     }
 }
 
@@ -106,6 +118,9 @@ mod tests {
             max_mutating_requests_inflight: Some(0),
             ..Default::default()
         };
-        assert_eq!(flags.or(file).resolve().unwrap().inflight, InFlight { reads: 5, writes: 0 });
+        let told = flags.or(file).resolve().unwrap();
+        assert_eq!((told.inflight, told.fairness), (InFlight { reads: 5, writes: 0 }, true));
+        let off = RequestArguments { enable_priority_and_fairness: Some(false), ..Default::default() };
+        assert!(!RequestArguments::default().or(off).resolve().unwrap().fairness);
     }
 }

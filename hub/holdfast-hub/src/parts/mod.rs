@@ -13,7 +13,7 @@ mod store;
 use crate::config::Config;
 use crate::data_dir::{self, DataFolder};
 use anyhow::Context;
-use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, WebhookClient};
+use holdfast_apiserver::{ApiServer, ApiServerConfig, Pki, ServerIdentity, WebhookClient, trust};
 use holdfast_core::Timestamp;
 use holdfast_env::host::HostEnv;
 use holdfast_env::{Task, World};
@@ -93,20 +93,31 @@ impl Hub {
             advertise: advertised.clone(),
             anonymous: config.requests.anonymous.clone(),
             inflight: config.requests.inflight,
+            fairness: config.requests.fairness,
             documents: token_documents(issuer, &advertised),
             auditor: config.audit.as_ref().map(|audit| crate::audit::auditor(audit, &shared.world)).transpose()?,
         })?;
+        registry.set_token_authenticators(vec![server.bootstrap_tokens().clone()]);
         let links = links::start(&shared, &server, &registry, lineage, &advertised).await?;
         registry.set_webhook_calls(Arc::new(WebhookClient::new(shared.world.clone())));
         let traffic = links.traffic();
         server.metrics().append(move |out| metrics::link(&traffic, out));
         server.metrics().append(metrics::process);
+        let counting = registry.clone();
+        server.metrics().append(move |out| counting.metrics(out));
+        if !config.store.is_shared() {
+            let kept = folder.join("store");
+            server.metrics().append(move |out| metrics::storage(&kept, out));
+        }
         let controllers = controllers::start(&shared, &server, &registry, &links).await?;
+        let trust = trust::keep(shared.world.clone(), server.client(controllers::api_server()), shared.pki.clone());
         let tasks = vec![
             custom_kinds,
+            shared.world.spawn("client-cas", Box::pin(trust)),
             history::start(&shared),
             crate::backup::serve(&shared.world, folder, shared.store.clone())?,
             registry.start_event_expiry(EVENT_TTL),
+            registry.start_flow_control(),
         ];
         if shared.hub_name.is_none() {
             let client = server.client(controllers::api_server());

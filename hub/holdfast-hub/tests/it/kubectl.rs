@@ -148,6 +148,8 @@ fn kubectl_does_its_everyday_work() {
     assert!(kubectl.ok("version", "").contains("Server Version: v1.36.0+holdfast"));
     assert!(kubectl.ok("api-resources", "").contains("deployments"));
     assert!(kubectl.ok("get --raw /readyz?verbose", "").contains("readyz check passed"));
+    let cas = "-n kube-system wait --for=create configmap/extension-apiserver-authentication --timeout=60s";
+    assert!(kubectl.ok(cas, "").contains("condition met"));
     kubectl.ok("apply -f -", NAMESPACE);
     assert!(kubectl.ok("apply -f -", DEPLOYMENT).contains("deployment.apps/web created"));
     // These are sent as protobuf by kubectl since 1.32.

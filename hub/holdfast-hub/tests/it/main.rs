@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod custom;
 mod etcd;
+mod fairness;
 mod hub;
 mod hubs;
 mod identity;

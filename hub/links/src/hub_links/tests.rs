@@ -6,6 +6,7 @@ mod fleet;
 mod gone;
 mod hubs;
 mod identity;
+mod mirrors;
 
 use super::*;
 use crate::facts::FactWriter;

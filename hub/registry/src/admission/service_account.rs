@@ -65,9 +65,13 @@ fn mirror_pod(cx: &Admission<'_>, doc: &Json) -> Result<(), Status> {
     if str_at(doc, &["spec", "serviceAccountName"]).is_some_and(|name| !name.is_empty()) {
         return Err(cx.forbidden(doc, "a mirror pod may not reference service accounts"));
     }
-    let names_secret = items_at(doc, &["spec", "volumes"]).iter().any(|volume| at(volume, &["secret"]).is_some());
-    if names_secret {
+    if (cx.kind.references)(doc).iter().any(|named| named.gvr.group.is_empty() && named.gvr.resource == "secrets") {
         return Err(cx.forbidden(doc, "a mirror pod may not reference secrets"));
+    }
+    let sources =
+        items_at(doc, &["spec", "volumes"]).iter().flat_map(|volume| items_at(volume, &["projected", "sources"]));
+    if sources.into_iter().any(|source| at(source, &["serviceAccountToken"]).is_some()) {
+        return Err(cx.forbidden(doc, "a mirror pod may not use ServiceAccountToken volume projections"));
     }
     Ok(())
 }

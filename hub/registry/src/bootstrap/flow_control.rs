@@ -1,15 +1,28 @@
 //! Priority levels and flow schemas, upstream's mandatory and suggested ones
-//! (<https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#defaults>). Nothing is limited by them yet; clients
-//! and operators look for them.
+//! (<https://kubernetes.io/docs/concepts/cluster-administration/flow-control/#defaults>), and what keeps them as they are to be
+//! once a minute: the mandatory ones always, the suggested ones while their annotation lets it. What bears the annotation and
+//! is none of them was one in another version, and goes. Task: one, started by
+//! [`crate::HubRegistry::start_flow_control`] and ended by its owner.
 
-use crate::kinds::flow_control::{groups, schema_of_all};
-use holdfast_core::json::{at, set, str_at};
+use super::ensure_one;
+use crate::engine::Engine;
+use crate::kinds::flow_control::{CATCH_ALL, EXEMPT, groups, schema_of_all};
+use crate::limits::FLOW_CONTROL_PERIOD;
+use crate::registry::HubRegistry;
+use futures_util::future::try_join_all;
+use holdfast_core::json::{at, copy, set, str_at};
 use holdfast_core::user::{AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED};
-use holdfast_core::{Json, Object};
+use holdfast_core::verbs::Preconditions;
+use holdfast_core::{DeleteOptions, Gvr, Json, Object, Reason, Status, Target};
+use holdfast_server::{Registry, RequestContext};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 
 const VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
-/// While it is `true` the server keeps the spec as it made it.
+/// While it is `true` the server keeps the spec of a suggested object as it made it.
 const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// Name, shares, percentage that may be lent; queues and hand.
@@ -44,7 +57,7 @@ fn accounts() -> Vec<Json> {
 }
 
 /// All of them, levels first.
-pub(super) fn all() -> Vec<Json> {
+fn all() -> Vec<Json> {
     let mut all = levels();
     all.extend(schemas().into_iter().map(|(name, spec)| object("FlowSchema", name, spec)));
     all
@@ -107,14 +120,86 @@ fn schemas() -> Vec<(&'static str, Json)> {
     ]
 }
 
-/// The object with the spec that it is to have, where the server keeps that and it has another.
+/// Keeps them as they are to be, for ever.
+pub(crate) async fn keep(registry: &HubRegistry, engine: &Engine) {
+    let cx = super::context();
+    loop {
+        engine.env.sleep(FLOW_CONTROL_PERIOD).await;
+        if let Err(err) = ensure(registry, engine, &cx).await {
+            tracing::warn!(%err, "Could not put flow schemas and priority levels right");
+        }
+    }
+}
+
+/// Makes what is missing, puts right what is to be kept, and removes what was kept and is not known any more. What is as it
+/// should be is read from memory.
+pub(super) async fn ensure(registry: &HubRegistry, engine: &Engine, cx: &RequestContext) -> Result<(), Status> {
+    engine.sync().await?;
+    let mut found = BTreeMap::new();
+    for resource in ["prioritylevelconfigurations", "flowschemas"] {
+        for object in engine.find_all(&Gvr::new(GROUP, "v1", resource), "").await? {
+            found.insert((object.gvk.kind.clone(), object.meta.name.clone()), object);
+        }
+    }
+    let mut wrong = Vec::new();
+    for wanted in all() {
+        let text = |path: &[&str]| str_at(&wanted, path).unwrap_or_default().to_string();
+        let right = found.remove(&(text(&["kind"]), text(&["metadata", "name"])));
+        if right.is_none_or(|found| renewed(&found, &wanted).is_some()) {
+            wrong.push(wanted);
+        }
+    }
+    try_join_all(wrong.into_iter().map(|wanted| ensure_one(registry, cx, wanted))).await?;
+    let unknown = found.into_values().filter(|object| annotated(object) == Some(true));
+    try_join_all(unknown.map(|object| remove(registry, cx, object))).await.map(|_| ())
+}
+
+async fn remove(registry: &HubRegistry, cx: &RequestContext, object: Arc<Object>) -> Result<(), Status> {
+    let resource = if object.gvk.kind == "FlowSchema" { "flowschemas" } else { "prioritylevelconfigurations" };
+    let at = Target::object(Gvr::new(GROUP, "v1", resource), "", &object.meta.name);
+    let preconditions = Preconditions { uid: Some(object.meta.uid.clone()), ..Preconditions::default() };
+    let options = DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() };
+    match registry.delete(cx, &at, &options).await {
+        // Another hub was faster, or somebody has made it his own.
+        Err(status) if ![Reason::NotFound, Reason::Conflict].contains(status.reason()) => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// What the annotation says, as Go reads it; `None` where it says neither.
+fn annotated(object: &Object) -> Option<bool> {
+    match object.meta.annotations.get(AUTO_UPDATE)?.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// The object as it is to be, where it is not. A suggested one whose annotation says nothing is the server's as long as nobody
+/// has changed it, and is marked so.
 pub(super) fn renewed(found: &Object, wanted: &Json) -> Option<Json> {
-    let kept = str_at(wanted, &["apiVersion"]) == Some(VERSION)
-        && found.meta.annotations.get(AUTO_UPDATE).is_some_and(|value| value == "true");
-    let mut doc = found.to_json();
-    if !kept || at(&doc, &["spec"]) == at(wanted, &["spec"]) {
+    if str_at(wanted, &["apiVersion"]) != Some(VERSION) {
         return None;
     }
-    holdfast_core::json::copy(wanted, &mut doc, &["spec"]);
+    let said = annotated(found);
+    let mandatory = [EXEMPT, CATCH_ALL].contains(&found.meta.name.as_str());
+    let keeps = mandatory || said.unwrap_or(found.meta.generation == 1);
+    let mut doc = found.to_json();
+    let mut wanted = wanted.clone();
+    if found.gvk.kind == "PriorityLevelConfiguration"
+        && found.meta.name == EXEMPT
+        && at(&doc, &["spec", "exempt"]).is_some()
+    {
+        // Its shares are the operator's.
+        copy(&doc, &mut wanted, &["spec", "exempt"]);
+    }
+    let differs = keeps && at(&doc, &["spec"]) != at(&wanted, &["spec"]);
+    if said == Some(keeps) && !differs {
+        return None;
+    }
+    set(&mut doc, &["metadata", "annotations", AUTO_UPDATE], keeps.to_string());
+    if differs {
+        copy(&wanted, &mut doc, &["spec"]);
+    }
     Some(doc)
 }

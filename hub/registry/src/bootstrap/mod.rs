@@ -4,10 +4,13 @@
 
 mod controllers;
 mod flow_control;
+mod namespaced;
 mod objects;
 mod reconcile;
 mod roles;
 mod service_cidr;
+
+pub(crate) use flow_control::keep as keep_flow_control;
 
 use crate::engine::Engine;
 use crate::registry::HubRegistry;
@@ -21,16 +24,22 @@ use reconcile::Step;
 
 /// Makes what is missing, and mends what upstream mends.
 pub(crate) async fn ensure(registry: &HubRegistry, engine: &Engine, api_port: u16) -> Result<(), Status> {
-    let cx = RequestContext::new(UserInfo::new("system:apiserver", &[MASTERS]), "bootstrap");
+    let cx = context();
     let service = objects::kubernetes_service(engine.services.first(), api_port);
     // Namespaces first; within a round all go at once, so that they share the store's syncs.
     let first = objects::namespaces();
     let range = service_cidr::object(engine.services.range());
     let second: Vec<Json> = objects::classes().into_iter().chain(roles::all()).chain([service, range]).collect();
-    for round in [first, second, flow_control::all()] {
+    for round in [first, second] {
         try_join_all(round.into_iter().map(|doc| ensure_one(registry, &cx, doc))).await?;
     }
+    flow_control::ensure(registry, engine, &cx).await?;
     service_cidr::tell(registry, engine, &cx, &options()).await
+}
+
+/// Who makes them.
+fn context() -> RequestContext {
+    RequestContext::new(UserInfo::new("system:apiserver", &[MASTERS]), "bootstrap")
 }
 
 fn options() -> WriteOptions {

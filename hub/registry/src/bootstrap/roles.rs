@@ -1,6 +1,7 @@
 //! Roles and bindings: upstream's for users, and one for each controller's own account.
 
 use super::controllers::{controllers, scheduler};
+use super::namespaced;
 use holdfast_core::Json;
 use holdfast_core::user::{AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED};
 use serde_json::json;
@@ -31,7 +32,7 @@ fn cluster_role(name: &str, labels: &Json, rules: Vec<Json>) -> Json {
     json!({ "apiVersion": VERSION, "kind": "ClusterRole", "metadata": meta(name, labels), "rules": rules })
 }
 
-fn meta(name: &str, more: &Json) -> Json {
+pub(super) fn meta(name: &str, more: &Json) -> Json {
     let mut labels = json!({ "kubernetes.io/bootstrapping": "rbac-defaults" });
     for (key, value) in more.as_object().into_iter().flatten() {
         labels[key] = value.clone();
@@ -51,11 +52,11 @@ fn group(name: &str) -> Json {
     json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name })
 }
 
-fn user(name: &str) -> Json {
+pub(super) fn user(name: &str) -> Json {
     json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name })
 }
 
-fn account(name: &str) -> Json {
+pub(super) fn account(name: &str) -> Json {
     json!({ "kind": "ServiceAccount", "name": name, "namespace": "kube-system" })
 }
 
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<Json> {
     all.push(cluster_role("system:kube-scheduler", &json!({}), scheduler()));
     let subjects = vec![user("system:kube-scheduler"), account("kube-scheduler")];
     all.push(bind("system:kube-scheduler", "system:kube-scheduler", subjects));
+    all.extend(namespaced::all());
     all
 }
 

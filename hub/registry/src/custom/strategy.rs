@@ -31,6 +31,10 @@ impl Strategy for CustomStrategy {
         false
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         let status = at(doc, &["status"]).cloned();
         *doc = old.clone();

@@ -37,7 +37,8 @@ impl ContinueToken {
     /// # Errors
     /// 400 when the text is no token of ours, 410 when it is of another history.
     pub(crate) fn decode(text: &str, lineage: Lineage) -> Result<(Option<Revision>, String), Status> {
-        let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+        let bad =
+            |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|err| bad(err.to_string()))?;
         let token: ContinueToken = serde_json::from_slice(&bytes).map_err(|err| bad(err.to_string()))?;
         if token.v != 1 {
@@ -78,7 +79,11 @@ mod tests {
         }
         for bad in ["%", "e30", "bm9wZQ"] {
             let status = ContinueToken::decode(bad, Lineage(3)).unwrap_err();
-            assert!(status.code() == 400 && status.message().starts_with("continue key is not valid"), "{status}");
+            assert!(
+                status.code() == 400
+                    && status.message().starts_with("invalid continue token: continue key is not valid"),
+                "{status}"
+            );
         }
     }
 }

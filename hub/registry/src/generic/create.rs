@@ -6,6 +6,7 @@ use super::managers::{Managed, take_sent, tracked};
 use super::update::Part;
 use super::view;
 use crate::admission::dynamic::{Attempt, Operation, Options};
+use crate::admission::timing::Half;
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource};
@@ -69,6 +70,7 @@ pub(crate) async fn create_managed(
     }
     let sent = take_sent(&mut doc);
     meta::clear_for_create(&mut doc);
+    meta::drop_doubled_owners(cx, &mut doc, false);
     resource.strategy.default(&mut doc);
     let managed = match managed {
         Some(managed) => managed,
@@ -132,6 +134,7 @@ async fn prepare(
         revision: None,
         options: Options::Write(options),
     };
+    let step = engine.timing.step(&engine.env, Half::Admit, Operation::Create);
     admission::mutate_create(&admission, doc).await?;
     strategy.default(doc);
     if let Some(again) = attempt.mutate(doc, None).await? {
@@ -144,6 +147,8 @@ async fn prepare(
             set(doc, &["metadata", "name"], resource.name);
         }
     }
+    step.passed();
+    meta::drop_doubled_owners(cx, doc, true);
     let status = doc.get("status").cloned().filter(|_| adopts(cx));
     if strategy.has_status() {
         drop_status(doc);
@@ -171,8 +176,10 @@ async fn prepare(
     }
     admission::dynamic::observe(engine, kind, doc);
     strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
+    let step = engine.timing.step(&engine.env, Half::Validate, Operation::Create);
     admission::validate_create(&admission, doc).await?;
     attempt.validate(Some(doc), None).await?;
+    step.passed();
     strategy.canonicalise(doc);
     Ok(())
 }

@@ -5,6 +5,7 @@
 use super::commit::{Meaning, Outcome, Write, extension};
 use super::view;
 use crate::admission::dynamic::{Attempt, Operation, Options};
+use crate::admission::timing::Half;
 use crate::admission::{self, Admission, resource_quota};
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
 use crate::limits::CONFLICT_RETRIES;
@@ -156,6 +157,7 @@ pub(crate) async fn delete(
             None => None,
         };
         let judged = shown.as_ref().unwrap_or(&old_doc);
+        let step = engine.timing.step(&engine.env, Half::Validate, Operation::Delete);
         admission::validate_delete(&admission, resource.name, judged).await?;
         let attempt = Attempt {
             engine,
@@ -167,6 +169,7 @@ pub(crate) async fn delete(
             options: Options::Delete(options),
         };
         attempt.delete(judged).await?;
+        step.passed();
 
         let plan = plan(&*resource.strategy, is_core("Namespace"), &old_doc, options, engine.now());
         let mut write = Write::default();

@@ -4,11 +4,22 @@ use super::continue_token::{self, ContinueToken};
 use super::view;
 use crate::engine::{Engine, Resource, decode, store_error};
 use crate::keys;
-use crate::limits::FILTER_PAGE;
+use crate::limits::{FILTER_PAGE, MEASURED_OBJECTS};
 use holdfast_core::verbs::VersionMatch;
-use holdfast_core::{ListOptions, ObjectList, Revision, Status};
+use holdfast_core::{Gvr, ListOptions, ObjectList, Revision, Status};
 use holdfast_kinds::Selection;
+use holdfast_server::Stored;
 use holdfast_store::{RangeRequest, StoreError};
+
+/// How much there is of a resource, judged by its first objects.
+pub(crate) async fn stored(engine: &Engine, gvr: &Gvr) -> Option<Stored> {
+    let (kind, _) = engine.find_kind(gvr)?;
+    let request = RangeRequest { prefix: keys::prefix(kind), limit: MEASURED_OBJECTS, ..Default::default() };
+    let range = engine.store.range(request).await.ok()?;
+    let measured = range.records.len() as u64;
+    let bytes: u64 = range.records.iter().map(|record| record.value.len() as u64).sum();
+    Some(Stored { objects: measured + range.remaining, bytes_each: bytes.checked_div(measured).unwrap_or_default() })
+}
 
 /// Lists a collection.
 ///

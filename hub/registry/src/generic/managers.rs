@@ -247,6 +247,12 @@ fn reset(resource: &Resource<'_>, part: Part, doc: &Json) -> FieldSet<'static> {
             for name in others.filter(|name| !matches!(name.as_str(), "metadata" | "status")) {
                 reset.insert(&[Element::field(name.clone())]);
             }
+            match resource.strategy.kept_by_status() {
+                None => reset.insert(&[Element::field("metadata")]),
+                Some(fields) => {
+                    fields.iter().for_each(|field| reset.insert(&[Element::field("metadata"), Element::field(*field)]));
+                }
+            }
         }
         Part::Finalize => reset.insert(&[Element::field("status")]),
         Part::Approval => {

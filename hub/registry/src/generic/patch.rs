@@ -5,10 +5,10 @@ use super::decode::Typed;
 use super::managers::{applied, check_config, speaks_of_managers, with_managers};
 use super::update::{Change, Part, Wanted, change, may_create};
 use crate::engine::{Engine, Resource};
-use crate::limits::CONFLICT_RETRIES;
+use crate::limits::{CONFLICT_RETRIES, PATCH_SHOWN_BYTES};
 use async_trait::async_trait;
 use holdfast_core::json::{remove, set, str_at};
-use holdfast_core::{Json, Object, Patch, PatchType, Reason, Status, WriteOptions};
+use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Object, Patch, PatchType, Reason, Status, WriteOptions};
 use holdfast_server::RequestContext;
 use std::sync::Arc;
 
@@ -24,16 +24,81 @@ pub(crate) async fn patch(
     patch: &Patch,
     options: &WriteOptions,
 ) -> Result<(Arc<Object>, bool), Status> {
+    check_patch_type(resource, patch.patch_type)?;
     if patch.patch_type == PatchType::Apply {
         return apply(engine, cx, resource, part, &patch.body, options).await;
     }
-    let whole = patch.patch_type == PatchType::Json && speaks_of_managers(&patch.body);
-    let apply = |object: &Object, current: Json| -> Result<Wanted, Status> {
+    let object = change(engine, cx, resource, part, &Patching { engine, resource, patch }, options).await?;
+    Ok((object, false))
+}
+
+/// Custom kinds say nothing of how lists merge.
+///
+/// # Errors
+/// 415 for a strategic merge of a custom kind.
+pub(crate) fn check_patch_type(resource: &Resource<'_>, patch_type: PatchType) -> Result<(), Status> {
+    if patch_type == PatchType::Strategic && resource.kind.custom.is_some() {
+        return Err(Status::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+        ]));
+    }
+    Ok(())
+}
+
+/// The change that any other patch is.
+struct Patching<'a> {
+    engine: &'a Engine,
+    resource: &'a Resource<'a>,
+    patch: &'a Patch,
+}
+
+#[async_trait]
+impl Change for Patching<'_> {
+    async fn make(&self, object: &Object, current: Json) -> Result<Wanted, Status> {
+        let Patching { engine, resource, patch } = *self;
+        let whole = patch.patch_type == PatchType::Json && speaks_of_managers(&patch.body);
         let current = if whole { with_managers(current, object) } else { current };
         patched(engine, resource.kind.schema, current, patch).map(Wanted::from)
-    };
-    let object = change(engine, cx, resource, part, &apply, options).await?;
-    Ok((object, false))
+    }
+
+    /// 422 that shows what the patch made, or the patch itself where it merges by rules of the kind, as upstream does.
+    fn undecodable(&self, doc: &Json, why: Status) -> Status {
+        let shown = match self.patch.patch_type {
+            PatchType::Strategic => go_text(&self.patch.body),
+            _ => doc.to_string(),
+        };
+        let said = format!(" cannot be handled as a {}: ", self.resource.kind.kind);
+        let why = why.message().split_once(&said).map_or(why.message(), |(_, why)| why);
+        let mut errors = FieldErrors::new();
+        errors.invalid(&FieldPath::new("patch"), cut(shown, PATCH_SHOWN_BYTES), why);
+        Status::invalid(&Gvk::new("", ""), "", &errors)
+    }
+}
+
+/// A value as Go prints it.
+fn go_text(value: &Json) -> String {
+    match value {
+        Json::Null => "<nil>".into(),
+        Json::String(text) => text.clone(),
+        Json::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Json::Object(fields) => {
+            let mut fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name}:{}", go_text(value))).collect();
+            fields.sort();
+            format!("map[{}]", fields.join(" "))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
+fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push_str("...");
+    }
+    text
 }
 
 /// The change that an apply is.
@@ -106,12 +171,6 @@ pub(crate) fn patched(engine: &Engine, schema: &str, current: Json, patch: &Patc
     match patch.patch_type {
         PatchType::Json => holdfast_schema::json_patch(&mut doc, &patch.body)?,
         PatchType::Merge => holdfast_schema::merge_patch(&mut doc, &patch.body)?,
-        PatchType::Strategic if !engine.schema.contains(schema) => {
-            return Err(Status::unsupported_media_type(&[
-                "application/json-patch+json",
-                "application/merge-patch+json",
-            ]));
-        }
         PatchType::Strategic => engine.schema.strategic_merge(schema, &mut doc, &patch.body)?,
         PatchType::Apply => return Err(Status::internal("an apply patch is no change of a document alone")),
     }

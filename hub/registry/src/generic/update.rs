@@ -6,6 +6,7 @@ use super::decode;
 use super::managers::{self, Managed, take_sent};
 use super::view::{self, Before};
 use crate::admission::dynamic::{Attempt, Operation, Options};
+use crate::admission::timing::Half;
 use crate::admission::{self, Admission, resource_quota};
 use crate::custom;
 use crate::engine::{Engine, Resource, decode as decode_record, store_error};
@@ -17,6 +18,7 @@ use crate::subresources::scale;
 use async_trait::async_trait;
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, Object, Status, Target, WriteOptions};
+use holdfast_kinds::convert;
 use holdfast_server::{Attributes, Decision, RequestContext};
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -93,6 +95,11 @@ impl From<Json> for Wanted {
 pub(crate) trait Change: Send + Sync {
     /// What is wanted.
     async fn make(&self, object: &Object, doc: Json) -> Result<Wanted, Status>;
+
+    /// The refusal of a wanted document that is none of its kind.
+    fn undecodable(&self, _doc: &Json, why: Status) -> Status {
+        why
+    }
 }
 
 #[async_trait]
@@ -132,6 +139,7 @@ pub(crate) async fn update(
         errors.invalid(&FieldPath::new("metadata.resourceVersion"), 0, "must be specified for an update");
         return Err(Status::invalid(&resource.kind.gvk(), resource.name, &errors));
     }
+    meta::drop_doubled_owners(cx, &mut body, false);
     let replace = |_: &Object, _: Json| -> Result<Wanted, Status> { Ok(body.clone().into()) };
     let object = change(engine, cx, resource, part, &replace, options).await?;
     Ok((object, false))
@@ -168,6 +176,9 @@ pub(crate) async fn change(
         let old = decode_record(&record)?;
         let Before { shown, judged: old_doc } = view::before(engine, resource, &old).await?;
         let Wanted { mut doc, managed } = change.make(&old, shown).await?;
+        let sent = take_sent(&mut doc);
+        decode::decode(engine, cx, resource, &mut doc, options.field_validation)
+            .map_err(|why| change.undecodable(&doc, why))?;
         let asked = str_at(&doc, &["metadata", "resourceVersion"]).unwrap_or_default().to_string();
         if !asked.is_empty() && asked != "0" && asked != old.revision.to_string() {
             if asked.parse::<u64>().is_err() {
@@ -182,6 +193,7 @@ pub(crate) async fn change(
             let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.meta.uid);
             return Err(Status::conflict(resource.gvr, resource.name, why));
         }
+        let managed = managed.map_or(Owners::Follow(sent), Owners::Are);
         let managed = prepare(engine, cx, resource, part, &mut doc, managed, (&old, &old_doc), options).await?;
         // `None`: another write came first. A client that named the version that we read gets its 409 above.
         if let Some(object) = store(engine, cx, resource, part, doc, managed, &old_doc, &old, options).await? {
@@ -194,7 +206,15 @@ pub(crate) async fn change(
     Err(Status::stale(resource.gvr, resource.name))
 }
 
-/// Everything before the commit; tells the managers.
+/// Who owns the fields of what is written.
+enum Owners {
+    /// The write itself says.
+    Are(Managed),
+    /// It follows from what is changed, and from what the client sent as `managedFields`.
+    Follow(Option<Json>),
+}
+
+/// Everything between decoding and the commit; tells the managers.
 #[allow(clippy::too_many_arguments, reason = "the parts of one step, used once")]
 async fn prepare(
     engine: &Engine,
@@ -202,13 +222,11 @@ async fn prepare(
     resource: &Resource<'_>,
     part: Part,
     doc: &mut Json,
-    managed: Option<Managed>,
+    managed: Owners,
     (old_object, old): (&Object, &Json),
     options: &WriteOptions,
 ) -> Result<Managed, Status> {
     let (kind, strategy) = (resource.kind, &*resource.strategy);
-    let sent = take_sent(doc);
-    decode::decode(engine, cx, resource, doc, options.field_validation)?;
     remove(doc, &["metadata", "resourceVersion"]);
     check_identity(resource, doc)?;
     meta::restore_for_update(doc, old);
@@ -236,12 +254,13 @@ async fn prepare(
     }
     // What the writer asked for is its own; what admission and the kind make of it is nobody's.
     let managed = match managed {
-        Some(managed) => managed,
-        None => {
+        Owners::Are(managed) => managed,
+        Owners::Follow(sent) => {
             let old = Some((old_object, old));
             managers::tracked(engine, resource, part, sent.as_ref(), old, doc, options).await
         }
     };
+    let step = engine.timing.step(&engine.env, Half::Admit, Operation::Update);
     if is_whole {
         confine(engine, resource, part, doc, old);
         admission::mutate_update(&admission, doc, old).await?;
@@ -264,6 +283,11 @@ async fn prepare(
             keep_status(doc);
         }
         confine(engine, resource, part, doc, old);
+    }
+    step.passed();
+    meta::drop_doubled_owners(cx, doc, true);
+    if means_the_same(engine, resource, doc, old) {
+        doc.clone_from(old);
     }
     if !matches!(part, Part::Status | Part::Finalize) {
         count_generation(strategy, doc, old);
@@ -290,11 +314,13 @@ async fn prepare(
         admission::dynamic::observe(engine, kind, doc);
         strategy.warnings(doc).into_iter().for_each(|warning| cx.warn(warning));
     }
+    let step = engine.timing.step(&engine.env, Half::Validate, Operation::Update);
     admission::validate_update(&admission, part, doc, old).await?;
     match part {
         Part::Scale => scale::validate(&attempt, doc, old).await?,
         _ => attempt.validate(Some(doc), Some(old)).await?,
     }
+    step.passed();
     strategy.canonicalise(doc);
     Ok(managed)
 }
@@ -441,6 +467,13 @@ async fn store(
         })),
         Outcome::Lost(_) => Ok(None),
     }
+}
+
+/// Whether documents differ only in fields that Go always writes, and that a client written in Go sends back although nobody
+/// said them.
+fn means_the_same(engine: &Engine, resource: &Resource<'_>, doc: &Json, old: &Json) -> bool {
+    let place = engine.schema.place(convert::storage_version(resource.kind).schema);
+    place.is_some_and(|place| holdfast_schema::apply::same(&place, doc, old))
 }
 
 fn is_namespace(resource: &Resource<'_>) -> bool {

@@ -24,6 +24,10 @@ const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: &[&str] = &["Audit", "Deny", "Warn"];
 
 impl Strategy for Policy {
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn default(&self, doc: &mut Json) {
         default_policy(doc);
     }

@@ -70,6 +70,10 @@ impl Strategy for CertificateSigningRequest {
         copy(old, doc, &["spec"]);
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&[])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         copy(old, doc, &["spec"]);
         for kind in [APPROVED, DENIED] {
@@ -112,7 +116,13 @@ impl Strategy for CertificateSigningRequest {
             errors.invalid_part(&path.child("request"), problem);
         }
         usages(spec, &path.child("usages"), errors);
-        signer_name(text(spec, "signerName"), &path.child("signerName"), errors);
+        let signer = text(spec, "signerName");
+        if signer == LEGACY {
+            let detail = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&path.child("signerName"), signer, detail);
+        } else {
+            signer_name(signer, &path.child("signerName"), errors);
+        }
         if let Some(seconds) = i64_at(spec, &["expirationSeconds"]).filter(|seconds| *seconds < MIN_SECONDS) {
             let detail = "may not specify a duration less than 600 seconds (10 minutes)";
             errors.invalid(&path.child("expirationSeconds"), seconds, detail);
@@ -258,13 +268,11 @@ fn usages(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn signer_name(name: &str, path: &FieldPath, errors: &mut FieldErrors) {
+/// Problems of the name of a signer.
+pub(crate) fn signer_name(name: &str, path: &FieldPath, errors: &mut FieldErrors) {
     /// Longest domain, and longest path below it.
     const DOMAIN: usize = 253;
     const PATH: usize = 253 + 63 + 1;
-    if name == LEGACY {
-        return errors.invalid(path, name, "the legacy signerName is not allowed via this API version");
-    }
     if name.is_empty() {
         return errors.required(path, "");
     }

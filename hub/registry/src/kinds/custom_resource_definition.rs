@@ -22,6 +22,10 @@ const MAX_SELECTABLE_FIELDS: usize = 8;
 pub(crate) struct CustomResourceDefinition;
 
 impl Strategy for CustomResourceDefinition {
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn default(&self, doc: &mut Json) {
         let kind = str_at(doc, &["spec", "names", "kind"]).unwrap_or_default().to_string();
         for (field, value) in [("singular", kind.to_lowercase()), ("listKind", format!("{kind}List"))] {

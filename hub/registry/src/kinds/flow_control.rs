@@ -14,8 +14,10 @@ pub(crate) struct FlowSchema;
 pub(crate) struct PriorityLevelConfiguration;
 
 const ALL: &str = "*";
-const EXEMPT: &str = "exempt";
-const CATCH_ALL: &str = "catch-all";
+/// The schema and the level of what is never held up.
+pub(crate) const EXEMPT: &str = "exempt";
+/// The schema and the level of what matches nothing else.
+pub(crate) const CATCH_ALL: &str = "catch-all";
 const DEFAULT_PRECEDENCE: i64 = 1000;
 const MAX_PRECEDENCE: i64 = 10_000;
 const MAX_QUEUES: i64 = 10_000_000;
@@ -38,6 +40,10 @@ impl Strategy for FlowSchema {
 
     fn prepare_for_create(&self, doc: &mut Json) {
         set(doc, &["status"], json!({}));
+    }
+
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
     }
 
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
@@ -120,6 +126,10 @@ impl Strategy for PriorityLevelConfiguration {
 
     fn prepare_for_create(&self, doc: &mut Json) {
         set(doc, &["status"], json!({}));
+    }
+
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
     }
 
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {

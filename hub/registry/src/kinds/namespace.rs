@@ -42,6 +42,10 @@ impl Strategy for Namespace {
         copy(old, doc, &["spec"]);
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&["labels"])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
         copy(old, doc, &["metadata", "labels"]);

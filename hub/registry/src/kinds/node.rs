@@ -34,6 +34,10 @@ impl Strategy for Node {
         copy(old, doc, &["status"]);
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&["ownerReferences"])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
         copy(old, doc, &["metadata", "ownerReferences"]);

@@ -83,6 +83,10 @@ impl Strategy for PersistentVolume {
         set(doc, &["status"], json!({ "phase": "Pending", "lastPhaseTransitionTime": now }));
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&[])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
         let same = at(doc, &["status", "phase"]) == at(old, &["status", "phase"]);

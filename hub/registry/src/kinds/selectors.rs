@@ -9,28 +9,34 @@ pub(crate) fn validate(selector: &Json, path: &FieldPath, errors: &mut FieldErro
     crate::meta::labels(selector.get("matchLabels"), &path.child("matchLabels"), errors);
     for (index, expression) in items_at(selector, &["matchExpressions"]).iter().enumerate() {
         let path = path.child("matchExpressions").index(index);
-        let values = items_at(expression, &["values"]);
-        match text(expression, "operator") {
-            "In" | "NotIn" => {
-                if values.is_empty() {
-                    errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
-                }
-            }
-            "Exists" | "DoesNotExist" => {
-                if !values.is_empty() {
-                    errors.forbidden(
-                        &path.child("values"),
-                        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                    );
-                }
-            }
-            other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        if !values_fit(expression, &path, errors) {
+            errors.invalid(&path.child("operator"), text(expression, "operator"), "not a valid selector operator");
         }
-        let key = text(expression, "key");
-        errors.all_invalid(&path.child("key"), key, names::qualified_name(key));
-        for (index, value) in values.iter().filter_map(Json::as_str).enumerate() {
-            errors.all_invalid(&path.child("values").index(index), value, names::label_value(value));
+        key_and_values(expression, &path, errors);
+    }
+}
+
+/// Tells of values that the operator of a requirement does not take, or lacks. Whether it is an operator at all.
+pub(crate) fn values_fit(requirement: &Json, path: &FieldPath, errors: &mut FieldErrors) -> bool {
+    let path = path.child("values");
+    let none = items_at(requirement, &["values"]).is_empty();
+    match text(requirement, "operator") {
+        "In" | "NotIn" if none => errors.required(&path, "must be specified when `operator` is 'In' or 'NotIn'"),
+        "Exists" | "DoesNotExist" if !none => {
+            errors.forbidden(&path, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => return false,
+    }
+    true
+}
+
+/// Tells of a key or values that no label has.
+pub(crate) fn key_and_values(requirement: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let key = text(requirement, "key");
+    errors.all_invalid(&path.child("key"), key, names::qualified_name(key));
+    for (index, value) in items_at(requirement, &["values"]).iter().filter_map(Json::as_str).enumerate() {
+        errors.all_invalid(&path.child("values").index(index), value, names::label_value(value));
     }
 }
 

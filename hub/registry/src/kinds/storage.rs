@@ -132,6 +132,10 @@ impl Strategy for VolumeAttributesClass {
 pub(crate) struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn has_status(&self) -> bool {
         true
     }

@@ -35,6 +35,10 @@ pub(crate) fn of(kind: &Kind) -> &'static Stored {
 }
 
 impl Strategy for Stored {
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     fn has_status(&self) -> bool {
         !self.status.is_empty()
     }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use holdfast_core::Status;
 use holdfast_core::user::MASTERS;
 use holdfast_env::Task;
-use holdfast_server::{Attributes, Authorizer, Decision};
+use holdfast_server::{Attributes, Authorizer, Decision, Selected};
 use policy::Policy;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -48,13 +48,18 @@ impl RbacAuthorizer {
 #[async_trait]
 impl Authorizer for RbacAuthorizer {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        self.authorize_selected(attributes, &Selected::default()).await
+    }
+
+    /// Roles know no selectors: whoever holds a right holds it for the whole collection.
+    async fn authorize_selected(&self, attributes: &Attributes<'_>, selected: &Selected) -> Decision {
         let user = attributes.user;
         if user.is_in(MASTERS) {
             return Decision::Allow;
         }
         let mut reason = String::new();
         if let Some(node) = user.node_name() {
-            match node::authorize(&self.engine, node, attributes).await {
+            match node::authorize(&self.engine, node, attributes, selected).await {
                 Decision::NoOpinion(why) => reason = why,
                 decided => return decided,
             }

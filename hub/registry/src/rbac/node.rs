@@ -1,12 +1,13 @@
 //! The Node authorizer: a node reads what its pods reference and writes its own Node, Lease and pods' status.
 //!
 //! What a pod references comes from the kinds' reference graph, the same that decides what the link brings to a
-//! node. Collections of pods, Secrets and ConfigMaps are not a node's to list: it gets its own over the link.
+//! node. Collections of Secrets and ConfigMaps are not a node's to list: it gets its own over the link. Of pods it may list those
+//! that a field selector keeps to itself, as upstream's kubelets do.
 
 use crate::engine::Engine;
 use holdfast_core::{Gvr, Object, Status, Target};
 use holdfast_kinds::Reference;
-use holdfast_server::{Attributes, Decision};
+use holdfast_server::{Attributes, Decision, Selected};
 use std::sync::Arc;
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -16,7 +17,12 @@ fn no(why: impl Into<String>) -> Decision {
 }
 
 /// Judges a request of the node `node`.
-pub(crate) async fn authorize(engine: &Engine, node: &str, attributes: &Attributes<'_>) -> Decision {
+pub(crate) async fn authorize(
+    engine: &Engine,
+    node: &str,
+    attributes: &Attributes<'_>,
+    selected: &Selected,
+) -> Decision {
     let Some(target) = attributes.target else { return no("") };
     let (verb, sub) = (attributes.verb, target.subresource());
     let reads = READ.contains(&verb);
@@ -32,8 +38,13 @@ pub(crate) async fn authorize(engine: &Engine, node: &str, attributes: &Attribut
         ("", "pods") => match (verb, sub) {
             ("create", "") => Decision::Allow,
             ("get" | "delete", "") | ("get" | "update" | "patch", "status") | ("create", "eviction") => {
-                answer(bound(engine, node, target).await, "node can only access its own pods")
+                answer(bound(engine, node, target, true).await, "node can only access its own pods")
             }
+            ("list" | "watch", "") if selected.requires("spec.nodeName", node) => Decision::Allow,
+            ("list" | "watch", "") if target.name.is_some() => {
+                answer(bound(engine, node, target, false).await, "node can only access its own pods")
+            }
+            ("list" | "watch", "") => no("can only list/watch pods with spec.nodeName field selector"),
             _ => no("nodes receive their pods over the link"),
         },
         ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "persistentvolumes")
@@ -79,10 +90,11 @@ fn answer(found: Result<bool, Status>, why: &str) -> Decision {
     }
 }
 
-async fn bound(engine: &Engine, node: &str, target: &Target) -> Result<bool, Status> {
+/// Whether a pod is on the node. One that is gone is no secret where the answer is then 404 (`gone`); a watch would go on
+/// until there is another of its name.
+async fn bound(engine: &Engine, node: &str, target: &Target, gone: bool) -> Result<bool, Status> {
     let pod = engine.find(&target.gvr, target.namespace(), target.name()).await?;
-    // A pod that is gone is no secret: the answer is then 404.
-    Ok(pod.is_none_or(|pod| is_on(&pod, node)))
+    Ok(pod.map_or(gone, |pod| is_on(&pod, node)))
 }
 
 fn is_on(pod: &Arc<Object>, node: &str) -> bool {

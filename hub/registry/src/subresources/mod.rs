@@ -5,6 +5,7 @@ pub(crate) mod components;
 pub(crate) mod eviction;
 pub(crate) mod metrics;
 pub(crate) mod proxy;
+mod review_selectors;
 pub(crate) mod reviews;
 pub(crate) mod scale;
 pub(crate) mod streams;

@@ -21,16 +21,14 @@ pub(crate) async fn connect(engine: &Engine, at: &Target, asked: &[(String, Stri
     }
     let (scheme, name, port) =
         split(at.name()).ok_or_else(|| Status::bad_request(format!("invalid {noun} request {:?}", at.name())))?;
-    if scheme == "https" {
-        return Err(Status::not_implemented("the proxy to what speaks https"));
-    }
+    let tls = scheme == "https";
     if noun == "service" {
         let (ports, port) = endpoint(engine, at.namespace(), name, port).await?;
-        return Ok(Connected::Backend(ports, port));
+        return Ok(Connected::Backend { ports, port, tls });
     }
     let pod = find(engine, &at.gvr, at.namespace(), name).await?;
     let port = pod_port(&pod, port).ok_or_else(|| Status::bad_request(format!("{port:?} is no port")))?;
-    Ok(Connected::Backend(ports_of(engine, &pod)?, port))
+    Ok(Connected::Backend { ports: ports_of(engine, &pod)?, port, tls })
 }
 
 /// A page of a node. Whatever port is named, there is one server.

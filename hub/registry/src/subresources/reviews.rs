@@ -2,7 +2,9 @@
 
 use crate::engine::Engine;
 use crate::generic::decode::{check_fields, check_type};
+use crate::kinds::rules::text;
 use crate::rbac::rules;
+use crate::subresources::review_selectors;
 use crate::tokens::auth;
 use holdfast_core::json::{at, items_at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Gvr, Json, Object, Status, Target, UserInfo, WriteOptions};
@@ -33,26 +35,22 @@ pub(crate) async fn create(
         holdfast_kinds::by_gvr(&gvr.group, &gvr.version, &gvr.resource).ok_or_else(Status::no_such_path)?;
     check_type(&kind.gvk(), &mut body)?;
     check_fields(engine, cx, kind.schema, &kind.gvk(), &mut body, options.field_validation)?;
+    if kind.namespaced {
+        let own = str_at(&body, &["metadata", "namespace"]).filter(|own| !own.is_empty());
+        if own.is_some_and(|own| own != at.namespace()) {
+            let text = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(text));
+        }
+    }
     if kind.kind.ends_with("AccessReview") {
-        let errors = problems(kind, &body);
+        let errors = problems(kind, &body, at.namespace());
         if !errors.is_empty() {
             return Err(Status::invalid(&kind.gvk(), "", &errors));
         }
     }
     match kind.kind {
         "SelfSubjectAccessReview" => access(engine, &mut body, cx.user.clone()).await?,
-        "SubjectAccessReview" => {
-            let user = subject(&body);
-            access(engine, &mut body, user).await?;
-        }
-        "LocalSubjectAccessReview" => {
-            let asked = str_at(&body, &["spec", "resourceAttributes", "namespace"]).unwrap_or_default();
-            if asked != at.namespace() {
-                return Err(Status::bad_request(format!(
-                    "spec.resourceAttributes.namespace must match namespace: {}",
-                    at.namespace()
-                )));
-            }
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
             let user = subject(&body);
             access(engine, &mut body, user).await?;
         }
@@ -72,11 +70,11 @@ pub(crate) async fn create(
             }
             let audiences: Vec<String> =
                 items_at(&body, &["spec", "audiences"]).iter().filter_map(Json::as_str).map(str::to_string).collect();
-            let status = match auth::check(engine, &token, &audiences).await {
+            let status = match auth::review(engine, &token, &audiences).await {
                 Ok((user, audiences)) => {
                     json!({ "authenticated": true, "user": user_json(&user), "audiences": audiences })
                 }
-                Err(status) => json!({ "authenticated": false, "error": status.message() }),
+                Err(status) => json!({ "user": {}, "error": status.message() }),
             };
             set(&mut body, &["status"], status);
         }
@@ -99,8 +97,8 @@ fn user_json(user: &UserInfo) -> Json {
     doc
 }
 
-/// What is wrong with a question about access.
-fn problems(kind: &Kind, body: &Json) -> FieldErrors {
+/// What is wrong with a question about access that is asked in `namespace`.
+fn problems(kind: &Kind, body: &Json, namespace: &str) -> FieldErrors {
     let mut errors = FieldErrors::new();
     let spec = FieldPath::new("spec");
     let (resource, path) = (at(body, &["spec", "resourceAttributes"]), at(body, &["spec", "nonResourceAttributes"]));
@@ -120,14 +118,30 @@ fn problems(kind: &Kind, body: &Json) -> FieldErrors {
     if nobody && kind.kind != "SelfSubjectAccessReview" {
         errors.invalid(&spec.child("user"), "", "at least one of user or group must be specified");
     }
+    if let Some(asked) = resource {
+        review_selectors::validate(asked, &spec.child("resourceAttributes"), &mut errors);
+    }
     let local = kind.kind == "LocalSubjectAccessReview";
     let is_set = |(name, value): (&String, &Json)| {
         let kept = name == "managedFields" || (local && name == "namespace");
         !kept && !value.is_null() && value.as_str() != Some("")
     };
     if let Some(metadata) = body.get("metadata").and_then(Json::as_object).filter(|all| all.iter().any(is_set)) {
-        let text = if local { "must be empty except for namespace" } else { "must be empty" };
-        errors.invalid(&FieldPath::new("metadata"), Json::Object(metadata.clone()), text);
+        let detail = if local { "must be empty except for namespace" } else { "must be empty" };
+        errors.invalid(&FieldPath::new("metadata"), Json::Object(metadata.clone()), detail);
+    }
+    if local {
+        if let Some(asked) = resource {
+            let named = text(asked, "namespace");
+            if named != namespace {
+                let path = spec.child("resourceAttributes").child("namespace");
+                errors.invalid(&path, named, "must match metadata.namespace");
+            }
+        }
+        if let Some(path) = path {
+            let detail = "disallowed on this kind of request";
+            errors.invalid(&spec.child("nonResourceAttributes"), path.clone(), detail);
+        }
     }
     errors
 }
@@ -153,6 +167,7 @@ async fn access(engine: &Engine, body: &mut Json, user: UserInfo) -> Result<(), 
     let resource = at(body, &["spec", "resourceAttributes"]);
     let path = at(body, &["spec", "nonResourceAttributes"]);
     let target;
+    let (selected, problems) = resource.map(review_selectors::read).unwrap_or_default();
     let attributes = match (resource, path) {
         (Some(asked), _) => {
             let text = |field: &str| str_at(asked, &[field]).unwrap_or_default();
@@ -170,7 +185,7 @@ async fn access(engine: &Engine, body: &mut Json, user: UserInfo) -> Result<(), 
             Attributes { user: &user, verb: text("verb"), target: None, path: text("path") }
         }
     };
-    let status = match authorizer.authorize(&attributes).await {
+    let mut status = match authorizer.authorize_selected(&attributes, &selected).await {
         Decision::Allow => match authorizer.reason(&attributes).await {
             reason if reason.is_empty() => json!({ "allowed": true }),
             reason => json!({ "allowed": true, "reason": reason }),
@@ -179,6 +194,9 @@ async fn access(engine: &Engine, body: &mut Json, user: UserInfo) -> Result<(), 
         Decision::NoOpinion(reason) if reason.is_empty() => json!({ "allowed": false }),
         Decision::NoOpinion(reason) => json!({ "allowed": false, "reason": reason }),
     };
+    if !problems.is_empty() {
+        set(&mut status, &["evaluationError"], problems.join("; "));
+    }
     set(body, &["status"], status);
     Ok(())
 }

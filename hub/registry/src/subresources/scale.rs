@@ -5,7 +5,7 @@ use crate::custom::ScalePaths;
 use crate::engine::{Engine, Resource};
 use crate::generic::decode::{Typed, check_fields, check_type};
 use crate::generic::managers::{Managed, check_config, refusal};
-use crate::generic::patch::patched;
+use crate::generic::patch::{check_patch_type, patched};
 use crate::generic::update::{Part, Wanted, change};
 use holdfast_core::json::{at, i64_at, items_at, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Object, Patch, PatchType, Status, WriteOptions};
@@ -128,6 +128,7 @@ pub(crate) async fn patch(
     patch: &Patch,
     options: &WriteOptions,
 ) -> Result<Arc<Object>, Status> {
+    check_patch_type(resource, patch.patch_type)?;
     if patch.patch_type == PatchType::Apply {
         let config = check_config(engine, &Typed::BuiltIn(SCHEMA), &gvk(), &patch.body)?;
         return write(engine, cx, resource, &How::Apply(config), options).await;

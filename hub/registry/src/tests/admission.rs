@@ -309,6 +309,8 @@ async fn a_mirror_pod_is_its_nodes_own_and_names_nothing() {
     let secret = json!({ "containers": [{ "name": "c", "image": "i",
         "env": [{ "name": "A", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }] }] });
     let map = json!({ "volumes": [{ "name": "v", "configMap": { "name": "m" } }] });
+    let token = json!({ "volumes": [{ "name": "v", "projected": { "sources": [
+        { "serviceAccountToken": { "path": "t" } }] } }] });
     let claim = json!({ "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }] });
     for (owners, spec, text) in [
         (json!([]), json!({}), "can only create pods with an owner reference set to itself"),
@@ -320,7 +322,8 @@ async fn a_mirror_pod_is_its_nodes_own_and_names_nothing() {
         ),
         (with("blockOwnerDeletion", json!(true)), json!({}), "must not set blockOwnerDeletion on an owner reference"),
         (with("uid", json!("other")), json!({}), "UID mismatch: expected"),
-        (json!([owner]), secret, "can not create pods that reference secrets"),
+        (json!([owner]), secret, "a mirror pod may not reference secrets"),
+        (json!([owner]), token, "a mirror pod may not use ServiceAccountToken volume projections"),
         (json!([owner]), map, "can not create pods that reference configmaps"),
         (json!([owner]), claim, "can not create pods that reference persistentvolumeclaims"),
     ] {

@@ -120,6 +120,55 @@ async fn the_class_of_a_pod_stays_and_some_pods_have_no_size() {
 }
 
 #[tokio::test]
+async fn the_size_of_the_pod_itself_changes_too() {
+    let cluster = cluster().await;
+    let mut whole = pod("whole");
+    whole["spec"]["resources"] = json!({ "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "2" } });
+    cluster.create("pods", "default", whole).await.unwrap();
+    let more = json!({ "resources": { "requests": { "cpu": "2" }, "limits": { "cpu": "3", "memory": "2Gi" } } });
+    let now = cluster.resize("whole", more).await.unwrap();
+    let expected = json!({ "requests": { "cpu": "2", "memory": "1Gi" }, "limits": { "cpu": "3", "memory": "2Gi" } });
+    assert_eq!(now["spec"]["resources"], expected);
+    let refused = cluster.resize("whole", json!({ "resources": { "requests": { "cpu": null } } })).await.unwrap_err();
+    let why = "spec.resources.requests: Forbidden: resource requests cannot be removed";
+    assert!(refused.message().contains(why), "{refused}");
+}
+
+#[tokio::test]
+async fn whose_users_a_pod_has_decides_what_goes_with_them() {
+    let cluster = cluster().await;
+    let with = |spec: Json, container: Json| {
+        let mut doc = pod("p");
+        doc["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        doc["spec"]["containers"][0].as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+        doc
+    };
+    let unmasked = json!({ "securityContext": { "procMount": "Unmasked" } });
+    for (doc, expected) in [
+        (
+            with(json!({ "hostUsers": false, "hostNetwork": true }), json!({})),
+            "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            with(json!({ "hostUsers": false, "hostPID": true }), json!({})),
+            "spec.HostPID: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            with(json!({ "hostUsers": false, "hostIPC": true }), json!({})),
+            "spec.HostIPC: Forbidden: when `hostUsers` is false",
+        ),
+        (
+            with(json!({}), unmasked.clone()),
+            "spec.containers[0].securityContext.procMount: Invalid value: \"Unmasked\": `hostUsers` must be false to use `Unmasked`",
+        ),
+    ] {
+        let refused = cluster.create("pods", "default", doc).await.unwrap_err();
+        assert_eq!(refused.message(), format!("Pod \"p\" is invalid: {expected}"));
+    }
+    cluster.create("pods", "default", with(json!({ "hostUsers": false }), unmasked)).await.unwrap();
+}
+
+#[tokio::test]
 async fn policies_are_judged() {
     let cluster = cluster().await;
     let with = |policy: Json, restart: &str| {

@@ -5,6 +5,8 @@ use holdfast_server::{Attributes, Authorizer, Decision};
 
 const ROLES: &str = "rbac.authorization.k8s.io/clusterroles";
 const BINDINGS: &str = "rbac.authorization.k8s.io/clusterrolebindings";
+const IN_NAMESPACE: &str = "rbac.authorization.k8s.io/roles";
+const BOUND_IN_NAMESPACE: &str = "rbac.authorization.k8s.io/rolebindings";
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 async fn restarted(cluster: &Cluster) {
@@ -111,4 +113,60 @@ async fn a_role_that_joins_view_reaches_edit_and_admin() {
         assert_eq!(may(user, "get", "", "secrets").await, user != "view", "{user}");
         assert_eq!(may(user, "create", "rbac.authorization.k8s.io", "roles").await, user == "admin", "{user}");
     }
+}
+
+/// The names, rules and subjects are those of upstream's `bootstrappolicy/testdata/namespace-roles.yaml` and
+/// `namespace-role-bindings.yaml`.
+#[tokio::test]
+async fn roles_within_the_systems_namespaces_are_there_and_come_back() {
+    let cluster = cluster().await;
+    let authorizer = cluster.registry.start_authorizer().await.unwrap();
+    const SIGNER: &str = "system:controller:bootstrap-signer";
+    for (namespace, role, binding) in [
+        ("kube-public", SIGNER, SIGNER),
+        ("kube-system", SIGNER, SIGNER),
+        ("kube-system", "system:controller:cloud-provider", "system:controller:cloud-provider"),
+        ("kube-system", "system:controller:token-cleaner", "system:controller:token-cleaner"),
+        ("kube-system", "system::leader-locking-kube-scheduler", "system::leader-locking-kube-scheduler"),
+        (
+            "kube-system",
+            "system::leader-locking-kube-controller-manager",
+            "system::leader-locking-kube-controller-manager",
+        ),
+        (
+            "kube-system",
+            "extension-apiserver-authentication-reader",
+            "system::extension-apiserver-authentication-reader",
+        ),
+    ] {
+        let stands = cluster.get(IN_NAMESPACE, namespace, role).await.unwrap();
+        assert_eq!(stands["metadata"]["labels"]["kubernetes.io/bootstrapping"], "rbac-defaults");
+        let bound = cluster.get(BOUND_IN_NAMESPACE, namespace, binding).await.unwrap();
+        assert_eq!((&bound["roleRef"]["kind"], &bound["roleRef"]["name"]), (&json!("Role"), &json!(role)));
+    }
+    let may = async |user: UserInfo, verb: &str, at: Target| {
+        let attributes = Attributes { user: &user, verb, target: Some(&at), path: "" };
+        authorizer.authorize(&attributes).await == Decision::Allow
+    };
+    let own = |name: &str| UserInfo::service_account("kube-system", name);
+    let info = || target("configmaps", "kube-public", "cluster-info");
+    assert!(may(own("bootstrap-signer"), "update", info()).await);
+    assert!(!may(own("bootstrap-signer"), "update", target("configmaps", "kube-public", "other")).await);
+    assert!(may(own("token-cleaner"), "delete", target("secrets", "kube-system", "bootstrap-token-a")).await);
+    assert!(!may(own("token-cleaner"), "delete", target("secrets", "default", "mine")).await);
+    let manager = || UserInfo::new("system:kube-controller-manager", &[]);
+    assert!(may(manager(), "create", target("coordination.k8s.io/leases", "kube-system", "")).await);
+    let known = "extension-apiserver-authentication";
+    assert!(may(manager(), "get", target("configmaps", "kube-system", known)).await);
+    assert!(!may(manager(), "get", target("configmaps", "kube-system", "other")).await);
+
+    let reader = "extension-apiserver-authentication-reader";
+    let mut emptied = cluster.get(IN_NAMESPACE, "kube-system", reader).await.unwrap();
+    emptied["rules"] = json!([]);
+    cluster.update(IN_NAMESPACE, emptied).await.unwrap();
+    cluster.delete(BOUND_IN_NAMESPACE, "kube-public", SIGNER).await.unwrap();
+    restarted(&cluster).await;
+    let mended = cluster.get(IN_NAMESPACE, "kube-system", reader).await.unwrap();
+    assert_eq!(mended["rules"][0]["resourceNames"], json!([known]));
+    cluster.get(BOUND_IN_NAMESPACE, "kube-public", SIGNER).await.unwrap();
 }

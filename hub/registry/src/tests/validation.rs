@@ -5,6 +5,7 @@ mod apps;
 mod batch;
 mod flow;
 mod network;
+mod pods;
 mod policies;
 mod quota;
 mod scaling;

@@ -5,9 +5,13 @@ use crate::engine::Engine;
 use async_trait::async_trait;
 use holdfast_core::json::{items_at, str_at};
 use holdfast_core::meta::TOKEN_KEY;
-use holdfast_core::{Gvr, Reason, Status, UserInfo};
+use holdfast_core::{Gvr, Object, Reason, Status, UserInfo};
 use holdfast_server::{Authenticator, Credentials};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// So long after its deletion an object that waits for finalizers still vouches for its tokens: upstream's leeway of clocks.
+const DELETED_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Authenticates ServiceAccount tokens.
 pub struct ServiceAccountAuthenticator {
@@ -37,6 +41,31 @@ impl Authenticator for ServiceAccountAuthenticator {
             Err(status) => Err(status),
         }
     }
+}
+
+/// Answers a TokenReview: who a token is from, and for which of `audiences` it is. Whoever names no audience means this API.
+/// Tokens of other sorts than ServiceAccounts' are for this API alone.
+pub(crate) async fn review(
+    engine: &Engine,
+    token: &str,
+    audiences: &[String],
+) -> Result<(UserInfo, Vec<String>), Status> {
+    if token.split('.').count() == 3 {
+        return check(engine, token, audiences).await;
+    }
+    let own = engine.tokens.audience();
+    if audiences.is_empty() || audiences.iter().any(|audience| audience == own) {
+        let credentials = Credentials { bearer: Some(token.to_string()), ..Credentials::default() };
+        for authenticator in engine.token_authenticators.get().into_iter().flatten() {
+            match authenticator.authenticate(&credentials).await {
+                Ok(Some(user)) => return Ok((user, vec![own.to_string()])),
+                Ok(None) => {}
+                Err(status) if status.is(Reason::Unauthorized) => {}
+                Err(status) => return Err(status),
+            }
+        }
+    }
+    Err(Status::failure(401, Reason::Unauthorized, "invalid bearer token"))
 }
 
 fn refused(why: impl std::fmt::Display) -> Status {
@@ -78,6 +107,29 @@ async fn delegated(
     }
 }
 
+/// Whose life a token depends on: resource, what upstream calls it in its texts, namespace, name and UID.
+type Life<'a> = (&'static str, &'static str, &'a str, &'a (String, String));
+
+/// The objects that a token dies with. The node of a pod that it is bound to is told and no more, as upstream has it: the pod
+/// goes with its node.
+fn lives(claims: &TokenClaims) -> Vec<Life<'_>> {
+    let (namespace, bound) = (claims.namespace.as_str(), &claims.bound);
+    let node = bound.node.as_ref().filter(|_| bound.pod.is_none());
+    [
+        ("secrets", "secret", namespace, bound.secret.as_ref()),
+        ("pods", "pod", namespace, bound.pod.as_ref()),
+        ("nodes", "node", "", node),
+    ]
+    .into_iter()
+    .filter_map(|(resource, noun, namespace, object)| Some((resource, noun, namespace, object?)))
+    .collect()
+}
+
+/// Whether an object was asked to go, longer ago than clocks may differ.
+fn is_gone(engine: &Engine, object: &Object) -> bool {
+    object.meta.deletion_timestamp.is_some_and(|since| since.after(DELETED_LEEWAY) < engine.now())
+}
+
 /// The user behind a token, and the audiences that it shares with `audiences`.
 pub(crate) async fn check(
     engine: &Engine,
@@ -99,18 +151,23 @@ pub(crate) async fn check(
                 found.meta.uid, claims.account_uid
             ));
         }
+        Some(found) if is_gone(engine, &found) => {
+            return refuse(format!("service account {namespace}/{account} has been deleted"));
+        }
         Some(_) => {}
     }
-    let bound = &claims.bound;
-    for (resource, namespace, object) in
-        [("pods", namespace.as_str(), &bound.pod), ("secrets", namespace.as_str(), &bound.secret)]
-    {
-        let Some((name, uid)) = object else { continue };
+    for (resource, noun, namespace, (name, uid)) in lives(&claims) {
         let found = engine.find(&Gvr::new("", "v1", resource), namespace, name).await?;
-        if found.is_none_or(|found| found.meta.uid != *uid) {
+        let Some(found) = found else { return refuse("service account token has been invalidated".to_string()) };
+        if found.meta.uid != *uid {
+            let claim = format!("service account {noun} ref claim ({uid})");
+            return refuse(format!("{noun} UID ({}) does not match {claim}", found.meta.uid));
+        }
+        if is_gone(engine, &found) {
             return refuse("service account token has been invalidated".to_string());
         }
     }
+    let bound = &claims.bound;
     let mut user = UserInfo::service_account(namespace, account);
     user.uid = claims.account_uid.clone();
     let mut extra = |name: &str, value: String| {

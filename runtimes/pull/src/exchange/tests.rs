@@ -159,6 +159,30 @@ fn a_token_is_fetched_once_and_kept() {
 }
 
 #[test]
+fn an_identity_token_is_shown_to_the_token_server_alone() {
+    let ring = keyring(json!({REGISTRY: {"identitytoken": "id/1"}}));
+    let challenge = "Bearer realm=\"https://auth.example/t\",service=\"r s\",scope=\"repository:a/b:pull\"";
+    let run = run(exchange(manifest(), "", &ring), &mut Tokens::default(), |request| {
+        match (request.url.host.as_str(), header(request, "authorization")) {
+            ("auth.example", auth) => {
+                let form = "grant_type=refresh_token&client_id=holdfast&service=r%20s&scope=repository%3Aa%2Fb%3Apull\
+                            &refresh_token=id%2F1";
+                assert_eq!((&request.method, request.url.path.as_str(), auth), (&Method::POST, "/t", None));
+                assert_eq!(request.body, form);
+                assert_eq!(header(request, "content-type"), Some("application/x-www-form-urlencoded"));
+                says(200, &[], br#"{"access_token": "T"}"#)
+            }
+            (_, Some("Bearer T")) => says(200, &[], b"{}"),
+            (_, shown) => {
+                assert_eq!(shown, None);
+                says(401, &[("www-authenticate", challenge)], b"")
+            }
+        }
+    });
+    assert!(matches!(run.outcome, Ok(Done::Manifest { .. })), "{:?}", run.outcome);
+}
+
+#[test]
 fn a_token_that_is_refused_is_fetched_anew_once() {
     let mut tokens = Tokens::default();
     let challenge = "Bearer realm=\"https://auth.example/t\"";

@@ -34,12 +34,14 @@ pub enum Want {
 /// A request to send.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// GET or HEAD.
+    /// GET or HEAD; POST for a token server that is shown an identity token.
     pub method: Method,
     /// Where to.
     pub url: Url,
     /// Headers, `Host` aside.
     pub headers: Vec<(String, String)>,
+    /// What is sent along.
+    pub body: Bytes,
     /// How TLS is spoken there.
     pub tls: Arc<HostTls>,
     /// It goes to the host that `tls` is about. Others are only judged by its authorities.

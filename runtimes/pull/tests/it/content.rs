@@ -23,11 +23,11 @@ async fn an_image_is_found_and_read_plain() {
     // What is here is asked for by HEAD alone.
     let here = WantedImage { here: Some(found.target.descriptor.digest.clone()), ..wanted(&name) };
     let before = registry.settled_log();
-    assert!(matches!(machine.client.find(&here).await.unwrap(), Found::Same));
+    assert!(matches!(machine.client.find(&here).await.unwrap().found, Found::Same));
     let asked = registry.settled_log().split_off(before.len());
     assert!(asked.contains("HEAD /v2/team/app/manifests/1") && !asked.contains("GET /v2/team/app"), "{asked}");
     registry.put_image("team/app", "1", &[&high], &json!({}));
-    assert!(matches!(machine.client.find(&here).await.unwrap(), Found::Image(_)), "the tag has moved");
+    assert!(matches!(machine.client.find(&here).await.unwrap().found, Found::Image(_)), "the tag has moved");
 
     let by_digest = format!("{}/team/app@{}", registry.address(), manifest["digest"].as_str().unwrap());
     assert_eq!(machine.find(&wanted(&by_digest)).await.unwrap().manifest().layers, found.layers);

@@ -4,6 +4,7 @@
 
 mod access;
 mod content;
+mod proxy;
 mod tls;
 
 use bytes::BytesMut;
@@ -36,7 +37,7 @@ impl Machine {
     }
 
     async fn find(&self, wanted: &WantedImage) -> Result<Arc<dyn RemoteImage>, RuntimeError> {
-        match self.client.find(wanted).await? {
+        match self.client.find(wanted).await?.found {
             Found::Image(image) => Ok(image),
             Found::Same => panic!("it is said to be here"),
         }

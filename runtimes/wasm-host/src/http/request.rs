@@ -45,7 +45,8 @@ pub(super) async fn answer(service: &Arc<Service>, guests: &Mutex<JoinSet<()>>, 
     let guest = {
         let service = service.clone();
         async move {
-            let problem = match timeout(service.request_time, run(&service, request, sender)).await {
+            let guest = service.spec.meter.run(run(&service, request, sender));
+            let problem = match timeout(service.request_time, guest).await {
                 Ok(Ok(())) => None,
                 Ok(Err(err)) => Some((StatusCode::INTERNAL_SERVER_ERROR, trap_text(&err))),
                 Err(_) => Some((

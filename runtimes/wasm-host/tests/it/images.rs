@@ -82,3 +82,30 @@ fn an_image_for_linux_is_refused() {
     assert!(err.to_string().ends_with("a Wasm image without a .wasm file in its layers"), "{err}");
     assert!(store.list().is_empty());
 }
+
+#[test]
+fn what_was_pulled_may_be_removed_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(&dir.path().join("images")).unwrap();
+    let layers = [tar_of(&[("hello.wasm", b"module")])];
+    let archive = docker_archive(dir.path(), "wasip2", serde_json::json!({}), &layers);
+    store.take(&archive).unwrap();
+    let image = store.find("scratch:1").unwrap().unwrap();
+    assert!(image.pulled);
+    // The same from a file: no registry may have it any more.
+    store.import(&archive).unwrap();
+    assert!(!store.find("scratch:1").unwrap().unwrap().pulled);
+    store.take(&archive).unwrap();
+    assert!(store.find("scratch:1").unwrap().unwrap().pulled);
+    let other = docker_archive(dir.path(), "wasip2", serde_json::json!({"Cmd": ["x"]}), &layers);
+    store.import(&other).unwrap();
+    let second = store.find("scratch:1").unwrap().unwrap();
+    assert_eq!(store.remove(&image.id).unwrap(), None, "another image has the module");
+    assert!(store.find(&image.id).unwrap().is_none() && store.module_path(&image.module).exists());
+    assert_eq!(store.remove(&second.id).unwrap(), Some(image.module.clone()));
+    assert!(store.list().is_empty() && !store.module_path(&image.module).exists());
+    assert_eq!(store.remove(&second.id).unwrap(), None, "fine when it is gone");
+    assert!(ImageStore::open(&dir.path().join("images")).unwrap().list().is_empty());
+    let usage = store.file_system().unwrap();
+    assert!(usage.capacity_bytes >= usage.used_bytes && usage.used_bytes > 0, "{usage:?}");
+}

@@ -4,6 +4,7 @@
 
 mod crash;
 mod durable;
+mod prefixes;
 mod syncs;
 
 use holdfast_core::Revision;

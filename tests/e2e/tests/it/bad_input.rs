@@ -70,7 +70,9 @@ pub(crate) fn missing_object_is_not_found(world: &mut World) -> Result<()> {
 }
 
 pub(crate) fn missing_image_is_an_event(world: &mut World) -> Result<()> {
-    world.kubectl_with(&["apply", "-f", "-"], &pod("no-image", "registry.local/not-there:1").to_string())?;
+    // Where nobody listens: a name would be looked for until its time is over.
+    let image = "127.0.0.1:9/not-there:1";
+    world.kubectl_with(&["apply", "-f", "-"], &pod("no-image", image).to_string())?;
     world.wait("the pod waits for its image", 60, || {
         let reason = world.kubectl(&[
             "get",
@@ -83,9 +85,7 @@ pub(crate) fn missing_image_is_an_event(world: &mut World) -> Result<()> {
     })?;
     world.wait("the event names the image", 30, || {
         let events = items(&world.get(&["events", "--field-selector=involvedObject.name=no-image"])?);
-        let named = |e: &serde_json::Value| {
-            e["reason"] == "Failed" && text(&e["message"]).contains("registry.local/not-there:1")
-        };
+        let named = |e: &serde_json::Value| e["reason"] == "Failed" && text(&e["message"]).contains(image);
         Ok(events.iter().any(named))
     })?;
     world.kubectl(&["delete", "pod", "no-image", "--timeout=60s"]).map(drop)

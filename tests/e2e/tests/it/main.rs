@@ -12,6 +12,7 @@ mod network;
 mod node;
 mod runtimes;
 mod second;
+mod static_pods;
 mod streams;
 mod surface;
 mod verbs;
@@ -37,6 +38,7 @@ const CASES: &[Case] = &[
     ("exec_carries_a_flood_both_ways", streams::exec_carries_a_flood_both_ways),
     ("the_proxy_reaches_pods_and_services", streams::the_proxy_reaches_pods_and_services),
     ("what_nodes_and_pods_use_is_shown", streams::what_nodes_and_pods_use_is_shown),
+    ("a_static_pod_has_a_mirror_and_outlives_it", static_pods::a_static_pod_has_a_mirror_and_outlives_it),
     ("scaling_rolls_out", day::scaling_rolls_out),
     ("a_pod_runs_to_its_end", day::a_pod_runs_to_its_end),
     ("wasm_is_deleted_and_applied_again", day::wasm_is_deleted_and_applied_again),
@@ -83,7 +85,7 @@ const CASES: &[Case] = &[
     ("contract_a_collection_of_pods_is_deleted", node::updates::a_collection_of_pods_is_deleted),
     ("contract_a_deadline_may_come_later", node::updates::a_deadline_may_come_later),
     ("crun_runs_a_pod_or_says_why_not", runtimes::crun_runs_a_pod_or_says_why_not),
-    ("gvisor_says_that_it_is_not_built", runtimes::gvisor_says_that_it_is_not_built),
+    ("containers_of_a_gvisor_pod_meet_on_localhost", runtimes::containers_of_a_gvisor_pod_meet_on_localhost),
     ("foreign_docker_archives_run", verbs::foreign_docker_archives_run),
     ("node_exec_passes_stdin_and_exit_code", verbs::node_exec_passes_stdin_and_exit_code),
     ("link_stats_count_and_loss_is_felt", verbs::link_stats_count_and_loss_is_felt),

@@ -1,6 +1,6 @@
 //! RuntimeClasses beside the default.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use holdfast_e2e::world::{World, holds, items, text};
 use serde_json::{Value, json};
 
@@ -39,11 +39,17 @@ pub(crate) fn crun_runs_a_pod_or_says_why_not(world: &mut World) -> Result<()> {
     world.kubectl(&["delete", "pod", "by-crun", "--timeout=60s"]).map(drop)
 }
 
-pub(crate) fn gvisor_says_that_it_is_not_built(world: &mut World) -> Result<()> {
-    world.kubectl_with(&["apply", "-f", "-"], &pod("gvisor").to_string())?;
-    let words = "not implemented: RuntimeClass handler \"gvisor\"";
-    world.wait("an event says so", 30, || warned(world, "by-gvisor", words))?;
-    let phase = world.kubectl(&["get", "pod", "by-gvisor", "-o", "jsonpath={.status.phase}"])?;
-    ensure!(phase == "Pending", "the phase is {phase}");
+pub(crate) fn containers_of_a_gvisor_pod_meet_on_localhost(world: &mut World) -> Result<()> {
+    let mut pod = pod("gvisor");
+    let probe = json!({"exec": {"command": ["/agnhost", "echo", "alive"]}});
+    pod["spec"]["containers"] = json!([
+        {"name": "c", "image": "registry.local/agnhost:1", "args": ["netexec"], "livenessProbe": probe},
+        {"name": "d", "image": "registry.local/agnhost:1", "args": ["pause"]},
+    ]);
+    pod["spec"]["restartPolicy"] = json!("Always");
+    world.kubectl_with(&["apply", "-f", "-"], &pod.to_string())?;
+    world.kubectl(&["wait", "--for=condition=Ready", "pod/by-gvisor", "--timeout=60s"])?;
+    let fetch = ["exec", "by-gvisor", "-c", "d", "--", "/agnhost", "wget", "http://127.0.0.1:8080/hostname"];
+    world.wait("one container answers the other", 30, || Ok(world.kubectl(&fetch).is_ok()))?;
     world.kubectl(&["delete", "pod", "by-gvisor", "--timeout=60s"]).map(drop)
 }

@@ -1,18 +1,21 @@
 //! What the machine asks for, each in a task that answers with an event: volumes, sandbox, images, containers, probes.
 
 use super::{State, Word};
-use crate::pods::containers::log_path;
-use crate::pods::images::{Fetched, fetch_image};
+use crate::pods::hooks::run_hook;
+use crate::pods::images::{Fetched, fetch_image, fetch_volume_images};
 use crate::pods::probes::ProbeTarget;
-use crate::pods::termination;
+use crate::pods::sizes;
 use crate::pods::work::{
-    ANSWER, Common, Target, detach, drop_sandbox, known_home, launch, make_sandbox, run_hook, runtime_with,
+    ANSWER, Common, Target, detach, drop_sandbox, forget_container, handler, is_dense, known_home, launch,
+    make_sandbox, runtime_with,
 };
+use holdfast_pods::ledger::INFEASIBLE;
 use holdfast_pods::memory::Run;
 use holdfast_pods::{
-    ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
+    Ask, ImageFailure, PodEvent, ProbeKind, ProbeOutcome, StartFailure, container_id, container_named, target,
 };
-use holdfast_runtime::{RuntimeError, log_files};
+use holdfast_runtime::Resize;
+use k8s_openapi::api::core::v1::Pod;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -42,6 +45,15 @@ impl State {
             let (volumes, of) = (common.parts.volumes.clone(), uid.clone());
             if let Some(Err(err)) = env.blocking(move || volumes.tear_down(&of)).await {
                 tracing::warn!(pod_uid = uid, %err, "Could not tear down volumes");
+            } else if pod
+                .spec
+                .iter()
+                .flat_map(|spec| spec.volumes.iter().flatten())
+                .any(|volume| volume.image.is_some())
+                && let Some(Err(err)) = env.timeout(ANSWER, common.parts.oci.release_images(&uid)).await
+            {
+                // The clean-up of the next start finds it.
+                tracing::warn!(pod_uid = uid, %err, "Could not let go of the images of volumes");
             }
             PodEvent::VolumesGone
         });
@@ -75,7 +87,8 @@ impl State {
     }
 
     pub(super) fn run_sandbox(&mut self, attempt: u32) {
-        let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
+        let (common, place, uid) = (self.common.clone(), self.place.clone(), self.uid.clone());
+        let pod = self.machine.granted_pod();
         self.go(async move {
             let made = common.parts.env.timeout(ANSWER, make_sandbox(&common, &pod, &uid, attempt)).await;
             match made.unwrap_or_else(|| Err("the runtime did not answer in time".into())) {
@@ -94,38 +107,31 @@ impl State {
     pub(super) fn pull_image(&mut self, name: String, always: bool, never: bool) {
         let (common, pod, events) = (self.common.clone(), self.pod.clone(), self.events.clone());
         self.go(async move {
-            let image = container_named(&pod, &name).and_then(|c| c.image.clone()).unwrap_or_default();
+            let container = container_named(&pod, &name).map(|of| of.into_owned()).unwrap_or_default();
+            let image = container.image.clone().unwrap_or_default();
+            let late = || {
+                let hours = PULL.as_secs() / 3600;
+                (ImageFailure::Pull, format!("PullImage: the image did not come within {hours} hours"))
+            };
+            let env = &common.parts.env;
+            let volumes = env.timeout(PULL, fetch_volume_images(&common, &pod, &container)).await;
+            if let Err((image, (reason, message))) = volumes.unwrap_or_else(|| Err((String::new(), late()))) {
+                return PodEvent::VolumeImageFailed { container: name, image, reason, message };
+            }
             let pulling = async {
                 let _ = events.send(Word::Event(PodEvent::ImagePulling { container: name.clone() })).await;
             };
             let fetch = fetch_image(&common, &pod, &image, always, never, pulling);
-            let late = || RuntimeError::Failed {
-                operation: "PullImage",
-                reason: format!("the image did not come within {} hours", PULL.as_secs() / 3600),
-            };
-            match common.parts.env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
+            match env.timeout(PULL, fetch).await.unwrap_or_else(|| Err(late())) {
                 Ok(Fetched { image_id, came }) => PodEvent::ImageReady { container: name, image_id, came },
-                Err(err) => {
-                    let reason = match err {
-                        RuntimeError::ImageNeverPull(_) => ImageFailure::NeverPull,
-                        RuntimeError::InvalidImageName { .. } => ImageFailure::InvalidName,
-                        _ => ImageFailure::Pull,
-                    };
-                    let message = match err {
-                        // The machine says of which image.
-                        RuntimeError::ImagePull { reason, .. } | RuntimeError::RegistryUnreachable { reason, .. } => {
-                            reason
-                        }
-                        err => err.to_string(),
-                    };
-                    PodEvent::ImageFailed { container: name, reason, message }
-                }
+                Err((reason, message)) => PodEvent::ImageFailed { container: name, reason, message },
             }
         });
     }
 
     pub(super) fn start_container(&mut self, name: String, attempt: u32) {
-        let (common, pod, place, uid) = (self.common.clone(), self.pod.clone(), self.place.clone(), self.uid.clone());
+        let (common, place, uid) = (self.common.clone(), self.place.clone(), self.uid.clone());
+        let pod = self.machine.granted_pod();
         let events = self.events.clone();
         let target = target(&pod, &name).map(|of| Target { name: of.to_string(), attempt: self.running_attempt(of) });
         self.go(async move {
@@ -133,8 +139,10 @@ impl State {
             let launched =
                 common.parts.env.timeout(LAUNCH, launch(&common, &pod, &at, &uid, &name, attempt, target)).await;
             let late = || Err((StartFailure::Create, "context deadline exceeded".to_string()));
-            if let Some(runtime) = known_home(&common, &container_id(&uid, &name, attempt)) {
-                let _ = events.send(Word::RunsIn(name.clone(), runtime.name())).await;
+            let id = container_id(&uid, &name, attempt);
+            if let Some(runtime) = known_home(&common, &id) {
+                let user = common.user(&*runtime, &id).await;
+                let _ = events.send(Word::RunsIn(name.clone(), runtime.name(), user)).await;
             }
             match launched.unwrap_or_else(late) {
                 Ok(()) => PodEvent::ContainerStarted { container: name, attempt },
@@ -173,7 +181,7 @@ impl State {
                     container_id: id.clone(),
                     pod_ip,
                 };
-                let run = env.timeout(grace, run_hook(&target, &hook, grace)).await;
+                let run = env.timeout(grace, run_hook(&common, &target, &hook, grace)).await;
                 if let Err(err) = run.unwrap_or_else(|| Err("the hook did not end within the grace".into())) {
                     tracing::warn!(container = id, err, "A preStop hook failed");
                     common.events.pod(&pod, Some(&name), true, "FailedPreStopHook", "PreStopHook failed").await;
@@ -198,6 +206,50 @@ impl State {
                 env.sleep(Duration::from_secs(1)).await;
             }
             PodEvent::ContainerStopped { container: name }
+        });
+    }
+
+    /// Whether the pod may have the size that its spec says.
+    pub(super) fn ask_for_size(&mut self) {
+        let answer = match unresizable(&self.common, &self.pod) {
+            Some(why) => Err((INFEASIBLE, why)),
+            None => {
+                let mut answer = Ok(());
+                let ask = Ask::of(self.machine.pod());
+                self.common.account(|all| {
+                    answer = all.ask(&self.uid, ask);
+                    false
+                });
+                self.granting = answer.is_ok();
+                answer
+            }
+        };
+        self.go(async move { PodEvent::SizeAnswered(answer) });
+    }
+
+    /// Holds the pod and these containers to what was granted.
+    pub(super) fn resize(&mut self, containers: &[(String, u32)]) {
+        let (common, pod) = (self.common.clone(), self.machine.granted_pod());
+        let (config, host) = (&common.parts.config, common.parts.host.read());
+        let limits = |(name, attempt): &(String, u32)| {
+            let container = container_named(&pod, name)?;
+            let resources = sizes::container(&host, &pod, &container);
+            let more = sizes::more(config, &host, &pod, &container);
+            Some((container_id(&self.uid, name, *attempt), resources, more))
+        };
+        let resize = Resize {
+            cgroup_parent: sizes::parent(config, &pod),
+            pod: sizes::pod(config, &pod),
+            containers: containers.iter().filter_map(limits).collect(),
+        };
+        self.go(async move {
+            let done = common.parts.env.timeout(ANSWER, common.parts.oci.resize(&resize)).await;
+            let failed = match done {
+                Some(Ok(())) => None,
+                Some(Err(err)) => Some(err.to_string()),
+                None => Some("the runtime did not answer in time".to_string()),
+            };
+            PodEvent::Resized { failed }
         });
     }
 
@@ -231,26 +283,7 @@ impl State {
 
     pub(super) fn remove_container(&mut self, name: String, attempt: u32) {
         let (common, pod, uid) = (self.common.clone(), self.pod.clone(), self.uid.clone());
-        let run = async move {
-            let id = container_id(&uid, &name, attempt);
-            if let Some(runtime) = runtime_with(&common, &id).await
-                && let Err(err) = runtime.remove_container(&id).await
-            {
-                tracing::warn!(container = id, %err, "Could not remove a container");
-                return;
-            }
-            let log = log_path(&common.parts.config, &pod, &name, attempt);
-            let said = common.parts.volumes.pod_dir(&uid).map(|dir| termination::file(&dir, &name, attempt));
-            let forget = move || {
-                // Its folder may be gone already.
-                let _ = said.map(std::fs::remove_file);
-                log_files::remove(&log)
-            };
-            if let Some(Err(err)) = common.parts.env.blocking(forget).await {
-                tracing::warn!(container = id, %err, "Could not remove a container's log");
-            }
-            common.homes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        };
+        let run = async move { forget_container(&common, &pod, &uid, &name, attempt).await };
         self.tasks.push(self.common.parts.env.spawn("pod-remove", Box::pin(run)));
     }
 
@@ -269,4 +302,15 @@ impl State {
             }
         });
     }
+}
+
+/// Why what runs of a pod keeps its size.
+fn unresizable(common: &Common, pod: &Pod) -> Option<String> {
+    let handler = handler(common, pod).unwrap_or_default();
+    let why = match handler.as_str() {
+        _ if is_dense(&handler) => "of Wasm modules, whose limits are set when they start",
+        "gvisor" => "of gVisor, which does not change a kernel that runs",
+        _ => return None,
+    };
+    Some(format!("In-place resize is not supported for containers {why}"))
 }

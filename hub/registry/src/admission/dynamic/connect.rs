@@ -1,6 +1,7 @@
 //! CONNECT: the parameters of a stream as the document that upstream makes of them, and back.
 
 use super::{Attempt, Operation, Options};
+use crate::admission::timing::Half;
 use crate::engine::{Engine, Resource};
 use holdfast_core::{Json, Status};
 use holdfast_kinds::Kind;
@@ -37,10 +38,14 @@ pub(crate) async fn connect<'q>(
     }
     let before = document(resource.kind, subresource, query);
     let mut doc = before.clone();
+    let step = engine.timing.step(&engine.env, Half::Admit, Operation::Connect);
     if let Some(again) = attempt.mutate(&mut doc, None).await? {
         again.run(&mut doc, None).await?;
     }
+    step.passed();
+    let step = engine.timing.step(&engine.env, Half::Validate, Operation::Connect);
     attempt.validate(Some(&doc), None).await?;
+    step.passed();
     if doc == before { Ok(query.into()) } else { Ok(parameters(&doc).into()) }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Asked;
 use super::cache::Hook;
+use crate::admission::timing::Answered;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_core::json::{at, bool_at, i64_at, items_at, set, str_at};
@@ -57,8 +58,28 @@ pub(super) fn settle(hook: &Hook, problem: Problem) -> Result<(), Status> {
     }
 }
 
-/// Asks one webhook.
+/// Asks one webhook, and counts how that went.
 pub(super) async fn ask(asked: &Asked<'_>, hook: &Hook, shown: &Shown<'_>, mutating: bool) -> Result<Allowed, Problem> {
+    /// What upstream counts as the code of a call that failed.
+    const UNREACHED: u16 = 503;
+    let world = &asked.engine.env;
+    let began = world.monotonic();
+    let outcome = ask_once(asked, hook, shown, mutating).await;
+    let unasked = asked.dry_run && !hook.dry_runs;
+    let (code, rejected) = match &outcome {
+        Ok(_) => (200, None),
+        Err(Problem::Refused(_)) if unasked => (0, Some("apiserver_internal_error")),
+        Err(Problem::Refused(status)) => (status.code(), Some("no_error")),
+        Err(Problem::Call(_)) => (UNREACHED, hook.fails.then_some("calling_webhook_error")),
+    };
+    let failed_open = matches!(outcome, Err(Problem::Call(_))) && !hook.fails;
+    let took = world.monotonic().since(began);
+    let answered = Answered { code, rejected, failed_open };
+    asked.engine.timing.webhook(&hook.name, mutating, asked.operation, answered, took);
+    outcome
+}
+
+async fn ask_once(asked: &Asked<'_>, hook: &Hook, shown: &Shown<'_>, mutating: bool) -> Result<Allowed, Problem> {
     if asked.dry_run && !hook.dry_runs {
         let text = format!("admission webhook {:?} does not support dry run", hook.name);
         return Err(Problem::Refused(Status::bad_request(text)));

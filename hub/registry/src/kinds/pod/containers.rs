@@ -1,6 +1,6 @@
 //! Containers.
 
-use super::{env, ephemeral, probes, resize, resources, security, volumes};
+use super::{env, ephemeral, probes, resize, resources, restarts, security, volumes};
 use crate::kinds::rules::{one_of, port_number, text};
 use holdfast_core::json::items_at;
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
@@ -74,16 +74,9 @@ fn one(container: &Json, list: List, volumes: &BTreeSet<&str>, path: &FieldPath,
     if let Some(context) = container.get("securityContext") {
         security::container(context, &path.child("securityContext"), errors);
     }
-    let restart = text(container, "restartPolicy");
-    let restarts = list == List::Init && restart == "Always";
-    match list {
-        List::Regular if !restart.is_empty() => {
-            one_of(container, "restartPolicy", &["Always", "OnFailure", "Never"], false, path, errors);
-        }
-        List::Init if !restart.is_empty() && !restarts => {
-            errors.not_supported(&path.child("restartPolicy"), restart, &["Always"]);
-        }
-        _ => {}
+    let restarts = list == List::Init && text(container, "restartPolicy") == "Always";
+    if list != List::Ephemeral {
+        restarts::validate(container, list == List::Init, path, errors);
     }
     if list == List::Init && !restarts {
         for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {

@@ -1,6 +1,7 @@
 //! Defaults of pods and pod templates (upstream's `SetDefaults_Pod*`, `SetDefaults_Container`, `SetDefaults_Probe`,
 //! `SetDefaults_*VolumeSource`).
 
+use super::projected;
 use crate::kinds::rules::default_text;
 use holdfast_core::Json;
 use holdfast_core::json::{at, at_mut, bool_at, default, items_at, items_at_mut, set, str_at};
@@ -132,6 +133,9 @@ fn volume(volume: &mut Json) {
     for source in items_at_mut(volume, &["projected", "sources"]) {
         if at(source, &["serviceAccountToken"]).is_some() {
             default(source, &["serviceAccountToken", "expirationSeconds"], 3600);
+        }
+        if at(source, &["podCertificate"]).is_some() {
+            default(source, &["podCertificate", "maxExpirationSeconds"], projected::DEFAULT_SECONDS);
         }
         if !items_at(source, &["downwardAPI", "items"]).is_empty() {
             items_at_mut(source, &["downwardAPI", "items"]).iter_mut().for_each(field_ref);

@@ -5,11 +5,15 @@ pub(crate) mod containers;
 pub(crate) mod defaults;
 pub(crate) mod env;
 pub(crate) mod ephemeral;
+mod host_users;
 pub(crate) mod probes;
+pub(crate) mod projected;
 pub(crate) mod resize;
 pub(crate) mod resources;
+pub(crate) mod restarts;
 pub(crate) mod security;
 pub(crate) mod spec;
+pub(crate) mod status;
 pub(crate) mod update;
 pub(crate) mod volumes;
 
@@ -40,12 +44,17 @@ impl Strategy for Pod {
         set(doc, &["status"], serde_json::json!({ "phase": "Pending", "qosClass": holdfast_kinds::qos::class(doc) }));
     }
 
+    fn kept_by_status(&self) -> Option<&'static [&'static str]> {
+        Some(&["ownerReferences"])
+    }
+
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
         copy(old, doc, &["metadata", "ownerReferences"]);
         if str_at(doc, &["status", "qosClass"]).is_none_or(str::is_empty) {
             copy(old, doc, &["status", "qosClass"]);
         }
+        status::prepare(doc);
     }
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
@@ -89,7 +98,7 @@ impl Strategy for Pod {
     }
 
     fn validate_status(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
-        update::validate_status(doc, old, errors);
+        status::validate(doc, old, errors);
     }
 
     fn warnings(&self, doc: &Json) -> Vec<String> {

@@ -62,12 +62,7 @@ fn names(containers: &[Json]) -> Vec<&str> {
 /// Problems of a resize, beside those of the pod that it leaves.
 pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     let (nowhere, path) = (FieldPath::default(), FieldPath::new("spec"));
-    let for_all = |doc: &Json| {
-        ["requests", "limits"].iter().any(|list| at(doc, &["spec", "resources", list]).is_some_and(|list| !none(list)))
-    };
-    let refused = if for_all(old) || for_all(doc) {
-        Some("pods with pod-level resources cannot be resized")
-    } else if at(old, &["metadata", "annotations", crate::admission::service_account::MIRROR]).is_some() {
+    let refused = if at(old, &["metadata", "annotations", crate::admission::service_account::MIRROR]).is_some() {
         Some("static pods cannot be resized")
     } else if str_at(old, &["spec", "os", "name"]) == Some("windows") {
         Some("windows pods cannot be resized")
@@ -82,6 +77,7 @@ pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     if qos::class(doc) != class {
         errors.invalid(&path, class, "Pod QOS Class may not change as a result of resizing");
     }
+    of_pod(doc, old, &path, errors);
     if !same_containers(doc, old, &path, errors) {
         return;
     }
@@ -91,10 +87,6 @@ pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
             one(list, now, before, &path, index, errors);
         }
     }
-}
-
-fn none(list: &Json) -> bool {
-    list.as_object().is_none_or(serde_json::Map::is_empty)
 }
 
 /// Tells of containers that came, went or moved.
@@ -126,17 +118,31 @@ fn one(list: &str, now: &Json, before: &Json, spec: &FieldPath, index: usize, er
         }
         return;
     }
-    let path = spec.child(list).index(index).child("resources");
+    nothing_removed(now, before, &spec.child(list).index(index).child("resources"), errors);
+    if fixed(now) != fixed(before) {
+        let whose = if list == "initContainers" { " for sidecar containers" } else { "" };
+        errors.forbidden(spec, format!("only cpu and memory resources{whose} are mutable"));
+    }
+}
+
+/// Tells of amounts that are no longer there; `path` is of the resources.
+fn nothing_removed(now: &Json, before: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     for of in ["requests", "limits"] {
-        let amounts = |container: &Json| at(container, &["resources", of]).and_then(Json::as_object).cloned();
+        let amounts = |of_what: &Json| at(of_what, &["resources", of]).and_then(Json::as_object).cloned();
         let (now, before) = (amounts(now).unwrap_or_default(), amounts(before).unwrap_or_default());
         if before.keys().any(|name| !now.contains_key(name)) {
             errors.forbidden(&path.child(of), format!("resource {of} cannot be removed"));
         }
     }
-    if fixed(now) != fixed(before) {
-        let whose = if list == "initContainers" { " for sidecar containers" } else { "" };
-        errors.forbidden(spec, format!("only cpu and memory resources{whose} are mutable"));
+}
+
+/// The resources of the pod itself change as those of its containers do.
+fn of_pod(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let own = |doc: &Json| serde_json::json!({ "resources": at(doc, &["spec", "resources"]) });
+    let (now, before) = (own(doc), own(old));
+    nothing_removed(&now, &before, &path.child("resources"), errors);
+    if fixed(&now) != fixed(&before) {
+        errors.forbidden(path, "only cpu and memory resources are mutable");
     }
 }
 

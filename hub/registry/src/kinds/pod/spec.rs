@@ -1,6 +1,6 @@
 //! `PodSpec`, of a pod or of a template.
 
-use super::{affinity, containers, security, volumes};
+use super::{affinity, containers, host_users, security, volumes};
 use crate::kinds::rules::{ip_address, one_of, text};
 use crate::kinds::tolerations;
 use holdfast_core::json::{at, bool_at, i64_at, items_at, str_at};
@@ -16,6 +16,7 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     if let Some(context) = spec.get("securityContext") {
         security::pod(context, &path.child("securityContext"), errors);
     }
+    host_users::validate(spec, path, errors);
     let host_network = bool_at(spec, &["hostNetwork"]) == Some(true);
     if host_network {
         for (index, container) in items_at(spec, &["containers"]).iter().enumerate() {

@@ -87,15 +87,9 @@ fn tolerations(doc: &Json, old: &Json, path: &FieldPath, errors: &mut FieldError
     }
 }
 
-/// Problems of a new status.
-pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) {
+/// Tells of containers of a new status that have come back to life although nothing restarts them.
+pub(crate) fn transitions(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     let path = FieldPath::new("status");
-    let nominated = str_at(doc, &["status", "nominatedNodeName"]).unwrap_or_default();
-    if !nominated.is_empty() {
-        let path = path.child("nominatedNodeName");
-        errors.all_invalid(&path, nominated, holdfast_core::names::dns_subdomain(nominated));
-    }
-    // A container that nothing restarts cannot come back to life.
     let of_pod = str_at(old, &["spec", "restartPolicy"]);
     for (specs, list) in [
         ("containers", "containerStatuses"),
@@ -120,14 +114,15 @@ pub(crate) fn validate_status(doc: &Json, old: &Json, errors: &mut FieldErrors) 
 }
 
 /// Whether a container that ended with `code` may run again: by its rules, else by its own policy, else by the pod's.
+/// One that the pod does not have may not.
 fn may_return(spec: Option<&Json>, of_pod: Option<&str>, code: i64) -> bool {
-    let rules = spec.map_or(&[][..], |spec| items_at(spec, &["restartPolicyRules"]));
-    let ruled = rules.iter().any(|rule| {
+    let Some(spec) = spec else { return false };
+    let ruled = items_at(spec, &["restartPolicyRules"]).iter().any(|rule| {
         let listed = items_at(rule, &["exitCodes", "values"]).iter().any(|value| value.as_i64() == Some(code));
         str_at(rule, &["action"]) == Some("Restart")
             && listed == (str_at(rule, &["exitCodes", "operator"]) == Some("In"))
     });
-    let policy = spec.and_then(|spec| str_at(spec, &["restartPolicy"])).or(of_pod);
+    let policy = str_at(spec, &["restartPolicy"]).or(of_pod);
     ruled || policy == Some("Always") || (policy == Some("OnFailure") && code != 0)
 }
 
@@ -164,7 +159,7 @@ mod tests {
             })
         };
         let mut errors = FieldErrors::default();
-        validate_status(&doc(json!({"running": {}})), &doc(json!({"terminated": {"exitCode": code}})), &mut errors);
+        transitions(&doc(json!({"running": {}})), &doc(json!({"terminated": {"exitCode": code}})), &mut errors);
         errors.is_empty()
     }
 

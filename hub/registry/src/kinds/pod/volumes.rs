@@ -1,6 +1,7 @@
 //! Volumes of a pod and their mounts.
 
 use super::env::{VOLUME_FIELDS, field_ref, resource_ref};
+use super::projected;
 use super::resources::quantity;
 use crate::kinds::persistent_volume_claim;
 use crate::kinds::rules::{one_of, text};
@@ -64,7 +65,7 @@ fn source(kind: &str, doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             mode(doc, "defaultMode", path, errors);
             downward(doc, path, errors);
         }
-        "projected" => projected(doc, path, errors),
+        "projected" => projected::validate(doc, path, errors),
         "persistentVolumeClaim" => required("claimName", errors),
         "nfs" => {
             required("server", errors);
@@ -100,13 +101,13 @@ pub(crate) fn host_path(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     }
 }
 
-fn mode(doc: &Json, field: &str, path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn mode(doc: &Json, field: &str, path: &FieldPath, errors: &mut FieldErrors) {
     if let Some(mode) = doc.get(field).and_then(Json::as_i64).filter(|mode| !(0..=0o777).contains(mode)) {
         errors.invalid(&path.child(field), mode, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }
 
-fn modes_and_items(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn modes_and_items(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     mode(doc, "defaultMode", path, errors);
     for (index, item) in items_at(doc, &["items"]).iter().enumerate() {
         let path = path.child("items").index(index);
@@ -118,7 +119,7 @@ fn modes_and_items(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn downward(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn downward(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     for (index, item) in items_at(doc, &["items"]).iter().enumerate() {
         let path = path.child("items").index(index);
         relative_path(text(item, "path"), &path.child("path"), errors);
@@ -134,47 +135,6 @@ fn downward(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     }
 }
 
-fn projected(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    mode(doc, "defaultMode", path, errors);
-    for (index, source) in items_at(doc, &["sources"]).iter().enumerate() {
-        let path = path.child("sources").index(index);
-        let keys: Vec<&String> = source.as_object().map(|map| map.keys().collect()).unwrap_or_default();
-        for extra in keys.iter().skip(1) {
-            errors.forbidden(&path.child(extra), "may not specify more than 1 volume type");
-        }
-        let Some(kind) = keys.first() else { continue };
-        let (inner, path) = (&source[kind.as_str()], path.child(kind));
-        match kind.as_str() {
-            "secret" | "configMap" => {
-                if text(inner, "name").is_empty() {
-                    errors.required(&path.child("name"), "");
-                }
-                modes_and_items(inner, &path, errors);
-            }
-            "downwardAPI" => downward(inner, &path, errors),
-            "serviceAccountToken" => {
-                let seconds = inner.get("expirationSeconds").and_then(Json::as_i64).unwrap_or(0);
-                if seconds < 600 {
-                    errors.invalid(
-                        &path.child("expirationSeconds"),
-                        seconds,
-                        "may not specify a duration less than 10 minutes",
-                    );
-                }
-                if seconds > 1 << 32 {
-                    errors.invalid(
-                        &path.child("expirationSeconds"),
-                        seconds,
-                        "may not specify a duration larger than 2^32 seconds",
-                    );
-                }
-                relative_path(text(inner, "path"), &path.child("path"), errors);
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Tells of a path that leads upwards.
 pub(crate) fn path_without_backsteps(target: &str, path: &FieldPath, errors: &mut FieldErrors) {
     if target.split('/').any(|part| part == "..") {
@@ -182,7 +142,7 @@ pub(crate) fn path_without_backsteps(target: &str, path: &FieldPath, errors: &mu
     }
 }
 
-fn relative_path(target: &str, path: &FieldPath, errors: &mut FieldErrors) {
+pub(super) fn relative_path(target: &str, path: &FieldPath, errors: &mut FieldErrors) {
     if target.is_empty() {
         errors.required(path, "");
         return;

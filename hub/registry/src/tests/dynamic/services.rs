@@ -1,7 +1,7 @@
 //! Webhooks of Services: the way to one of its pods.
 
 use super::*;
-use holdfast_server::WebhookRoute;
+use holdfast_server::{Connected, WebhookRoute};
 
 /// Reaches nothing.
 struct NoNodes;
@@ -71,6 +71,18 @@ async fn a_service_is_reached_through_one_of_its_pods() {
             "targetRef": { "kind": "Pod", "name": "judge-1", "namespace": "default" } }],
     });
     cluster.create("discovery.k8s.io/endpointslices", "default", slice).await.unwrap();
+    // The proxy finds the same pod, and is told whether it speaks TLS.
+    for (resource, name, secure) in
+        [("services", "https:judge:443", true), ("services", "judge:443", false), ("pods", "https:judge-1:8443", true)]
+    {
+        let at = target(resource, "default", name).with_subresource("proxy");
+        match cluster.registry.connect(&cluster.cx, &at, &[]).await.unwrap() {
+            Connected::Backend { ports, port, tls } => {
+                assert_eq!((ports.pod.pod.as_str(), port, tls), ("judge-1", 8443, secure), "{name}");
+            }
+            _ => panic!("{name} leads nowhere"),
+        }
+    }
     let told = ask("c").await;
     let url = "https://judge.default.svc:443/ask?timeout=10s";
     assert_eq!(told, format!("Post {url:?}: tried judge.default.svc:443/ask"));
