@@ -26,7 +26,8 @@ fn pod(name: &str) -> Value {
         "spec": {
             "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "c", "image": "registry.local/agnhost:1", "args": ["netexec"],
-                "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10}}],
+                // Of which the server says nothing: what it logs is written to the disk.
+                "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 10}}],
         },
     })
 }
