@@ -7,7 +7,7 @@
 //!
 //! [`listen`] takes connections, [`chain`] is the way of a request, [`codec`] reads and writes bodies,
 //! [`docs`] answers for the server itself, [`stream`] carries sessions, [`audit`] notes who asked for what, [`kubeconfig`]
-//! tells clients the way. [`webhook`] is what a registry asks others by.
+//! tells clients the way. [`webhook`] is what a registry asks others by, [`unverified`] TLS towards pods.
 
 pub mod api;
 pub mod audit;
@@ -22,6 +22,7 @@ pub mod listen;
 pub mod registry;
 pub mod served;
 pub mod stream;
+pub mod unverified;
 pub mod webhook;
 
 pub use api::{Api, Operation, Reply, Request};

@@ -11,9 +11,7 @@ mod tests;
 use async_trait::async_trait;
 use holdfast_node::Prober;
 use holdfast_node::parts::{HttpAnswer, HttpProbe};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use holdfast_server::unverified;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,17 +32,7 @@ impl NetProber {
     /// # Errors
     /// When TLS cannot be set up.
     pub(crate) fn new() -> Result<NetProber, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = AnyCertificate { schemes: provider.signature_verification_algorithms.supported_schemes() };
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Nothing is to be gained by remembering sessions of single requests.
-        tls.resumption = rustls::client::Resumption::disabled();
-        Ok(NetProber { tls: Arc::new(tls) })
+        Ok(NetProber { tls: Arc::new(unverified::client_config()?) })
     }
 }
 
@@ -105,46 +93,4 @@ fn dial_words(err: &io::Error) -> String {
         _ => return err.to_string(),
     };
     format!("connect: {words}")
-}
-
-/// Takes every certificate, as upstream's probes do: a probe asks whether a container answers, not who it is, and most
-/// containers that speak TLS to themselves have signed for themselves.
-#[derive(Debug)]
-struct AnyCertificate {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
 }
