@@ -89,8 +89,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::new()?;
     let store = SharedStore::new(env.clone(), store);
     let mut prepared = None;
-    let identities = match Identities::load(env.clone())? {
-        Some(identities) => identities,
+    let (identities, listens) = match Identities::load(env.clone())? {
+        Some(identities) => (identities, None),
         None => {
             if config.static_pod_path.is_some() {
                 prepared = Some(parts(&config, clock.clone(), boot_id.clone())?);
@@ -122,7 +122,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     parts.config.hubs = config.hubs.clone();
     parts.identity = identities;
     let node = node_main(parts, store).await;
-    let _local = local::server::start(Path::new(SOCKET), config.data_dir.join("imports"), node.commands.clone())?;
+    let _local = match listens {
+        Some(local) => {
+            local.ask(node.commands.clone());
+            local
+        }
+        None => local::server::start(Path::new(SOCKET), config.data_dir.join("imports"), node.commands.clone())?,
+    };
     let (docker, pods) = (config.docker_socket.clone(), config.cluster_cidr.trunc().to_string());
     let _firewall = env.spawn("docker-firewall", Box::pin(forward::keep(env.clone(), docker, pods)));
     let _local_api = match config.local_api {

@@ -14,14 +14,46 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Commands that are served at a time; further ones wait in the kernel's queue.
 const MAX_COMMANDS: usize = 32;
 
-/// Listens; dropping the set ends it. In the folder `spool` lies what is on its way into a runtime.
-pub(crate) fn start(socket: &Path, spool: PathBuf, commands: Commands) -> anyhow::Result<JoinSet<()>> {
+/// What listens, and the node of which commands ask. Dropping it ends it.
+pub(crate) struct LocalServer<N = Commands> {
+    node: watch::Sender<Option<N>>,
+    _accepts: JoinSet<()>,
+}
+
+impl<N: Clone + Send + Sync + 'static> LocalServer<N> {
+    fn new<F>(
+        listener: UnixListener,
+        node: N,
+        serve: impl Fn(UnixStream, N) -> F + Send + Sync + 'static,
+    ) -> LocalServer<N>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (node, asked) = watch::channel(Some(node));
+        let mut accepts = JoinSet::new();
+        accepts.spawn(accept(listener, asked, serve));
+        LocalServer { node, _accepts: accepts }
+    }
+
+    /// Commands ask this node from now on. What another is answering goes on to its end.
+    pub(crate) fn ask(&self, node: N) {
+        self.node.send_replace(Some(node));
+    }
+
+    /// Commands wait from now on until [`LocalServer::ask`] names a node.
+    pub(crate) fn wait(&self) {
+        self.node.send_replace(None);
+    }
+}
+
+/// Listens for commands to `node`. In the folder `spool` lies what is on its way into a runtime.
+pub(crate) fn start(socket: &Path, spool: PathBuf, node: Commands) -> anyhow::Result<LocalServer> {
     if let Some(dir) = socket.parent() {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
@@ -36,24 +68,38 @@ pub(crate) fn start(socket: &Path, spool: PathBuf, commands: Commands) -> anyhow
         }
         _ => {}
     }
-    let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, Arc::from(spool), commands));
-    Ok(tasks)
+    let spool: Arc<Path> = Arc::from(spool);
+    Ok(LocalServer::new(listener, node, move |stream, node| {
+        let spool = spool.clone();
+        async move {
+            if let Err(err) = serve(stream, &spool, &node).await {
+                tracing::debug!(%err, "A local command ended early");
+            }
+        }
+    }))
 }
 
-async fn accept(listener: UnixListener, spool: Arc<Path>, commands: Commands) {
+async fn accept<N, F>(
+    listener: UnixListener,
+    node: watch::Receiver<Option<N>>,
+    serve: impl Fn(UnixStream, N) -> F + Send + Sync + 'static,
+) where
+    N: Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(MAX_COMMANDS));
+    let serve = Arc::new(serve);
     let mut tasks = JoinSet::new();
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                let (commands, spool) = (commands.clone(), spool.clone());
+                let (mut node, serve) = (node.clone(), serve.clone());
                 tasks.spawn(async move {
-                    if let Err(err) = serve(stream, &spool, &commands).await {
-                        tracing::debug!(%err, "A local command ended early");
-                    }
+                    let named = node.wait_for(Option::is_some).await.ok().and_then(|node| node.clone());
+                    let Some(named) = named else { return };
+                    serve(stream, named).await;
                     drop(permit);
                 });
             }
@@ -178,4 +224,40 @@ async fn pump(
         }
     }
     write_frame(&mut writer, kind::FAILED, b"the session ended early").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn heard(stream: &mut UnixStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    /// A node that joins begins anew as another: whoever asks at that moment must not be cut off.
+    #[tokio::test]
+    async fn commands_outlive_the_node_that_they_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("agent.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let server = LocalServer::new(listener, "before", |mut stream: UnixStream, node| async move {
+            let mut word = [0; 1];
+            stream.read_exact(&mut word).await.unwrap();
+            stream.write_all(node.as_bytes()).await.unwrap();
+        });
+        let mut early = UnixStream::connect(&socket).await.unwrap();
+        let mut first = UnixStream::connect(&socket).await.unwrap();
+        first.write_all(b"?").await.unwrap();
+        // Accepted in turn, so that the earlier one is being served now.
+        assert_eq!(heard(&mut first).await, "before");
+        server.wait();
+        let mut meanwhile = UnixStream::connect(&socket).await.unwrap();
+        meanwhile.write_all(b"?").await.unwrap();
+        early.write_all(b"?").await.unwrap();
+        assert_eq!(heard(&mut early).await, "before");
+        server.ask("after");
+        assert_eq!(heard(&mut meanwhile).await, "after");
+    }
 }
