@@ -1,28 +1,31 @@
 //! One build for everything: a second selection of packages would have other features and rebuild the tree.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use anyhow::Result;
 
-use crate::{place, process};
+use crate::{place, process, rustc};
 
-/// The variables by which `cargo clippy` has its driver compile the workspace's crates. The driver makes the same code as
-/// rustc: with them a build is the lint as well, where `cargo clippy` beside it compiles all dependencies once more.
-const LINTING: [(&str, &str); 2] =
-    [("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"), ("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__")];
-static LINTS: AtomicBool = AtomicBool::new(false);
+/// What [`rustc::VARIABLES`] are set to, once builds are to be the lint as well.
+static LINTING: OnceLock<[OsString; 2]> = OnceLock::new();
 
-/// From here on whatever [`cargo`] builds is linted on the way, warnings denied.
-pub(crate) fn lint_what_is_built() {
-    LINTS.store(true, Ordering::Relaxed);
+/// From here on whatever [`cargo`] builds is linted on the way, warnings denied, and tests are not optimised ([`rustc`]).
+///
+/// # Errors
+/// When the program that cargo calls cannot be put in its place.
+pub(crate) fn lint_what_is_built() -> Result<()> {
+    let values = rustc::values()?;
+    LINTING.get_or_init(|| values);
+    Ok(())
 }
 
 /// Cargo for what is not of this workspace, and would not pass its lints.
 pub(crate) fn foreign_cargo() -> Command {
     let mut cargo = cargo();
-    LINTING.iter().for_each(|(name, _)| {
+    rustc::VARIABLES.iter().for_each(|name| {
         cargo.env_remove(name);
     });
     cargo
@@ -39,9 +42,7 @@ pub(crate) fn cargo() -> Command {
             cargo.env_remove(name);
         }
     }
-    if LINTS.load(Ordering::Relaxed) {
-        cargo.envs(LINTING);
-    }
+    cargo.envs(rustc::VARIABLES.into_iter().zip(LINTING.get().into_iter().flatten()));
     cargo
 }
 

@@ -28,6 +28,7 @@ mod process;
 mod progress;
 mod ready;
 mod rfc3339;
+mod rustc;
 mod sid;
 mod sim;
 mod test;
@@ -43,6 +44,9 @@ use clap::Parser;
 use cli::{Cli, Hub, Link, Node, Verb};
 
 fn main() -> ExitCode {
+    if rustc::called() {
+        return rustc::run();
+    }
     match run(Cli::parse().verb) {
         Ok(code) => code,
         Err(err) => {

@@ -16,21 +16,31 @@ const REFERENCE: &str = "HOLDFAST_K8S_REFERENCE";
 const SHARED: &str = "shared/kubernetes-1.36";
 
 pub(crate) fn test(args: &cli::Test) -> Result<()> {
+    match args.what {
+        Some(suite) => prepare().and_then(|()| timed(suite, &args.rest)),
+        None => ci(&args.rest),
+    }
+}
+
+/// Installs what is missing.
+fn prepare() -> Result<()> {
     deps::ensure()?;
     etcd::ensure()?;
     docker_registry::ensure()?;
-    match args.what {
-        Some(suite) => timed(suite, &args.rest),
-        None => ci(&args.rest),
-    }
+    Ok(())
 }
 
 /// What CI runs. `Unit` holds every crate's unit and integration tests, so the narrower suites are not named here; clippy is the
 /// compiler of them all. Tests of real processes mostly wait: the simulator computes meanwhile, and a failure of the one does
 /// not hide what the other finds.
 fn ci(rest: &[String]) -> Result<()> {
-    compile::lint_what_is_built();
-    [Suite::Fmt, Suite::Tidy, Suite::Deny].into_iter().try_for_each(|suite| timed(suite, rest))?;
+    compile::lint_what_is_built()?;
+    // Packages come over the network meanwhile; the first checks need nothing but cargo.
+    std::thread::scope(|scope| {
+        let prepared = scope.spawn(prepare);
+        let checked = [Suite::Fmt, Suite::Tidy, Suite::Deny].into_iter().try_for_each(|suite| timed(suite, rest));
+        checked.and(prepared.join().unwrap_or_else(|_| Err(anyhow!("the thread that installs panicked"))))
+    })?;
     eprintln!("== build");
     process::show(cargo().args(["test", "--workspace", "--no-run"]))?;
     std::thread::scope(|scope| {

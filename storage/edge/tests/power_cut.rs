@@ -18,7 +18,7 @@ fn put(key: &str, value: u64, size: usize, hostile: bool) -> Record {
     // A body full of something that reads like a header of an early generation.
     let pattern: &[u8] = if hostile { &[8, 0, 0, 0, 1, 2, 3, 4, 1, 0, 0, 0, 0, 0, 0, 0] } else { b"body" };
     let mut body = value.to_le_bytes().to_vec();
-    body.extend(pattern.iter().cycle().take(size));
+    body.extend_from_slice(&pattern.repeat(size.div_ceil(pattern.len()))[..size]);
     let item = Item { hash: ContentHash(value), lineage: Lineage(1), revision: Revision(value), body: body.into() };
     Record::PutItem { key: key.into(), item }
 }

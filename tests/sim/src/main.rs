@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use holdfast_mutation::MUTATIONS;
 use holdfast_sim::log::Backup;
-use holdfast_sim::plan::{Plan, provokes};
+use holdfast_sim::plan::{Plan, caught_by, provokes};
 use holdfast_sim::{Outcome, hub, run, site};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,11 +137,12 @@ fn mutations(args: &Args, log: &Backup) -> Result<ExitCode> {
             for _ in 0..args.jobs.max(1) {
                 scope.spawn(|| {
                     loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        let turn = next.fetch_add(1, Ordering::Relaxed);
                         let done = caught.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-                        if done || seed >= mutation.within {
+                        if done || turn >= mutation.within {
                             return;
                         }
+                        let seed = turn.checked_sub(1).unwrap_or_else(|| caught_by(mutation.name));
                         let fault = provokes(mutation.name);
                         if fault.is_some_and(|fault| !Plan::of(seed).faults.contains(&fault)) {
                             continue;

@@ -16,7 +16,6 @@ use crate::strategy::drop_status;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::{FieldErrors, Json, Object, Reason, Status, WriteOptions};
 use holdfast_kinds::Kind;
-use holdfast_mutation::broken;
 use holdfast_server::RequestContext;
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -156,7 +155,7 @@ async fn prepare(
     if strategy.counts_generation() {
         set(doc, &["metadata", "generation"], 1);
     }
-    if !adopts(cx) || broken("adopt-under-new-uid") {
+    if !adopts(cx) {
         meta::stamp(doc, engine.env.random_uuid(), engine.now());
     }
     strategy.prepare_for_create(doc);
