@@ -152,7 +152,7 @@ async fn bodies_that_are_none_are_refused() {
                 YAML,
                 yaml(&format!("data: {}", nested(2000, "[", "]"))),
                 400,
-                "exceeded max depth",
+                "recursion limit exceeded",
             ),
             Case::post("YAML with tabs", YAML, yaml("data:\n\t- x"), 400, "unrecognized"),
             Case::post("YAML that is no UTF-8", YAML, b"a: \xff\xfe".as_slice(), 400, "unrecognized"),
