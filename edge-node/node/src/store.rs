@@ -397,6 +397,8 @@ mod tests {
         let store = SharedStore::new(env, EdgeStore::open(disk).unwrap().0);
         let note = |key: &str| vec![Record::PutNote { key: key.into(), value: vec![1] }];
         store.commit(note("a")).await.unwrap();
+        // Numbers for what is told later are reserved with the first.
+        store.log_fact(Bytes::from_static(b"{}")).await.unwrap();
         assert_eq!(*store.trouble().borrow(), None);
         refuses.store(true, Ordering::Relaxed);
         assert!(store.commit(note("b")).await.is_err());
