@@ -125,11 +125,6 @@ fn components_of_v3_are_the_published_ones() {
     assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.join("\n"));
 }
 
-/// Paths that Holdfast does not serve: the old ones of watches.
-fn is_left_out(path: &str) -> bool {
-    path.contains("/watch/")
-}
-
 /// Sorted, without descriptions, and without CBOR, which is not built.
 fn canonical(value: &Json) -> Json {
     match value {
@@ -187,7 +182,7 @@ fn compare_paths(ours: &Json, theirs: &Json, found: &mut Vec<String>) {
         }
     }
     for (path, item) in their_paths {
-        let served = path.split('/').any(|part| plurals.contains(part)) && !is_left_out(path);
+        let served = path.split('/').any(|part| plurals.contains(part));
         let mut methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
         if served && !our_paths.contains_key(path) {
             // Collections of other kinds stand below `namespaces` too.

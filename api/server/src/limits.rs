@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const BODY_BYTES: usize = 3 << 20;
 /// Problems of one document that a strict reader tells of, as upstream's.
 pub const STRICT_TEXTS: usize = 100;
+/// Nodes of a YAML text, one for each two bytes of a body: what a JSON body can hold.
+pub const YAML_NODES: usize = BODY_BYTES / 2;
+/// What the aliases of a YAML text unfold to, in events of its parser. Upstream begins to doubt a text at 400,000.
+pub const YAML_UNFOLDED: usize = 100_000;
 /// Connections at once; a further one waits in the kernel's queue.
 pub const CONNECTIONS: usize = 16_384;
 /// A client must finish its TLS handshake within this.

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+/// The file beside the socket that says what an agent waits for that does not serve it yet.
+pub(crate) const WAITS: &str = "waits";
+
 /// Largest frame and request line in bytes.
 const MAX_BYTES: usize = 1 << 20;
 

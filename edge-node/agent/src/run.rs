@@ -13,7 +13,7 @@ use crate::probe::NetProber;
 use crate::{clock_offset, local, token_key};
 use anyhow::Context;
 use holdfast_containerd::{ContainerdConfig, ContainerdRuntime};
-use holdfast_edge_store::EdgeStore;
+use holdfast_edge_store::{EdgeStore, OpenReport, StoreError};
 use holdfast_env::World;
 use holdfast_env::host::HostEnv;
 use holdfast_link::HubAddress;
@@ -36,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(40);
 const MAX_PODS: u32 = 110;
 /// Exit code when the journal's disk failed: the service manager starts the agent again, and it recovers.
 const EXIT_DISK: u8 = 74;
+/// How often a journal is tried again that the disk did not let be opened.
+const OPEN_RETRY: Duration = Duration::from_secs(5);
 
 /// Runs the agent until it is told to stop.
 pub(crate) fn agent(flags: Box<AgentFlags>) -> anyhow::Result<ExitCode> {
@@ -75,8 +77,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let boot_id = boot_id(&machine)?;
     let clock = NodeClock::open(machine, u128::from_str_radix(&boot_id.replace('-', ""), 16).unwrap_or(0));
     let env: World = clock.clone();
-    let (store, report) =
-        EdgeStore::open(env.disk()).context("the node's journal cannot be opened; its files are left as they are")?;
+    let mut stop = Stop::new()?;
+    let Some((store, report)) = opened(&env, &mut stop).await? else { return Ok(ExitCode::SUCCESS) };
     tracing::info!(frames = report.frames, torn_tail = report.torn_tail, "The journal is open");
     if let Some((path, reason)) = &report.lost {
         tracing::error!(path, reason, aside = ?report.aside, "The journal was damaged: it is set back to what is whole");
@@ -86,7 +88,6 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if report.vitals_lost {
         tracing::error!("The link's session and the outbox's name were damaged: both begin anew");
     }
-    let mut stop = Stop::new()?;
     let store = SharedStore::new(env.clone(), store);
     let mut prepared = None;
     let (identities, listens) = match Identities::load(env.clone())? {
@@ -147,6 +148,39 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         reason = node.fatal() => {
             tracing::error!(reason, "The node's disk failed; starting again to recover");
             Ok(ExitCode::from(EXIT_DISK))
+        }
+    }
+}
+
+/// Opens the journal. A disk that refuses is waited for, and why is said: to end would have the agent started again for the same.
+/// `None` when told to stop meanwhile.
+async fn opened(env: &World, stop: &mut Stop) -> anyhow::Result<Option<(EdgeStore, OpenReport)>> {
+    const FAILED: &str = "the node's journal cannot be opened; its files are left as they are";
+    let waits = Path::new(SOCKET).with_file_name(local::WAITS);
+    let mut told = String::new();
+    loop {
+        let disk = env.disk();
+        let why = match env.blocking(move || EdgeStore::open(disk)).await.context("the agent is stopping")? {
+            Err(StoreError::Disk(err)) => format!("{:#}", anyhow::Error::from(err)),
+            outcome => {
+                // Left over from an earlier start, or not there.
+                let _ = std::fs::remove_file(&waits);
+                return outcome.map(Some).context(FAILED);
+            }
+        };
+        if told != why {
+            tracing::error!(why, "The node's disk takes no writes: the agent waits for it, and what runs goes on");
+            if let Err(err) = std::fs::write(&waits, format!("{FAILED}: {why}")) {
+                tracing::warn!(path = %waits.display(), %err, "What the agent waits for could not be noted");
+            }
+            told = why;
+        }
+        tokio::select! {
+            () = stop.wait() => {
+                let _ = std::fs::remove_file(&waits);
+                return Ok(None);
+            }
+            () = env.sleep(OPEN_RETRY) => {}
         }
     }
 }

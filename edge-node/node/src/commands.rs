@@ -47,6 +47,9 @@ pub struct NodeSummary {
     pub synced_to: (String, u64),
     /// Bytes written and syncs done since the start.
     pub written: (u64, u64),
+    /// Why the disk takes no writes; empty when it does.
+    #[serde(default)]
+    pub disk_trouble: String,
     /// The same by purpose, and what a day of it comes to.
     #[serde(default)]
     pub written_by_purpose: BTreeMap<String, WrittenFor>,
@@ -131,6 +134,7 @@ impl Commands {
             items,
             synced_to: (lineage.to_string(), revision.0),
             written: self.node.store.written(),
+            disk_trouble: self.node.store.trouble().borrow().clone().map_or_else(String::new, |trouble| trouble.why),
             backlog,
             last_contact: contact.map(|(_, wall)| Timestamp::from_wall(wall.0)),
             silent_seconds: contact.map(|(at, _)| parts.env.monotonic().since(at).as_secs()),

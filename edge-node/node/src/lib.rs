@@ -33,6 +33,7 @@ pub mod status;
 pub mod store;
 pub mod time;
 pub mod tokens;
+mod trouble;
 
 pub use identity::Identities;
 pub use main_loop::{NodeHandle, node_main};
@@ -44,5 +45,5 @@ pub use parts::{
 pub use pods::PullVerification;
 pub use pressure::{Eviction, EvictionFlags};
 pub use shutdown::{ShutdownPeriods, ShutdownReport};
-pub use store::{SharedStore, WrittenFor};
+pub use store::{DiskTrouble, SharedStore, WrittenFor};
 pub use time::NodeClock;

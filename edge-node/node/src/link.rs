@@ -458,6 +458,10 @@ impl NodeHost for LinkHost {
         Ok(())
     }
 
+    fn is_mute(&self) -> bool {
+        self.store.trouble().borrow().as_ref().is_some_and(|trouble| trouble.is_last)
+    }
+
     fn acknowledged(&self, seq: Seq) {
         self.store.acknowledged(seq);
     }

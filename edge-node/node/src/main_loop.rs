@@ -13,8 +13,8 @@ use crate::readiness::{self, Readiness};
 use crate::static_pods::{self, Keeper};
 use crate::store::SharedStore;
 use crate::tokens::NodeTokens;
-use crate::{shutdown, status};
-use holdfast_env::Task;
+use crate::{shutdown, status, trouble};
+use holdfast_env::{Task, World};
 use holdfast_pods::Ledger;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -70,15 +70,21 @@ pub struct NodeHandle {
     /// What may be asked of it locally.
     pub commands: Commands,
     store: Arc<SharedStore>,
+    env: World,
     _tasks: Vec<Task>,
 }
 
 impl NodeHandle {
-    /// Completes when the node cannot go on (a failed sync): the process must end and recover.
+    /// Completes when the node cannot go on (a failed sync): the process must end and recover. While the disk takes no
+    /// writes at all it could not: until it does, the node goes on with what it has in memory, and says so.
     pub async fn fatal(&self) -> String {
         let mut fatal = self.store.fatal();
         loop {
-            if let Some(reason) = fatal.borrow_and_update().clone() {
+            let reason = fatal.borrow_and_update().clone();
+            if let Some(reason) = reason {
+                while !self.store.is_writable().await {
+                    self.env.sleep(trouble::RETRY).await;
+                }
                 return reason;
             }
             if fatal.changed().await.is_err() {
@@ -149,6 +155,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         env.spawn("dataplane", Box::pin(dataplane(node.clone(), objects, pods, report_node.clone()))),
         env.spawn("gaps", Box::pin(events.clone().tell_gaps(parts.config.node_uid.clone(), link.state()))),
         env.spawn("doubt", Box::pin(doubt(node.clone(), events, whole))),
+        env.spawn("disk-trouble", Box::pin(trouble::tell(node.clone(), report_node.clone()))),
         env.spawn("link", Box::pin(link.run())),
         env.spawn("image-gc", Box::pin(collect_images(common))),
         env.spawn("time-floor", Box::pin(parts.clock.clone().keep())),
@@ -165,7 +172,7 @@ pub async fn node_main(parts: NodeParts, store: Arc<SharedStore>) -> NodeHandle 
         ),
     ];
     tasks.extend(keeper.map(|keeper| env.spawn("static-pods", Box::pin(keeper.run()))));
-    NodeHandle { commands, store, _tasks: tasks }
+    NodeHandle { commands, store, env, _tasks: tasks }
 }
 
 /// The keeper of static pods, after its first look: before anything of unknown pods is swept away.

@@ -6,6 +6,7 @@ use crate::parts::{HostInfo, NodeConfig};
 use crate::pods::PodManager;
 use crate::readiness::{OFFLINE_READY, told};
 use crate::shutdown::SHUTTING_DOWN;
+use crate::trouble;
 use holdfast_core::meta::TOKEN_KEY;
 use holdfast_core::{Quantity, Timestamp};
 use holdfast_pods::Needs;
@@ -132,6 +133,12 @@ async fn read(
             ),
         ),
         (Ok(_), None) => (true, "KubeletReady", "kubelet is posting ready status".to_string()),
+    };
+    let last = node.store.trouble().borrow().clone().filter(|trouble| trouble.is_last);
+    let (ready, reason, message) = match last.map(|trouble| trouble::message(&trouble)) {
+        None => (ready, reason, message),
+        Some(why) if ready => (false, "KubeletNotReady", why),
+        Some(why) => (false, reason, format!("[{why}, {message}]")),
     };
     let (ready, reason, message) = match (ready, *node.shutting_down.borrow()) {
         (_, false) => (ready, reason, message),

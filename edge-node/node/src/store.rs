@@ -25,6 +25,15 @@ pub struct WrittenFor {
     pub syncs_a_day: u64,
 }
 
+/// Why the disk takes no writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskTrouble {
+    /// The system's reason, with the file.
+    pub why: String,
+    /// Nothing is written any more by this process; otherwise the disk is full, and the next write may do.
+    pub is_last: bool,
+}
+
 /// The store.
 pub struct SharedStore {
     env: World,
@@ -33,10 +42,22 @@ pub struct SharedStore {
     items: watch::Sender<u64>,
     changes: watch::Sender<u64>,
     fatal: watch::Sender<Option<String>>,
+    trouble: watch::Sender<Option<DiskTrouble>>,
     doubt: watch::Sender<Doubt>,
     /// Rung when log facts had to be dropped, or there may be room for the word about it.
     gap: Notify,
     opened: Mono,
+}
+
+/// A file that is written to see whether the disk takes it.
+const PROBE: &str = "probe";
+
+/// The error with the system's reason.
+fn in_full(err: &DiskError) -> String {
+    match std::error::Error::source(err) {
+        Some(source) => format!("{err}: {source}"),
+        None => err.to_string(),
+    }
 }
 
 fn lock(store: &Mutex<EdgeStore>) -> MutexGuard<'_, EdgeStore> {
@@ -56,6 +77,7 @@ impl SharedStore {
             items: watch::channel(0).0,
             changes: watch::channel(0).0,
             fatal: watch::channel(None).0,
+            trouble: watch::channel(None).0,
         })
     }
 
@@ -221,13 +243,43 @@ impl SharedStore {
     }
 
     fn failed(&self, err: &StoreError) {
-        if !matches!(err, StoreError::Disk(DiskError::Full(_)) | StoreError::TooLarge(_)) {
+        if let StoreError::Disk(err) = err {
+            let trouble = DiskTrouble { why: in_full(err), is_last: !matches!(err, DiskError::Full(_)) };
+            self.trouble.send_if_modified(|known| {
+                let news = known.as_ref().is_none_or(|known| trouble.is_last && !known.is_last);
+                if news {
+                    tracing::error!(why = trouble.why, "The node's disk takes no writes");
+                    *known = Some(trouble);
+                }
+                news
+            });
+        }
+        if !matches!(err, StoreError::Disk(DiskError::Full(_)) | StoreError::TooLarge(_) | StoreError::Ended) {
             self.fatal.send_if_modified(|fatal| {
                 let first = fatal.is_none();
                 fatal.get_or_insert_with(|| err.to_string());
                 first
             });
         }
+    }
+
+    /// Follows whether the disk takes writes, and why not.
+    pub fn trouble(&self) -> watch::Receiver<Option<DiskTrouble>> {
+        self.trouble.subscribe()
+    }
+
+    /// Tries whether a disk that was full takes writes again, by what waits to be written.
+    pub(crate) async fn try_again(&self) {
+        if self.synced(EdgeStore::flush).await.is_ok() && self.trouble.send_replace(None).is_some() {
+            tracing::info!("The node's disk takes writes again");
+        }
+    }
+
+    /// Whether the disk takes writes, or would if it had room, whatever the store has met.
+    pub(crate) async fn is_writable(&self) -> bool {
+        let disk = self.env.disk();
+        let tried = move || disk.write_durably(PROBE, b"1").and_then(|()| disk.remove(PROBE));
+        !matches!(self.env.blocking(tried).await, None | Some(Err(DiskError::Failed { .. })))
     }
 
     /// Completes when facts were added since the last call. Cancel safe.
@@ -258,5 +310,105 @@ impl SharedStore {
     /// Follows the first fatal error.
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.fatal.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_env::host::HostEnv;
+    use holdfast_env::{Disk, File};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A disk that takes nothing while that is set, as after the file system has met an error.
+    struct Fragile(Arc<dyn Disk>, Arc<AtomicBool>);
+
+    impl Fragile {
+        fn check(&self, path: &str) -> Result<(), DiskError> {
+            let source = std::io::ErrorKind::ReadOnlyFilesystem.into();
+            match self.1.load(Ordering::Relaxed) {
+                true => Err(DiskError::from_io(path, "write", source)),
+                false => Ok(()),
+            }
+        }
+    }
+
+    struct FragileFile(Box<dyn File>, String, Arc<AtomicBool>);
+
+    impl File for FragileFile {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, DiskError> {
+            self.0.read_at(offset, buf)
+        }
+        fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
+            if self.2.load(Ordering::Relaxed) {
+                return Err(DiskError::from_io(&self.1, "write", std::io::ErrorKind::ReadOnlyFilesystem.into()));
+            }
+            self.0.write_at(offset, data)
+        }
+        fn truncate(&self, len: u64) -> Result<(), DiskError> {
+            self.0.truncate(len)
+        }
+        fn allocate(&self, len: u64) -> Result<(), DiskError> {
+            self.0.allocate(len)
+        }
+        fn sync_data(&self) -> Result<(), DiskError> {
+            self.0.sync_data()
+        }
+        fn len(&self) -> Result<u64, DiskError> {
+            self.0.len()
+        }
+    }
+
+    impl Disk for Fragile {
+        fn open(&self, path: &str, create: bool) -> Result<Box<dyn File>, DiskError> {
+            if create {
+                self.check(path)?;
+            }
+            Ok(Box::new(FragileFile(self.0.open(path, create)?, path.to_string(), self.1.clone())))
+        }
+        fn create_dir_all(&self, path: &str) -> Result<(), DiskError> {
+            self.0.create_dir_all(path)
+        }
+        fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+            self.check(to)?;
+            self.0.rename(from, to)
+        }
+        fn remove(&self, path: &str) -> Result<(), DiskError> {
+            self.check(path)?;
+            self.0.remove(path)
+        }
+        fn list(&self, dir: &str) -> Result<Vec<String>, DiskError> {
+            self.0.list(dir)
+        }
+        fn sync_dir(&self, dir: &str) -> Result<(), DiskError> {
+            self.0.sync_dir(dir)
+        }
+        fn free(&self) -> Result<u64, DiskError> {
+            self.0.free()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_refuses_is_told_once_with_the_reason_and_facts_go_on_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let env: World = HostEnv::new(dir.path());
+        let refuses = Arc::new(AtomicBool::new(false));
+        let disk: Arc<dyn Disk> = Arc::new(Fragile(env.disk(), refuses.clone()));
+        let store = SharedStore::new(env, EdgeStore::open(disk).unwrap().0);
+        let note = |key: &str| vec![Record::PutNote { key: key.into(), value: vec![1] }];
+        store.commit(note("a")).await.unwrap();
+        // Numbers for what is told later are reserved with the first.
+        store.log_fact(Bytes::from_static(b"{}")).await.unwrap();
+        assert_eq!(*store.trouble().borrow(), None);
+        refuses.store(true, Ordering::Relaxed);
+        assert!(store.commit(note("b")).await.is_err());
+        let trouble = store.trouble().borrow().clone().unwrap();
+        assert!(trouble.is_last && trouble.why.contains("write failed: read-only filesystem"), "{}", trouble.why);
+        assert!(store.fatal().borrow().is_some());
+        assert!(store.commit(note("c")).await.is_err());
+        store.log_fact(Bytes::from_static(b"{}")).await.unwrap();
+        assert_eq!(store.trouble().borrow().clone(), Some(trouble));
+        store.try_again().await;
+        assert!(store.trouble().borrow().is_some(), "this store writes no more");
     }
 }

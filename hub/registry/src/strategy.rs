@@ -167,7 +167,7 @@ impl Deref for Rules {
     }
 }
 
-/// The strategy of a built-in kind. All versions of a kind share one.
+/// The strategy of a built-in kind. All versions of a kind share one, but for Events.
 pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
     use crate::kinds;
     match (kind.group, kind.kind) {
@@ -178,7 +178,8 @@ pub(crate) fn strategy_of(kind: &Kind) -> &'static dyn Strategy {
         ("", "ConfigMap") => &kinds::config_map::ConfigMap,
         ("", "Secret") => &kinds::secret::Secret,
         ("", "ServiceAccount") => &kinds::service_account::ServiceAccount,
-        ("" | "events.k8s.io", "Event") => &kinds::event::Event,
+        ("", "Event") => &kinds::event::CORE,
+        ("events.k8s.io", "Event") => &kinds::event::EVENTS,
         ("discovery.k8s.io", "EndpointSlice") => &kinds::endpoint_slice::EndpointSlice,
         ("coordination.k8s.io", "Lease") => &kinds::lease::Lease,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {

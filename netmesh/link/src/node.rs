@@ -27,6 +27,11 @@ pub trait NodeHost: Send + Sync + 'static {
     fn with_view(&self, use_view: &mut dyn FnMut(&dyn NodeView));
     /// Makes something durable; an error ends the connection.
     async fn persist(&self, what: Persist) -> Result<(), String>;
+    /// Whether nothing can be made durable any more until the node starts again. Objects that come then are not answered, and the
+    /// connection goes on for what the node has to say.
+    fn is_mute(&self) -> bool {
+        false
+    }
     /// The hub has all facts up to here.
     fn acknowledged(&self, seq: Seq);
     /// The session is up.
@@ -170,7 +175,11 @@ impl Driver {
             });
             for output in outputs {
                 if let NodeOutput::Persist(what) = output {
+                    let is_items = matches!(what, Persist::Items(_));
                     if let Err(reason) = self.host.persist(what).await {
+                        if is_items && self.host.is_mute() {
+                            continue;
+                        }
                         return Some(LinkEnd { reason, refused: false });
                     }
                     pending.push(NodeInput::Persisted);

@@ -136,7 +136,7 @@ impl Inner {
                 }
                 None => None,
             };
-            let asked = if security.privileged { "" } else { linux.apparmor.as_str() };
+            let asked = if security.privileged { "Unconfined" } else { linux.apparmor.as_str() };
             let confinement = Confinement { pid, seccomp, apparmor: apparmor::profile(asked)? };
             Ok((user, found, available, confinement, volumes))
         })

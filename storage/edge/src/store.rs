@@ -31,6 +31,9 @@ pub enum StoreError {
     /// The batch is larger than a frame may be.
     #[error("a batch of {0} bytes is larger than the store takes")]
     TooLarge(usize),
+    /// The disk failed before: nothing is written any more until the store is opened anew.
+    #[error("the node's store takes nothing since its disk failed")]
+    Ended,
 }
 
 /// How safe a commit is when it returns.
@@ -124,6 +127,8 @@ pub struct EdgeStore {
     written: BTreeMap<Purpose, Written>,
     /// Segments since the last snapshot at which the next is due.
     snapshot_due: usize,
+    /// The disk failed: what is lazy stays in memory, and is lost with it.
+    has_ended: bool,
 }
 
 const SNAPSHOTS: [&str; 2] = ["snapshot.a", "snapshot.b"];
@@ -230,6 +235,7 @@ impl EdgeStore {
             base: first,
             written: BTreeMap::new(),
             snapshot_due: SNAPSHOT_AFTER_SEGMENTS,
+            has_ended: false,
         };
         let old: Vec<Record> = OLD_NOTES
             .iter()
@@ -252,7 +258,11 @@ impl EdgeStore {
 
     fn set_vitals(&mut self, value: Vitals) -> Result<(), StoreError> {
         if *self.vitals.get() != value {
-            self.vitals.set(value)?;
+            if self.has_ended {
+                return Err(StoreError::Ended);
+            }
+            let set = self.vitals.set(value);
+            self.ends_by(set)?;
             self.count(Purpose::Vitals, crate::limits::SLOT_BYTES as u64, 1);
         }
         Ok(())
@@ -301,6 +311,15 @@ impl EdgeStore {
         &self.written
     }
 
+    /// An error that is neither a full disk nor the batch's own is the last that the disk is asked for: what it has, and
+    /// whether that is durable, is known again once the store is opened anew.
+    fn ends_by<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.has_ended |= outcome
+            .as_ref()
+            .is_err_and(|err| !matches!(err, StoreError::Disk(DiskError::Full(_)) | StoreError::TooLarge(_)));
+        outcome
+    }
+
     fn count(&mut self, purpose: Purpose, bytes: u64, syncs: u64) {
         let written = self.written.entry(purpose).or_default();
         written.bytes += bytes;
@@ -310,13 +329,21 @@ impl EdgeStore {
     /// Applies a batch: all of it or, after a power cut before this returns, possibly none.
     ///
     /// # Errors
-    /// The disk's. [`DiskError::Full`] leaves everything as it was; after any other error stop using the store.
+    /// The disk's. [`DiskError::Full`] leaves everything as it was. After any other error nothing is written any more: what
+    /// is lazy is still taken, in memory alone, and all else is [`StoreError::Ended`].
     pub fn commit(&mut self, batch: Vec<Record>, durability: Durability) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
         if broken("closure-not-atomic") && batch.len() > 1 {
             return batch.into_iter().try_for_each(|record| self.commit(vec![record], durability));
+        }
+        if self.has_ended {
+            if durability == Durability::Synced {
+                return Err(StoreError::Ended);
+            }
+            batch.into_iter().for_each(|record| self.state.apply(record));
+            return Ok(());
         }
         if durability == Durability::Lazy && self.lazy.len() < MAX_LAZY_RECORDS {
             self.lazy.extend(batch.iter().cloned());
@@ -334,7 +361,8 @@ impl EdgeStore {
             self.state.apply(record);
         }
         if self.journal.segments_from(self.base) > self.snapshot_due {
-            match self.snapshot() {
+            let snapshot = self.snapshot();
+            match self.ends_by(snapshot) {
                 Ok(()) => self.snapshot_due = SNAPSHOT_AFTER_SEGMENTS,
                 // The batch is committed; only the journal grows until there is room.
                 Err(err @ (StoreError::Disk(DiskError::Full(_)) | StoreError::TooLarge(_))) => {
@@ -352,6 +380,9 @@ impl EdgeStore {
     /// # Errors
     /// As [`EdgeStore::commit`].
     pub fn flush(&mut self) -> Result<(), StoreError> {
+        if self.has_ended {
+            return Err(StoreError::Ended);
+        }
         if self.lazy.is_empty() {
             return Ok(());
         }
@@ -423,11 +454,13 @@ impl EdgeStore {
     /// Writes records; the first `lazy` of them wait for the others' sync.
     fn append(&mut self, records: &[Record], lazy: usize) -> Result<(), StoreError> {
         let (mut payload, mut sizes) = encode(records.iter())?;
-        self.journal.make_room(payload.len())?;
+        let room = self.journal.make_room(payload.len());
+        self.ends_by(room)?;
         if let Some(end) = self.journal.previous_end() {
             (payload, sizes) = encode(std::iter::once(&Record::Follows { end }).chain(records))?;
         }
-        self.journal.append(&payload)?;
+        let appended = self.journal.append(&payload);
+        self.ends_by(appended)?;
         sizes.into_iter().for_each(|(purpose, bytes)| self.count(purpose, bytes, 0));
         let asks = records.get(lazy).or(records.first()).map_or(Purpose::Notes, Purpose::of);
         self.count(asks, (crate::frame::HEADER * 2) as u64, 1);

@@ -4,8 +4,8 @@
 //! protobuf ([`codecs`]).
 //!
 //! One for each text that server-side apply reads (`apply`): what is taken is consistent with itself. One for expressions
-//! (`cel`): what compiles is evaluated within its budget. One for each sort of patch (`patches`), for selectors and for
-//! quantities (`texts`): they agree with slow models, and what is read is written and read again. One for each thing that
+//! (`cel`): what compiles is evaluated within its budget. One for each sort of patch (`patches`), for selectors, for
+//! quantities and for YAML (`texts`): they agree with slow models, and what is read is written and read again. One for each thing that
 //! registries of images say (`registries`).
 //!
 //! The corpus of a frame is its golden bytes; texts stand beside their targets. Mutations are drawn from a seed, so a failure is a number.

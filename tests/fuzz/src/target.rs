@@ -1,7 +1,7 @@
 //! The targets: a record of the link, a codec or a text each, and what its bytes are put through.
 
 use crate::mutate::{Rng, mutate};
-use crate::texts::{field_selector, label_selector, quantity};
+use crate::texts::{field_selector, label_selector, quantity, yaml};
 use crate::{apply, cel, codecs, ends, patches, registries, texts as short};
 use anyhow::{Context, Result, ensure};
 use holdfast_link_engine::wire::{self, Payload};
@@ -94,6 +94,7 @@ fn others() -> Vec<Target> {
         codec("LabelSelector", || texts(short::LABELS), label_selector),
         codec("FieldSelector", || texts(short::FIELDS), field_selector),
         codec("Quantity", || texts(short::QUANTITIES), quantity),
+        codec("Yaml", || texts(short::YAML), yaml),
         codec("ImageManifest", || texts(registries::MANIFESTS), registries::manifest),
         codec("WwwAuthenticate", || texts(registries::CHALLENGES), registries::www_authenticate),
         codec("HostsToml", || texts(registries::HOSTS), registries::hosts_toml),

@@ -1,9 +1,12 @@
-//! Short texts of requests: selectors and quantities. What is read is written here and read again as the same, and selects or
-//! counts as a slow model says.
+//! Texts of requests: selectors and quantities, and YAML. What is read is written and read again as the same; selectors select
+//! and quantities count as a slow model says.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use bytes::Bytes;
 use holdfast_core::selector::Requirement;
-use holdfast_core::{FieldSelector, LabelSelector, Quantity};
+use holdfast_core::{FieldSelector, Json, LabelSelector, PatchType, Quantity};
+use holdfast_server::codec::accept::Encoding;
+use holdfast_server::codec::{decode, encode};
 use std::collections::BTreeMap;
 
 pub(crate) const LABELS: &[&str] = &[
@@ -27,6 +30,13 @@ pub(crate) const QUANTITIES: &[&str] = &[
     ".5",
     "0.000000000000000001Ei",
     "99999999999999999999999999999.5",
+];
+
+pub(crate) const YAML: &[&str] = &[
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {\"b\": 'c'}}\ndata:\n  k: |\n    two\n     lines\n  f: >-\n    one\n    line\n",
+    "---\na: &a [1, -2.5, 0x1F, ~, yes, \"\\u00e9\", *b]\nb: &b {c: *a, <<: *a}\nd: [*a, *a]\n...\n",
+    "a: 1\nb:\n  - c: 1\n    c: 2\n  - ? d\n    : e # f\na: !!str 2\n\"a\": 2026-11-24\n",
+    "{\"spec\": {\"a\": 1, \"a\": [true, null, 1e3, \"\\ud83d\\ude00\"]}}",
 ];
 
 /// Sets of labels that tell requirements apart.
@@ -125,5 +135,20 @@ pub(crate) fn quantity(payload: &[u8]) -> Result<()> {
     ensure!(sum.minus(read).exact_milli() == read.exact_milli(), "{read:?} twice, and once less");
     let more = up.exact_milli() - read.exact_milli();
     ensure!((0..1000).contains(&more) && up.exact_milli() % 1000 == 0, "{read:?} is rounded up to {up:?}");
+    Ok(())
+}
+
+/// What a body of YAML says is said again by the YAML that is written of it.
+pub(crate) fn yaml(input: &[u8]) -> Result<()> {
+    let read = |bytes: &[u8]| -> Result<Json, String> {
+        let read = decode::patch(PatchType::Apply, &Bytes::copy_from_slice(bytes)).map_err(|err| err.to_string())?;
+        Ok(read.patch.body)
+    };
+    let Ok(document) = read(input) else { return Ok(()) };
+    let written = encode::document_bytes(&document, Encoding::Yaml);
+    let again = read(&written).map_err(|err| {
+        anyhow!("{document} was written as {:?} and not read: {err}", String::from_utf8_lossy(&written))
+    })?;
+    ensure!(again == document, "read {document}, wrote {:?}, and read {again}", String::from_utf8_lossy(&written));
     Ok(())
 }

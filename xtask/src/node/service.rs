@@ -20,6 +20,10 @@ const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// How often ended children are looked for.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What of the agent's settings may be changed before a node starts again. How full this machine's disk is says nothing about
+/// the node.
+const SETTINGS: &str = "eviction-hard = \"memory.available<100Mi\"\n";
+
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     program: PathBuf,
@@ -33,6 +37,10 @@ pub(crate) fn all(cluster: &Cluster, node: &Node) -> Result<Vec<Service>> {
     let config = node.dir.join("containerd.toml");
     fs::write(&config, containerd_config(&text(&node.dir.join("containerd"))))
         .with_context(|| format!("writing {}", config.display()))?;
+    let settings = node.dir.join("agent.toml");
+    if !settings.exists() {
+        fs::write(&settings, SETTINGS).with_context(|| format!("writing {}", settings.display()))?;
+    }
     let token = fs::read_to_string(&node.token_file)
         .with_context(|| format!("reading the join token {}", node.token_file.display()))?;
     let strings = |args: &[&str]| args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
@@ -73,9 +81,8 @@ pub(crate) fn all(cluster: &Cluster, node: &Node) -> Result<Vec<Service>> {
                 "/run/holdfast/wasm.sock",
                 "--cgroup-parent",
                 &node.cgroup,
-                // How full this machine's disk is says nothing about the node.
-                "--eviction-hard",
-                "memory.available<100Mi",
+                "--config",
+                &text(&settings),
                 "--static-pod-path",
                 &text(&node.dir.join("manifests")),
                 "--shutdown-grace-period",

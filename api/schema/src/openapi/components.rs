@@ -18,10 +18,6 @@ pub(super) fn of(schema: &Schema, dialect: Dialect, paths: &Map<String, Json>) -
     for path in paths.values() {
         collect_references(path, &mut names);
     }
-    // No answer names the type of a watch's events, but whoever can list can watch.
-    if names.iter().any(|name| holdfast_kinds::all().iter().any(|kind| is_list_of(name, kind))) {
-        names.push(format!("{META}WatchEvent"));
-    }
     for name in names {
         builder.add(&name);
     }

@@ -42,14 +42,17 @@ impl About<'_> {
         parameters: Vec<Json>,
     ) -> Map<String, Json> {
         let (group, version, kind) = self.gvk;
-        object([
+        let mut operation = object([
             ("description", format!("{description} {}", self.kind.kind).into()),
             ("operationId", self.id(verb, infix).into()),
             ("tags", json!([tag(self.kind.group, self.kind.version)])),
-            ("parameters", parameters.into()),
             ("x-kubernetes-action", action.into()),
             ("x-kubernetes-group-version-kind", json!({"group": group, "version": version, "kind": kind})),
-        ])
+        ]);
+        if !parameters.is_empty() {
+            operation.insert("parameters".into(), parameters.into());
+        }
+        operation
     }
 
     fn answer(&self, operation: &mut Map<String, Json>, schema: &str, codes: &[(&str, &str)]) {
@@ -59,10 +62,24 @@ impl About<'_> {
 
     pub(super) fn list(&self) -> Json {
         let parameters = parameters::query(self.dialect, LIST);
-        let mut operation = self.start("list", "", "list", "list or watch objects of kind", parameters);
-        let schema = self.dialect.reference(&format!("{}List", self.schema));
+        let operation = self.start("list", "", "list", "list or watch objects of kind", parameters);
+        self.answer_watched(operation, &format!("{}List", self.schema))
+    }
+
+    /// A watch by the old path, of one object or of a list. Its parameters stand with the path.
+    pub(super) fn watch(&self, named: bool) -> Json {
+        let (action, description) = if named {
+            ("watch", "deprecated form of a list with watch and fieldSelector=metadata.name: watch one object of kind")
+        } else {
+            ("watchlist", "deprecated form of a list with watch: watch objects of kind")
+        };
+        let operation = self.start("watch", "", action, description, Vec::new());
+        self.answer_watched(operation, &format!("{META}WatchEvent"))
+    }
+
+    fn answer_watched(&self, mut operation: Map<String, Json>, schema: &str) -> Json {
         let media = if self.kind.custom.is_some() { CUSTOM_WATCH_ENCODINGS } else { WATCH_ENCODINGS };
-        self.dialect.add_answers(&mut operation, &schema, &[OK], media);
+        self.dialect.add_answers(&mut operation, &self.dialect.reference(schema), &[OK], media);
         operation.into()
     }
 

@@ -2,7 +2,7 @@
 
 use super::dialect::{Dialect, ENCODINGS};
 use super::operations::{About, META, capitalised, group_name, tag};
-use super::parameters::{self, ATTACH, EXEC, LOG, PORTS, PROXY};
+use super::parameters::{self, ATTACH, EXEC, LIST, LOG, PORTS, PROXY};
 use super::{object, path_of, schema_of};
 use holdfast_core::Json;
 use holdfast_kinds::{Kind, Subresource};
@@ -19,8 +19,12 @@ pub(super) fn of(dialect: Dialect, kinds: &[&Kind], groups: &[(&str, &str)]) -> 
         if kind.verbs.contains(&"get") {
             item(dialect, kind, &mut paths);
         }
+        // Custom kinds answer there too, and upstream does not say so.
+        if kind.verbs.contains(&"watch") && kind.custom.is_none() {
+            watches(dialect, kind, &mut paths);
+        }
         for sub in kind.subresources {
-            let path = format!("{}/{{name}}/{}", base(kind), sub.name);
+            let path = format!("{}/{{name}}/{}", base(kind, ""), sub.name);
             if sub.name == "proxy" {
                 paths.push((format!("{path}/{{path}}"), proxy(dialect, kind, sub, true)));
                 paths.push((path, proxy(dialect, kind, sub, false)));
@@ -33,10 +37,10 @@ pub(super) fn of(dialect: Dialect, kinds: &[&Kind], groups: &[(&str, &str)]) -> 
     paths.into_iter().collect()
 }
 
-/// The path of a collection, with its namespace where the kind has one.
-fn base(kind: &Kind) -> String {
+/// The path of a collection, with its namespace where the kind has one. `prefix` stands behind the version.
+fn base(kind: &Kind, prefix: &str) -> String {
     let namespace = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
-    format!("/{}/{namespace}{}", path_of(kind.group, kind.version), kind.plural)
+    format!("/{}/{prefix}{namespace}{}", path_of(kind.group, kind.version), kind.plural)
 }
 
 /// The list of a group's resources.
@@ -68,7 +72,7 @@ fn collection(dialect: Dialect, kind: &Kind, paths: &mut Vec<(String, Json)>) {
         };
     }
     item.insert("parameters".into(), parameters::common(dialect, kind.kind, false, kind.namespaced).into());
-    paths.push((base(kind), item.into()));
+    paths.push((base(kind, ""), item.into()));
     if kind.namespaced && kind.verbs.contains(&"list") {
         let subject = format!("{}ForAllNamespaces", kind.kind);
         let list = self::about(dialect, kind, &subject).list();
@@ -82,7 +86,28 @@ fn item(dialect: Dialect, kind: &Kind, paths: &mut Vec<(String, Json)>) {
     let subject = format!("{scope}{}", kind.kind);
     let mut item = verbs(&about(dialect, kind, &subject), kind.verbs);
     item.insert("parameters".into(), parameters::common(dialect, kind.kind, true, kind.namespaced).into());
-    paths.push((format!("{}/{{name}}", base(kind)), item.into()));
+    paths.push((format!("{}/{{name}}", base(kind, "")), item.into()));
+}
+
+/// The paths of watches from before `watch` was a parameter of lists.
+fn watches(dialect: Dialect, kind: &Kind, paths: &mut Vec<(String, Json)>) {
+    let scope = if kind.namespaced { "Namespaced" } else { "" };
+    let mut add = |path: String, subject: String, named: bool, namespaced: bool| {
+        let get = about(dialect, kind, &subject).watch(named);
+        let mut parameters = parameters::common(dialect, kind.kind, named, namespaced);
+        parameters.extend(parameters::query(dialect, LIST));
+        parameters.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        paths.push((path, json!({"get": get, "parameters": parameters})));
+    };
+    let base = base(kind, "watch/");
+    if kind.verbs.contains(&"get") {
+        add(format!("{base}/{{name}}"), format!("{scope}{}", kind.kind), true, kind.namespaced);
+    }
+    add(base, format!("{scope}{}List", kind.kind), false, kind.namespaced);
+    if kind.namespaced {
+        let path = format!("/{}/watch/{}", path_of(kind.group, kind.version), kind.plural);
+        add(path, format!("{}ListForAllNamespaces", kind.kind), false, false);
+    }
 }
 
 /// The operations on one object or on a view of it.

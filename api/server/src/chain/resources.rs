@@ -5,7 +5,7 @@ use super::{proxy, streams};
 use crate::api::{Operation, Reply, Request, judged};
 use crate::codec::accept::{Encoding, Offer, WATCHES_OFFERED, negotiate, reads_gzip, wants_pretty};
 use crate::codec::body::Body;
-use crate::codec::decode;
+use crate::codec::decode::{self, Doubled, ReadPatch};
 use crate::codec::encode::{self, Encoder};
 use crate::codec::options::{delete_options, list_options, write_options};
 use crate::codec::protobuf;
@@ -17,9 +17,9 @@ use crate::stream::feed;
 use crate::stream::websocket::{self, Handshake};
 use crate::{Deleted, RequestContext, Selected, limits};
 use holdfast_core::verbs::FieldValidation;
-use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, Patch, PatchType, Status, Target, Timestamp, WriteOptions};
+use holdfast_core::{FieldErrors, FieldPath, Gvk, Json, PatchType, Status, Target, Timestamp, WriteOptions};
 use holdfast_kinds::Kind;
-use holdfast_schema::{strict_error, strict_texts};
+use holdfast_schema::strict_error;
 use http::header::UPGRADE;
 use http::{Method, Response, StatusCode};
 use std::sync::Arc;
@@ -207,21 +207,21 @@ async fn operation(
         "create" => {
             let options = write_options(&query, "CreateOptions", None, agent)?;
             let decoded = decode::object(&headers, &decode::read_body(body).await?, document_kind)?;
-            judge_duplicates(cx, &decoded.duplicates, &options, kind, || unknown(kind, target, &decoded.document))?;
+            judge_doubled(cx, &decoded.doubled, &options, kind, || unknown(kind, target, &decoded.document))?;
             Operation::Create { body: decoded.document, options }
         }
         "update" => {
             let options = write_options(&query, "UpdateOptions", None, agent)?;
             let decoded = decode::object(&headers, &decode::read_body(body).await?, document_kind)?;
-            judge_duplicates(cx, &decoded.duplicates, &options, kind, || unknown(kind, target, &decoded.document))?;
+            judge_doubled(cx, &decoded.doubled, &options, kind, || unknown(kind, target, &decoded.document))?;
             Operation::Update { body: decoded.document, options }
         }
         "patch" => {
             let patch_type = decode::patch_type(&headers)?;
             let options = write_options(&query, "PatchOptions", Some(patch_type), agent)?;
-            let (patch, texts) = decode::patch(patch_type, &decode::read_body(body).await?)?;
-            judge_patch(cx, &patch, texts, &options)?;
-            Operation::Patch { patch, options }
+            let read = decode::patch(patch_type, &decode::read_body(body).await?)?;
+            judge_patch(cx, &read, &options)?;
+            Operation::Patch { patch: read.patch, options }
         }
         _ => {
             let document = decode::optional_object(&headers, &decode::read_body(body).await?, "DeleteOptions")?;
@@ -235,19 +235,18 @@ async fn operation(
 }
 
 /// What a strict reader finds in a patch.
-fn judge_patch(cx: &RequestContext, patch: &Patch, texts: Vec<String>, options: &WriteOptions) -> Result<(), Status> {
-    match options.field_validation {
-        FieldValidation::Strict if !texts.is_empty() => {
-            let why = format!("strict decoding error: {}", texts.join(", "));
-            if patch.patch_type == PatchType::Apply {
-                return Err(Status::bad_request(format!("error strict decoding patch: {why}")));
-            }
+fn judge_patch(cx: &RequestContext, read: &ReadPatch, options: &WriteOptions) -> Result<(), Status> {
+    match (options.field_validation, &read.refusal) {
+        (FieldValidation::Strict, Some(why)) if read.patch.patch_type == PatchType::Apply => {
+            Err(Status::bad_request(format!("error strict decoding patch: {why}")))
+        }
+        (FieldValidation::Strict, Some(why)) => {
             let mut errors = FieldErrors::new();
             errors.invalid_part(&FieldPath::new("patch"), why);
             Err(Status::invalid(&Gvk::new("", ""), "", &errors))
         }
-        FieldValidation::Warn => {
-            texts.into_iter().for_each(|text| cx.warn(text));
+        (FieldValidation::Warn, _) => {
+            read.warnings.iter().for_each(|text| cx.warn(text));
             Ok(())
         }
         _ => Ok(()),
@@ -255,19 +254,17 @@ fn judge_patch(cx: &RequestContext, patch: &Patch, texts: Vec<String>, options: 
 }
 
 /// Fields twice in a document. A refusal tells of `unknown` ones with them, as upstream, which reads both in one go.
-fn judge_duplicates(
+fn judge_doubled(
     cx: &RequestContext,
-    duplicates: &[String],
+    doubled: &Doubled,
     options: &WriteOptions,
     kind: &Kind,
     unknown: impl FnOnce() -> Vec<String>,
 ) -> Result<(), Status> {
     match options.field_validation {
-        FieldValidation::Strict if !duplicates.is_empty() => {
-            Err(strict_error(&kind.gvk(), &strict_texts(&unknown(), duplicates)))
-        }
+        FieldValidation::Strict if !doubled.is_empty() => Err(strict_error(&kind.gvk(), &doubled.strict(&unknown()))),
         FieldValidation::Warn => {
-            strict_texts(&[], duplicates).into_iter().for_each(|text| cx.warn(text));
+            doubled.warnings().into_iter().for_each(|text| cx.warn(text));
             Ok(())
         }
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Request bodies: reading them within bounds, and JSON or YAML to documents.
 
 use super::accept::content_type;
-use super::protobuf;
+use super::{protobuf, yaml};
 use crate::limits::{BODY_BYTES, STRICT_TEXTS};
 use bytes::Bytes;
 use holdfast_core::{Json, Patch, PatchType, Status};
@@ -38,12 +38,47 @@ where
     }
 }
 
-/// A document, and the paths of keys that stood twice.
+/// A document, and the keys that stood twice.
 pub struct Decoded {
     /// The document; of doubled keys the last value.
     pub document: Json,
-    /// Paths such as `spec.replicas`.
-    pub duplicates: Vec<String>,
+    /// The keys.
+    pub doubled: Doubled,
+}
+
+/// Keys that stood twice, as upstream's decoder of the format tells of them.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Doubled {
+    /// JSON's: paths such as `spec.replicas`.
+    Paths(Vec<String>),
+    /// YAML's: `line 5: key "replicas" already set in map`.
+    Lines(Vec<String>),
+}
+
+impl Doubled {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        let (Doubled::Paths(list) | Doubled::Lines(list)) = self;
+        list.is_empty()
+    }
+
+    /// What to warn of.
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Doubled::Paths(paths) => strict_texts(&[], paths),
+            Doubled::Lines(lines) => lines.clone(),
+        }
+    }
+
+    /// What a strict reader says who found these `unknown` fields, too.
+    pub fn strict(&self, unknown: &[String]) -> Vec<String> {
+        match self {
+            Doubled::Paths(paths) => strict_texts(unknown, paths),
+            Doubled::Lines(lines) => {
+                [yaml::unmarshal_errors(lines)].into_iter().chain(strict_texts(unknown, &[])).collect()
+            }
+        }
+    }
 }
 
 /// A whole object.
@@ -92,22 +127,38 @@ pub fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
     }
 }
 
-/// The body of a patch of this sort, and what a strict reader finds in it.
+/// A patch, and what a strict reader finds in its text.
+pub struct ReadPatch {
+    /// The patch.
+    pub patch: Patch,
+    /// What to warn of.
+    pub warnings: Vec<String>,
+    /// Why a strict reader refuses the text, if it does.
+    pub refusal: Option<String>,
+}
+
+/// The body of a patch of this sort.
 ///
 /// # Errors
 /// 400 for what does not parse.
-pub fn patch(patch_type: PatchType, body: &Bytes) -> Result<(Patch, Vec<String>), Status> {
-    let decoded = if patch_type == PatchType::Apply { parse_yaml(body) } else { parse_json(body) };
-    let decoded = decoded.map_err(|err| {
-        let what = if patch_type == PatchType::Apply { "error decoding YAML" } else { "error decoding patch" };
-        Status::bad_request(format!("{what}: {err}"))
-    })?;
-    let mut texts = strict_texts(&[], &decoded.duplicates);
+pub fn patch(patch_type: PatchType, body: &Bytes) -> Result<ReadPatch, Status> {
+    let decoded = if patch_type == PatchType::Apply {
+        parse_yaml(body).map_err(|err| format!("error converting YAML to JSON: {err}"))
+    } else {
+        parse_json(body)
+    };
+    let Decoded { document, doubled } =
+        decoded.map_err(|err| Status::bad_request(format!("error decoding patch: {err}")))?;
+    let mut warnings = doubled.warnings();
     if patch_type == PatchType::Json {
-        let unknown = strict_texts(&unknown_of_operations(&decoded.document), &[]);
-        texts = texts.into_iter().chain(unknown).map(|text| format!("json patch {text}")).collect();
+        let unknown = strict_texts(&unknown_of_operations(&document), &[]);
+        warnings = warnings.into_iter().chain(unknown).map(|text| format!("json patch {text}")).collect();
     }
-    Ok((Patch { patch_type, body: decoded.document }, texts))
+    let refusal = (!warnings.is_empty()).then(|| match &doubled {
+        Doubled::Lines(lines) => format!("error converting YAML to JSON: {}", yaml::unmarshal_errors(lines)),
+        Doubled::Paths(_) => format!("strict decoding error: {}", warnings.join(", ")),
+    });
+    Ok(ReadPatch { patch: Patch { patch_type, body: document }, warnings, refusal })
 }
 
 /// Fields that no operation of a JSON patch has.
@@ -121,8 +172,8 @@ fn unknown_of_operations(patch: &Json) -> Vec<String> {
 }
 
 fn parse_json(body: &Bytes) -> Result<Decoded, String> {
-    let (document, duplicates) = holdfast_schema::parse_json(body).map_err(|status| status.message().to_string())?;
-    Ok(Decoded { document, duplicates })
+    let (document, paths) = holdfast_schema::parse_json(body).map_err(|status| status.message().to_string())?;
+    Ok(Decoded { document, doubled: Doubled::Paths(paths) })
 }
 
 fn parse_protobuf(body: &Bytes) -> Result<Decoded, String> {
@@ -131,36 +182,21 @@ fn parse_protobuf(body: &Bytes) -> Result<Decoded, String> {
     if depth(&document) > MAX_DEPTH {
         return Err("exceeded max depth".into());
     }
-    Ok(Decoded { document, duplicates: Vec::new() })
+    Ok(Decoded { document, doubled: Doubled::Paths(Vec::new()) })
 }
 
 fn parse_yaml(body: &Bytes) -> Result<Decoded, String> {
-    // JSON is YAML, and by far the quicker to read.
-    if let Ok(decoded) = parse_json(body) {
-        return Ok(decoded);
+    // JSON is YAML, and by far the quicker to read. Of doubled keys the lines are wanted, which only YAML's reader knows.
+    let json = parse_json(body);
+    if json.as_ref().is_ok_and(|decoded| decoded.doubled.is_empty()) {
+        return json;
     }
     let text = std::str::from_utf8(body).map_err(|err| err.to_string())?;
-    let document = serde_saphyr::from_str(text).map_err(|err| yaml_problem(&err))?;
-    Ok(Decoded { document, duplicates: Vec::new() })
-}
-
-/// What is wrong with a text, in upstream's words where clients look for them.
-fn yaml_problem(problem: &serde_saphyr::Error) -> String {
-    let mut cause = problem;
-    while let serde_saphyr::Error::WithSnippet { error, .. } = cause {
-        cause = error;
+    match yaml::parse(text) {
+        Ok((document, lines)) => Ok(Decoded { document, doubled: Doubled::Lines(lines) }),
+        // JSON that is no YAML: a surrogate pair, say.
+        Err(err) => json.map_err(|_| err),
     }
-    match cause {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), location } => format!(
-            "error converting YAML to JSON: yaml: unmarshal errors:\n  line {}: key {key:?} already set in map",
-            location.line()
-        ),
-        _ => format!("couldn't get version/kind; yaml parse error: {}", first_line(&problem.to_string())),
-    }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_string()
 }
 
 #[cfg(test)]

@@ -11,3 +11,4 @@ pub mod query;
 mod samples;
 pub mod table;
 pub mod watch;
+mod yaml;

@@ -261,6 +261,61 @@ async fn warnings_travel_as_headers() {
     assert!(refused.json()["message"].as_str().unwrap().ends_with(words), "{}", refused.text());
 }
 
+/// As upstream: what stands twice is refused, warned of or passed over, and then the last one counts.
+#[tokio::test]
+async fn doubled_keys_of_yaml_are_judged_as_those_of_json() {
+    let hub = Hub::start().await;
+    let text = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\nspec:\n  a: 1\n  b:\n    c: 1\n    c: 2\n  a: 3\n"
+        )
+    };
+    let lines = ["line 9: key \"c\" already set in map", "line 10: key \"a\" already set in map"];
+    let post = async |name: &str, query: &str| {
+        hub.ask_with("POST", &format!("{PODS}{query}"), &[("content-type", "application/yaml")], text(name)).await
+    };
+    for (name, query) in [("warned", ""), ("warned-too", "?fieldValidation=Warn")] {
+        let made = post(name, query).await;
+        assert_eq!(made.code, 201);
+        assert_eq!(made.json()["spec"], json!({"a": 3, "b": {"c": 2}}));
+        let warnings: Vec<String> = lines.iter().map(|line| format!("299 - {line:?}")).collect();
+        assert_eq!(made.headers("warning"), warnings);
+    }
+    let made = post("passed-over", "?fieldValidation=Ignore").await;
+    assert_eq!((made.code.as_u16(), made.header("warning"), &made.json()["spec"]["a"]), (201, "", &json!(3)));
+    let refused = post("refused", "?fieldValidation=Strict").await;
+    let words = format!(
+        "strict decoding error: yaml: unmarshal errors:\n  {}\n  {}, unknown field \"spec.a\", unknown field \"spec.b\"",
+        lines[0], lines[1]
+    );
+    assert_eq!(refused.code, 400);
+    assert!(refused.json()["message"].as_str().unwrap().ends_with(&words), "{}", refused.text());
+}
+
+/// The body of an apply is YAML, also where it is written as JSON.
+#[tokio::test]
+async fn doubled_keys_of_an_apply_are_judged() {
+    let hub = Hub::start().await;
+    hub.ask("POST", PODS, Some(pod("x"))).await;
+    let json = "{\"apiVersion\": \"v1\", \"kind\": \"Pod\",\n\"metadata\": {\"name\": \"x\"},\n\"spec\": {\"a\": 1,\n\"a\": 2}}";
+    let yaml = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {a: 1, a: 2}\n";
+    let line = "line 4: key \"a\" already set in map";
+    for body in [json, yaml] {
+        let apply = async |validation: &str| {
+            let path = format!("{PODS}/x?fieldManager=me&fieldValidation={validation}");
+            hub.ask_with("PATCH", &path, &[("content-type", "application/apply-patch+yaml")], body).await
+        };
+        let refused = apply("Strict").await;
+        let message =
+            format!("error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  {line}");
+        assert_eq!((refused.code.as_u16(), &refused.json()["message"]), (400, &json!(message)));
+        let warned = apply("Warn").await;
+        assert_eq!((warned.code.as_u16(), warned.headers("warning")), (200, vec![format!("299 - {line:?}")]));
+        let passed = apply("Ignore").await;
+        assert_eq!((passed.code.as_u16(), passed.header("warning")), (200, ""));
+    }
+}
+
 async fn line(body: &mut hyper::body::Incoming, rest: &mut Vec<u8>) -> Option<Json> {
     loop {
         if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

@@ -41,12 +41,18 @@ async fn ask(socket: &Path, request: &Request) -> anyhow::Result<(Value, Connect
 }
 
 async fn send(socket: &Path, request: &Request) -> anyhow::Result<Connection> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .with_context(|| format!("no agent answers on {}; is `holdfast-edge agent` running?", socket.display()))?;
+    let stream = UnixStream::connect(socket).await.with_context(|| no_answer(socket))?;
     let (reader, mut writer) = stream.into_split();
     writer.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes()).await?;
     Ok(Connection { reader: BufReader::new(reader), writer })
+}
+
+/// Why no agent answers, if one has said so.
+fn no_answer(socket: &Path) -> String {
+    match std::fs::read_to_string(socket.with_file_name(super::WAITS)) {
+        Ok(why) => format!("the agent waits: {}", why.trim()),
+        Err(_) => format!("no agent answers on {}; is `holdfast-edge agent` running?", socket.display()),
+    }
 }
 
 async fn read_answer(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<Value> {

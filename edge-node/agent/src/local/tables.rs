@@ -75,6 +75,9 @@ pub(crate) fn status(node: &NodeSummary) -> String {
         format!("certificate:  {certificate}"),
         format!("written:      {} bytes in {} syncs since the start", node.written.0, node.written.1),
     ]);
+    if !node.disk_trouble.is_empty() {
+        lines.push(format!("disk:         takes no writes: {}", node.disk_trouble));
+    }
     lines.extend(node.written_by_purpose.iter().map(|(purpose, written)| {
         let (bytes, syncs) = (written.bytes_a_day, written.syncs_a_day);
         format!("              {purpose}: {bytes} bytes and {syncs} syncs a day")
@@ -197,6 +200,7 @@ mod tests {
             items: 12,
             synced_to: ("0".into(), 77),
             written: (4096, 3),
+            disk_trouble: "journal/1.log: write failed: Read-only file system".into(),
             backlog: 5,
             last_contact: Some(Timestamp::from_secs(0)),
             silent_seconds: Some(300),
@@ -214,6 +218,7 @@ objects:      12 at revision 77
 outbox:       5 facts wait for the hub
 certificate:  until 1970-01-02T00:00:00Z
 written:      4096 bytes in 3 syncs since the start
+disk:         takes no writes: journal/1.log: write failed: Read-only file system
 link bytes:   0 sent, 0 received since the start
 offline:      not ready
               pod demo/a: volume \"v\" is not on this node

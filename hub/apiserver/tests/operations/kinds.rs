@@ -422,8 +422,7 @@ fn others() -> Vec<Kind> {
             "Event",
             true,
             event,
-            json!({"note": "as changed",
-            "series": {"count": 100, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}}),
+            json!({"series": {"count": 100, "lastObservedTime": "2026-01-01T00:00:00.000000Z"}}),
         ),
         with_status(
             conditions("Tried"),

@@ -212,8 +212,13 @@ async fn events_are_found_by_their_source_in_both_versions() {
     assert_eq!(hub.names(&format!("{old}?fieldSelector=source%3Dtest-controller")).await, ["ours"]);
     assert_eq!(hub.names(&format!("{new}?fieldSelector=reportingController%3Dtest-controller")).await, ["ours"]);
     // The one version shows what the other changes.
-    let patched = hub.patch(&format!("{new}/ours"), "strategic-merge-patch", &json!({"note": "as patched"})).await.ok();
+    hub.patch(&format!("{old}/ours"), "strategic-merge-patch", &json!({"message": "as patched"})).await.ok();
+    let patched = hub.get(&format!("{new}/ours")).await.ok();
     assert_eq!(patched["note"], "as patched");
+    // By the new version only the series changes.
+    let note = hub.patch(&format!("{new}/ours"), "strategic-merge-patch", &json!({"note": "another"})).await;
+    let refused = note.refused(422);
+    assert!(refused.contains("message: Invalid value: \"another\": field is immutable"), "{refused}");
     let mut newer = patched.clone();
     newer["series"] = json!({"count": 100, "lastObservedTime": "2017-09-19T13:49:16.000000Z"});
     let updated = hub.put(&format!("{new}/ours"), &newer).await.ok();

@@ -90,6 +90,9 @@ impl Life<'_> {
             if name != other {
                 body["metadata"]["labels"] = json!({"of": "a-life"});
             }
+            let tried = self.hub.post(&format!("{}?dryRun=All", self.collection(namespace)), &body).await.ok();
+            assert!(has(&tried, &self.body(name, namespace)), "{tried:#}");
+            self.hub.get(&format!("{}/{name}", self.collection(namespace))).await.refused(404);
             let one = self.hub.create(&self.collection(namespace), body.clone()).await;
             assert!(has(&one, &self.body(name, namespace)), "{one:#}");
             let again = self.hub.post(&self.collection(namespace), &body).await.refused(409);
@@ -121,6 +124,28 @@ impl Life<'_> {
         }
         assert_eq!(sent, message);
         self.hub.send("GET", &self.collection(""), &headers, "").await.ok();
+    }
+
+    /// Every verb that writes, with `dryRun`: it answers as ever and leaves everything as it is.
+    async fn is_tried_and_stays(&self) {
+        let named = self.named(self.kind.names[0]);
+        let before = self.hub.get(&named).await.ok();
+        let label = json!({"metadata": {"labels": {"tried": "yes"}}});
+        let patched = self.hub.patch(&format!("{named}?dryRun=All"), "merge-patch", &label).await.ok();
+        assert!(has(&patched, &label), "{patched:#}");
+        let mut replaced = before.clone();
+        replaced["metadata"]["labels"]["tried"] = json!("yes");
+        let replaced = self.hub.put(&format!("{named}?dryRun=All"), &replaced).await.ok();
+        assert!(has(&replaced, &label), "{replaced:#}");
+        if let Some(status) = &self.kind.status {
+            let body = json!({"status": status});
+            let patched = self.hub.patch(&format!("{named}/status?dryRun=All"), "merge-patch", &body).await.ok();
+            assert!(has(&patched["status"], status), "{patched:#}");
+        }
+        const AT_ONCE: &str = "dryRun=All&propagationPolicy=Background";
+        self.hub.delete(&format!("{named}?{AT_ONCE}")).await.ok();
+        self.hub.delete(&format!("{}?labelSelector={LABEL}&{AT_ONCE}", self.collection("one"))).await.ok();
+        assert_eq!(self.hub.get(&named).await.ok(), before);
     }
 
     async fn is_listed(&self) -> Json {
@@ -263,6 +288,7 @@ async fn every_kind_lives_as_clients_expect() {
         let life = Life { hub: &hub, kind: &kind };
         life.is_discovered().await;
         let made = life.begins().await;
+        life.is_tried_and_stays().await;
         let list = life.is_listed().await;
         let from = list["metadata"]["resourceVersion"].as_str().unwrap();
         let path = format!("{}?watch=true&labelSelector={LABEL}&resourceVersion={from}", life.collection(""));

@@ -1,7 +1,7 @@
 //! core/v1 Namespace.
 
 use crate::strategy::{Strategy, keep_all_but_status};
-use holdfast_core::json::{copy, items_at, set};
+use holdfast_core::json::{copy, items_at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
 use serde_json::json;
 
@@ -12,7 +12,7 @@ pub(crate) struct Namespace;
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 fn label(doc: &mut Json) {
-    if let Some(name) = holdfast_core::json::str_at(doc, &["metadata", "name"]).map(str::to_string) {
+    if let Some(name) = str_at(doc, &["metadata", "name"]).map(str::to_string) {
         set(doc, &["metadata", "labels", NAME_LABEL], name);
     }
 }
@@ -49,6 +49,18 @@ impl Strategy for Namespace {
     fn prepare_for_status_update(&self, doc: &mut Json, old: &Json) {
         keep_all_but_status(doc, old);
         copy(old, doc, &["metadata", "labels"]);
+    }
+
+    fn validate_status(&self, doc: &Json, _old: &Json, errors: &mut FieldErrors) {
+        let phase = str_at(doc, &["status", "phase"]).unwrap_or_default();
+        let (wanted, mark) = match str_at(doc, &["metadata", "deletionTimestamp"]) {
+            None => ("Active", "empty"),
+            Some(_) => ("Terminating", "not empty"),
+        };
+        if phase != wanted {
+            let text = format!("may only be '{wanted}' if `deletionTimestamp` is {mark}");
+            errors.invalid(&FieldPath::new("status.Phase"), phase, text);
+        }
     }
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {

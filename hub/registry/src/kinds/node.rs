@@ -52,6 +52,7 @@ impl Strategy for Node {
                 errors.invalid(&path, cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
             }
         }
+        one_a_family(items_at(doc, &["spec", "podCIDRs"]), &path.child("podCIDRs"), errors);
         for list in ["capacity", "allocatable"] {
             for (name, amount) in at(doc, &["status", list]).and_then(Json::as_object).into_iter().flatten() {
                 if quantity(amount).is_none_or(holdfast_core::Quantity::is_negative) {
@@ -79,6 +80,17 @@ impl Strategy for Node {
 
     fn validate_status(&self, doc: &Json, _old: &Json, errors: &mut FieldErrors) {
         addresses(doc, errors);
+    }
+}
+
+/// Tells of two networks of one family.
+fn one_a_family(cidrs: &[Json], path: &FieldPath, errors: &mut FieldErrors) {
+    let parsed: Vec<ipnet::IpNet> =
+        cidrs.iter().filter_map(Json::as_str).filter_map(|cidr| cidr.parse().ok()).collect();
+    let both =
+        matches!(parsed[..], [ipnet::IpNet::V4(_), ipnet::IpNet::V6(_)] | [ipnet::IpNet::V6(_), ipnet::IpNet::V4(_)]);
+    if cidrs.len() > 1 && !both {
+        errors.invalid(path, cidrs.to_vec(), "may specify no more than one CIDR for each IP family");
     }
 }
 

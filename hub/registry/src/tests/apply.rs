@@ -299,21 +299,22 @@ async fn whoever_scales_owns_the_replicas() {
 async fn managers_follow_an_event_through_both_its_versions() {
     let cluster = cluster().await;
     let event = json!({ "metadata": { "name": "e" }, "reason": "R", "message": "m", "type": "Normal",
-        "involvedObject": { "kind": "Pod", "namespace": "default", "name": "p" } });
+        "involvedObject": { "kind": "Pod", "namespace": "default", "name": "p" },
+        "series": { "count": 2, "lastObservedTime": "2026-11-24T10:00:00.000000Z" } });
     let all = target("events", "default", "");
     cluster.registry.create(&cluster.cx, &all, event, &by("old")).await.unwrap();
     let at = target("events.k8s.io/events", "default", "e");
-    let body = json!({ "note": "n" });
+    let body = json!({ "series": { "count": 3 } });
     let object = cluster.patched(&at, PatchType::Merge, body, &by("new")).await;
-    assert_eq!(object.to_json()["note"], "n");
+    assert_eq!(object.to_json()["series"]["count"], 3);
     let entries: Vec<Json> = serde_json::from_str(object.managed_fields()).unwrap();
     let of = |name: &str| entries.iter().find(|entry| entry["manager"] == name).unwrap();
     assert_eq!(
         (&of("new")["apiVersion"], &of("new")["fieldsV1"]),
-        (&json!("events.k8s.io/v1"), &json!({ "f:note": {} }))
+        (&json!("events.k8s.io/v1"), &json!({ "f:series": { "f:count": {} } }))
     );
     assert_eq!(of("old")["apiVersion"], "v1");
-    assert!(of("old")["fieldsV1"].get("f:message").is_none(), "the old one has lost it: {}", of("old"));
+    assert!(of("old")["fieldsV1"]["f:series"].get("f:count").is_none(), "the old one has lost it: {}", of("old"));
 }
 
 #[tokio::test]

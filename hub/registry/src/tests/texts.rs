@@ -264,6 +264,14 @@ fn other_kinds() {
         json!({ "spec": { "leaseDurationSeconds": 0 } }),
         &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
     );
+    check("nodes", json!({ "spec": { "podCIDRs": ["10.1.0.0/24", "fd00::/64"] } }), &[]);
+    check(
+        "nodes",
+        json!({ "spec": { "podCIDRs": ["10.1.0.0/24", "10.2.0.0/24"] } }),
+        &[
+            "spec.podCIDRs: Invalid value: [\"10.1.0.0/24\",\"10.2.0.0/24\"]: may specify no more than one CIDR for each IP family",
+        ],
+    );
     check(
         "nodes",
         json!({ "spec": { "taints": [{ "key": "a", "effect": "Maybe" }] } }),

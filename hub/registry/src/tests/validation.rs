@@ -3,7 +3,10 @@
 
 mod apps;
 mod batch;
+mod events;
 mod flow;
+mod leases;
+mod namespaces;
 mod network;
 mod pods;
 mod policies;

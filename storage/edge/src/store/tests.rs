@@ -348,3 +348,35 @@ fn what_older_releases_wrote_still_reads() {
     assert!(store.state().notes().is_empty());
     assert_eq!(store.push_log_fact(Bytes::new(), 0, Durability::Synced).unwrap(), Seq(300));
 }
+
+#[test]
+fn after_the_disk_failed_only_the_memory_is_told_anything() {
+    let disk = SimDisk::new(Rng::new(3));
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (mut store, _) = EdgeStore::open(shared.clone()).unwrap();
+    store.commit(vec![put("a", "1")], Durability::Synced).unwrap();
+    store.put_state_fact("pods/x", Bytes::from_static(b"Running"), Durability::Synced).unwrap();
+    disk.fail_syncs(1);
+    let err = store.commit(vec![put("b", "2")], Durability::Synced).unwrap_err();
+    assert!(matches!(err, StoreError::Disk(DiskError::Failed { .. })), "{err}");
+    let written = disk.written();
+    let refused = |outcome: Result<(), StoreError>| assert!(matches!(outcome, Err(StoreError::Ended)), "{outcome:?}");
+    refused(store.commit(vec![put("c", "3")], Durability::Synced));
+    refused(store.set_session(Lineage(1), Session(2)));
+    refused(store.flush());
+    // What the hub is told meanwhile is under new numbers, and more than waits for a sync otherwise.
+    let mut last = Seq::default();
+    for round in 0..MAX_LAZY_RECORDS + 10 {
+        let seq = store.put_state_fact("pods/x", Bytes::from(round.to_string()), Durability::Lazy).unwrap();
+        assert!(seq > last);
+        last = seq;
+    }
+    assert_eq!(store.state().items().keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(disk.written(), written);
+    drop(store);
+    let (mut store, _) = EdgeStore::open(shared).unwrap();
+    assert_eq!(store.state().items().keys().next().map(String::as_str), Some("a"));
+    assert_eq!(*store.state().outbox().state_fact("pods/x").unwrap().1, Bytes::from_static(b"Running"));
+    let seq = store.put_state_fact("pods/x", Bytes::from_static(b"new"), Durability::Synced).unwrap();
+    assert!(seq > last, "a number that left the node may not be used again");
+}

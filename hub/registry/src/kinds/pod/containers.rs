@@ -1,8 +1,8 @@
 //! Containers.
 
 use super::{env, ephemeral, probes, resize, resources, restarts, security, volumes};
-use crate::kinds::rules::{one_of, port_number, text};
-use holdfast_core::json::items_at;
+use crate::kinds::rules::{ip_address, one_of, port_number, text};
+use holdfast_core::json::{i64_at, items_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ enum List {
 
 /// Problems of all containers of a spec.
 pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    let volumes = volumes::names_of(spec);
+    let (volumes, grace) = (volumes::names_of(spec), i64_at(spec, &["terminationGracePeriodSeconds"]));
     let mut seen = BTreeSet::new();
     if items_at(spec, &["containers"]).is_empty() {
         errors.required(&path.child("containers"), "");
@@ -35,7 +35,7 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
                     errors.duplicate(&path.child("name"), name);
                 }
             }
-            one(container, list, &volumes, &path, errors);
+            one(container, list, &volumes, grace, &path, errors);
             match list {
                 List::Ephemeral => ephemeral::validate(container, spec, &path, errors),
                 List::Regular | List::Init => {
@@ -47,7 +47,14 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     host_ports(spec, path, errors);
 }
 
-fn one(container: &Json, list: List, volumes: &BTreeSet<&str>, path: &FieldPath, errors: &mut FieldErrors) {
+fn one(
+    container: &Json,
+    list: List,
+    volumes: &BTreeSet<&str>,
+    grace: Option<i64>,
+    path: &FieldPath,
+    errors: &mut FieldErrors,
+) {
     let image = text(container, "image");
     if image.is_empty() {
         errors.required(&path.child("image"), "");
@@ -85,7 +92,7 @@ fn one(container: &Json, list: List, volumes: &BTreeSet<&str>, path: &FieldPath,
             }
         }
     } else {
-        probes::validate(container, path, errors);
+        probes::validate(container, grace, path, errors);
     }
 }
 
@@ -110,6 +117,10 @@ fn ports(container: &Json, path: &FieldPath, errors: &mut FieldErrors) {
         }
         if let Some(number) = port.get("hostPort").and_then(Json::as_i64).filter(|number| *number != 0) {
             port_number(number, &path.child("hostPort"), errors);
+        }
+        let host = text(port, "hostIP");
+        if !host.is_empty() {
+            ip_address(host, &path.child("hostIP"), errors);
         }
         one_of(port, "protocol", &["SCTP", "TCP", "UDP"], true, &path, errors);
     }

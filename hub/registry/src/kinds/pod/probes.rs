@@ -4,8 +4,8 @@ use crate::kinds::rules::{not_negative, port_number, port_number_or_name, text};
 use holdfast_core::json::items_at;
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
-/// Problems of the probes and hooks of a container.
-pub(crate) fn validate(container: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+/// Problems of the probes and hooks of a container, whose pod has `grace` seconds to end.
+pub(crate) fn validate(container: &Json, grace: Option<i64>, path: &FieldPath, errors: &mut FieldErrors) {
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get(name) else { continue };
         let path = path.child(name);
@@ -35,6 +35,13 @@ pub(crate) fn validate(container: &Json, path: &FieldPath, errors: &mut FieldErr
         let Some(lifecycle) = container.get("lifecycle").and_then(|lifecycle| lifecycle.get(hook)) else { continue };
         let path = path.child("lifecycle").child(hook);
         handler(lifecycle, &["exec", "httpGet", "tcpSocket", "sleep"], &path, errors);
+        let seconds = lifecycle.get("sleep").map(|sleep| sleep.get("seconds").and_then(Json::as_i64).unwrap_or(0));
+        if let (Some(seconds), Some(grace)) = (seconds, grace)
+            && !(0..=grace).contains(&seconds)
+        {
+            let text = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+            errors.invalid(&path.child("sleep"), seconds, text);
+        }
     }
 }
 

@@ -6,6 +6,16 @@ use crate::kinds::tolerations;
 use holdfast_core::json::{at, bool_at, i64_at, items_at, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
 
+const OPERATING_SYSTEMS: &[&str] = &["linux", "windows"];
+const NAMESERVERS: usize = 3;
+const SEARCHES: usize = 32;
+const SEARCH_BYTES: usize = 2048;
+const DNS_NAME: usize = 253;
+/// What search paths look like, as upstream says it.
+const SEARCH: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must \
+start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+'_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
+
 /// Problems of a spec. Defaults have been set.
 pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     volumes::validate(spec, path, errors);
@@ -14,7 +24,12 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     one_of(spec, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], true, path, errors);
     crate::meta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
     if let Some(context) = spec.get("securityContext") {
-        security::pod(context, &path.child("securityContext"), errors);
+        security::pod(context, spec, &path.child("securityContext"), errors);
+    }
+    if bool_at(spec, &["shareProcessNamespace"]) == Some(true) && bool_at(spec, &["hostPID"]) == Some(true) {
+        // Upstream keeps both within its security context.
+        let path = path.child("securityContext").child("shareProcessNamespace");
+        errors.invalid(&path, true, "ShareProcessNamespace and HostPID cannot both be enabled");
     }
     host_users::validate(spec, path, errors);
     let host_network = bool_at(spec, &["hostNetwork"]) == Some(true);
@@ -29,10 +44,12 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
             }
         }
     }
-    for (index, secret) in items_at(spec, &["imagePullSecrets"]).iter().enumerate() {
-        if text(secret, "name").is_empty() {
-            let path = path.child("imagePullSecrets").index(index);
-            errors.invalid(&path, secret.clone(), "name must not be empty");
+    if let Some(name) = at(spec, &["os"]).map(|os| text(os, "name")) {
+        let path = path.child("os");
+        if name.is_empty() {
+            errors.required(&path.child("name"), "cannot be empty");
+        } else if !OPERATING_SYSTEMS.contains(&name) {
+            errors.not_supported(&path, name, OPERATING_SYSTEMS);
         }
     }
     if let Some(wanted) = spec.get("affinity") {
@@ -88,6 +105,17 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     }
 }
 
+/// Whether this could be a search path: a DNS subdomain of labels that may begin with an underscore and have some within.
+fn is_search(name: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    name.len() <= DNS_NAME
+        && name.split('.').all(|label| {
+            let bytes = label.strip_prefix('_').unwrap_or(label).as_bytes();
+            let within = |byte: &u8| edge(Some(byte)) || matches!(byte, b'-' | b'_');
+            edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(within)
+        })
+}
+
 fn dns_config(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     let path = path.child("dnsConfig");
     let servers = items_at(spec, &["dnsConfig", "nameservers"]);
@@ -101,11 +129,30 @@ fn dns_config(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
             );
         }
     }
-    if servers.len() > 3 {
-        errors.invalid(&path.child("nameservers"), servers.to_vec(), "must not have more than 3 nameservers");
+    if servers.len() > NAMESERVERS {
+        let text = format!("must not have more than {NAMESERVERS} nameservers");
+        errors.invalid(&path.child("nameservers"), servers.to_vec(), text);
     }
     for (index, server) in servers.iter().filter_map(Json::as_str).enumerate() {
         ip_address(server, &path.child("nameservers").index(index), errors);
+    }
+    let (searches, at_searches) = (items_at(spec, &["dnsConfig", "searches"]), path.child("searches"));
+    if searches.len() > SEARCHES {
+        let text = format!("must not have more than {SEARCHES} search paths");
+        errors.invalid(&at_searches, searches.to_vec(), text);
+    }
+    // With a space between each two.
+    let bytes = searches.iter().filter_map(Json::as_str).map(|search| search.len() + 1).sum::<usize>();
+    if bytes > SEARCH_BYTES + 1 {
+        let text = format!("must not have more than {SEARCH_BYTES} characters (including spaces) in the search list");
+        errors.invalid(&at_searches, searches.to_vec(), text);
+    }
+    for (index, search) in searches.iter().filter_map(Json::as_str).enumerate() {
+        // The root is a name to resolvers, and so is what begins with an underscore.
+        let search = if search == "." { search } else { search.strip_suffix('.').unwrap_or(search) };
+        if search != "." && !is_search(search) {
+            errors.invalid(&at_searches.index(index), search, SEARCH);
+        }
     }
     for (index, option) in items_at(spec, &["dnsConfig", "options"]).iter().enumerate() {
         if text(option, "name").is_empty() {
@@ -138,6 +185,14 @@ pub(crate) fn warnings(spec: &Json, path: &str) -> Vec<String> {
                 }
             }
         }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let pulls: Vec<&str> = items_at(spec, &["imagePullSecrets"]).iter().map(|secret| text(secret, "name")).collect();
+    for (index, name) in pulls.iter().enumerate().filter(|(_, name)| !seen.insert(**name)) {
+        warnings.push(format!("{path}.imagePullSecrets[{index}].name: duplicate name {name:?}"));
+    }
+    for (index, _) in pulls.iter().enumerate().filter(|(_, name)| name.is_empty()) {
+        warnings.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
     }
     for key in spec.get("nodeSelector").and_then(Json::as_object).into_iter().flat_map(|map| map.keys()) {
         let new = match key.as_str() {

@@ -39,6 +39,12 @@ pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
         copy(old, &mut left, &["spec", field]);
     }
     if gated {
+        let selector = |doc| at(doc, &["spec", "nodeSelector"]).cloned().unwrap_or_default();
+        let (now, before) = (selector(doc), selector(old));
+        if before.as_object().into_iter().flatten().any(|(key, value)| now.get(key) != Some(value)) {
+            let text = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+            errors.invalid(&path.child("nodeSelector"), now, text);
+        }
         // A pod that may not be scheduled yet may become pickier.
         for field in ["nodeSelector", "affinity"] {
             copy(old, &mut left, &["spec", field]);

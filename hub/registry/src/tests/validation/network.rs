@@ -248,3 +248,57 @@ fn budgets() {
         ],
     );
 }
+
+#[test]
+fn endpoint_slices() {
+    let resource = "discovery.k8s.io/endpointslices";
+    let slice = |endpoint: Json| json!({ "addressType": "IPv4", "endpoints": [endpoint] });
+    create(
+        resource,
+        slice(json!({ "addresses": ["10.0.0.1"], "hostname": "web-0", "nodeName": "edge-1", "zone": "a",
+            "hints": { "forZones": [{ "name": "a" }], "forNodes": [{ "name": "edge-1" }] } })),
+        &[],
+    );
+    let label = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+    let hostname = format!("endpoints[0].hostname: Invalid value: \"Web.0\": {label}");
+    create(resource, slice(json!({ "addresses": ["10.0.0.1"], "hostname": "Web.0" })), &[&hostname]);
+    let zones: Vec<Json> = (0..9).map(|at| json!({ "name": format!("z{at}") })).collect();
+    create(
+        resource,
+        slice(json!({ "addresses": ["10.0.0.1"], "hints": { "forZones": zones } })),
+        &["endpoints[0].hints.forZones: Too many: 9: must have at most 8 items"],
+    );
+    create(
+        resource,
+        slice(json!({ "addresses": ["10.0.0.1"], "hints": { "forNodes": [{ "name": "a" }, { "name": "a" }] } })),
+        &["endpoints[0].hints.forNodes[1].name: Duplicate value: \"a\""],
+    );
+    let named = |address: &str| json!({ "addressType": "FQDN", "endpoints": [{ "addresses": [address] }] });
+    create(resource, named("a.example.com."), &[]);
+    create(
+        resource,
+        named("here"),
+        &[
+            "endpoints[0].addresses[0]: Invalid value: \"here\": should be a domain with at least two segments separated by dots",
+        ],
+    );
+    let ports = json!({ "addressType": "IPv4", "ports": [{ "port": 80, "appProtocol": "example.com/a/b" }] });
+    let made = made(resource, ports);
+    let mut errors = FieldErrors::new();
+    strategy(resource).validate(&made, &mut errors);
+    let texts = texts(&errors);
+    assert!(
+        texts[0].starts_with("ports[0].appProtocol: Invalid value: \"example.com/a/b\": a qualified name must"),
+        "{texts:?}"
+    );
+    update(
+        resource,
+        slice(json!({ "addresses": ["10.0.0.1"] })),
+        "addressType",
+        json!("IPv6"),
+        &[
+            "endpoints[0].addresses[0]: Invalid value: \"10.0.0.1\": must be an IPv6 address",
+            "addressType: Invalid value: \"IPv6\": field is immutable",
+        ],
+    );
+}

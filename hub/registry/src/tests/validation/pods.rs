@@ -1,4 +1,4 @@
-//! Statuses of pods, restart rules of containers, sources of projected volumes.
+//! Statuses and specs of pods, restart rules of containers, sources of projected volumes.
 
 use super::*;
 
@@ -250,4 +250,199 @@ fn the_forms_of_an_address_agree() {
     let both = json!([{ "ip": "10.0.0.1" }, { "ip": "fd00::1" }]);
     assert_eq!(written(json!({ "podIP": "10.0.0.1", "podIPs": both })), (json!("10.0.0.1"), both));
     assert_eq!(written(json!({})), (json!(null), json!(null)));
+}
+
+/// A pod with `value` at a field of its spec.
+fn pod_with(field: &str, value: Json) -> Json {
+    let mut doc = pod("a");
+    doc["spec"][field] = value;
+    doc
+}
+
+#[test]
+fn users_and_groups() {
+    let context = |field: &str, value: Json| pod_with("securityContext", json!({ field: value }));
+    create("pods", context("runAsUser", json!(2_147_483_647)), &[]);
+    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
+        for number in [-1i64, 2_147_483_648] {
+            let text = format!(
+                "spec.securityContext.{field}: Invalid value: {number}: must be between 0 and 2147483647, inclusive"
+            );
+            create("pods", context(field, json!(number)), &[&text]);
+        }
+    }
+    create(
+        "pods",
+        context("supplementalGroups", json!([1, -1])),
+        &["spec.securityContext.supplementalGroups[1]: Invalid value: -1: must be between 0 and 2147483647, inclusive"],
+    );
+    create(
+        "pods",
+        with_container("containers", json!({ "securityContext": { "runAsUser": -1 } })),
+        &[
+            "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        ],
+    );
+    create(
+        "pods",
+        context("seLinuxChangePolicy", json!("Never")),
+        &[
+            "spec.securityContext.seLinuxChangePolicy: Unsupported value: \"Never\": supported values: \"MountOption\", \"Recursive\"",
+        ],
+    );
+}
+
+#[test]
+fn profiles() {
+    let seccomp = |profile: Json| pod_with("securityContext", json!({ "seccompProfile": profile }));
+    let armor = |profile: Json| pod_with("securityContext", json!({ "appArmorProfile": profile }));
+    let at = "spec.securityContext";
+    for (doc, expected) in [
+        (seccomp(json!({ "type": "Localhost", "localhostProfile": "a/b.json" })), String::new()),
+        (
+            seccomp(json!({ "type": "Localhost", "localhostProfile": "/a" })),
+            format!("{at}.seccompProfile.localhostProfile: Invalid value: \"/a\": must be a relative path"),
+        ),
+        (
+            seccomp(json!({ "type": "Localhost", "localhostProfile": "../a" })),
+            format!("{at}.seccompProfile.localhostProfile: Invalid value: \"../a\": must not contain '..'"),
+        ),
+        (
+            seccomp(json!({ "type": "Localhost" })),
+            format!("{at}.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost"),
+        ),
+        (armor(json!({ "type": "Localhost", "localhostProfile": "mine" })), String::new()),
+        (
+            armor(json!({ "type": "Localhost" })),
+            format!(
+                "{at}.appArmorProfile.localhostProfile: Required value: must be set when AppArmor type is Localhost"
+            ),
+        ),
+        (
+            armor(json!({ "type": "Localhost", "localhostProfile": " mine" })),
+            format!(
+                "{at}.appArmorProfile.localhostProfile: Invalid value: \" mine\": must not be padded with whitespace"
+            ),
+        ),
+        (
+            armor(json!({ "type": "Unconfined", "localhostProfile": "mine" })),
+            format!(
+                "{at}.appArmorProfile.localhostProfile: Invalid value: \"mine\": can only be set when AppArmor type is Localhost"
+            ),
+        ),
+        (
+            armor(json!({})),
+            format!("{at}.appArmorProfile.type: Required value: type is required when appArmorProfile is set"),
+        ),
+    ] {
+        let expected: Vec<&str> = Some(expected.as_str()).filter(|text| !text.is_empty()).into_iter().collect();
+        create("pods", doc, &expected);
+    }
+}
+
+#[test]
+fn what_goes_not_with_the_namespaces_of_the_node() {
+    let sysctl = |name: &str, host: &str| {
+        let doc = pod_with("securityContext", json!({ "sysctls": [{ "name": name, "value": "1" }] }));
+        with(doc, &format!("spec.{host}"), json!(true))
+    };
+    create("pods", sysctl("net.core.somaxconn", "hostIPC"), &[]);
+    create(
+        "pods",
+        sysctl("net/core/somaxconn", "hostNetwork"),
+        &[
+            "spec.securityContext.sysctls[0].name: Invalid value: \"net/core/somaxconn\": may not be specified when 'hostNetwork' is true",
+        ],
+    );
+    create(
+        "pods",
+        sysctl("kernel.shmmax", "hostIPC"),
+        &[
+            "spec.securityContext.sysctls[0].name: Invalid value: \"kernel.shmmax\": may not be specified when 'hostIPC' is true",
+        ],
+    );
+    create(
+        "pods",
+        with(pod_with("shareProcessNamespace", json!(true)), "spec.hostPID", json!(true)),
+        &[
+            "spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
+        ],
+    );
+}
+
+#[test]
+fn names_that_pods_resolve_and_run_on() {
+    let searches = |list: Json| pod_with("dnsConfig", json!({ "searches": list }));
+    create("pods", searches(json!(["a.example.com", "b.example.com.", "_tcp.example.com", "."])), &[]);
+    let many: Vec<String> = (0..33).map(|at| format!("s{at}")).collect();
+    let doc = made("pods", searches(json!(many)));
+    let mut errors = FieldErrors::new();
+    strategy("pods").validate(&doc, &mut errors);
+    assert!(texts(&errors)[0].ends_with("must not have more than 32 search paths"), "{errors:?}");
+    let doc = made("pods", searches(json!(["Upper"])));
+    let mut errors = FieldErrors::new();
+    strategy("pods").validate(&doc, &mut errors);
+    assert!(
+        texts(&errors)[0].starts_with("spec.dnsConfig.searches[0]: Invalid value: \"Upper\": a lowercase RFC 1123"),
+        "{errors:?}"
+    );
+    create("pods", pod_with("os", json!({ "name": "linux" })), &[]);
+    create(
+        "pods",
+        pod_with("os", json!({ "name": "plan9" })),
+        &["spec.os: Unsupported value: \"plan9\": supported values: \"linux\", \"windows\""],
+    );
+    create("pods", pod_with("os", json!({ "name": "" })), &["spec.os.name: Required value: cannot be empty"]);
+    create(
+        "pods",
+        with_container("containers", json!({ "ports": [{ "containerPort": 80, "hostIP": "here" }] })),
+        &[
+            "spec.containers[0].ports[0].hostIP: Invalid value: \"here\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ],
+    );
+}
+
+#[test]
+fn a_hook_sleeps_no_longer_than_the_pod_has() {
+    let sleeps = |seconds: i64| {
+        with_container("containers", json!({ "lifecycle": { "preStop": { "sleep": { "seconds": seconds } } } }))
+    };
+    create("pods", sleeps(0), &[]);
+    create("pods", sleeps(30), &[]);
+    for seconds in [-1, 31] {
+        let text = format!(
+            "spec.containers[0].lifecycle.preStop.sleep: Invalid value: {seconds}: must be non-negative and less than \
+             terminationGracePeriodSeconds (30)"
+        );
+        create("pods", sleeps(seconds), &[&text]);
+    }
+}
+
+/// Charts that leave the name of a pull secret empty are many; upstream warns.
+#[test]
+fn pull_secrets_without_a_name_are_warned_of() {
+    let doc = pod_with("imagePullSecrets", json!([{ "name": "" }, { "name": "a" }, { "name": "a" }]));
+    create("pods", doc.clone(), &[]);
+    let warnings = strategy("pods").warnings(&made("pods", doc));
+    let expected = [
+        "spec.imagePullSecrets[2].name: duplicate name \"a\"",
+        "spec.imagePullSecrets[0].name: invalid empty name \"\"",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn a_pod_behind_a_gate_gets_pickier_alone() {
+    let mut doc = pod_with("schedulingGates", json!([{ "name": "example.com/wait" }]));
+    doc["spec"]["nodeSelector"] = json!({ "a": "1" });
+    update("pods", doc.clone(), "spec.nodeSelector", json!({ "a": "1", "b": "2" }), &[]);
+    update(
+        "pods",
+        doc,
+        "spec.nodeSelector",
+        json!({ "a": "2" }),
+        &[
+            "spec.nodeSelector: Invalid value: {\"a\":\"2\"}: only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        ],
+    );
 }

@@ -2,6 +2,7 @@
 //! with what it is to print and how it is to end.
 
 pub(crate) mod containers;
+pub(crate) mod disk;
 pub(crate) mod environment;
 pub(crate) mod life;
 pub(crate) mod probes;
