@@ -139,6 +139,8 @@ fn guest_folders() -> Result<Vec<PathBuf>> {
 fn tested() -> Result<Command> {
     let mut cargo = cargo();
     cargo.env("KUBECTL", kubectl::path()?).env("ETCD", etcd::path()?).env("DOCKER_REGISTRY", docker_registry::path()?);
+    // Tests that are not optimised (see `rustc`) have frames several times as large.
+    cargo.env("RUST_MIN_STACK", (8 << 20).to_string());
     match reference() {
         Some(folder) => {
             cargo.env(REFERENCE, folder);
