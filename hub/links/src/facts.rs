@@ -228,7 +228,7 @@ impl FactWriter {
         let (pod, lost_owners) = kept.renewed(&*self.store, body.get("status")).await.map_err(failed)?;
         let operation = Operation::Create { body: pod, options: as_node() };
         let ops = vec![op.clone(), adoption::note(&kept.uid)];
-        let with = CommitWith { checks: vec![check.clone()], ops, adopts: !broken("adopt-under-new-uid") };
+        let with = CommitWith { checks: vec![check.clone()], ops, adopts: true };
         let at = Target::collection(target.gvr.clone(), target.namespace());
         match self.call_with(at, operation, Some(with)).await {
             Ok(_) => {

@@ -16,6 +16,7 @@ use crate::strategy::drop_status;
 use holdfast_core::json::{set, str_at};
 use holdfast_core::{FieldErrors, Json, Object, Reason, Status, WriteOptions};
 use holdfast_kinds::Kind;
+use holdfast_mutation::broken;
 use holdfast_server::RequestContext;
 use holdfast_store::Condition;
 use std::sync::Arc;
@@ -155,7 +156,7 @@ async fn prepare(
     if strategy.counts_generation() {
         set(doc, &["metadata", "generation"], 1);
     }
-    if !adopts(cx) {
+    if !adopts(cx) || broken("adopt-under-new-uid") {
         meta::stamp(doc, engine.env.random_uuid(), engine.now());
     }
     strategy.prepare_for_create(doc);
