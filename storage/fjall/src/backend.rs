@@ -1,6 +1,6 @@
 //! [`FjallBackend`]: the engine behind [`LogBackend`], and what becomes of it when the disk is full.
 
-use crate::engine::{Engine, not_written};
+use crate::engine::Engine;
 use crate::failure::{failed, is_full};
 use crate::space::{RESERVE_BYTES, free_bytes};
 use bytes::Bytes;
@@ -53,30 +53,38 @@ impl FjallBackend {
         engine.as_ref().map(call).ok_or_else(closed)
     }
 
+    /// Writes something. When the disk was full, `is_written` tells what the log has of it.
+    fn write(
+        &self,
+        what: &str,
+        write: impl FnOnce(&Engine) -> fjall::Result<()>,
+        is_written: impl FnOnce(&Engine) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        match self.with_engine(write)? {
+            Ok(()) => Ok(()),
+            // Poisoned: a compaction or a flush beside this met the end, and this was not begun.
+            Err(error) if is_full(&error) || matches!(error, fjall::Error::Poisoned) && !self.has_room(0)? => {
+                self.reopen()?;
+                if self.with_engine(is_written)?? { Ok(()) } else { Err(StoreError::Full) }
+            }
+            Err(error) => Err(failed(what, &error)),
+        }
+    }
+
+    /// fjall met the end of the disk in a write and takes no more. Opened again, the log has its last batch whole and durable, or
+    /// not at all.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one must let go of the lock file first.
+        *engine = None;
+        *engine = Some(Engine::open(&self.path)?);
+        Ok(())
+    }
+
     fn has_room(&self, bytes: usize) -> Result<bool, StoreError> {
         let Some(reserve_bytes) = self.reserve_bytes else { return Ok(true) };
         let failed = |error| StoreError::Failed(format!("cannot see the space under {}: {error}", self.path.display()));
         Ok(free_bytes(&self.path).map_err(failed)? >= reserve_bytes.saturating_add(bytes as u64))
-    }
-
-    /// fjall met the end of the disk in a write and takes no more. Opened again, it drops a half-written batch.
-    fn reopen(&self, batch: &[LogEntry]) -> StoreError {
-        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one must let go of the lock file first.
-        *engine = None;
-        match Engine::open(&self.path) {
-            Ok(opened) => {
-                let wrote = batch.first().map_or(Ok(false), |entry| opened.has(entry));
-                *engine = Some(opened);
-                match wrote {
-                    Ok(false) => StoreError::Full,
-                    // It was written and its sync failed: nobody knows whether it is on disk.
-                    Ok(true) => StoreError::Failed("the disk was full while a batch was synced".to_owned()),
-                    Err(error) => failed("cannot read the log after the disk was full", &error),
-                }
-            }
-            Err(error) => error,
-        }
     }
 }
 
@@ -97,23 +105,25 @@ impl LogBackend for FjallBackend {
         if !self.has_room(bytes)? {
             return Err(StoreError::Full);
         }
-        match self.with_engine(|engine| engine.commit(batch))? {
-            Ok(()) => Ok(()),
-            Err(error) if is_full(&error) => Err(self.reopen(batch)),
-            Err(error) => Err(failed("cannot write the store's log", &error)),
-        }
+        let is_written = |engine: &Engine| batch.first().map_or(Ok(true), |entry| engine.has(entry));
+        self.write("cannot write the store's log", |engine| engine.commit(batch), is_written)
     }
 
     fn compact(&self, revision: Revision) -> Result<(), StoreError> {
-        self.with_engine(|engine| engine.compact(revision))?
+        let compacted = self.with_engine(|engine| engine.compact(revision))?;
+        if compacted == Err(StoreError::Full) {
+            self.reopen()?;
+        }
+        compacted
     }
 
     fn put_meta(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         if !self.has_room(value.len())? {
             return Err(StoreError::Full);
         }
-        let put = |engine: &Engine| engine.set_meta(&format!("{META_PREFIX}{name}"), value);
-        self.with_engine(put)?.map_err(|error| not_written(&format!("cannot write the store's {name}"), &error))
+        let key = format!("{META_PREFIX}{name}");
+        let is_written = |engine: &Engine| Ok(engine.get_meta(&key)?.as_deref() == Some(value));
+        self.write(&format!("cannot write the store's {name}"), |engine| engine.set_meta(&key, value), is_written)
     }
 
     fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -2,6 +2,7 @@
 
 use crate::failure::{failed, is_full, not_opened};
 use crate::format::{entry, log_key, parse_entry, parse_log_key, parse_revision};
+use crate::journal;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use holdfast_core::Revision;
 use holdfast_store::values::Decoder;
@@ -32,6 +33,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn open(path: &Path) -> Result<Engine, StoreError> {
+        journal::settle(path)?;
         // fjall asserts here and there on what it finds on disk.
         let opened = catch_unwind(AssertUnwindSafe(|| Engine::open_unchecked(path)));
         let engine = opened.map_err(|_| {
@@ -83,8 +85,9 @@ impl Engine {
     }
 
     /// Whether the log has an entry.
-    pub(crate) fn has(&self, entry: &LogEntry) -> fjall::Result<bool> {
-        self.log.contains_key(log_key(entry.revision, &entry.key))
+    pub(crate) fn has(&self, entry: &LogEntry) -> Result<bool, StoreError> {
+        let found = self.log.contains_key(log_key(entry.revision, &entry.key));
+        found.map_err(|error| failed("cannot read the store's log", &error))
     }
 
     /// The newest version of every key.
@@ -187,9 +190,10 @@ impl Engine {
         last.commit().map_err(|error| not_written("cannot compact the store's log", &error))
     }
 
-    /// Not synced: a removal that a crash undoes is done again by the next compaction.
+    /// Synced, though a removal that a crash undoes would be done again: at most one batch may be torn ([`journal`]).
     fn remove(&self, keys: &mut Vec<Vec<u8>>) -> fjall::Result<()> {
-        let mut write = OwnedWriteBatch::with_capacity(self.db.clone(), keys.len());
+        let mut write =
+            OwnedWriteBatch::with_capacity(self.db.clone(), keys.len()).durability(Some(PersistMode::SyncData));
         for key in keys.drain(..) {
             write.remove(&self.log, key);
         }
@@ -221,7 +225,7 @@ impl Engine {
     }
 }
 
-/// A write beside the log failed; what it left behind does no harm.
-pub(crate) fn not_written(what: &str, error: &fjall::Error) -> StoreError {
+/// A removal failed; what it left behind does no harm.
+fn not_written(what: &str, error: &fjall::Error) -> StoreError {
     if is_full(error) { StoreError::Full } else { failed(what, error) }
 }

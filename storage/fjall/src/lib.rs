@@ -13,6 +13,7 @@ mod backend;
 mod engine;
 mod failure;
 mod format;
+mod journal;
 mod space;
 
 pub use backend::FjallBackend;

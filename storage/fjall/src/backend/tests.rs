@@ -176,3 +176,44 @@ fn full_disk_inside_the_engine_loses_nothing_acknowledged() {
         });
     });
 }
+
+/// Takes what is left of a disk, to the last page.
+fn fill(ballast: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(ballast).unwrap();
+    let error = loop {
+        if let Err(error) = file.write_all(&[1; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn other_writes_that_meet_the_end_of_the_disk_stop_nothing_for_good() {
+    on_small_disk(6 << 20, |path| {
+        let backend = Arc::new(FjallBackend::with_reserve(path, None).unwrap());
+        let store = CachedStore::open(backend.clone()).unwrap();
+        let ballast = path.parent().unwrap().join("ballast");
+        block_on(async {
+            for n in 0..600 {
+                write(&*store, [put("a", &n.to_string()), put(&format!("b{n}"), "v")]).await;
+            }
+            fill(&ballast);
+            assert_eq!(backend.put_meta("lineage", &noise(1, 100_000)), Err(StoreError::Full));
+            assert_eq!(backend.meta("lineage").unwrap(), None);
+            // What it had written of it is free again.
+            fill(&ballast.with_extension("more"));
+            assert_eq!(store.compact(store.revision()).await, Err(StoreError::Full));
+            std::fs::remove_file(&ballast).unwrap();
+            write(&*store, [put("a", "there is room again")]).await;
+            backend.put_meta("lineage", b"abc").unwrap();
+            store.compact(store.revision()).await.unwrap();
+            drop((store, backend));
+            let backend = Arc::new(FjallBackend::with_reserve(path, None).unwrap());
+            assert_eq!(backend.meta("lineage").unwrap().as_deref(), Some(b"abc".as_slice()));
+            assert_eq!(backend.with_engine(Engine::log_len).unwrap(), 601);
+            assert_eq!(CachedStore::open(backend).unwrap().revision(), Revision(601));
+        });
+    });
+}
