@@ -198,6 +198,16 @@ impl FieldErrors {
         self.push(path, FieldErrorKind::NotFound, Some(value.into()), "");
     }
 
+    /// `path: Not found: "value": detail`
+    pub fn not_found_because(&mut self, path: &FieldPath, value: impl Into<Json>, detail: impl Into<String>) {
+        self.push(path, FieldErrorKind::NotFound, Some(value.into()), detail);
+    }
+
+    /// `path: Duplicate value: "value": detail`
+    pub fn duplicate_because(&mut self, path: &FieldPath, value: impl Into<Json>, detail: impl Into<String>) {
+        self.push(path, FieldErrorKind::Duplicate, Some(value.into()), detail);
+    }
+
     /// Adds `path: Invalid value: "value": detail` for each detail.
     pub fn all_invalid(&mut self, path: &FieldPath, value: &str, details: Vec<String>) {
         for detail in details {

@@ -47,5 +47,6 @@ pub(crate) mod stateful_set;
 pub(crate) mod storage;
 pub(crate) mod stored;
 pub(crate) mod tolerations;
+pub(crate) mod volume_sources;
 pub(crate) mod webhooks;
 pub(crate) mod workload;

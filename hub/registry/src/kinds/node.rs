@@ -45,7 +45,9 @@ impl Strategy for Node {
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let path = FieldPath::new("spec");
-        tolerations::validate_taints(items_at(doc, &["spec", "taints"]), &path.child("taints"), errors);
+        // Upstream's path.
+        let at_taints = FieldPath::new("metadata").child("taints");
+        tolerations::validate_taints(items_at(doc, &["spec", "taints"]), &at_taints, errors);
         for (index, cidr) in items_at(doc, &["spec", "podCIDRs"]).iter().filter_map(Json::as_str).enumerate() {
             if cidr.parse::<ipnet::IpNet>().is_err() {
                 let path = path.child("podCIDRs").index(index);

@@ -1,11 +1,12 @@
 //! core/v1 PersistentVolume.
 
 use super::persistent_volume_claim::OLD_CLASS;
-use super::pod::{affinity, volumes};
+use super::pod::affinity;
 use super::resource_names::{capacity, positive};
-use super::rules::{access_modes, default_text, driver_name, text};
+use super::rules::{access_modes, default_text, text};
+use super::volume_sources::{self, Volume};
 use crate::strategy::{Strategy, keep_all_but_status};
-use holdfast_core::json::{at, default, i64_at, items_at, remove, set, str_at};
+use holdfast_core::json::{at, at_mut, default, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
 use serde_json::json;
 
@@ -38,10 +39,6 @@ const SOURCES: &[(&str, &str)] = &[
     ("csi", ""),
 ];
 
-/// Secrets of a CSI volume that upstream judges.
-const CSI_SECRETS: &[&str] =
-    &["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
-
 fn sources(spec: &Json) -> impl Iterator<Item = (&'static str, &'static str)> {
     let has = |field: &str| spec.get(field).is_some();
     let found: Vec<_> = SOURCES.iter().filter(|(field, _)| has(field)).collect();
@@ -56,21 +53,8 @@ impl Strategy for PersistentVolume {
         }
         default_text(doc, &["spec", "persistentVolumeReclaimPolicy"], "Retain");
         default(doc, &["spec", "volumeMode"], "Filesystem");
-        for (source, fields) in [
-            ("hostPath", &[("type", "")][..]),
-            ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
-            ("iscsi", &[("iscsiInterface", "default")]),
-            ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
-            ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
-        ] {
-            if at(doc, &["spec", source]).is_some() {
-                for (field, value) in fields {
-                    default(doc, &["spec", source, field], *value);
-                }
-            }
-        }
-        if at(doc, &["spec", "azureDisk"]).is_some() {
-            default(doc, &["spec", "azureDisk", "readOnly"], false);
+        if let Some(spec) = at_mut(doc, &["spec"]) {
+            volume_sources::default_fields(spec);
         }
     }
 
@@ -204,7 +188,11 @@ fn validate_source(spec: &Json, name: &str, path: &FieldPath, errors: &mut Field
             continue;
         }
         first = Some(field);
-        source(field, spec, name, path, errors);
+        let doc = spec.get(field).unwrap_or(&Json::Null);
+        volume_sources::validate(field, doc, Volume::Persistent(name), path, errors);
+        if field == "local" && at(spec, &["nodeAffinity"]).is_none() {
+            errors.required(&FieldPath::new("spec.nodeAffinity"), "Local volume requires node affinity");
+        }
     }
     if first.is_none() {
         errors.required(path, "must specify a volume type");
@@ -275,173 +263,6 @@ fn is_root(path: &str) -> bool {
     path.starts_with('/') && path.split('/').all(|part| part.is_empty() || part == ".")
 }
 
-fn source(field: &str, spec: &Json, volume: &str, path: &FieldPath, errors: &mut FieldErrors) {
-    let doc = spec.get(field).unwrap_or(&Json::Null);
-    let path = &path.child(if field == "gcePersistentDisk" { "persistentDisk" } else { field });
-    let required = |fields: &[&str], errors: &mut FieldErrors| {
-        for name in fields.iter().filter(|name| text(doc, name).is_empty()) {
-            errors.required(&path.child(name), "");
-        }
-    };
-    let listed = |fields: &[&str], errors: &mut FieldErrors| {
-        for name in fields.iter().filter(|name| items_at(doc, &[name]).is_empty()) {
-            errors.required(&path.child(name), "");
-        }
-    };
-    match field {
-        "hostPath" => volumes::host_path(doc, path, errors),
-        "local" => {
-            required(&["path"], errors);
-            volumes::path_without_backsteps(text(doc, "path"), &path.child("path"), errors);
-            if at(spec, &["nodeAffinity"]).is_none() {
-                let path = FieldPath::new("spec.nodeAffinity");
-                errors.required(&path, "Local volume requires node affinity");
-            }
-        }
-        "nfs" => {
-            required(&["server", "path"], errors);
-            if !text(doc, "path").starts_with('/') {
-                errors.invalid(&path.child("path"), text(doc, "path"), "must be an absolute path");
-            }
-        }
-        "csi" => {
-            driver_name(text(doc, "driver"), &path.child("driver"), errors);
-            required(&["volumeHandle"], errors);
-            for secret in CSI_SECRETS {
-                let Some(reference) = doc.get(secret) else { continue };
-                let path = path.child(secret);
-                for (field, check) in
-                    [("name", names::dns_subdomain as fn(&str) -> Vec<String>), ("namespace", names::dns_label)]
-                {
-                    match text(reference, field) {
-                        "" => errors.required(&path.child(field), ""),
-                        value => errors.all_invalid(&path.child(field), value, check(value)),
-                    }
-                }
-            }
-        }
-        "iscsi" => iscsi(doc, volume, path, errors),
-        "fc" => fibre_channel(doc, path, errors),
-        "rbd" => {
-            listed(&["monitors"], errors);
-            required(&["image"], errors);
-        }
-        "cephfs" => listed(&["monitors"], errors),
-        "flexVolume" => {
-            required(&["driver"], errors);
-            for key in doc.get("options").and_then(Json::as_object).into_iter().flat_map(|map| map.keys()) {
-                let domain = format!(".{}", key.split('/').next().unwrap_or_default().to_lowercase());
-                if key.contains('/') && (domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io")) {
-                    let text = "kubernetes.io and k8s.io namespaces are reserved";
-                    errors.invalid(&path.child("options").key(key), key.as_str(), text);
-                }
-            }
-        }
-        "azureFile" => {
-            required(&["secretName", "shareName"], errors);
-            if doc.get("secretNamespace").and_then(Json::as_str) == Some("") {
-                errors.required(&path.child("secretNamespace"), "");
-            }
-        }
-        "glusterfs" => required(&["endpoints", "path"], errors),
-        "cinder" | "portworxVolume" | "awsElasticBlockStore" => required(&["volumeID"], errors),
-        "gcePersistentDisk" => required(&["pdName"], errors),
-        "quobyte" => required(&["registry", "volume"], errors),
-        "vsphereVolume" => required(&["volumePath"], errors),
-        "photonPersistentDisk" => required(&["pdID"], errors),
-        "azureDisk" => required(&["diskName", "diskURI"], errors),
-        "scaleIO" => required(&["gateway", "system", "volumeName"], errors),
-        "storageos" => required(&["volumeName"], errors),
-        _ => {}
-    }
-}
-
-fn iscsi(doc: &Json, volume: &str, path: &FieldPath, errors: &mut FieldErrors) {
-    let portal = text(doc, "targetPortal");
-    if portal.is_empty() {
-        errors.required(&path.child("targetPortal"), "");
-    }
-    let initiator = doc.get("initiatorName").and_then(Json::as_str);
-    if initiator.is_some() && volume.len() + 1 + portal.len() > 64 {
-        errors.invalid(
-            &path.child("targetportal"),
-            portal,
-            "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is \
-             specified.",
-        );
-    }
-    match text(doc, "iqn") {
-        "" => errors.required(&path.child("iqn"), ""),
-        name if !is_iscsi_name(name) => errors.invalid(&path.child("iqn"), name, "must be valid format"),
-        _ => {}
-    }
-    let lun = i64_at(doc, &["lun"]).unwrap_or(0);
-    if !(0..=255).contains(&lun) {
-        errors.invalid(&path.child("lun"), lun, "must be between 0 and 255, inclusive");
-    }
-    let secret = doc.get("secretRef");
-    let authenticates =
-        ["chapAuthDiscovery", "chapAuthSession"].iter().any(|field| doc.get(*field) == Some(&Json::Bool(true)));
-    match secret {
-        None if authenticates => errors.required(&path.child("secretRef"), ""),
-        Some(secret) if text(secret, "name").is_empty() => {
-            errors.required(&path.child("secretRef").child("name"), "");
-        }
-        _ => {}
-    }
-    if let Some(name) = initiator.filter(|name| !is_iscsi_name(name)) {
-        errors.invalid(&path.child("initiatorname"), name, "must be valid format");
-    }
-}
-
-/// A name of RFC 3720 section 3.2.6: `iqn.2001-04.com.example:disk`, `eui.` and `naa.` with 16 or 32 hex digits.
-fn is_iscsi_name(name: &str) -> bool {
-    let hex = |rest: &str, lengths: &[usize]| {
-        lengths.contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    match name.split_once('.') {
-        Some(("eui", rest)) => hex(rest, &[16]),
-        Some(("naa", rest)) => hex(rest, &[16, 32]),
-        Some(("iqn", rest)) => {
-            let Some((date, authority)) = rest.split_once('.') else { return false };
-            let dated = date.len() == 7
-                && date
-                    .bytes()
-                    .enumerate()
-                    .all(|(at, byte)| if at == 4 { byte == b'-' } else { byte.is_ascii_digit() });
-            let parts = authority.split_once(':').map_or(authority, |(authority, _)| authority);
-            dated
-                && authority.split_once(':').is_none_or(|(_, rest)| !rest.is_empty() && !rest.contains([' ', '\t']))
-                && parts.split('.').all(|part| {
-                    part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-                        && part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
-                })
-        }
-        _ => false,
-    }
-}
-
-fn fibre_channel(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    let (wwns, wwids) = (items_at(doc, &["targetWWNs"]), items_at(doc, &["wwids"]));
-    if wwns.is_empty() && wwids.is_empty() {
-        errors.required(&path.child("targetWWNs"), "must specify either targetWWNs or wwids, but not both");
-    }
-    if wwns.is_empty() {
-        return;
-    }
-    if !wwids.is_empty() {
-        let text = "targetWWNs and wwids can not be specified simultaneously";
-        errors.invalid(&path.child("targetWWNs"), wwns.to_vec(), text);
-    }
-    match i64_at(doc, &["lun"]) {
-        None => errors.required(&path.child("lun"), "lun is required if targetWWNs is specified"),
-        Some(lun) if !(0..=255).contains(&lun) => {
-            errors.invalid(&path.child("lun"), lun, "must be between 0 and 255, inclusive");
-        }
-        Some(_) => {}
-    }
-}
-
 /// Labels of nodes by their old names and by those of today are the same.
 fn with_today_labels(affinity: &Json) -> Json {
     const RENAMED: &[(&str, &str)] = &[
@@ -464,14 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_iscsi_follow_the_rfc() {
-        for name in ["iqn.2001-04.com.example:storage.kube.sys1.xyz", "iqn.2001-04.com.example", "eui.0123456789abcdef"]
-        {
-            assert!(is_iscsi_name(name), "{name}");
-        }
-        for name in ["iqn.2001.com.example:a", "iqn.2001-04.com.example:", "eui.012", "nqn.a", "iqn"] {
-            assert!(!is_iscsi_name(name), "{name}");
-        }
+    fn the_root_is_known_however_it_is_written() {
         assert!(is_root("/") && is_root("//.") && !is_root("/a"));
     }
 }

@@ -37,6 +37,17 @@ pub(crate) fn one_of(
     }
 }
 
+/// Whether Go would not tell a value from one that is missing.
+pub(crate) fn is_unset(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::String(text) => text.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
 /// Tells of a negative number.
 pub(crate) fn not_negative(doc: &Json, field: &str, path: &FieldPath, errors: &mut FieldErrors) {
     if let Some(number) = doc.get(field).and_then(Json::as_i64).filter(|number| *number < 0) {

@@ -20,8 +20,7 @@ impl Strategy for RuntimeClass {
         let handler = text(doc, "handler");
         errors.all_invalid(&FieldPath::new("handler"), handler, names::dns_label(handler));
         if let Some(overhead) = at(doc, &["overhead", "podFixed"]) {
-            let as_limits = serde_json::json!({ "limits": overhead });
-            resources::validate(&as_limits, &FieldPath::new("overhead"), errors);
+            resources::overhead(overhead, &FieldPath::new("overhead"), errors);
         }
         if let Some(scheduling) = doc.get("scheduling") {
             let path = FieldPath::new("scheduling");

@@ -59,7 +59,7 @@ pub(crate) fn validate_taints(taints: &[Json], path: &FieldPath, errors: &mut Fi
             errors.not_supported(&path.child("effect"), effect, EFFECTS);
         }
         if !seen.insert((key, effect)) {
-            errors.duplicate(&path, taint.clone());
+            errors.duplicate_because(&path, taint.clone(), "taints must be unique by key and effect pair");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the controllers of pods share: selector, template, counts.
 
-use super::pod::{defaults, spec};
+use super::pod::{annotations, defaults, spec, warnings};
 use super::rules::{not_negative, text};
 use super::selectors;
 use holdfast_core::json::{at, at_mut, i64_at, str_at};
@@ -66,7 +66,11 @@ pub(crate) fn validate_template(template: &Json, path: &FieldPath, errors: &mut 
     // Upstream's paths of labels and annotations leave `metadata` out.
     crate::meta::labels(at(template, &["metadata", "labels"]), &path.child("labels"), errors);
     crate::meta::annotations(at(template, &["metadata", "annotations"]), &path.child("annotations"), errors);
-    spec::validate(template.get("spec").unwrap_or(&Json::Null), &path.child("spec"), errors);
+    let (metadata, spec) =
+        (template.get("metadata").unwrap_or(&Json::Null), template.get("spec").unwrap_or(&Json::Null));
+    annotations::validate(metadata, spec, &path.child("annotations"), errors);
+    spec::validate(spec, None, &path.child("spec"), errors);
+    annotations::validate_beside_fields(metadata, spec, &path.child("spec"), errors);
     if !at(template, &["spec", "ephemeralContainers"]).is_none_or(|list| list == &Json::Array(Vec::new())) {
         errors.forbidden(
             &path.child("spec").child("ephemeralContainers"),
@@ -159,8 +163,7 @@ pub(crate) fn collision_count(doc: &Json, old: &Json, errors: &mut FieldErrors) 
 
 /// Warnings of the template at `path`.
 pub(crate) fn template_warnings(doc: &Json, path: &[&str]) -> Vec<String> {
-    let template = at(doc, path).and_then(|template| template.get("spec"));
-    template.map(|template| spec::warnings(template, &format!("{}.spec", path.join(".")))).unwrap_or_default()
+    at(doc, path).map(|template| warnings::of(template, &path.join("."))).unwrap_or_default()
 }
 
 /// Names of pods are made from those of their controllers; upstream warns of names that are no host names.

@@ -129,8 +129,8 @@ async fn the_size_of_the_pod_itself_changes_too() {
     let now = cluster.resize("whole", more).await.unwrap();
     let expected = json!({ "requests": { "cpu": "2", "memory": "1Gi" }, "limits": { "cpu": "3", "memory": "2Gi" } });
     assert_eq!(now["spec"]["resources"], expected);
-    let refused = cluster.resize("whole", json!({ "resources": { "requests": { "cpu": null } } })).await.unwrap_err();
-    let why = "spec.resources.requests: Forbidden: resource requests cannot be removed";
+    let refused = cluster.resize("whole", json!({ "resources": { "limits": { "memory": null } } })).await.unwrap_err();
+    let why = "spec.resources.limits: Forbidden: resource limits cannot be removed";
     assert!(refused.message().contains(why), "{refused}");
 }
 

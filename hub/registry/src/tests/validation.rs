@@ -8,6 +8,7 @@ mod flow;
 mod leases;
 mod namespaces;
 mod network;
+mod pod_parts;
 mod pods;
 mod policies;
 mod quota;

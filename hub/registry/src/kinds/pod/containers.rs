@@ -1,5 +1,6 @@
 //! Containers.
 
+use super::volumes::Volumes;
 use super::{env, ephemeral, probes, resize, resources, restarts, security, volumes};
 use crate::kinds::rules::{ip_address, one_of, port_number, text};
 use holdfast_core::json::{i64_at, items_at};
@@ -15,8 +16,12 @@ enum List {
 }
 
 /// Problems of all containers of a spec.
-pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    let (volumes, grace) = (volumes::names_of(spec), i64_at(spec, &["terminationGracePeriodSeconds"]));
+pub(crate) fn validate(spec: &Json, volumes: &Volumes<'_>, path: &FieldPath, errors: &mut FieldErrors) {
+    let pod = OfPod {
+        volumes,
+        claims: resources::claim_names(spec),
+        grace: i64_at(spec, &["terminationGracePeriodSeconds"]),
+    };
     let mut seen = BTreeSet::new();
     if items_at(spec, &["containers"]).is_empty() {
         errors.required(&path.child("containers"), "");
@@ -35,7 +40,7 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
                     errors.duplicate(&path.child("name"), name);
                 }
             }
-            one(container, list, &volumes, grace, &path, errors);
+            one(container, list, &pod, &path, errors);
             match list {
                 List::Ephemeral => ephemeral::validate(container, spec, &path, errors),
                 List::Regular | List::Init => {
@@ -47,14 +52,16 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     host_ports(spec, path, errors);
 }
 
-fn one(
-    container: &Json,
-    list: List,
-    volumes: &BTreeSet<&str>,
+/// What of the pod its containers refer to.
+struct OfPod<'a> {
+    volumes: &'a Volumes<'a>,
+    /// Names of `resourceClaims`.
+    claims: BTreeSet<&'a str>,
+    /// Seconds to end.
     grace: Option<i64>,
-    path: &FieldPath,
-    errors: &mut FieldErrors,
-) {
+}
+
+fn one(container: &Json, list: List, pod: &OfPod<'_>, path: &FieldPath, errors: &mut FieldErrors) {
     let image = text(container, "image");
     if image.is_empty() {
         errors.required(&path.child("image"), "");
@@ -65,18 +72,9 @@ fn one(
     one_of(container, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], true, path, errors);
     ports(container, path, errors);
     env::validate(container, path, errors);
-    volumes::mounts(container, volumes, path, errors);
-    for (index, device) in items_at(container, &["volumeDevices"]).iter().enumerate() {
-        let path = path.child("volumeDevices").index(index);
-        if !volumes.contains(text(device, "name")) {
-            errors.not_found(&path.child("name"), text(device, "name"));
-        }
-        if text(device, "devicePath").is_empty() {
-            errors.required(&path.child("devicePath"), "");
-        }
-    }
+    volumes::mounts(container, pod.volumes, path, errors);
     if let Some(wanted) = container.get("resources") {
-        resources::validate(wanted, &path.child("resources"), errors);
+        resources::validate(wanted, &pod.claims, &path.child("resources"), errors);
     }
     if let Some(context) = container.get("securityContext") {
         security::container(context, &path.child("securityContext"), errors);
@@ -92,7 +90,7 @@ fn one(
             }
         }
     } else {
-        probes::validate(container, grace, path, errors);
+        probes::validate(container, pod.grace, path, errors);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Defaults of pods and pod templates (upstream's `SetDefaults_Pod*`, `SetDefaults_Container`, `SetDefaults_Probe`,
 //! `SetDefaults_*VolumeSource`).
 
-use super::projected;
+use super::{projected, resources};
 use crate::kinds::rules::default_text;
+use crate::kinds::volume_sources;
 use holdfast_core::Json;
 use holdfast_core::json::{at, at_mut, bool_at, default, items_at, items_at_mut, set, str_at};
 use serde_json::json;
@@ -16,6 +17,7 @@ pub(crate) fn pod(doc: &mut Json) {
     for list in ["initContainers", "containers"] {
         items_at_mut(doc, &["spec", list]).iter_mut().for_each(requests_from_limits);
     }
+    resources::default_requests(doc);
     if let Some(spec) = at_mut(doc, &["spec"]) {
         pod_spec(spec);
     }
@@ -124,8 +126,10 @@ fn volume(volume: &mut Json) {
     if at(volume, &["ephemeral", "volumeClaimTemplate", "spec"]).is_some() {
         default(volume, &["ephemeral", "volumeClaimTemplate", "spec", "volumeMode"], "Filesystem");
     }
-    if at(volume, &["hostPath"]).is_some() {
-        default(volume, &["hostPath", "type"], "");
+    volume_sources::default_fields(volume);
+    if let Some(reference) = at(volume, &["image"]).map(|image| str_at(image, &["reference"]).unwrap_or_default()) {
+        let policy = if is_latest(reference) { "Always" } else { "IfNotPresent" };
+        default_text(volume, &["image", "pullPolicy"], policy);
     }
     for item in items_at_mut(volume, &["downwardAPI", "items"]) {
         field_ref(item);

@@ -1,7 +1,7 @@
 //! Ephemeral containers: added to a pod that runs, and never changed or taken away again
 //! (<https://kubernetes.io/docs/concepts/workloads/pods/ephemeral-containers/>).
 
-use super::super::rules::text;
+use super::super::rules::{is_unset, text};
 use holdfast_core::json::{at, items_at, remove, set};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
@@ -22,7 +22,7 @@ const LIST: &[&str] = &["spec", "ephemeralContainers"];
 
 /// Problems that only a container of this sort has; `spec` is the pod's.
 pub(crate) fn validate(container: &Json, spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    for field in FORBIDDEN.iter().filter(|field| container.get(**field).is_some_and(|value| !is_empty(value))) {
+    for field in FORBIDDEN.iter().filter(|field| container.get(**field).is_some_and(|value| !is_unset(value))) {
         errors.forbidden(&path.child(field), UNSET);
     }
     for (index, mount) in items_at(container, &["volumeMounts"]).iter().enumerate() {
@@ -37,17 +37,6 @@ pub(crate) fn validate(container: &Json, spec: &Json, path: &FieldPath, errors: 
     let mut others = ["containers", "initContainers"].into_iter().flat_map(|list| items_at(spec, &[list]));
     if !target.is_empty() && !others.any(|other| text(other, "name") == target) {
         errors.not_found(&path.child("targetContainerName"), target);
-    }
-}
-
-/// Whether Go would not tell a value from one that is missing.
-fn is_empty(value: &Json) -> bool {
-    match value {
-        Json::Null => true,
-        Json::String(text) => text.is_empty(),
-        Json::Array(items) => items.is_empty(),
-        Json::Object(fields) => fields.is_empty(),
-        _ => false,
     }
 }
 

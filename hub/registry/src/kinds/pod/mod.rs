@@ -1,6 +1,7 @@
 //! core/v1 Pod.
 
 pub(crate) mod affinity;
+pub(crate) mod annotations;
 pub(crate) mod containers;
 pub(crate) mod defaults;
 pub(crate) mod env;
@@ -16,6 +17,8 @@ pub(crate) mod spec;
 pub(crate) mod status;
 pub(crate) mod update;
 pub(crate) mod volumes;
+pub(crate) mod warnings;
+mod windows;
 
 use crate::admission::service_account::MIRROR;
 use crate::generic::update::Part;
@@ -59,7 +62,9 @@ impl Strategy for Pod {
 
     fn validate(&self, doc: &Json, errors: &mut FieldErrors) {
         let path = FieldPath::new("spec");
-        spec::validate(doc.get("spec").unwrap_or(&Json::Null), &path, errors);
+        let (metadata, spec) = (doc.get("metadata").unwrap_or(&Json::Null), doc.get("spec").unwrap_or(&Json::Null));
+        annotations::validate(metadata, spec, &FieldPath::new("metadata").child("annotations"), errors);
+        spec::validate(spec, Some(str_at(metadata, &["name"]).unwrap_or_default()), &path, errors);
         spec::validate_pod_only(doc, &path, errors);
         let annotations = holdfast_core::json::at(doc, &["metadata", "annotations"]);
         if let Some(mode) = annotations.and_then(|all| str_at(all, &[fencing::ANNOTATION]))
@@ -75,6 +80,7 @@ impl Strategy for Pod {
     }
 
     fn validate_update(&self, doc: &Json, old: &Json, errors: &mut FieldErrors) {
+        annotations::validate_update(doc, old, errors);
         update::validate(doc, old, errors);
     }
 
@@ -102,7 +108,7 @@ impl Strategy for Pod {
     }
 
     fn warnings(&self, doc: &Json) -> Vec<String> {
-        spec::warnings(doc.get("spec").unwrap_or(&Json::Null), "spec")
+        warnings::of(doc, "")
     }
 
     /// Upstream's `CheckGracefulDelete`: what runs nowhere, and what has ended, goes at once.

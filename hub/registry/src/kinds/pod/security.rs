@@ -1,6 +1,7 @@
 //! Security contexts.
 
-use super::volumes::path_without_backsteps;
+use super::volumes::descending_path;
+use super::windows;
 use crate::kinds::rules::{one_of, text};
 use holdfast_core::json::{at, bool_at, items_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
@@ -33,6 +34,7 @@ pub(crate) fn container(context: &Json, path: &FieldPath, errors: &mut FieldErro
     id(context.get("runAsUser"), &path.child("runAsUser"), errors);
     id(context.get("runAsGroup"), &path.child("runAsGroup"), errors);
     profiles(context, path, errors);
+    windows::options(context, path, errors);
     if let Some(mount) = context.get("procMount").and_then(Json::as_str)
         && !["Default", "Unmasked"].contains(&mount)
     {
@@ -76,6 +78,7 @@ pub(crate) fn pod(context: &Json, spec: &Json, path: &FieldPath, errors: &mut Fi
     one_of(context, "supplementalGroupsPolicy", &["Merge", "Strict"], false, path, errors);
     one_of(context, "seLinuxChangePolicy", &["MountOption", "Recursive"], false, path, errors);
     profiles(context, path, errors);
+    windows::options(context, path, errors);
     let mut seen = std::collections::BTreeSet::new();
     for (index, sysctl) in items_at(context, &["sysctls"]).iter().enumerate() {
         let path = path.child("sysctls").index(index).child("name");
@@ -104,16 +107,14 @@ pub(crate) fn pod(context: &Json, spec: &Json, path: &FieldPath, errors: &mut Fi
 fn profiles(context: &Json, path: &FieldPath, errors: &mut FieldErrors) {
     if let Some(profile) = at(context, &["seccompProfile"]) {
         let path = path.child("seccompProfile");
-        one_of(profile, "type", PROFILES, true, &path, errors);
+        if text(profile, "type").is_empty() {
+            errors.required(&path.child("type"), "type is required when seccompProfile is set");
+        }
+        one_of(profile, "type", PROFILES, false, &path, errors);
         let at_local = path.child("localhostProfile");
         match (text(profile, "type"), profile.get("localhostProfile").and_then(Json::as_str)) {
             ("Localhost", None) => errors.required(&at_local, "must be set when seccomp type is Localhost"),
-            ("Localhost", Some(local)) => {
-                if local.starts_with('/') {
-                    errors.invalid(&at_local, local, "must be a relative path");
-                }
-                path_without_backsteps(local, &at_local, errors);
-            }
+            ("Localhost", Some(local)) => descending_path(local, &at_local, errors),
             (_, Some(_)) => {
                 errors.invalid(&at_local, profile.clone(), "can only be set when seccomp type is Localhost");
             }

@@ -1,12 +1,11 @@
 //! `PodSpec`, of a pod or of a template.
 
-use super::{affinity, containers, host_users, security, volumes};
+use super::{affinity, annotations, containers, host_users, resources, security, volumes, windows};
 use crate::kinds::rules::{ip_address, one_of, text};
 use crate::kinds::tolerations;
 use holdfast_core::json::{at, bool_at, i64_at, items_at, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json, names};
 
-const OPERATING_SYSTEMS: &[&str] = &["linux", "windows"];
 const NAMESERVERS: usize = 3;
 const SEARCHES: usize = 32;
 const SEARCH_BYTES: usize = 2048;
@@ -16,10 +15,12 @@ const SEARCH: &str = "a lowercase RFC 1123 subdomain must consist of lower case 
 start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
 '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 
-/// Problems of a spec. Defaults have been set.
-pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
-    volumes::validate(spec, path, errors);
-    containers::validate(spec, path, errors);
+/// Problems of a spec. Defaults have been set. `pod` is the name of the pod; a template has none.
+pub(crate) fn validate(spec: &Json, pod: Option<&str>, path: &FieldPath, errors: &mut FieldErrors) {
+    let volumes = volumes::validate(spec, pod, path, errors);
+    resources::claims(spec, path, errors);
+    containers::validate(spec, &volumes, path, errors);
+    resources::of_pod(spec, path, errors);
     one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], true, path, errors);
     one_of(spec, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], true, path, errors);
     crate::meta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
@@ -44,18 +45,11 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
             }
         }
     }
-    if let Some(name) = at(spec, &["os"]).map(|os| text(os, "name")) {
-        let path = path.child("os");
-        if name.is_empty() {
-            errors.required(&path.child("name"), "cannot be empty");
-        } else if !OPERATING_SYSTEMS.contains(&name) {
-            errors.not_supported(&path, name, OPERATING_SYSTEMS);
-        }
-    }
     if let Some(wanted) = spec.get("affinity") {
         affinity::validate(wanted, &path.child("affinity"), errors);
     }
     affinity::topology_spread(spec, path, errors);
+    windows::host_process(spec, path, errors);
     for (field, check) in [
         ("serviceAccountName", names::dns_subdomain as fn(&str) -> Vec<String>),
         ("nodeName", names::dns_subdomain),
@@ -84,9 +78,12 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     for (index, alias) in items_at(spec, &["hostAliases"]).iter().enumerate() {
         let path = path.child("hostAliases").index(index);
         ip_address(text(alias, "ip"), &path.child("ip"), errors);
-        for host in items_at(alias, &["hostnames"]).iter().filter_map(Json::as_str) {
-            errors.all_invalid(&path.child("hostnames"), host, names::dns_subdomain(host));
+        for (index, host) in items_at(alias, &["hostnames"]).iter().filter_map(Json::as_str).enumerate() {
+            errors.all_invalid(&path.child("hostnames").index(index), host, names::dns_subdomain(host));
         }
+    }
+    if let Some(overhead) = spec.get("overhead") {
+        resources::overhead(overhead, &path.child("overhead"), errors);
     }
     dns_config(spec, path, errors);
     for (index, gate) in items_at(spec, &["readinessGates"]).iter().enumerate() {
@@ -98,11 +95,12 @@ pub(crate) fn validate(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) 
     for (index, gate) in items_at(spec, &["schedulingGates"]).iter().enumerate() {
         let path = path.child("schedulingGates").index(index);
         let name = text(gate, "name");
-        errors.all_invalid(&path.child("name"), name, names::qualified_name(name));
+        errors.all_invalid(&path, name, names::qualified_name(name));
         if !gates.insert(name) {
-            errors.duplicate(&path.child("name"), name);
+            errors.duplicate(&path, name);
         }
     }
+    windows::os(spec, path, errors);
 }
 
 /// Whether this could be a search path: a DNS subdomain of labels that may begin with an underscore and have some within.
@@ -163,46 +161,20 @@ fn dns_config(spec: &Json, path: &FieldPath, errors: &mut FieldErrors) {
 
 /// Problems that a pod can have and a template cannot.
 pub(crate) fn validate_pod_only(doc: &Json, path: &FieldPath, errors: &mut FieldErrors) {
+    let spec = doc.get("spec").unwrap_or(&Json::Null);
+    let nobody = text(spec, "serviceAccountName").is_empty();
+    for (index, volume) in items_at(spec, &["volumes"]).iter().enumerate().filter(|_| nobody) {
+        for (number, source) in items_at(volume, &["projected", "sources"]).iter().enumerate() {
+            if source.get("serviceAccountToken").is_some() {
+                let path = path.child("volumes").index(index).child("projected").child("sources").index(number);
+                let text = "must not be specified when serviceAccountName is not set";
+                errors.forbidden(&path.child("serviceAccountToken"), text);
+            }
+        }
+    }
     let bound = str_at(doc, &["spec", "nodeName"]).is_some_and(|node| !node.is_empty());
     if bound && !items_at(doc, &["spec", "schedulingGates"]).is_empty() {
         errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
     }
-}
-
-/// Warnings of a spec, in upstream's words.
-pub(crate) fn warnings(spec: &Json, path: &str) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for list in ["initContainers", "containers"] {
-        for (index, container) in items_at(spec, &[list]).iter().enumerate() {
-            let mut seen = std::collections::BTreeSet::new();
-            for (number, variable) in items_at(container, &["env"]).iter().enumerate() {
-                let name = text(variable, "name");
-                if !seen.insert(name) {
-                    warnings.push(format!(
-                        "{path}.{list}[{index}].env[{number}]: hides previous definition of {name:?}, which may be \
-                         dropped when using apply"
-                    ));
-                }
-            }
-        }
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    let pulls: Vec<&str> = items_at(spec, &["imagePullSecrets"]).iter().map(|secret| text(secret, "name")).collect();
-    for (index, name) in pulls.iter().enumerate().filter(|(_, name)| !seen.insert(**name)) {
-        warnings.push(format!("{path}.imagePullSecrets[{index}].name: duplicate name {name:?}"));
-    }
-    for (index, _) in pulls.iter().enumerate().filter(|(_, name)| name.is_empty()) {
-        warnings.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
-    }
-    for key in spec.get("nodeSelector").and_then(Json::as_object).into_iter().flat_map(|map| map.keys()) {
-        let new = match key.as_str() {
-            "beta.kubernetes.io/arch" => "kubernetes.io/arch",
-            "beta.kubernetes.io/os" => "kubernetes.io/os",
-            "failure-domain.beta.kubernetes.io/zone" => "topology.kubernetes.io/zone",
-            "failure-domain.beta.kubernetes.io/region" => "topology.kubernetes.io/region",
-            _ => continue,
-        };
-        warnings.push(format!("{path}.nodeSelector[{key}]: deprecated since v1.14; use {new:?} instead"));
-    }
-    warnings
+    annotations::validate_beside_fields(doc.get("metadata").unwrap_or(&Json::Null), spec, path, errors);
 }

@@ -1,6 +1,8 @@
 //! What may change of a pod that exists.
 
-use holdfast_core::json::{at, at_mut, copy, i64_at, items_at, items_at_mut, set, str_at};
+use super::affinity;
+use crate::kinds::rules::text;
+use holdfast_core::json::{at, at_mut, copy, i64_at, items_at, items_at_mut, remove, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
 
 const FORBIDDEN: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
@@ -19,11 +21,12 @@ pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
     active_deadline(doc, old, &path, errors);
     tolerations(doc, old, &path, errors);
     let gated = !items_at(old, &["spec", "schedulingGates"]).is_empty();
-    if items_at(doc, &["spec", "schedulingGates"])
-        .iter()
-        .any(|gate| !items_at(old, &["spec", "schedulingGates"]).contains(gate))
-    {
-        errors.forbidden(&path.child("schedulingGates"), "only deletion is allowed, but found new scheduling gates");
+    for (index, gate) in items_at(doc, &["spec", "schedulingGates"]).iter().enumerate() {
+        if !items_at(old, &["spec", "schedulingGates"]).contains(gate) {
+            let path = path.child("schedulingGates").index(index).child("name");
+            let name = text(gate, "name");
+            errors.forbidden(&path, format!("only deletion is allowed, but found new scheduling gate '{name}'"));
+        }
     }
 
     // What is left, with the changes that are allowed taken back, must be what it was.
@@ -45,9 +48,17 @@ pub(crate) fn validate(doc: &Json, old: &Json, errors: &mut FieldErrors) {
             let text = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
             errors.invalid(&path.child("nodeSelector"), now, text);
         }
-        // A pod that may not be scheduled yet may become pickier.
-        for field in ["nodeSelector", "affinity"] {
-            copy(old, &mut left, &["spec", field]);
+        copy(old, &mut left, &["spec", "nodeSelector"]);
+        // A pod that may not be scheduled yet may become pickier; about other pods it may not.
+        const OF_NODES: &[&str] = &["spec", "affinity", "nodeAffinity"];
+        let (now, before) = (at(doc, OF_NODES), at(old, OF_NODES));
+        if now != before {
+            affinity::validate_change(now, before, &path.child("affinity").child("nodeAffinity"), errors);
+            copy(old, &mut left, OF_NODES);
+            let is_empty = |affinity: &Json| affinity.as_object().is_some_and(serde_json::Map::is_empty);
+            if at(old, &["spec", "affinity"]).is_none() && at(&left, &["spec", "affinity"]).is_some_and(is_empty) {
+                remove(&mut left, &["spec", "affinity"]);
+            }
         }
     }
     if i64_at(old, &["spec", "terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0)
