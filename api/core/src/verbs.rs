@@ -120,12 +120,14 @@ impl ListOptions {
                 errors.forbidden(&FieldPath::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
             }
             if let Some(wanted) = self.version_match {
+                if self.resource_version.is_none() {
+                    errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                }
                 if self.continue_token.is_some() {
                     errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
-                } else if self.resource_version.is_none() {
-                    errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
-                } else if wanted == VersionMatch::Exact && self.resource_version == Some(Revision(0)) {
-                    errors.forbidden(&path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+                }
+                if wanted == VersionMatch::Exact && self.resource_version == Some(Revision(0)) {
+                    errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
                 }
             }
         }

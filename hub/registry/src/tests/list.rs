@@ -113,3 +113,83 @@ async fn one_kind_in_two_versions_is_one_object() {
     let at = target("events.k8s.io/events", "default", "");
     assert_eq!(cluster.registry.list(&cluster.cx, &at, &options).await.unwrap().items.len(), 1);
 }
+
+/// What a list shows, row by row of the table in
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>.
+#[tokio::test]
+async fn every_combination_of_paging_and_versions_means_what_the_documentation_says() {
+    use VersionMatch::{Exact, NotOlderThan};
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Paging {
+        All,
+        First,
+        Next,
+    }
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Shown {
+        /// What there is now.
+        Newest,
+        /// What there was at the version.
+        AsItWas,
+        /// The rest of what there was at the first page.
+        TheRest,
+        Refused(u16, &'static str),
+    }
+    use Paging::{All, First, Next};
+    use Shown::{AsItWas, Newest, Refused, TheRest};
+
+    let cluster = with_maps(4).await;
+    let then = cluster.store.revision();
+    let page = ListOptions { limit: 2, ..ListOptions::default() };
+    let token = list(&cluster, &page).await.unwrap().continue_token;
+    cluster.delete("configmaps", "default", "m0").await.unwrap();
+    cluster.delete("configmaps", "default", "m2").await.unwrap();
+
+    const NO_VERSION: Shown = Refused(422, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+    const EXACT_ZERO: Shown = Refused(422, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+    const WITH_TOKEN: Shown = Refused(422, "resourceVersionMatch is forbidden when continue is provided");
+    let table = [
+        (None, All, [Newest, Newest, Newest]),
+        (None, First, [Newest, Newest, AsItWas]),
+        (
+            None,
+            Next,
+            [TheRest, TheRest, Refused(400, "specifying resource version is not allowed when using continue")],
+        ),
+        (Some(Exact), All, [NO_VERSION, EXACT_ZERO, AsItWas]),
+        (Some(Exact), First, [NO_VERSION, EXACT_ZERO, AsItWas]),
+        // The first of them; where more is wrong, more is told.
+        (Some(Exact), Next, [NO_VERSION, WITH_TOKEN, WITH_TOKEN]),
+        (Some(NotOlderThan), All, [NO_VERSION, Newest, Newest]),
+        (Some(NotOlderThan), First, [NO_VERSION, Newest, Newest]),
+        (Some(NotOlderThan), Next, [NO_VERSION, WITH_TOKEN, WITH_TOKEN]),
+    ];
+    for (version_match, paging, expected) in table {
+        for (version, expected) in [None, Some(Revision(0)), Some(then)].into_iter().zip(expected) {
+            let options = ListOptions {
+                limit: if paging == All { 0 } else { 2 },
+                continue_token: token.clone().filter(|_| paging == Next),
+                resource_version: version,
+                version_match,
+                ..ListOptions::default()
+            };
+            let row = format!("{version_match:?} {paging:?} {version:?}");
+            let shown = list(&cluster, &options).await;
+            let expected_names: &[&str] = match (expected, paging) {
+                (Refused(code, why), _) => {
+                    let status = shown.expect_err(&row);
+                    assert!(status.code() == code && status.message().contains(why), "{row}: {status}");
+                    continue;
+                }
+                (Newest, _) => &["m1", "m3"],
+                (AsItWas, All) => &["m0", "m1", "m2", "m3"],
+                (AsItWas, _) => &["m0", "m1"],
+                (TheRest, _) => &["m2", "m3"],
+            };
+            let shown = shown.unwrap_or_else(|status| panic!("{row}: {status}"));
+            assert_eq!(names(&shown), expected_names, "{row}");
+            let revision = if expected == Newest { cluster.store.revision() } else { then };
+            assert_eq!(shown.revision, revision, "{row}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod leases;
 mod namespaces;
 mod network;
 mod pod_parts;
+mod pod_warnings;
 mod pods;
 mod policies;
 mod quota;
