@@ -8,6 +8,7 @@ mod bad_input;
 mod custom;
 mod custom_fields;
 mod discovery;
+mod dry_runs;
 mod fairness;
 mod hub;
 mod kinds;

@@ -1,7 +1,6 @@
 //! core/v1 Node.
 
-use super::pod::resources::quantity;
-use super::tolerations;
+use super::{resource_names, tolerations};
 use crate::strategy::{Strategy, keep_all_but_status};
 use holdfast_core::json::{at, copy, default, items_at, set, str_at};
 use holdfast_core::{FieldErrors, FieldPath, Json};
@@ -57,10 +56,8 @@ impl Strategy for Node {
         one_a_family(items_at(doc, &["spec", "podCIDRs"]), &path.child("podCIDRs"), errors);
         for list in ["capacity", "allocatable"] {
             for (name, amount) in at(doc, &["status", list]).and_then(Json::as_object).into_iter().flatten() {
-                if quantity(amount).is_none_or(holdfast_core::Quantity::is_negative) {
-                    let path = FieldPath::new("status").child(list).key(name);
-                    errors.invalid(&path, amount.clone(), "must be greater than or equal to 0");
-                }
+                // Upstream's path.
+                resource_names::amount(name, amount, &FieldPath::new("status").child(list).child(name), errors);
             }
         }
         addresses(doc, errors);
