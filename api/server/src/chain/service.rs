@@ -222,6 +222,7 @@ impl ApiService {
         }
         let took = started.elapsed();
         self.metrics.answered(about.by(verb), response.status().as_u16(), took);
+        self.metrics.measure(about.by(verb), response.body_mut());
         tracing::debug!(request = %id, %method, path, verb, code = response.status().as_u16(), took_us = took.as_micros() as u64, peer = ?peer.address, "Answered");
         response.headers_mut().extend(gate_headers);
         finish(&mut response, &id, &warnings.lock().map(|texts| texts.clone()).unwrap_or_default());

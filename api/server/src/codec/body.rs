@@ -150,6 +150,19 @@ pub struct ListBody {
     remaining: u64,
     done: bool,
     gzip: Option<GzEncoder<Vec<u8>>>,
+    sent: u64,
+    at_end: Option<AtEnd>,
+}
+
+/// Is told how many bytes went out.
+type AtEnd = Box<dyn FnOnce(u64) + Send>;
+
+impl Drop for ListBody {
+    fn drop(&mut self) {
+        if let Some(at_end) = self.at_end.take() {
+            at_end(self.sent);
+        }
+    }
 }
 
 /// How the items of a list are written.
@@ -213,7 +226,7 @@ impl ListBody {
         bodies: u64,
     ) -> ListBody {
         let remaining = head.len() as u64 + bodies + tail.len() as u64;
-        ListBody { head, kept, items, form, tail, remaining, done: false, gzip: None }
+        ListBody { head, kept, items, form, tail, remaining, done: false, gzip: None, sent: 0, at_end: None }
     }
 
     /// Bytes that are still to come, before they are compressed.
@@ -226,6 +239,11 @@ impl ListBody {
     pub fn compressed(mut self) -> ListBody {
         self.gzip = Some(GzEncoder::new(Vec::new(), Compression::fast()));
         self
+    }
+
+    /// Has `at_end` told how many bytes went out, once no more will.
+    pub fn measure(&mut self, at_end: impl FnOnce(u64) + Send + 'static) {
+        self.at_end = Some(Box::new(at_end));
     }
 
     fn remaining_bytes(&self) -> Option<u64> {
@@ -246,12 +264,16 @@ impl ListBody {
             };
             self.done = self.remaining == 0;
             match self.gzip.take() {
-                None => return Some(Ok(bytes)),
+                None => {
+                    self.sent += bytes.len() as u64;
+                    return Some(Ok(bytes));
+                }
                 Some(gzip) => match compress(gzip, &bytes, self.done) {
                     Err(err) => return Some(Err(err.into())),
                     Ok((gzip, out)) => {
                         self.gzip = gzip;
                         if !out.is_empty() {
+                            self.sent += out.len() as u64;
                             return Some(Ok(out.into()));
                         }
                     }

@@ -1,9 +1,10 @@
 //! `/metrics`: what the server counts of itself, in upstream's names
 //! (<https://kubernetes.io/docs/reference/instrumentation/metrics/>).
 
+use crate::codec::body::Body;
 use holdfast_core::Target;
 use holdfast_kinds::Kind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,18 @@ const BUCKETS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
+
+/// The same of the sizes of answers, in bytes.
+const SIZES: &[f64] = &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// Kinds that somebody should leave, by group, version and plural.
+const DEPRECATED: &[[&str; 3]] = &[["", "v1", "componentstatuses"], ["", "v1", "endpoints"]];
+
+#[derive(Default)]
+struct Sizes {
+    count: u64,
+    sum_bytes: u64,
+    buckets: [u64; SIZES.len()],
+}
 
 #[derive(Default)]
 struct Series {
@@ -72,11 +85,21 @@ impl About {
     }
 
     fn labels(&self) -> String {
-        let About { verb, group, version, resource, subresource, scope, dry_run } = self;
+        let dry_run = self.dry_run;
+        format!("component=\"apiserver\",dry_run=\"{dry_run}\",{}", self.labels_of_size())
+    }
+
+    fn labels_of_size(&self) -> String {
+        let About { verb, group, version, resource, subresource, scope, dry_run: _ } = self;
         format!(
-            "component=\"apiserver\",dry_run=\"{dry_run}\",group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",\
-             subresource=\"{subresource}\",verb=\"{verb}\",version=\"{version}\""
+            "group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",subresource=\"{subresource}\",verb=\"{verb}\",\
+             version=\"{version}\""
         )
+    }
+
+    /// Whether upstream measures its answer: reads of objects.
+    fn is_measured(&self) -> bool {
+        !self.resource.is_empty() && matches!(self.verb, "GET" | "LIST")
     }
 }
 
@@ -84,6 +107,7 @@ impl About {
 #[derive(Default)]
 pub struct Metrics {
     requests: Mutex<BTreeMap<About, Series>>,
+    sizes: Mutex<BTreeMap<About, Sizes>>,
     reads: AtomicI64,
     writes: AtomicI64,
     watches: AtomicI64,
@@ -169,10 +193,67 @@ impl Metrics {
         *series.codes.entry(code).or_default() += 1;
     }
 
+    /// Measures the body of an answer to a read, once its length is known.
+    pub fn measure(self: &Arc<Self>, about: About, body: &mut Body) {
+        if !about.is_measured() {
+            return;
+        }
+        match (body.exact_size(), body) {
+            (Some(bytes), _) => self.sized(about, bytes),
+            (None, Body::List(list)) => {
+                let metrics = self.clone();
+                list.measure(move |bytes| metrics.sized(about, bytes));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn sized(&self, about: About, bytes: u64) {
+        let Ok(mut sizes) = self.sizes.lock() else { return };
+        let sizes = sizes.entry(about).or_default();
+        sizes.count += 1;
+        sizes.sum_bytes += bytes;
+        for (bound, bucket) in SIZES.iter().zip(&mut sizes.buckets) {
+            *bucket += u64::from(bytes as f64 <= *bound);
+        }
+    }
+
     /// From now on, has this write what it counts below the server's own.
     pub fn append(&self, further: impl Fn(&mut String) + Send + 'static) {
         if let Ok(mut all) = self.further.lock() {
             all.push(Box::new(further));
+        }
+    }
+
+    fn write_sizes(&self, out: &mut String) {
+        let Ok(sizes) = self.sizes.lock() else { return };
+        let name = "apiserver_response_sizes";
+        let _ = writeln!(out, "# TYPE {name} histogram");
+        for (about, sizes) in sizes.iter() {
+            let labels = format!("component=\"apiserver\",{}", about.labels_of_size());
+            for (bound, count) in SIZES.iter().zip(sizes.buckets) {
+                let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+            }
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", sizes.count);
+            let _ = writeln!(out, "{name}_sum{{{labels}}} {}", sizes.sum_bytes);
+            let _ = writeln!(out, "{name}_count{{{labels}}} {}", sizes.count);
+        }
+    }
+
+    /// Which old kinds were asked for since the start.
+    fn write_deprecated(&self, out: &mut String) {
+        let Ok(requests) = self.requests.lock() else { return };
+        let name = "apiserver_requested_deprecated_apis";
+        let _ = writeln!(out, "# TYPE {name} gauge");
+        let asked = requests.keys().filter(|about| DEPRECATED.contains(&[about.group, about.version, about.resource]));
+        let asked: BTreeSet<_> =
+            asked.map(|about| (about.group, about.resource, about.subresource, about.version)).collect();
+        for (group, resource, subresource, version) in asked {
+            let _ = writeln!(
+                out,
+                "{name}{{group=\"{group}\",removed_release=\"\",resource=\"{resource}\",subresource=\"{subresource}\",\
+                 version=\"{version}\"}} 1"
+            );
         }
     }
 
@@ -198,6 +279,8 @@ impl Metrics {
                 let _ = writeln!(out, "{name}_count{{{labels}}} {}", series.count);
             }
         }
+        self.write_sizes(&mut out);
+        self.write_deprecated(&mut out);
         let gauges: [(&str, &[(&str, Gauge)]); 3] = [
             (
                 "apiserver_current_inflight_requests",

@@ -32,3 +32,40 @@ async fn who_asks_and_what_is_sent_is_counted() {
     assert_eq!(value("authorization_attempts_total{result=\"no-opinion\"}"), 1);
     assert_eq!(value("apiserver_watch_events_total{group=\"\",resource=\"pods\",version=\"v1\"}"), 2);
 }
+
+/// Answers to reads by their length, compressed ones too, and who still asks for what is old.
+#[tokio::test]
+async fn the_sizes_of_reads_and_the_use_of_old_kinds_are_counted() {
+    let hub = Hub::start().await;
+    let pods = "/api/v1/namespaces/a/pods";
+    for n in 0..40 {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("p{n}"),
+            "annotations": {"text": "the same again and again ".repeat(200)}}});
+        assert_eq!(hub.ask("POST", pods, Some(pod)).await.code, 201);
+    }
+    let one = hub.get(&format!("{pods}/p0")).await.bytes.len();
+    let plain = hub.get(pods).await.bytes.len();
+    let zipped = hub.ask_with("GET", pods, &[("accept-encoding", "gzip")], "").await;
+    assert_eq!(zipped.header("content-encoding"), "gzip");
+    hub.get("/api/v1/namespaces/a/endpoints").await;
+    let text = hub.get("/metrics").await.text();
+    let of = |verb: &str, scope: &str| {
+        format!(
+            "component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"{scope}\",subresource=\"\",verb=\"{verb}\",\
+             version=\"v1\""
+        )
+    };
+    for line in [
+        format!("apiserver_response_sizes_sum{{{}}} {one}", of("GET", "resource")),
+        format!("apiserver_response_sizes_count{{{}}} 2", of("LIST", "namespace")),
+        format!("apiserver_response_sizes_sum{{{}}} {}", of("LIST", "namespace"), plain + zipped.bytes.len()),
+        format!("apiserver_response_sizes_bucket{{{},le=\"100000\"}} 1", of("LIST", "namespace")),
+        "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",\
+         version=\"v1\"} 1"
+            .to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+    }
+    let measured = text.lines().filter(|line| line.starts_with("apiserver_response_sizes"));
+    assert!(measured.into_iter().all(|line| !line.contains("POST")), "writes are not measured");
+}

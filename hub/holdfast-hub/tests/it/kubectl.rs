@@ -280,6 +280,35 @@ fn health_is_told_to_anybody_who_asks() {
     assert!(kubectl.fails("get --raw /livez/nonsense", "").contains("NotFound"));
 }
 
+/// What Kubernetes promises of an API server's metrics: those called stable in
+/// <https://kubernetes.io/docs/reference/instrumentation/metrics/>. Those of whose events there was none have a type alone.
+#[test]
+fn the_stable_metrics_of_an_api_server_are_there() {
+    let root = tempfile::tempdir().unwrap();
+    let hub = Hub::start(root.path());
+    let Some(kubectl) = Kubectl::find(&hub) else { return };
+    kubectl.ok("create configmap one", "");
+    kubectl.ok("get configmaps,endpoints -A", "");
+    let text = kubectl.ok("get --raw /metrics", "");
+    for (name, kind, has_series) in [
+        ("apiserver_admission_controller_admission_duration_seconds", "histogram", true),
+        ("apiserver_admission_step_admission_duration_seconds", "histogram", true),
+        ("apiserver_admission_webhook_admission_duration_seconds", "histogram", false),
+        ("apiserver_current_inflight_requests", "gauge", true),
+        ("apiserver_longrunning_requests", "gauge", true),
+        ("apiserver_request_duration_seconds", "histogram", true),
+        ("apiserver_request_total", "counter", true),
+        ("apiserver_requested_deprecated_apis", "gauge", true),
+        ("apiserver_response_sizes", "histogram", true),
+        ("apiserver_storage_objects", "gauge", true),
+        ("apiserver_storage_size_bytes", "gauge", true),
+    ] {
+        let typed = format!("# TYPE {name} {kind}");
+        assert!(text.lines().any(|line| line == typed), "{typed}:\n{text}");
+        assert!(!has_series || text.lines().any(|line| line.starts_with(name)), "{name} has no series");
+    }
+}
+
 /// As upstream since 1.35: a WebSocket is a GET, and to run a command wants `create` all the same.
 #[test]
 fn exec_asks_for_create() {
