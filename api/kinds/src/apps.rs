@@ -180,25 +180,17 @@ fn deployment_row(doc: &Json, now: Timestamp) -> Vec<Json> {
         int(doc, &["status", "updatedReplicas"]).into(),
         int(doc, &["status", "availableReplicas"]).into(),
     ];
-    template_row(doc, now, counts)
+    template_row(doc, now, counts, selector(at(doc, &["spec", "selector"])))
 }
 
 fn replica_set_row(doc: &Json, now: Timestamp) -> Vec<Json> {
     let counts = [&["spec", "replicas"], &["status", "replicas"], &["status", "readyReplicas"]];
-    template_row(doc, now, counts.map(|path| int(doc, path).into()))
+    let selector = selector_or_none(at(doc, &["spec", "selector"]));
+    template_row(doc, now, counts.map(|path| int(doc, path).into()), selector)
 }
 
-fn template_row(doc: &Json, now: Timestamp, counts: [Json; 3]) -> Vec<Json> {
+fn template_row(doc: &Json, now: Timestamp, counts: [Json; 3], selector: String) -> Vec<Json> {
     let (names, images) = containers(doc, TEMPLATE);
     let [a, b, c] = counts;
-    vec![
-        name(doc),
-        a,
-        b,
-        c,
-        age(doc, now),
-        names.into(),
-        images.into(),
-        selector(at(doc, &["spec", "selector"])).into(),
-    ]
+    vec![name(doc), a, b, c, age(doc, now), names.into(), images.into(), selector.into()]
 }

@@ -1,19 +1,24 @@
-//! Targets of the codecs that read what clients of the API say: SPDY, the channels of a WebSocket, and protobuf.
+//! Targets of the codecs that read what clients of the API say: SPDY, WebSocket and its channels, and protobuf.
 
 use anyhow::{Result, anyhow, ensure};
 use bytes::Bytes;
 use holdfast_server::codec::protobuf::{decode, document};
-use holdfast_server::limits::{SPDY_CONTROL_FRAME, SPDY_HEADER_BLOCK, SPDY_STREAMS};
+use holdfast_server::limits::{SPDY_CONTROL_FRAME, SPDY_HEADER_BLOCK, SPDY_STREAMS, WS_MESSAGE};
 use holdfast_server::stream::channel::{self, Protocol};
 use holdfast_server::stream::spdy::engine::{Engine, Event};
 use holdfast_server::stream::spdy::frame::{self, FrameReader, Reset};
 use holdfast_server::stream::spdy::headers::HeaderWriter;
+use holdfast_server::stream::websocket as socket;
 use serde_json::json;
+use std::io::{self, Read, Write};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 
 /// Bytes of the head of a SPDY frame.
 const SPDY_HEAD: usize = 8;
 /// Pieces that a network may make of an input, at most so large.
 const PIECE: usize = 41;
+/// A close, with the longest reason that a control frame has (RFC 6455 section 5.5).
+const CLOSE: usize = 2 + 125;
 
 /// A client's whole talk: streams opened, data, pings, resets, the goodbye.
 fn spdy_talk() -> Vec<u8> {
@@ -79,6 +84,88 @@ pub(crate) fn spdy(input: &[u8]) -> Result<()> {
         }
     }
     ensure!(open <= input.len() / SPDY_HEAD && SPDY_STREAMS > 0, "{open} streams of {} bytes", input.len());
+    Ok(())
+}
+
+/// A connection that brought these bytes, and takes what is answered.
+struct Connection<'i> {
+    input: &'i [u8],
+    answered: usize,
+}
+
+impl Read for Connection<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // In pieces, so that no frame comes as a whole.
+        let length = into.len().min(self.input.len()).min(PIECE);
+        let (piece, rest) = self.input.split_at(length);
+        into[..length].copy_from_slice(piece);
+        self.input = rest;
+        Ok(length)
+    }
+}
+
+impl Write for Connection<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.answered += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the WebSocket target begins with: what a client says, whole and in parts, with pings between and a close at the end.
+pub(crate) fn websocket_corpus() -> Vec<Vec<u8>> {
+    /// A frame of a client (RFC 6455 section 5.2), masked with zeros.
+    fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![head];
+        match u16::try_from(payload.len()) {
+            Ok(length) if length < 126 => bytes.push(0x80 | u8::try_from(length).unwrap_or(125)),
+            Ok(length) => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&length.to_be_bytes());
+            }
+            Err(_) => {
+                bytes.push(0x80 | 127);
+                bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+    let resize = b"\x04{\"Width\":80,\"Height\":24}";
+    let talk = [
+        frame(0x82, b"\0input"),
+        frame(0x02, resize),
+        frame(0x89, b"ping"),
+        frame(0x00, b"more"),
+        frame(0x80, &[7; 300]),
+        frame(0x81, b"0aW5wdXQ="),
+        frame(0x88, &[0x03, 0xe8]),
+    ];
+    vec![talk.concat(), frame(0x82, &vec![1; 70_000]), frame(0x8a, b""), Vec::new()]
+}
+
+/// What a client sends on a WebSocket: messages of bounded length, answers that are not longer than what was said, and an end.
+pub(crate) fn websocket(input: &[u8]) -> Result<()> {
+    let connection = Connection { input, answered: 0 };
+    let mut socket = WebSocket::from_raw_socket(connection, Role::Server, Some(socket::config()));
+    let (mut messages, mut bytes) = (0, 0);
+    // Whatever it is that ends it.
+    while let Ok(message) = socket.read() {
+        messages += 1;
+        bytes += message.len();
+        ensure!(message.len() <= WS_MESSAGE, "a message of {} bytes", message.len());
+        ensure!(
+            messages <= input.len() && bytes <= input.len(),
+            "{messages} messages of {bytes} bytes of {}",
+            input.len()
+        );
+    }
+    let answered = socket.get_ref().answered;
+    ensure!(answered <= input.len() + CLOSE, "{answered} bytes answer {}", input.len());
     Ok(())
 }
 

@@ -62,6 +62,7 @@ fn others() -> Vec<Target> {
     let text = |name, corpus, input, run| Target { name, of: Of::Codec { corpus, input, run } };
     vec![
         codec("spdy", codecs::spdy_corpus, codecs::spdy),
+        codec("WebSocket", codecs::websocket_corpus, codecs::websocket),
         codec("channels", codecs::channel_corpus, codecs::channels),
         codec("Protobuf", codecs::protobuf_corpus, codecs::protobuf),
         codec("Cel", || texts(&cel::corpus()), cel::take),

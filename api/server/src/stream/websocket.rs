@@ -85,11 +85,15 @@ pub(crate) fn offered(headers: &HeaderMap) -> Vec<&str> {
 
 /// The server's end of an upgraded connection.
 pub(crate) async fn accept(upgraded: Upgraded) -> Socket {
-    let config = WebSocketConfig::default()
+    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config())).await
+}
+
+/// What a client may make the server hold.
+pub fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
         .max_message_size(Some(limits::WS_MESSAGE))
         .max_frame_size(Some(limits::WS_MESSAGE))
-        .max_write_buffer_size(limits::WS_MESSAGE);
-    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await
+        .max_write_buffer_size(limits::WS_MESSAGE)
 }
 
 /// The next message within the silence that a client may keep; `None` when it has left. Pings are answered below.
