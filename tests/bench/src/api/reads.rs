@@ -42,14 +42,19 @@ pub(super) fn gets(runtime: &Runtime, hub: &Hub, etcd: Option<&Etcd>, time: Dura
     })?;
     let name = format!("GETs of a pod by {CLIENTS} clients");
     let figure = Figure::new(&name, times.len() as f64 / seconds, "1/s", times.len());
-    match etcd {
-        Some(etcd) => {
-            let (gets, seconds) = etcd.gets(runtime, CLIENTS, time)?;
-            figure.beside("etcd, linearizable gets by as many clients", gets.len() as f64 / seconds).print();
-        }
+    let baseline = etcd.map(|etcd| etcd.gets(runtime, CLIENTS, time)).transpose()?;
+    const GETS: &str = "etcd, linearizable gets by as many clients";
+    match &baseline {
+        Some((gets, seconds)) => figure.beside(GETS, gets.len() as f64 / seconds).print(),
         None => figure.print(),
     }
-    Figure::new(format!("{name}: p99"), percentile(&times, 0.99), "ms", times.len()).print();
+    for (part, of) in [("median", &median as &dyn Fn(&[f64]) -> f64), ("p99", &|all| percentile(all, 0.99))] {
+        let figure = Figure::new(format!("{name}: {part}"), of(&times), "ms", times.len());
+        match &baseline {
+            Some((gets, _)) => figure.beside(GETS, of(gets)).print(),
+            None => figure.print(),
+        }
+    }
     Ok(())
 }
 
