@@ -84,6 +84,8 @@ const CASES: &[Case] = &[
     ("contract_pods_come_change_and_go", node::updates::pods_come_change_and_go),
     ("contract_a_collection_of_pods_is_deleted", node::updates::a_collection_of_pods_is_deleted),
     ("contract_a_deadline_may_come_later", node::updates::a_deadline_may_come_later),
+    ("contract_containers_take_other_sizes", node::resize::containers_take_other_sizes),
+    ("contract_hundreds_of_changes_are_seen_to_the_last", node::resize::hundreds_of_changes_are_seen_to_the_last),
     ("contract_a_small_disk_fills_and_breaks", node::disk::a_small_disk_fills_and_breaks),
     ("crun_runs_a_pod_or_says_why_not", runtimes::crun_runs_a_pod_or_says_why_not),
     ("containers_of_a_gvisor_pod_meet_on_localhost", runtimes::containers_of_a_gvisor_pod_meet_on_localhost),

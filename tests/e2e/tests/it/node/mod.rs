@@ -6,6 +6,7 @@ pub(crate) mod disk;
 pub(crate) mod environment;
 pub(crate) mod life;
 pub(crate) mod probes;
+pub(crate) mod resize;
 pub(crate) mod updates;
 pub(crate) mod volumes;
 
