@@ -403,8 +403,14 @@ impl PodMachine {
 
     /// Whether the pod has ended in a way that must not happen twice: by itself, or, of what may run only once, at all.
     pub fn has_run_its_course(&self) -> bool {
-        let ran = || self.memory.containers.values().any(|container| container.run != Run::No);
-        self.memory.finished && (!self.deleted() || (spec::restart_policy(&self.pod) == "Never" && ran()))
+        self.memory.finished
+            && (!self.deleted() || (spec::restart_policy(&self.pod) == "Never" && self.memory.has_run()))
+    }
+
+    /// Whether a container is not started again once it may have run.
+    pub fn runs_once(&self, name: &str) -> bool {
+        spec::container(&self.pod, name)
+            .is_some_and(|(role, container)| !spec::restarts(&self.pod, role, container, 137))
     }
 
     /// What must survive.

@@ -1,6 +1,8 @@
 //! What a pod machine must not forget over a power cut. A disk record: change it only with [`VERSION`].
 
+use crate::spec;
 use holdfast_core::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -99,6 +101,30 @@ pub struct Termination {
 }
 
 impl PodMemory {
+    /// The memory of a pod that the hub hands out, maybe once more: what ended only because the pod was to go counts no more
+    /// when it is not, unless it may run only once.
+    #[must_use]
+    pub fn for_another_life(self, pod: &Pod) -> PodMemory {
+        let ended_itself = |outcome: &Outcome| {
+            // Evictions, deadlines and refusals have a reason; what has none ended by itself, or was told to go.
+            !outcome.reason.is_empty()
+                || match spec::restart_policy(pod) {
+                    "Never" => true,
+                    "OnFailure" => outcome.succeeded,
+                    _ => false,
+                }
+        };
+        if pod.metadata.deletion_timestamp.is_some() || self.outcome.as_ref().is_none_or(ended_itself) {
+            return self;
+        }
+        PodMemory { outcome: None, finished: false, ..self }
+    }
+
+    /// Whether a container of it may have run.
+    pub fn has_run(&self) -> bool {
+        self.containers.values().any(|container| container.run != Run::No)
+    }
+
     /// As bytes for the disk.
     pub fn encode(&self) -> Vec<u8> {
         // A record of numbers, strings and maps with known lengths: postcard cannot refuse it.
@@ -110,5 +136,38 @@ impl PodMemory {
         let (version, rest) = bytes.split_first()?;
         (*version == VERSION).then_some(())?;
         postcard::from_bytes(rest).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::PodSpec;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    #[test]
+    fn what_ended_only_because_it_was_to_go_lives_again() {
+        let ended = |succeeded, reason: &str| PodMemory {
+            outcome: Some(Outcome { succeeded, reason: reason.into(), message: String::new() }),
+            finished: true,
+            ..PodMemory::default()
+        };
+        for (policy, memory, lives) in [
+            ("Always", ended(false, ""), true),
+            ("Always", ended(true, ""), true),
+            ("Always", ended(false, "Evicted"), false),
+            ("OnFailure", ended(false, ""), true),
+            ("OnFailure", ended(true, ""), false),
+            ("OnFailure", ended(false, "DeadlineExceeded"), false),
+            ("Never", ended(false, ""), false),
+            ("Never", ended(true, ""), false),
+        ] {
+            let spec = PodSpec { restart_policy: Some(policy.into()), ..PodSpec::default() };
+            let mut pod = Pod { spec: Some(spec), ..Pod::default() };
+            let now = memory.clone().for_another_life(&pod);
+            assert_eq!(!now.finished && now.outcome.is_none(), lives, "{policy} {memory:?}");
+            pod.metadata.deletion_timestamp = Some(Time(Default::default()));
+            assert_eq!(memory.clone().for_another_life(&pod), memory, "one that is to go stays as it ended");
+        }
     }
 }

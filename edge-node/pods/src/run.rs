@@ -426,9 +426,7 @@ impl PodMachine {
         live.start_failures = live.start_failures.saturating_add(1);
         live.stage = Stage::Failed { turns_at: None, retry_at: now.mono.saturating_add(wait) };
         live.waiting = Some((word, message));
-        let once =
-            self.container(name).is_some_and(|(role, container)| !spec::restarts(&self.pod, role, container, 137));
-        if once {
+        if self.runs_once(name) {
             // It certainly did not run: what may run only once may be tried again after a power cut.
             out.push(PodAction::Remember);
         }

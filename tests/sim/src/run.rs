@@ -62,6 +62,10 @@ fn mend(cluster: &Cluster, plan: &Plan) {
     for node in &cluster.nodes {
         node.machine.disk().set_full(false);
         node.machine.disk().fail_syncs(0);
+        // A power cut that waits for a write waits no more; one that has come ends below.
+        if !node.machine.disk().is_dead() {
+            node.machine.disk().cut_after(u64::MAX);
+        }
         node.oci.set_down(false);
         let left_cut = node.no <= plan.cut_to_the_end;
         let faults = PathFaults { cut: left_cut, ..PathFaults::default() };

@@ -5,10 +5,12 @@
 //! has room for.
 //!
 //! A note `ended/<uid>` of the journal is a counter, by which the oldest is known (clocks are set back), and the pod's
-//! memory as it was at its end.
+//! memory as it was at its end. The power may go while a pod that was deleted is stopped: what it was then is noted in its
+//! stead, and counts if the pod may run only once.
 
 use holdfast_edge_store::{Record, State};
 use holdfast_pods::PodMemory;
+use k8s_openapi::api::core::v1::Pod;
 
 const PREFIX: &str = "ended/";
 /// Results that are kept; one is 200 to 400 bytes.
@@ -33,10 +35,16 @@ pub(super) fn note(state: &State, uid: &str, memory: &[u8]) -> Vec<Record> {
     drops.chain([Record::PutNote { key: key.clone(), value }]).collect()
 }
 
-/// How the pod with this UID ended, if it did and that is remembered.
-pub(super) fn of(state: &State, uid: &str) -> Option<PodMemory> {
+/// How the pod with this UID ended, or how far it had come, if that is remembered and counts.
+pub(super) fn of(state: &State, uid: &str, pod: &Pod) -> Option<PodMemory> {
     let (_, memory) = state.notes().get(&format!("{PREFIX}{uid}"))?.split_first_chunk::<8>()?;
-    PodMemory::decode(memory)
+    let once = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) == Some("Never");
+    PodMemory::decode(memory).filter(|memory| memory.finished || once)
+}
+
+/// Whether there is a result of this pod.
+pub(super) fn is_known(state: &State, uid: &str) -> bool {
+    state.notes().contains_key(&format!("{PREFIX}{uid}"))
 }
 
 #[cfg(test)]
@@ -45,6 +53,7 @@ mod tests {
     use holdfast_edge_store::{Durability, EdgeStore};
     use holdfast_env::Env;
     use holdfast_env::host::HostEnv;
+    use k8s_openapi::api::core::v1::PodSpec;
 
     #[test]
     fn the_newest_results_are_kept() {
@@ -61,7 +70,14 @@ mod tests {
         let records = note(store.state(), "another", &memory.encode());
         store.commit(records, Durability::Lazy).unwrap();
         assert_eq!(noted(store.state()).count(), KEPT);
-        let known = |uid: &str| of(store.state(), uid) == Some(memory.clone());
+        let known = |uid: &str| of(store.state(), uid, &Pod::default()) == Some(memory.clone());
         assert!(known("uid-3") && known("another") && known("uid-5") && !known("uid-2") && !known("uid-4"));
+        // One that was stopped by the power counts for what may run only once.
+        let records = note(store.state(), "half", &PodMemory::default().encode());
+        store.commit(records, Durability::Lazy).unwrap();
+        let spec = PodSpec { restart_policy: Some("Never".into()), ..PodSpec::default() };
+        let once = Pod { spec: Some(spec), ..Pod::default() };
+        assert_eq!(of(store.state(), "half", &Pod::default()), None);
+        assert_eq!(of(store.state(), "half", &once), Some(PodMemory::default()));
     }
 }

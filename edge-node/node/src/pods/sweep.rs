@@ -4,10 +4,12 @@
 //! belongs to no pod of the journal is touched; and while the journal is in doubt, nothing: a pod may be missing in it that
 //! runs and that the hub has.
 
+use super::results;
 use super::work::Common;
 use crate::parts::PodRef;
-use holdfast_edge_store::{Doubt, Record};
+use holdfast_edge_store::{Doubt, Record, State};
 use holdfast_mutation::broken;
+use holdfast_pods::PodMemory;
 use holdfast_runtime::{Runtime, RuntimeError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeSet;
@@ -85,20 +87,35 @@ pub(super) async fn runtimes(common: Arc<Common>) {
         return;
     }
     let mut known = uids(&refs(&common));
-    let stale = stale_notes(&common, &known);
+    let stale = stale_pods(&common, &known);
     let ended = leftovers(&common, &mut known).await;
-    if ended && !stale.is_empty() {
-        common.store.lazily(stale);
+    if ended {
+        // One after the other: a result lets the oldest go, which is known only when those before it are written.
+        for uid in stale {
+            common.store.lazily(common.store.read(|state| forgotten(state, &uid)));
+        }
     }
 }
 
-/// Notes of pods that are no longer here.
-fn stale_notes(common: &Common, live: &BTreeSet<String>) -> Vec<Record> {
+/// Pods that are no longer here, and of which there are notes.
+fn stale_pods(common: &Common, live: &BTreeSet<String>) -> BTreeSet<String> {
     common.store.read(|state| {
-        let of = |key: &str| key.strip_prefix("pod/").or_else(|| key.strip_prefix("allocated/")).map(str::to_string);
-        let keys = state.notes().keys().filter(|key| of(key).is_some_and(|uid| !live.contains(&uid)));
-        keys.map(|key| Record::DropNote { key: key.clone() }).collect()
+        let of = |key: &String| key.strip_prefix("pod/").or_else(|| key.strip_prefix("allocated/")).map(str::to_string);
+        state.notes().keys().filter_map(of).filter(|uid| !live.contains(uid)).collect()
     })
+}
+
+/// Drops the notes of a pod. What has run stays known: a hub that is restored from a backup may hand it out again.
+fn forgotten(state: &State, uid: &str) -> Vec<Record> {
+    let key = Common::memory_key(uid);
+    let memory = state.notes().get(&key);
+    let has_run = memory.and_then(|bytes| PodMemory::decode(bytes)).is_some_and(|memory| memory.has_run());
+    let mut records = match memory.filter(|_| has_run && !results::is_known(state, uid)) {
+        Some(memory) => results::note(state, uid, memory),
+        None => Vec::new(),
+    };
+    records.extend([key, Common::allocation_key(uid)].map(|key| Record::DropNote { key }));
+    records
 }
 
 /// Ends what runs of unknown pods; whether all of it is gone.

@@ -160,6 +160,8 @@ struct State {
     allocated: Vec<u8>,
     /// The node has granted the pod more, and the machine has not heard of it yet.
     granting: bool,
+    /// What the machine must not forget is on disk, as it was last asked for.
+    remembered: bool,
 }
 
 impl State {
@@ -167,11 +169,11 @@ impl State {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let memory = common.store.read(|state| {
             let known = state.notes().get(&Common::memory_key(&uid)).and_then(|bytes| PodMemory::decode(bytes));
-            known.or_else(|| results::of(state, &uid)).unwrap_or_default()
+            known.or_else(|| results::of(state, &uid, &pod)).unwrap_or_default()
         });
         // The pod is here, so the hub has it: one that was restored from a backup hands out again what it had deleted, also
         // what the power took in the middle of that.
-        let memory = PodMemory { deleted_at_hub: false, ..memory };
+        let memory = PodMemory { deleted_at_hub: false, ..memory }.for_another_life(&pod);
         let mut machine = PodMachine::new((*pod).clone(), memory, now(&common));
         let allocated =
             common.store.read(|state| state.notes().get(&Common::allocation_key(&uid)).map(|bytes| bytes.to_vec()));
@@ -213,6 +215,7 @@ impl State {
             fenced,
             allocated: allocated.unwrap_or_default(),
             granting: false,
+            remembered: true,
         };
         state.account();
         state
@@ -369,6 +372,11 @@ impl State {
             PodAction::SetUpVolumes => self.set_up_volumes(),
             PodAction::RunSandbox { attempt } => self.run_sandbox(attempt),
             PodAction::PullImage { container, always, never } => self.pull_image(container, always, never),
+            PodAction::StartContainer { container, attempt }
+                if !self.remembered && self.machine.runs_once(&container) =>
+            {
+                self.refuse(container, attempt);
+            }
             PodAction::StartContainer { container, attempt } => self.start_container(container, attempt),
             PodAction::StopContainer { container, attempt, grace, reason } => {
                 tracing::info!(pod = Common::key(&self.pod), container, attempt, reason, "Stopping container");
@@ -413,7 +421,9 @@ impl State {
         if allocated != self.allocated {
             notes.push(Record::PutNote { key: Common::allocation_key(&self.uid), value: allocated.clone() });
         }
-        match self.common.store.commit(notes).await {
+        let written = self.common.store.commit(notes).await;
+        self.remembered = written.is_ok();
+        match written {
             Ok(()) => self.allocated = allocated,
             Err(err) => tracing::error!(pod = Common::key(&self.pod), %err, "A pod's memory could not be written"),
         }

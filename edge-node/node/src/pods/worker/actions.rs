@@ -151,6 +151,14 @@ impl State {
         });
     }
 
+    /// Does not start what may run only once, as nobody would know of it after a power cut. It is tried again.
+    pub(super) fn refuse(&mut self, container: String, attempt: u32) {
+        let why = self.common.store.trouble().borrow().as_ref().map(crate::trouble::message);
+        let message = why.unwrap_or_else(|| "the start could not be written down".to_owned());
+        let reason = StartFailure::Create;
+        self.go(async move { PodEvent::ContainerFailed { container, attempt, reason, message } });
+    }
+
     /// The attempt of a container that runs.
     fn running_attempt(&self, container: &str) -> Option<u32> {
         let memory = self.machine.memory().containers.get(container)?;
