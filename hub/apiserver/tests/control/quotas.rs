@@ -61,8 +61,9 @@ async fn a_claim_in_use_stays_until_its_pod_is_gone() {
 async fn a_quota_follows_the_life_of_each_kind() {
     let hub = hub().await;
     demo(&hub).await;
-    // What a namespace has from its beginning is counted too.
-    let (maps, secrets) = (hub.all("configmaps", "demo").await.len(), hub.all("secrets", "demo").await.len());
+    // What a namespace has from its beginning is counted too: the map with the cluster's authorities, once it is there.
+    let maps = hub.wait("the authorities", "configmaps", "demo", |all| !all.is_empty()).await.len();
+    let secrets = hub.all("secrets", "demo").await.len();
     let meta = |name: &str| json!({ "name": name });
     let template =
         json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "app:1"}]}});
